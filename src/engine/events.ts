@@ -1,0 +1,195 @@
+/**
+ * The event table: every kind of thing that a run records, one row each.
+ *
+ * An event is five columns: time (ns since the run's start, f64), meta (kind, place, context), frame (low 32 bits of a
+ * frame id, 0 = none), a and b (u32, meaning per kind). Everything that users see is derived from these events, and the
+ * counters (count of events and sum of `a` per place and kind) are folded from them. See event-ring.ts for the memory
+ * layout and catalog.ts for what a place and a context are.
+ */
+
+/** What a kind is for its frame: where it begins, where it is seen, where it ends. */
+export type FrameRole =
+  /** The frame enters the world here: counts as injected. */
+  | 'born'
+  /** A new frame that is a copy of frame `a` (flooding): counts as replicated. */
+  | 'cloned'
+  /** The frame reached an end that wanted it. */
+  | 'delivered'
+  /** The frame was taken by a protocol of the stack (ARP, ICMP echo request). */
+  | 'consumed'
+  /** The frame was dropped; the kind's name is the reason. */
+  | 'dropped'
+  | 'none';
+
+export interface EventKind {
+  readonly id: number;
+  /** Dotted name: family, then what happened. Stable: users filter by it. */
+  readonly name: string;
+  readonly role: FrameRole;
+  /**
+   * Set when the event is a sighting of the frame at a hop, i.e. a row in a capture. Direction is as the pcapng flag says
+   * it, relative to the device that owns the hop: `out` leaves it, `in` enters it.
+   */
+  readonly hop: 'in' | 'out' | null;
+  /** What columns `a` and `b` hold. Empty where unused. */
+  readonly a: string;
+  readonly b: string;
+  readonly text: string;
+}
+
+const rows: EventKind[] = [];
+function kind(
+  id: number,
+  name: string,
+  text: string,
+  options: { role?: FrameRole; hop?: 'in' | 'out'; a?: string; b?: string } = {},
+): number {
+  if (rows.some((k) => k.id === id || k.name === name)) throw new Error(`event kind ${id} ${name} is declared twice`);
+  rows.push({
+    id,
+    name,
+    text,
+    role: options.role ?? 'none',
+    hop: options.hop ?? null,
+    a: options.a ?? '',
+    b: options.b ?? '',
+  });
+  return id;
+}
+
+// ---- guest ------------------------------------------------------------------------------------------------------
+export const GUEST_XMIT = kind(1, 'guest.xmit', 'the driver hands a frame to its transmit queue', { hop: 'out', a: 'bytes', b: 'gpa' });
+export const GUEST_RX = kind(2, 'guest.rx', 'the driver takes a frame out of its receive queue', { hop: 'in', a: 'bytes', b: 'head' });
+export const GUEST_DELIVER = kind(3, 'guest.deliver', 'a socket or application of the guest received the frame', { role: 'delivered', a: 'bytes' });
+export const GUEST_CONSUME = kind(4, 'guest.consume', 'a protocol of the guest (ARP, ICMP echo) took the frame', { role: 'consumed', a: 'bytes' });
+export const GUEST_FORWARD = kind(5, 'guest.forward', 'an application of the guest forwards the frame', { a: 'bytes' });
+export const GUEST_NAPI_POLL = kind(6, 'guest.napi_poll', 'NAPI poll of a queue starts', { a: 'budget' });
+export const GUEST_IRQ = kind(7, 'guest.irq', 'the interrupt handler of a vector runs', { a: 'vector' });
+export const GUEST_TXQ_STOP = kind(8, 'guest.txq_stop', 'transmit queue stopped: too few free descriptors', { a: 'num_free' });
+export const GUEST_TXQ_WAKE = kind(9, 'guest.txq_wake', 'transmit queue runs again', { a: 'num_free' });
+export const GUEST_DROP_OTHER_HOST = kind(10, 'guest.other_host', 'dropped: destination MAC is not this host (PACKET_OTHERHOST)', { role: 'dropped', a: 'bytes' });
+export const GUEST_DROP_NO_SOCKET = kind(11, 'guest.no_socket', 'dropped: nobody listens on that address and port', { role: 'dropped', a: 'bytes' });
+export const GUEST_DROP_BAD_CHECKSUM = kind(12, 'guest.bad_checksum', 'dropped: IP or UDP checksum is wrong', { role: 'dropped', a: 'bytes' });
+export const GUEST_DROP_MALFORMED = kind(13, 'guest.malformed', 'dropped: not a protocol or layout that the stack takes', { role: 'dropped', a: 'bytes' });
+export const GUEST_DROP_TX_FULL = kind(14, 'guest.tx_full', 'dropped: transmit ring of the forwarding port is full', { role: 'dropped', a: 'bytes' });
+export const GUEST_DROP_UNREACHABLE = kind(15, 'guest.unreachable', 'dropped: no answer to ARP for the destination', { role: 'dropped', a: 'bytes' });
+
+// ---- virtqueue --------------------------------------------------------------------------------------------------
+export const VIRTQ_AVAIL = kind(16, 'virtq.avail', 'the driver put the frame into the available ring', { hop: 'out', a: 'head', b: 'avail_idx' });
+export const VIRTQ_AVAIL_IDX = kind(17, 'virtq.avail_idx', 'the driver published avail.idx', { a: 'entries', b: 'avail_idx' });
+export const VIRTQ_POP = kind(18, 'virtq.pop', 'the device took a chain out of the available ring', { a: 'head', b: 'last_avail_idx' });
+export const VIRTQ_USED = kind(19, 'virtq.used', 'the device put a chain with this frame into the used ring', { hop: 'in', a: 'bytes', b: 'head' });
+export const VIRTQ_TX_USED = kind(20, 'virtq.tx_used', 'the device returned a transmit chain through the used ring', { a: 'head', b: 'used_idx' });
+export const VIRTQ_USED_IDX = kind(21, 'virtq.used_idx', 'the device published used.idx', { a: 'entries', b: 'used_idx' });
+export const VIRTQ_KICK = kind(22, 'virtq.kick', 'available buffer notification: the driver wrote the notify register', { a: 'queue', b: 'avail_idx' });
+export const VIRTQ_KICK_SUPPRESSED = kind(23, 'virtq.kick_suppressed', 'no available buffer notification: the ring said so', { a: 'avail_event', b: 'avail_idx' });
+export const VIRTQ_INTERRUPT = kind(24, 'virtq.interrupt', 'used buffer notification: the device signals the driver', { a: 'used_event', b: 'used_idx' });
+export const VIRTQ_INTERRUPT_SUPPRESSED = kind(25, 'virtq.interrupt_suppressed', 'no used buffer notification: the ring said so', { a: 'used_event', b: 'used_idx' });
+export const VIRTQ_KICKS_ON = kind(26, 'virtq.kicks_on', 'the device asks for kicks (VRING_USED_F_NO_NOTIFY clear, or avail_event)', { b: 'avail_event' });
+export const VIRTQ_KICKS_OFF = kind(27, 'virtq.kicks_off', 'the device asks for no kicks');
+export const VIRTQ_INTERRUPTS_ON = kind(28, 'virtq.interrupts_on', 'the driver asks for interrupts (VRING_AVAIL_F_NO_INTERRUPT clear, or used_event)', { b: 'used_event' });
+export const VIRTQ_INTERRUPTS_OFF = kind(29, 'virtq.interrupts_off', 'the driver asks for no interrupts');
+export const VIRTQ_RECLAIM = kind(30, 'virtq.reclaim', 'the driver took its transmit buffer back', { a: 'head', b: 'used_idx' });
+export const VIRTQ_ERROR = kind(31, 'virtq.error', 'the device refused a chain or an index of the driver', { a: 'code', b: 'value' });
+export const VIRTQ_DROP_BAD_CHAIN = kind(32, 'virtq.bad_chain', 'dropped: the chain points outside guest memory, loops or is too long', { role: 'dropped', a: 'code' });
+export const VIRTQ_RX_EMPTY = kind(33, 'virtq.rx_empty', 'the device found no receive buffer and waits for the driver', { b: 'last_avail_idx' });
+
+// ---- kvm --------------------------------------------------------------------------------------------------------
+export const KVM_EXIT_MMIO_KERNEL = kind(34, 'kvm.exit_ept_misconfig_kernel', 'EPT_MISCONFIG exit of a register access, answered in the kernel by an ioeventfd', { a: 'address', b: 'value' });
+export const KVM_EXIT_MMIO_USER = kind(35, 'kvm.exit_ept_misconfig_user', 'EPT_MISCONFIG exit of a register access, answered in userspace (KVM_EXIT_MMIO)', { a: 'address', b: 'value' });
+export const KVM_EXIT_HLT = kind(36, 'kvm.exit_hlt', 'the vCPU halts');
+export const KVM_EXIT_EXTERNAL_INTERRUPT = kind(37, 'kvm.exit_external_interrupt', 'a running vCPU leaves the guest to take an interrupt', { a: 'vector' });
+export const KVM_EXIT_IO = kind(38, 'kvm.exit_io_user', 'IO_INSTRUCTION exit answered in userspace (KVM_EXIT_IO): PCI configuration space', { a: 'address', b: 'value' });
+export const KVM_IRQFD = kind(39, 'kvm.irqfd', 'an eventfd signal became an MSI in the kernel', { a: 'vector' });
+export const KVM_SIGNAL_MSI = kind(40, 'kvm.signal_msi', 'KVM_SIGNAL_MSI ioctl: userspace injects an MSI', { a: 'vector' });
+export const KVM_ENTRY = kind(41, 'kvm.entry', 'a halted vCPU runs again', { a: 'vector' });
+export const KVM_IOCTL = kind(42, 'kvm.ioctl', 'a KVM ioctl of the set-up', { a: 'ioctl', b: 'argument' });
+
+// ---- eventfd, scheduling, system calls --------------------------------------------------------------------------
+export const EVENTFD_SIGNAL = kind(43, 'eventfd.signal', 'eventfd written', { a: 'counter' });
+export const EVENTFD_READ = kind(44, 'eventfd.read', 'eventfd read and reset', { a: 'counter' });
+export const SCHED_WAKE = kind(45, 'sched.wake', 'a sleeping context runs');
+export const SCHED_SLEEP = kind(46, 'sched.sleep', 'a context has nothing to do and sleeps');
+export const SCHED_SWITCH = kind(47, 'sched.switch', 'a core switches to this context', { a: 'core' });
+export const SCHED_SYSCALL = kind(48, 'sched.syscall', 'a system call of the data path', { a: 'number' });
+
+// ---- packet -----------------------------------------------------------------------------------------------------
+export const PACKET_BYTES = kind(49, 'packet.bytes', 'a version of the frame was stored in the byte ring', { role: 'none', a: 'position/8', b: 'bytes' });
+export const PACKET_BORN = kind(50, 'packet.born', 'the frame enters the world', { role: 'born', a: 'bytes', b: 'run' });
+export const PACKET_CLONE = kind(51, 'packet.clone', 'a copy of frame `a` with an id of its own (flooding)', { role: 'cloned', a: 'parent frame', b: 'bytes' });
+export const PACKET_COPY = kind(52, 'packet.copy', 'a host CPU copied the frame', { a: 'bytes', b: 'arena offset' });
+export const PACKET_DMA = kind(53, 'packet.dma', 'a NIC moved the frame by DMA', { a: 'bytes' });
+
+// ---- tap --------------------------------------------------------------------------------------------------------
+export const TAP_XMIT = kind(56, 'tap.xmit', 'a frame written to the tap by its backend enters the host stack', { hop: 'in', a: 'bytes' });
+export const TAP_ENQUEUE = kind(57, 'tap.enqueue', 'a frame for the guest enters the tap queue', { hop: 'out', a: 'bytes', b: 'queue length' });
+export const TAP_DEQUEUE = kind(58, 'tap.dequeue', 'the backend reads a frame from the tap queue', { a: 'bytes', b: 'queue length' });
+export const TAP_DROP_QUEUE_FULL = kind(59, 'tap.queue_full', 'dropped: the tap queue is full', { role: 'dropped', a: 'bytes' });
+
+// ---- Open vSwitch datapaths -------------------------------------------------------------------------------------
+export const DP_INGRESS = kind(60, 'dp.ingress', 'a frame enters the datapath at a port', { hop: 'in', a: 'bytes', b: 'port' });
+export const DP_OUTPUT = kind(61, 'dp.output', 'the datapath outputs the frame to a port', { hop: 'out', a: 'bytes', b: 'port' });
+export const DP_HIT = kind(62, 'dp.hit', 'kernel flow table hit', { a: 'masks probed', b: 'flow' });
+export const DP_EMC_HIT = kind(63, 'dp.emc_hit', 'netdev datapath: exact match cache hit', { b: 'flow' });
+export const DP_MEGAFLOW_HIT = kind(64, 'dp.megaflow_hit', 'netdev datapath: dpcls hit', { a: 'subtables probed', b: 'flow' });
+export const DP_MISS = kind(65, 'dp.miss', 'no flow matches: upcall', { a: 'masks probed', b: 'port' });
+export const DP_UPCALL = kind(66, 'dp.upcall', 'ofproto translates the missed frame', { a: 'port', b: 'actions' });
+export const DP_FLOW_PUT = kind(67, 'dp.flow_put', 'a datapath flow is installed', { a: 'flow', b: 'mask' });
+export const DP_FDB_LEARN = kind(68, 'dp.fdb_learn', 'MAC learning: a source address is new or moved', { a: 'mac low 32', b: 'port' });
+export const DP_REVALIDATE = kind(69, 'dp.revalidate', 'a datapath flow was translated again after a change of the FDB', { a: 'flow', b: 'actions' });
+export const DP_DROP_NO_OUTPUT = kind(70, 'dp.no_output', 'dropped: the flow has no output (learned on the ingress port)', { role: 'dropped', a: 'bytes' });
+export const DP_DROP_UPCALL_LOST = kind(71, 'dp.upcall_lost', 'dropped: the upcall queue is full', { role: 'dropped', a: 'bytes' });
+export const DP_DROP_MALFORMED = kind(72, 'dp.malformed', 'dropped: no Ethernet header', { role: 'dropped', a: 'bytes' });
+export const DP_EMC_INSERT = kind(73, 'dp.emc_insert', 'netdev datapath: the flow enters the exact match cache', { b: 'flow' });
+export const DP_UPCALL_COPY = kind(74, 'dp.upcall_copy', 'the frame is copied to or from ovs-vswitchd (kernel datapath upcall)', { a: 'bytes' });
+
+// ---- NIC and link -----------------------------------------------------------------------------------------------
+export const NIC_TX = kind(76, 'nic.tx', 'the host hands a frame to the NIC transmit ring', { hop: 'out', a: 'bytes', b: 'ring occupancy' });
+export const NIC_WIRE_TX = kind(77, 'nic.wire_tx', 'the last bit of the frame left on the wire', { hop: 'out', a: 'bytes' });
+export const NIC_WIRE_RX = kind(78, 'nic.wire_rx', 'the last bit of the frame arrived from the wire', { hop: 'in', a: 'bytes' });
+export const NIC_RX = kind(79, 'nic.rx', 'the host takes a frame out of the NIC receive ring', { hop: 'in', a: 'bytes', b: 'ring occupancy' });
+export const NIC_INTERRUPT = kind(80, 'nic.interrupt', 'the NIC raises its receive interrupt', {});
+export const NIC_DROP_RX_RING_FULL = kind(81, 'nic.rx_ring_full', 'dropped: no receive descriptor (rx_missed_errors)', { role: 'dropped', a: 'bytes' });
+export const NIC_DROP_TX_RING_FULL = kind(82, 'nic.tx_ring_full', 'dropped: transmit ring is full', { role: 'dropped', a: 'bytes' });
+export const LINK_DROP_LOSS = kind(83, 'link.loss', 'dropped: the link lost the frame', { role: 'dropped', a: 'bytes' });
+export const WIRE_DELIVER = kind(84, 'wire.deliver', 'the frame reached the wire end of a NIC', { role: 'delivered', a: 'bytes' });
+
+// ---- vhost ------------------------------------------------------------------------------------------------------
+export const VHOST_IOCTL = kind(86, 'vhost.ioctl', 'an ioctl on /dev/vhost-net', { a: 'ioctl', b: 'argument' });
+export const VHOST_USER_REQUEST = kind(87, 'vhost.user_request', 'a vhost-user message of the front-end', { a: 'request', b: 'payload bytes' });
+export const VHOST_USER_REPLY = kind(88, 'vhost.user_reply', 'a vhost-user reply of the back-end', { a: 'request', b: 'payload bytes' });
+export const VHOST_USER_DROP_RX_FULL = kind(89, 'vhost_user.rx_full', 'dropped: the guest has no receive buffer (ovs_tx_failure_drops)', { role: 'dropped', a: 'bytes' });
+
+// ---- device set-up ----------------------------------------------------------------------------------------------
+export const VIRTIO_STATUS = kind(92, 'virtio.status', 'device status written by the driver', { a: 'status', b: 'accepted status' });
+export const VIRTIO_FEATURES = kind(93, 'virtio.features', 'feature word: offered (at the device) or accepted (by the driver)', { a: 'word | select << 31', b: 'bits' });
+export const VIRTIO_QUEUE_ENABLE = kind(94, 'virtio.queue_enable', 'a queue was enabled', { a: 'queue', b: 'size' });
+export const PCI_CAPABILITY = kind(95, 'pci.capability', 'the driver found a capability', { a: 'offset', b: 'id | cfg_type << 8' });
+export const TUN_IOCTL = kind(96, 'tap.ioctl', 'an ioctl on /dev/net/tun', { a: 'ioctl', b: 'argument' });
+
+// ---- traffic ----------------------------------------------------------------------------------------------------
+export const TRAFFIC_START = kind(100, 'traffic.start', 'a run begins', { a: 'run' });
+export const TRAFFIC_END = kind(101, 'traffic.end', 'a run has ended', { a: 'run' });
+export const FAULT_ASSERT = kind(110, 'fault.assert', 'an assertion of the emulator failed: the world stops', {});
+
+/** All kinds, by declaration. */
+export const EVENT_KINDS: readonly EventKind[] = rows;
+/** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
+export const KIND_STRIDE = 128;
+/** Kind by id; undefined where no kind has the id. */
+export const KIND_BY_ID: readonly (EventKind | undefined)[] = Array.from({ length: KIND_STRIDE }, (_, id) =>
+  rows.find((k) => k.id === id),
+);
+/** Drop reasons: the kinds that end a frame as dropped, in table order. */
+export const DROP_KINDS: readonly EventKind[] = rows.filter((k) => k.role === 'dropped');
+
+// meta: kind in bits 0-7, place in bits 8-19, context in bits 20-31.
+export const MAX_PLACES = 4096;
+export const MAX_CONTEXTS = 4096;
+/** Packs an event's meta word. Returns an unsigned 32-bit number. */
+export function metaOf(kindId: number, place: number, context: number): number {
+  return (kindId | (place << 8) | (context << 20)) >>> 0;
+}
+export const kindOf = (meta: number): number => meta & 0xff;
+export const placeOf = (meta: number): number => (meta >>> 8) & 0xfff;
+export const contextOf = (meta: number): number => meta >>> 20;

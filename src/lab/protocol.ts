@@ -1,0 +1,235 @@
+/**
+ * What the API says to an engine and hears back: plain data, so that the same protocol runs over `postMessage` to a worker
+ * thread and, later, over a stream to a child process. Every request has an answer; notices come unasked.
+ *
+ * Ends: `guest/nic` (sent or received by that driver), `bridge/port` (ingress there, sending only), a NIC's name (its
+ * wire side); `host/` in front where a document has several hosts.
+ */
+import type { WorldCatalog } from '../engine/catalog.ts';
+import type { Topology } from './topology.ts';
+
+// ---- traffic ----------------------------------------------------------------------------------------------------
+export type RunState = 'PENDING' | 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'CANCELLED';
+export type Generator = 'socket' | 'pktgen' | 'txonly';
+
+export interface TrafficSpec {
+  readonly id: string;
+  readonly kind: 'udp' | 'ping';
+  readonly from: string;
+  readonly to: string;
+  /** Ethernet frame size with FCS, bytes. */
+  readonly frameSize: number;
+  readonly count: number;
+  /** Frames per second; 0 = as fast as the generator can. For ping: requests per second; 0 = the next when the answer came. */
+  readonly rate: number;
+  /** null: the default of the sending end. */
+  readonly generator: Generator | null;
+  /** UDP flows (source ports) to spread the frames over. */
+  readonly flows: number;
+}
+/** Raw frames: `at` is a sending end. */
+export interface FramesSpec {
+  readonly id: string;
+  readonly kind: 'frames' | 'replay';
+  readonly at: string;
+  /** All frames' bytes, one after the other. */
+  readonly bytes: Uint8Array;
+  /** Lengths of the frames, bytes. */
+  readonly lengths: Uint32Array;
+  /** Sending times in ns relative to the first frame; null = as fast as possible. */
+  readonly times: Float64Array | null;
+}
+
+export interface RunResult {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: RunState;
+  /** Why it failed, one sentence. */
+  readonly reason?: string;
+  readonly from: string;
+  readonly to: string | null;
+  readonly sent: number;
+  readonly received: number;
+  /** Copies made by flooding, and frames that ended at another place than `to`. */
+  readonly replicated: number;
+  readonly elsewhere: number;
+  /** By reason (event kind name); reasons without drops are left out. */
+  readonly dropped: Readonly<Record<string, number>>;
+  readonly virtual: {
+    readonly startSeconds: number;
+    readonly durationSeconds: number;
+    readonly framesPerSecond: number;
+    readonly frameBitsPerSecond: number;
+    readonly lineBitsPerSecond: number;
+    readonly latencySeconds: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
+  };
+  readonly perFrame: {
+    readonly exitsKernel: number;
+    readonly exitsUserspace: number;
+    readonly kicks: number;
+    readonly kicksSuppressed: number;
+    readonly interrupts: number;
+    readonly interruptsSuppressed: number;
+    readonly copies: number;
+    readonly copiedBytes: number;
+    readonly guestCopies: number;
+    readonly dmaTransfers: number;
+    readonly syscalls: number;
+    readonly wakeups: number;
+  };
+  /** True where another run overlapped in time, so that perFrame holds its share too. */
+  readonly shared: boolean;
+  readonly exitsByReason: Readonly<Record<string, number>>;
+  readonly queues: readonly {
+    readonly guest: string;
+    readonly nic: string;
+    readonly queue: string;
+    readonly kicks: number;
+    readonly kicksSuppressed: number;
+    readonly interrupts: number;
+    readonly interruptsSuppressed: number;
+  }[];
+  readonly contexts: readonly { readonly name: string; readonly busyRatio: number }[];
+  readonly wall: { readonly durationSeconds: number; readonly framesPerSecond: number };
+  /** First and last frame id of the run; 0 = none yet. */
+  readonly frames: { readonly first: number; readonly last: number };
+}
+
+// ---- clock ------------------------------------------------------------------------------------------------------
+export interface ClockState {
+  readonly mode: 'work' | 'real';
+  readonly factor: number;
+  readonly state: 'RUNNING' | 'PAUSED';
+  readonly virtualTimeSeconds: number;
+  /** True when nothing is pending: virtual time stands still. */
+  readonly idle: boolean;
+  readonly deterministic: boolean;
+  readonly events: number;
+}
+export interface ClockCommand {
+  readonly mode?: 'work' | 'real';
+  readonly factor?: number;
+  readonly state?: 'RUNNING' | 'PAUSED';
+  /** Runs one step and pauses: the smallest step that records an event, or until one more frame has ended. */
+  readonly step?: 'event' | 'frame';
+  /** Runs until this virtual time (seconds), then pauses. */
+  readonly untilSeconds?: number;
+}
+
+// ---- inspection -------------------------------------------------------------------------------------------------
+export interface NicState {
+  readonly guest: string;
+  readonly nic: string;
+  readonly backend: string;
+  readonly driver: string;
+  readonly mac: string;
+  readonly status: { readonly value: number; readonly bits: readonly string[] };
+  readonly features: { readonly offered: readonly string[]; readonly negotiated: readonly string[]; readonly offeredHex: string; readonly negotiatedHex: string };
+  readonly config: { readonly hex: string; readonly mac: string; readonly status: number };
+  /** Name of each context that serves this NIC. */
+  readonly contexts: readonly string[];
+  readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly enabled: boolean; readonly msixVector: number }[];
+  readonly counters: Readonly<Record<string, number>>;
+}
+export interface QueueState {
+  readonly name: string;
+  readonly index: number;
+  readonly size: number;
+  readonly addresses: { readonly desc: string; readonly driver: string; readonly device: string };
+  /** Descriptor table as it stands in memory (only the first `size` entries, zero entries included). */
+  readonly desc: readonly { readonly addr: string; readonly len: number; readonly flags: readonly string[]; readonly next: number }[];
+  readonly avail: { readonly flags: number; readonly idx: number; readonly ring: readonly number[]; readonly usedEvent: number };
+  readonly used: { readonly flags: number; readonly idx: number; readonly ring: readonly { readonly id: number; readonly len: number }[]; readonly availEvent: number };
+  /** The device's own indices. */
+  readonly device: { readonly lastAvailIdx: number; readonly usedIdx: number };
+  /** What the words say now. */
+  readonly suppression: { readonly eventIdx: boolean; readonly kicksWanted: boolean; readonly interruptsWanted: boolean };
+}
+export interface BridgeState {
+  readonly name: string;
+  readonly host: string;
+  readonly datapath: string;
+  readonly ports: readonly { readonly name: string; readonly number: number; readonly type: string; readonly rxPackets: number; readonly txPackets: number; readonly rxBytes: number; readonly txBytes: number; readonly drops: Readonly<Record<string, number>> }[];
+  readonly fdb: readonly { readonly port: string; readonly vlan: number; readonly mac: string; readonly ageSeconds: number }[];
+  /** The OpenFlow table, and the datapath flows that came of it. */
+  readonly flows: readonly { readonly table: number; readonly priority: number; readonly match: string; readonly actions: string; readonly packets: number; readonly bytes: number }[];
+  readonly datapathFlows: readonly { readonly ufid: string; readonly match: string; readonly actions: string; readonly packets: number; readonly bytes: number; readonly usedSeconds: number | null }[];
+  /** Cache statistics, by the names that ovs-appctl uses. */
+  readonly caches: Readonly<Record<string, number>>;
+}
+export interface Conservation {
+  readonly injected: number;
+  readonly replicated: number;
+  readonly segments: number;
+  readonly delivered: number;
+  readonly consumed: number;
+  readonly dropped: Readonly<Record<string, number>>;
+  readonly merged: number;
+  /** Counted in the rings, queues and buffers themselves. */
+  readonly inFlight: number;
+  readonly holds: boolean;
+}
+export interface WorldStatus {
+  readonly state: 'CREATING' | 'RUNNING' | 'PAUSED' | 'FAILED';
+  readonly reason?: string;
+  readonly virtualTimeSeconds: number;
+  readonly fingerprint: string;
+  readonly events: number;
+  readonly conservation: Conservation;
+  readonly journal: readonly { readonly virtualTimeSeconds: number; readonly command: string; readonly detail: string }[];
+}
+
+// ---- messages ---------------------------------------------------------------------------------------------------
+export interface EngineLimits {
+  readonly maxWorldBytes: number;
+}
+export type EngineRequest =
+  | { readonly op: 'create'; readonly world: number; readonly topology: Topology }
+  | { readonly op: 'delete'; readonly world: number }
+  | { readonly op: 'status'; readonly world: number }
+  | { readonly op: 'traffic'; readonly world: number; readonly spec: TrafficSpec }
+  | { readonly op: 'frames'; readonly world: number; readonly spec: FramesSpec }
+  | { readonly op: 'run'; readonly world: number; readonly run: string }
+  | { readonly op: 'runs'; readonly world: number }
+  | { readonly op: 'cancel'; readonly world: number; readonly run: string }
+  | { readonly op: 'clock'; readonly world: number; readonly command: ClockCommand | null }
+  | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
+  | { readonly op: 'queue'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string }
+  | { readonly op: 'memory'; readonly world: number; readonly guest: string; readonly address: number; readonly length: number }
+  | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
+
+export interface EngineAnswers {
+  create: { readonly memory: SharedArrayBuffer; readonly catalog: WorldCatalog };
+  delete: null;
+  status: WorldStatus;
+  traffic: RunResult;
+  frames: RunResult;
+  run: RunResult;
+  runs: readonly RunResult[];
+  cancel: RunResult;
+  clock: ClockState;
+  nic: NicState;
+  queue: QueueState;
+  memory: { readonly bytes: Uint8Array };
+  bridge: BridgeState;
+}
+
+/** A refusal that the API turns into a problem document. `field` is a JSON Pointer into the request. */
+export interface EngineError {
+  readonly code: 'NOT_FOUND' | 'INVALID' | 'CONFLICT' | 'FAILED';
+  readonly message: string;
+  readonly field?: string;
+}
+export type EngineMessage =
+  | { readonly type: 'answer'; readonly id: number; readonly ok: true; readonly value: unknown }
+  | { readonly type: 'answer'; readonly id: number; readonly ok: false; readonly error: EngineError }
+  /** A run ended. */
+  | { readonly type: 'run'; readonly world: number; readonly result: RunResult }
+  /** The world has no work left, or has work again. */
+  | { readonly type: 'idle'; readonly world: number; readonly idle: boolean }
+  /** An assertion failed: the world is dead, its memory can still be read. */
+  | { readonly type: 'failed'; readonly world: number; readonly reason: string };
+export interface EngineCall {
+  readonly id: number;
+  readonly request: EngineRequest;
+}
