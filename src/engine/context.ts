@@ -1,0 +1,83 @@
+/**
+ * A context: an emulated thread on an emulated core (vCPU, QEMU main loop, vhost worker, PMD lcore, softirq, upcall
+ * handler) or a piece of hardware (NIC, wire). Work happens only inside contexts; they never call each other but share
+ * memory bytes, queues and eventfds.
+ */
+import { metaOf, SCHED_SLEEP, SCHED_WAKE } from './events.ts';
+import type { Recorder } from './recorder.ts';
+import { NEVER, type Timeline } from './scheduler.ts';
+
+/** Phases that every context knows; a context's own phases begin at PHASE_OWN. */
+export const SLEEPING = 0;
+export const WAKING = 1;
+export const PARKED = 2;
+export const PHASE_OWN = 8;
+
+export abstract class Context {
+  readonly name: string;
+  /** World-wide core number; -1 for hardware. */
+  readonly core: number;
+  /** Dense id, the order of simultaneous steps. Set by the world before the scheduler is made. */
+  id = -1;
+  /** Place that sched.* events of this context are recorded at. */
+  place = 0;
+  /** What the context does when its next step comes; see step(). */
+  phase = SLEEPING;
+  protected readonly recorder: Recorder;
+  protected timeline!: Timeline;
+
+  constructor(name: string, core: number, recorder: Recorder) {
+    this.name = name;
+    this.core = core;
+    this.recorder = recorder;
+  }
+
+  attach(timeline: Timeline): void {
+    this.timeline = timeline;
+  }
+
+  /** Lands the last slice and takes the next one, at timeline.now[0]. Must set timeline.next[id]. */
+  abstract step(): void;
+
+  /** Meta word of an event of this context at `place`. */
+  protected meta(kind: number, place: number): number {
+    return metaOf(kind, place, this.id);
+  }
+
+  /** Records at the current stamp. For the cold path; hot paths keep their meta words. */
+  protected record(kind: number, place: number, frame: number, a: number, b: number): void {
+    this.recorder.event(metaOf(kind, place, this.id), frame, a, b);
+  }
+
+  /** Busy for `cost` ns from now on, then step() in `phase`. */
+  protected spend(cost: number, phase: number): void {
+    this.phase = phase;
+    this.timeline.busy[this.id]! += cost;
+    this.timeline.next[this.id] = this.timeline.now[0]! + cost;
+  }
+
+  /** Nothing to do: waits for rouse(). */
+  protected sleep(): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(metaOf(SCHED_SLEEP, this.place, this.id), 0, 0, 0);
+    this.phase = SLEEPING;
+    this.timeline.next[this.id] = NEVER;
+  }
+
+  /** Records that the context runs again after a sleep. */
+  protected woke(): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(metaOf(SCHED_WAKE, this.place, this.id), 0, 0, 0);
+  }
+
+  /**
+   * Somebody made work for this context. A sleeper runs at timeline.now[1], or earlier if an earlier wake-up is under way;
+   * a context that is busy looks again by itself before it sleeps.
+   */
+  rouse(): void {
+    if (this.phase === SLEEPING || (this.phase === WAKING && this.timeline.now[1]! < this.timeline.next[this.id]!)) {
+      this.phase = WAKING;
+      this.timeline.wake(this.id);
+    }
+  }
+}

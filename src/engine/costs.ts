@@ -1,0 +1,99 @@
+/**
+ * The cost table: what each primitive takes in virtual time. The only place with literal nanoseconds. Every entry has a
+ * unit, a default for a 2.4 GHz server core, the plausible range and where the figure comes from; a topology document may
+ * override any of them (`costs`). `basis` says how good the figure is: `published`, `derived` (computed from published
+ * figures) or `no source` (chosen, with the reason given).
+ */
+export interface Cost {
+  readonly name: string;
+  readonly unit: 'ns' | 'ns/B' | 'B';
+  readonly default: number;
+  readonly range: readonly [number, number];
+  readonly basis: 'published' | 'derived' | 'no source';
+  readonly source: string;
+  readonly text: string;
+}
+
+const rows: Cost[] = [];
+function cost(
+  name: string,
+  value: number,
+  unit: Cost['unit'],
+  range: readonly [number, number],
+  basis: Cost['basis'],
+  source: string,
+  text: string,
+): void {
+  rows.push({ name, unit, default: value, range, basis, source, text });
+}
+
+// ---- KVM
+cost('vm_exit_direct', 450, 'ns', [250, 700], 'published', 'Landau et al., SplitX (WIOV 2011) §1; lkml 2020-12 SEV-ES figures', 'world switch alone, exit and entry: HLT');
+cost('vm_exit_in_kernel_device', 700, 'ns', [550, 1200], 'published', 'kvm list 2023-11-01, kvm-unit-tests micro-bench (Arm), carried over to x86', 'register access answered by KVM: a kick through an ioeventfd');
+cost('vm_exit_userspace', 2200, 'ns', [1500, 4000], 'published', 'linux commit ad3610919; kvm list 2023-11-01', 'register access answered in userspace, round trip');
+cost('vm_exit_external_interrupt', 720, 'ns', [440, 1000], 'published', 'linux commit 0c5f81dad', 'a running vCPU leaves the guest for an interrupt and re-enters');
+cost('msi_injection', 2100, 'ns', [1200, 3000], 'published', 'kvm list 2023-11-01, kvm-unit-tests micro-bench (Arm)', 'in-kernel injection to the guest handler, trap of the trigger included; without it: minus vm_exit_in_kernel_device');
+cost('signal_msi_ioctl', 400, 'ns', [250, 900], 'no source', 'syscall_entry_exit plus the injection work of the caller', 'what KVM_SIGNAL_MSI costs its caller');
+cost('halted_vcpu_wakeup', 3500, 'ns', [2000, 8000], 'derived', 'linux commit aca6ff29c (dynamic halt polling)', 'extra for a vCPU that has halted');
+cost('ioeventfd_signal', 500, 'ns', [300, 700], 'derived', 'part of vm_exit_in_kernel_device up to eventfd_signal', 'from the register write to the eventfd');
+// ---- scheduling
+cost('thread_context_switch', 1100, 'ns', [800, 2000], 'published', 'ddumbying.vercel.app experiments/ctx-switch-overhead (low weight)', 'a core changes from one thread to another');
+cost('idle_backend_wakeup', 4500, 'ns', [2500, 8000], 'derived', 'cloud-hypervisor commit 5c06b7f86', 'eventfd or queue to a sleeping host thread that runs');
+cost('notification_enable', 100, 'ns', [30, 300], 'no source', 'a write, a barrier and a read of a line that the other side owns', 'switching notifications on and looking again');
+// ---- system calls
+cost('syscall_entry_exit', 150, 'ns', [60, 480], 'published', 'FreeBSD review D13985; the Linux value has no source', 'entering and leaving the kernel');
+cost('tap_write_syscall', 2000, 'ns', [1200, 2600], 'published', 'SIGCOMM 2021, Revisiting the Open vSwitch Dataplane Ten Years Later §3.2', 'write of one frame to a tap, host stack entry included');
+cost('tap_read_syscall', 1200, 'ns', [800, 2000], 'no source', 'between recvmsg (432 ns at 3.6 GHz) plus the skb copy, and the tap write', 'read of one frame from a tap');
+cost('qemu_main_loop_iteration', 5000, 'ns', [2000, 40000], 'derived', 'openvswitch/ovs commit 2109841b7 (a vswitchd loop, heavier than QEMU’s)', 'poll, dispatch and one handler; once per wake-up');
+cost('vhost_worker_iteration', 800, 'ns', [400, 2000], 'no source', 'work list, signalling and weight check', 'once per wake-up of a vhost worker');
+// ---- host kernel
+cost('vhost_net_tx_per_packet', 930, 'ns', [600, 1100], 'derived', 'linux commit 5503fcecd', 'descriptor, copy from the guest, skb, tap, host stack entry, without bytes');
+cost('vhost_net_rx_per_packet', 670, 'ns', [330, 770], 'derived', 'linux commit 1576d9860', 'tap dequeue, copy to the guest, used ring, without bytes');
+cost('vhost_burst_fixed', 200, 'ns', [100, 400], 'no source', 'index read, used flush and signalling of one batch', 'per batch of a vhost worker');
+cost('napi_rx_per_packet', 260, 'ns', [150, 260], 'published', 'xdp-project cpumap02-optimizations (175 ns at 3.6 GHz), scaled to 2.4 GHz', 'host NIC driver, skb, GRO');
+cost('ovs_kernel_per_packet', 700, 'ns', [500, 800], 'derived', 'SIGCOMM 2021, Revisiting the Open vSwitch Dataplane Ten Years Later, fig. 8(a)', 'key extract, flow hit, actions');
+cost('ovs_kernel_mask_lookup', 68, 'ns', [40, 90], 'derived', 'linux merge c219a1662', 'each further mask probed');
+cost('upcall', 60000, 'ns', [20000, 250000], 'published', 'openvswitch/ovs commits 0a740f482 and 2e97b8419', 'ofproto translation and flow installation of one missed frame');
+cost('netdev_upcall', 60000, 'ns', [20000, 250000], 'derived', 'as upcall; the netdev datapath does it on the PMD itself', 'the same in the netdev datapath');
+cost('copy_per_byte_kernel', 0.12, 'ns/B', [0.06, 0.3], 'no source', 'bounded from above by 3 % of a core per Gb/s of TSO traffic', 'copy_from_user and copy_to_iter');
+// ---- DPDK and the netdev datapath
+cost('pmd_idle_iteration', 330, 'ns', [125, 625], 'derived', 'openvswitch/ovs commit 79f368756 (790 cycles)', 'one poll of all queues that finds nothing');
+cost('emc_pass', 35, 'ns', [20, 60], 'derived', 'openvswitch/ovs commit d262ac2c6 (83 ns port to port) minus NIC receive and transmit', 'miniflow extract, EMC hit, actions');
+cost('emc_miss_to_dpcls', 102, 'ns', [70, 130], 'derived', 'openvswitch/ovs commit d262ac2c6', 'extra when the first subtable must be asked');
+cost('dpcls_subtable_lookup', 73, 'ns', [50, 90], 'derived', 'openvswitch/ovs commit 3453b4d62', 'each further subtable');
+cost('vhost_dequeue', 80, 'ns', [50, 130], 'derived', 'VPP port-to-port against PVP figures of CSIT 17.04', 'one frame out of a guest, without bytes');
+cost('vhost_enqueue', 70, 'ns', [45, 120], 'derived', 'DPDK commit e7ef68856', 'one frame into a guest, without bytes');
+cost('vhost_burst_overhead', 60, 'ns', [30, 150], 'derived', 'DPDK commits 096ffd811 and 63b113afa', 'per rte_vhost burst call');
+cost('copy_per_byte_vhost_user', 0.08, 'ns/B', [0.04, 0.2], 'derived', 'DPDK commit b0a985d1f', 'rte_memcpy between guest and mbuf');
+cost('cross_core_cache_line', 20, 'ns', [12, 60], 'derived', 'xdp-project cpumap02-optimizations', 'a line last written by another core; three a frame and direction in the vhost library');
+cost('dpdk_nic_rx', 23, 'ns', [15, 35], 'published', 'xdp-paper (CoNEXT 2018), benchmarks', 'one frame out of a NIC receive ring');
+cost('dpdk_nic_tx', 25, 'ns', [15, 40], 'no source', 'taken like receive', 'one frame into a NIC transmit ring');
+cost('virtio_pmd_per_packet', 45, 'ns', [25, 80], 'no source', 'a guest forwarder is not the bottleneck of the published PVP points', 'virtio PMD, one frame each way');
+cost('virtio_pmd_burst', 60, 'ns', [30, 150], 'no source', 'as vhost_burst_overhead', 'virtio PMD, per burst');
+cost('virtio_pmd_poll', 50, 'ns', [20, 100], 'no source', 'a loop over one receive queue', 'one poll of the guest that finds nothing');
+// ---- guest kernel
+cost('guest_udp_send', 600, 'ns', [400, 1500], 'derived', 'syscall_entry_exit, half of linux_forward_per_packet (575 ns) and the driver', 'sendto of one datagram down to the available ring, without bytes');
+cost('guest_pktgen_send', 200, 'ns', [100, 400], 'no source', 'driver and descriptor only, the skb is reused', 'one frame of pktgen with xmit_more');
+cost('guest_napi_poll', 600, 'ns', [300, 1000], 'no source', 'interrupt handler, softirq entry and napi_complete', 'per NAPI poll');
+cost('guest_rx_per_packet', 450, 'ns', [300, 800], 'derived', 'napi_rx_per_packet plus a part of udp_socket_delivery (300 ns)', 'driver, skb, IP stack and socket of the guest');
+cost('guest_tx_clean', 30, 'ns', [20, 60], 'published', 'xdp-project cpumap02-optimizations (skb free)', 'freeing one transmitted skb');
+cost('checksum_per_byte', 0.32, 'ns/B', [0.1, 0.6], 'derived', 'lkl/linux PR 183; SIGCOMM 2021 fig. 7(b)', 'software checksum, one pass');
+// ---- wire
+cost('ethernet_overhead', 20, 'B', [20, 20], 'published', 'IEEE 802.3: preamble 8 and gap 12', 'per frame on the wire');
+
+export const COSTS: readonly Cost[] = rows;
+export const COST_NAMES: ReadonlySet<string> = new Set(rows.map((c) => c.name));
+
+export type CostTable = Readonly<Record<string, number>>;
+
+/** The table with a topology's overrides; names must be known (the document's validation sees to it). */
+export function costTable(overrides: CostTable): CostTable {
+  return { ...Object.fromEntries(rows.map((c) => [c.name, c.default])), ...overrides };
+}
+
+/** One cost; throws where our own code asks for a name that the table does not have. */
+export function costOf(table: CostTable, name: string): number {
+  const value = table[name];
+  if (value === undefined) throw new Error(`the cost table has no entry ${name}`);
+  return value;
+}

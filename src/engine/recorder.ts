@@ -1,0 +1,120 @@
+/**
+ * The writer's half of the event ring and the byte ring. Every context records here, in the order in which slices land;
+ * blocks of events are folded (fingerprint, counters) and published together.
+ *
+ * Hot-path rule: the time of an event travels in `stamp[0]`, because a double that crosses a call is boxed.
+ */
+import type { WorldLayout } from './catalog.ts';
+import { BLOCK_EVENTS, CTL_BYTES, CTL_EVENTS, CTL_FINGERPRINT, CTL_FRAMES, CTL_SIZE, CTL_TIME } from './event-ring.ts';
+import type { WorldCode } from './wasm.ts';
+
+export class Recorder {
+  /** Time of the events recorded next, ns since the run's start. Written by the context that records. */
+  readonly stamp = new Float64Array(1);
+  private readonly layout: WorldLayout;
+  private readonly code: WorldCode;
+  private readonly time: Float64Array;
+  private readonly meta: Uint32Array;
+  private readonly frame: Uint32Array;
+  private readonly a: Uint32Array;
+  private readonly b: Uint32Array;
+  private readonly blockFrame: Float64Array;
+  private readonly blockBytes: Float64Array;
+  private readonly control64: BigInt64Array;
+  private readonly controlF: Float64Array;
+  private readonly mask: number;
+  private readonly ordinals: number;
+  /** Slot of the next event, and of the first that is not folded yet. */
+  private slot = 0;
+  private foldedSlot = 0;
+  /** Events folded since the world began. */
+  private folded = 0;
+  /** Byte ring: offset of the next record and how much was written before this turn of the ring. */
+  private byteAt = 0;
+  private byteBase = 0;
+  /** Frame ids given out; events carry the low 32 bits. */
+  frames = 0;
+
+  /** `ordinals` is the byte offset of one u32 per context, private to the fold. */
+  constructor(memory: SharedArrayBuffer, layout: WorldLayout, code: WorldCode, ordinals: number) {
+    this.layout = layout;
+    this.code = code;
+    this.ordinals = ordinals;
+    this.mask = layout.eventCapacity - 1;
+    this.time = new Float64Array(memory, layout.eventTime, layout.eventCapacity);
+    this.meta = new Uint32Array(memory, layout.eventMeta, layout.eventCapacity);
+    this.frame = new Uint32Array(memory, layout.eventFrame, layout.eventCapacity);
+    this.a = new Uint32Array(memory, layout.eventA, layout.eventCapacity);
+    this.b = new Uint32Array(memory, layout.eventB, layout.eventCapacity);
+    const blocks = layout.eventCapacity / BLOCK_EVENTS;
+    this.blockFrame = new Float64Array(memory, layout.blockFrame, blocks);
+    this.blockBytes = new Float64Array(memory, layout.blockBytes, blocks);
+    this.control64 = new BigInt64Array(memory, layout.control, CTL_SIZE / 8);
+    this.controlF = new Float64Array(memory, layout.control, CTL_SIZE / 8);
+  }
+
+  /** Records one event at stamp[0]. `meta` is metaOf(kind, place, context); frame, a and b are taken modulo 2^32. */
+  event(meta: number, frame: number, a: number, b: number): void {
+    const i = this.slot;
+    this.slot = (i + 1) & this.mask;
+    this.time[i] = this.stamp[0]!;
+    this.meta[i] = meta;
+    this.frame[i] = frame;
+    this.a[i] = a;
+    this.b[i] = b;
+  }
+
+  /** Stores a version of a frame's bytes (arena offset `source`) and returns its position / 8, low 32 bits. */
+  bytes(source: number, length: number): number {
+    const size = (length + 7) & ~7;
+    if (this.byteAt + size > this.layout.byteCapacity) {
+      this.byteBase += this.layout.byteCapacity;
+      this.byteAt = 0;
+    }
+    const at = this.byteAt;
+    this.byteAt = at + size;
+    this.code.copy(this.layout.byteRing + at, source, length);
+    return ((this.byteBase + at) / 8) | 0;
+  }
+
+  /** Events recorded since the world began. */
+  get events(): number {
+    return this.folded + ((this.slot - this.foldedSlot) & this.mask);
+  }
+
+  /** True when at least one block waits to be folded. Asked between the scheduler's dispatches. */
+  get due(): boolean {
+    return ((this.slot - this.foldedSlot) & this.mask) >= BLOCK_EVENTS;
+  }
+
+  /** Folds what was recorded and publishes it, with `now` as the world's virtual time. */
+  publish(now: number): void {
+    const l = this.layout;
+    let left = (this.slot - this.foldedSlot) & this.mask;
+    while (left > 0) {
+      const at = this.foldedSlot;
+      const n = Math.min(left, BLOCK_EVENTS - (at % BLOCK_EVENTS));
+      this.code.fold(
+        l.eventTime + at * 8,
+        l.eventMeta + at * 4,
+        l.eventFrame + at * 4,
+        l.eventA + at * 4,
+        l.eventB + at * 4,
+        n,
+        l.control + CTL_FINGERPRINT,
+        l.counters,
+        this.ordinals,
+      );
+      const block = Math.floor(at / BLOCK_EVENTS);
+      this.blockFrame[block] = this.frames;
+      this.blockBytes[block] = this.byteBase + this.byteAt;
+      this.foldedSlot = (at + n) & this.mask;
+      this.folded += n;
+      left -= n;
+    }
+    this.controlF[CTL_TIME / 8] = now;
+    this.controlF[CTL_FRAMES / 8] = this.frames;
+    Atomics.store(this.control64, CTL_BYTES / 8, BigInt(this.byteBase + this.byteAt));
+    Atomics.store(this.control64, CTL_EVENTS / 8, BigInt(this.folded));
+  }
+}

@@ -1,0 +1,246 @@
+/**
+ * The scheduler: one virtual clock, contexts that take turns on it, and nothing else.
+ *
+ * A context is one atomic step at a time: land what the last slice did (its effects come at the end, at now + cost), then
+ * take the next. Steps happen in the order (time, context id). There is no queue: `next` holds each context's next step,
+ * and the context that runs keeps running inline while its next step lies before `limit`, the earliest step of any other.
+ * Only a wake-up by the running context itself can make another step earlier, and it lowers the limit, so every inline
+ * step is the one that a heap of (time, id) would have popped: test/property/scheduler compares the two event by event.
+ *
+ * Contexts on one core exclude each other (`shared`): a switch is a slice of its own, and a context that finds others
+ * waiting gives the core up between two slices. Pollers with empty queues are parked and resumed on their poll grid by a
+ * write to a word that they watch; the polls in between are computed.
+ */
+import { assert } from './assert.ts';
+import type { Context } from './context.ts';
+import { metaOf, SCHED_SWITCH } from './events.ts';
+import type { Recorder } from './recorder.ts';
+
+export const NEVER = Number.POSITIVE_INFINITY;
+
+/** Why run() came back. */
+export type RunStop = 'idle' | 'until' | 'budget';
+
+/** What contexts need of a scheduler; the reference scheduler of the tests offers the same. */
+export interface Timeline {
+  /** Time of each context's next step by id; NEVER while it sleeps or is parked. */
+  readonly next: Float64Array;
+  /** [0] time of the current step; [1] the argument of wake(): doubles as arguments are boxed. */
+  readonly now: Float64Array;
+  /** Busy ns by context id. */
+  readonly busy: Float64Array;
+  /** Polls that found nothing, by context id. */
+  readonly idlePolls: Float64Array;
+  wake(id: number): void;
+  park(id: number, grid: number): void;
+  unpark(id: number): void;
+  contended(id: number): boolean;
+  /** Asks for afterStep() at the end of the current step. */
+  requestAfterStep(): void;
+}
+
+export class Scheduler implements Timeline {
+  readonly next: Float64Array;
+  readonly now = new Float64Array(2);
+  readonly busy: Float64Array;
+  readonly idlePolls: Float64Array;
+  readonly contexts: readonly Context[];
+  /** Called at the end of a step that asked for it. */
+  afterStep: () => void = () => {};
+  steps = 0;
+  private readonly recorder: Recorder;
+  private readonly limit = new Float64Array(1);
+  private readonly parkedAt: Float64Array;
+  private readonly grid: Float64Array;
+  private readonly parked: Uint8Array;
+  private readonly shared: Uint8Array;
+  private readonly coreOf: Int32Array;
+  private readonly holder: Int32Array;
+  private readonly lastOn: Int32Array;
+  private readonly waiting: Uint8Array;
+  private readonly switchCost: number;
+  private running = -1;
+  private afterStepWanted = false;
+
+  /**
+   * `contexts` in id order. `core` of a context is a world-wide core number or -1 (hardware). `busy` and `idlePolls` are
+   * columns by context id in shared memory. `switchCost` in ns (`thread_context_switch`).
+   */
+  constructor(
+    contexts: readonly Context[],
+    recorder: Recorder,
+    busy: Float64Array,
+    idlePolls: Float64Array,
+    switchCost: number,
+  ) {
+    const n = contexts.length;
+    this.contexts = contexts;
+    this.recorder = recorder;
+    this.busy = busy;
+    this.idlePolls = idlePolls;
+    this.switchCost = switchCost;
+    this.next = new Float64Array(n).fill(NEVER);
+    this.parkedAt = new Float64Array(n);
+    this.grid = new Float64Array(n);
+    this.parked = new Uint8Array(n);
+    this.shared = new Uint8Array(n);
+    this.coreOf = new Int32Array(n);
+    this.waiting = new Uint8Array(n);
+    const cores = 1 + contexts.reduce((most, c) => Math.max(most, c.core), -1);
+    this.holder = new Int32Array(Math.max(1, cores)).fill(-1);
+    this.lastOn = new Int32Array(Math.max(1, cores)).fill(-1);
+    for (const [i, c] of contexts.entries()) {
+      assert(c.id === i, `context ${c.name} has id ${c.id}, expected ${i}`);
+      this.coreOf[i] = c.core;
+      this.shared[i] = c.core >= 0 && contexts.some((o) => o !== c && o.core === c.core) ? 1 : 0;
+      c.attach(this);
+    }
+  }
+
+  /**
+   * Runs steps whose time is at most `until`, at most about `budget` of them. Stops 'idle' when no context has a step.
+   * With `oneStep`, returns after a single step.
+   */
+  run(until: number, budget: number): RunStop {
+    const next = this.next;
+    const n = next.length;
+    const limit = this.limit;
+    let left = budget;
+    while (left > 0) {
+      // the earliest step, and the earliest of the others
+      let k = -1;
+      let t = NEVER;
+      let other = -1;
+      let otherTime = NEVER;
+      for (let j = 0; j < n; j++) {
+        const v = next[j]!;
+        if (v < t) {
+          other = k;
+          otherTime = t;
+          t = v;
+          k = j;
+        } else if (v < otherTime) {
+          otherTime = v;
+          other = j;
+        }
+      }
+      if (k < 0) return 'idle';
+      if (t > until) return 'until';
+      // on equal times the lower id goes first: a context may also run at otherTime if its id is the lower one
+      const bound = otherTime + (other > k ? 1 : 0);
+      limit[0] = bound <= until ? bound : until + 1;
+      this.running = k;
+      const context = this.contexts[k]!;
+      if (this.shared[k] === 1) {
+        this.now[0] = t;
+        this.steps++;
+        left--;
+        this.stepShared(context, k);
+        if (this.afterStepWanted) this.runAfterStep();
+      } else {
+        do {
+          this.now[0] = next[k]!;
+          this.steps++;
+          left--;
+          context.step();
+          if (this.afterStepWanted) this.runAfterStep();
+        } while (next[k]! < limit[0]! && left > 0);
+      }
+      this.running = -1;
+      if (this.recorder.due) this.recorder.publish(this.now[0]!);
+    }
+    return 'budget';
+  }
+
+  private runAfterStep(): void {
+    this.afterStepWanted = false;
+    this.afterStep();
+  }
+  requestAfterStep(): void {
+    this.afterStepWanted = true;
+  }
+
+  /** Earliest step of any context, NEVER when idle. */
+  earliest(): number {
+    let t = NEVER;
+    for (let j = 0; j < this.next.length; j++) if (this.next[j]! < t) t = this.next[j]!;
+    return t;
+  }
+
+  /** Context `id` has a step at now[1]. Only makes steps earlier or sets a sleeper's. */
+  wake(id: number): void {
+    const t = this.now[1]!;
+    this.next[id] = t;
+    const bound = t + (id > this.running ? 1 : 0);
+    if (bound < this.limit[0]!) this.limit[0] = bound;
+  }
+
+  /** A poller found nothing at now[0]: it will poll every `grid` ns from now on, and those polls are not stepped. */
+  park(id: number, grid: number): void {
+    this.parked[id] = 1;
+    this.parkedAt[id] = this.now[0]!;
+    this.grid[id] = grid;
+    this.next[id] = NEVER;
+  }
+
+  /**
+   * A word that poller `id` watches was written at now[0]: it resumes with its first poll that can see it. When the poll
+   * falls on the very time of the write, the lower id has gone first.
+   */
+  unpark(id: number): void {
+    if (this.parked[id] === 0) return;
+    this.parked[id] = 0;
+    const t = this.now[0]!;
+    const t0 = this.parkedAt[id]!;
+    const grid = this.grid[id]!;
+    let k = Math.ceil((t - t0) / grid);
+    if (k < 1) k = 1;
+    if (t0 + k * grid === t && id < this.running) k++;
+    this.idlePolls[id]! += k;
+    this.busy[id]! += 0;
+    this.now[1] = t0 + k * grid;
+    this.wake(id);
+  }
+
+  // ---- cores ------------------------------------------------------------------------------------------------------
+  private stepShared(context: Context, id: number): void {
+    const core = this.coreOf[id]!;
+    const now = this.now[0]!;
+    const holder = this.holder[core]!;
+    if (holder >= 0 && holder !== id) {
+      this.waiting[id] = 1;
+      this.next[id] = Math.max(now + 1, this.next[holder]!);
+      return;
+    }
+    this.holder[core] = id;
+    this.waiting[id] = 0;
+    if (this.lastOn[core] !== id) {
+      this.lastOn[core] = id;
+      this.recorder.stamp[0] = now;
+      this.recorder.event(metaOf(SCHED_SWITCH, context.place, id), 0, core, 0);
+      this.busy[id]! += this.switchCost;
+      this.next[id] = now + this.switchCost;
+      if (this.switchCost > 0) return;
+    }
+    context.step();
+    if (this.next[id] === NEVER) this.holder[core] = -1;
+  }
+
+  /** Asked by a context on a shared core between two slices: true when it has given the core to one that waits. */
+  contended(id: number): boolean {
+    if (this.shared[id] === 0) return false;
+    const core = this.coreOf[id]!;
+    for (let j = 0; j < this.next.length; j++) {
+      if (this.waiting[j] === 1 && this.coreOf[j] === core && j !== id) {
+        this.holder[core] = -1;
+        this.next[id] = this.now[0]! + 1;
+        // the one that waits goes first, whatever the ids
+        if (this.next[j]! > this.now[0]!) this.next[j] = this.now[0]!;
+        const bound = this.now[0]! + (j > this.running ? 1 : 0);
+        if (bound < this.limit[0]!) this.limit[0] = bound;
+        return true;
+      }
+    }
+    return false;
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Two small functions over a world's shared memory, assembled by hand because they are the two inner loops that
+ * JavaScript runs slowly: memory.copy (TypedArray.set on shared memory takes six times as long for 1500 bytes), and the
+ * fold of a block of events into the fingerprint and the counters (64-bit multiplications).
+ */
+const leb = (n: number): number[] => {
+  const out: number[] = [];
+  do {
+    const low = n & 127;
+    n >>>= 7;
+    out.push(n ? low | 128 : low);
+  } while (n);
+  return out;
+};
+const sleb64 = (v: bigint): number[] => {
+  const out: number[] = [];
+  for (;;) {
+    const low = Number(v & 127n);
+    v >>= 7n;
+    if ((v === 0n && !(low & 64)) || (v === -1n && low & 64)) return [...out, low];
+    out.push(low | 128);
+  }
+};
+const vector = (items: number[][]): number[] => [...leb(items.length), ...items.flat()];
+const section = (id: number, body: number[]): number[] => [id, ...leb(body.length), ...body];
+
+const I32 = 0x7f;
+const I64 = 0x7e;
+const get = (local: number): number[] => [0x20, ...leb(local)];
+const set = (local: number): number[] => [0x21, ...leb(local)];
+const i32 = (n: number): number[] => [0x41, ...sleb64(BigInt(n))];
+const i64 = (hex: bigint): number[] => [0x42, ...sleb64(BigInt.asIntN(64, hex))];
+const I32_ADD = [0x6a];
+const I32_SUB = [0x6b];
+const I32_AND = [0x71];
+const I32_SHL = [0x74];
+const I32_SHR_U = [0x76];
+const I64_ADD = [0x7c];
+const I64_MUL = [0x7e];
+const I64_OR = [0x84];
+const I64_XOR = [0x85];
+const I64_SHL = [0x86];
+const I64_SHR_U = [0x88];
+const I32_LOAD = [0x28, 2, 0];
+const I64_LOAD = [0x29, 3, 0];
+const I64_LOAD32_U = [0x35, 2, 0];
+const I32_STORE = [0x36, 2, 0];
+const I64_STORE = [0x37, 3, 0];
+const F64_LOAD = (offset: number): number[] => [0x2b, 3, offset];
+const F64_STORE = (offset: number): number[] => [0x39, 3, offset];
+const F64_ADD = [0xa0];
+const F64_ONE = [0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
+const F64_CONVERT_I32_U = [0xb8];
+const END = [0x0b];
+
+/** The constants of the event mix; test/unit/engine restates the mix in BigInt. */
+export const MIX = {
+  time: 0x9e3779b97f4a7c15n,
+  metaFrame: 0xc2b2ae3d27d4eb4fn,
+  ab: 0x165667b19e3779f9n,
+  ordinal: 0xd6e8feb86659fd93n,
+  final: 0xbf58476d1ce4e5b9n,
+} as const;
+
+export interface WorldCode {
+  /** memory.copy: `length` bytes from `source` to `target` (byte offsets of the memory). */
+  copy(target: number, source: number, length: number): void;
+  /**
+   * Folds `n` events, whose columns begin at the given byte offsets, into the fingerprint at `fingerprint` (u64: the
+   * order-free sum of mixed events, each with the ordinal of its context), the ordinals (u32 by context) and the counters
+   * (f64 count and f64 sum of `a` at counters + 16 * (place * 128 + kind)).
+   */
+  fold(
+    time: number,
+    meta: number,
+    frame: number,
+    a: number,
+    b: number,
+    n: number,
+    fingerprint: number,
+    counters: number,
+    ordinals: number,
+  ): void;
+}
+
+function foldBody(): number[] {
+  // parameters: 0 time, 1 meta, 2 frame, 3 a, 4 b, 5 n, 6 fingerprint, 7 counters, 8 ordinals
+  // locals: 9 sum (i64), 10 mixed (i64), 11 meta word (i32), 12 address (i32)
+  const SUM = 9;
+  const MIXED = 10;
+  const META = 11;
+  const AT = 12;
+  const bump = (local: number, by: number): number[] => [...get(local), ...i32(by), ...I32_ADD, ...set(local)];
+  const pair = (low: number[], high: number[], factor: bigint): number[] => [
+    ...low,
+    ...high,
+    ...i64(32n),
+    ...I64_SHL,
+    ...I64_OR,
+    ...i64(factor),
+    ...I64_MUL,
+  ];
+  const load32 = (column: number): number[] => [...get(column), ...I64_LOAD32_U];
+  return [
+    ...[...get(6), ...I64_LOAD, ...set(SUM)],
+    ...[0x02, 0x40, 0x03, 0x40], // block, loop
+    ...[...get(5), 0x45, 0x0d, 1], // leave when n is 0
+    ...[...get(1), ...I32_LOAD, ...set(META)],
+    // ordinal of the context
+    ...[...get(META), ...i32(20), ...I32_SHR_U, ...i32(2), ...I32_SHL, ...get(8), ...I32_ADD, ...set(AT)],
+    // mixed = ((time * K) ^ (meta, frame) * K) + (a, b) * K + ordinal * K
+    ...[...get(0), ...I64_LOAD, ...i64(MIX.time), ...I64_MUL],
+    ...[...pair(load32(1), load32(2), MIX.metaFrame), ...I64_XOR],
+    ...[...pair(load32(3), load32(4), MIX.ab), ...I64_ADD],
+    ...[...get(AT), ...I64_LOAD32_U, ...i64(MIX.ordinal), ...I64_MUL, ...I64_ADD, ...set(MIXED)],
+    ...[...get(AT), ...get(AT), ...I32_LOAD, ...i32(1), ...I32_ADD, ...I32_STORE],
+    ...[...get(MIXED), ...get(MIXED), ...i64(29n), ...I64_SHR_U, ...I64_XOR, ...i64(MIX.final), ...I64_MUL, ...set(MIXED)],
+    ...[...get(SUM), ...get(MIXED), ...get(MIXED), ...i64(32n), ...I64_SHR_U, ...I64_XOR, ...I64_ADD, ...set(SUM)],
+    // counters: (place << 11) + (kind << 4)
+    ...[...get(META), ...i32(8), ...I32_SHR_U, ...i32(0xfff), ...I32_AND, ...i32(11), ...I32_SHL],
+    ...[...get(META), ...i32(0xff), ...I32_AND, ...i32(4), ...I32_SHL, ...I32_ADD, ...get(7), ...I32_ADD, ...set(AT)],
+    ...[...get(AT), ...get(AT), ...F64_LOAD(0), ...F64_ONE, ...F64_ADD, ...F64_STORE(0)],
+    ...[...get(AT), ...get(AT), ...F64_LOAD(8), ...get(3), ...I32_LOAD, ...F64_CONVERT_I32_U, ...F64_ADD, ...F64_STORE(8)],
+    ...[...bump(0, 8), ...bump(1, 4), ...bump(2, 4), ...bump(3, 4), ...bump(4, 4)],
+    ...[...get(5), ...i32(1), ...I32_SUB, ...set(5)],
+    ...[0x0c, 0, ...END, ...END], // continue; end loop, end block
+    ...[...get(6), ...get(SUM), ...I64_STORE],
+    ...END,
+  ];
+}
+
+/** Compiles the functions for one memory of `pages` pages (initial = maximum). */
+export function compileWorldCode(memory: WebAssembly.Memory, pages: number): WorldCode {
+  const copyCode = [0, ...get(0), ...get(1), ...get(2), 0xfc, 10, 0, 0, ...END];
+  const foldCode = [...vector([[2, I64], [2, I32]]), ...foldBody()];
+  const bytes = new Uint8Array([
+    ...[0, 97, 115, 109, 1, 0, 0, 0],
+    ...section(1, vector([[0x60, 3, I32, I32, I32, 0], [0x60, 9, ...new Array<number>(9).fill(I32), 0]])),
+    ...section(2, vector([[1, 101, 1, 109, 2, 3, ...leb(pages), ...leb(pages)]])),
+    ...section(3, vector([[0], [1]])),
+    ...section(7, vector([[4, 99, 111, 112, 121, 0, 0], [4, 102, 111, 108, 100, 0, 1]])),
+    ...section(10, vector([[...leb(copyCode.length), ...copyCode], [...leb(foldCode.length), ...foldCode]])),
+  ]);
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { m: memory } });
+  return instance.exports as unknown as WorldCode;
+}
