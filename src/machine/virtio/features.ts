@@ -1,0 +1,233 @@
+/**
+ * Feature bits of virtio-net, of the rings and of the transport; sets of them as two 32-bit words, because a 64-bit mask
+ * does not fit in a number. Device, driver, QEMU's vhost front-end and the back-ends all speak of features through this.
+ */
+
+/** Bits 0-31 and 32-63, unsigned. */
+export interface Features {
+  readonly lo: number;
+  readonly hi: number;
+}
+export const NO_FEATURES: Features = { lo: 0, hi: 0 };
+
+// virtio 1.2 §5.1.3, network device.
+export const VIRTIO_NET_F_CSUM = 0;
+export const VIRTIO_NET_F_GUEST_CSUM = 1;
+export const VIRTIO_NET_F_CTRL_GUEST_OFFLOADS = 2;
+export const VIRTIO_NET_F_MTU = 3;
+export const VIRTIO_NET_F_MAC = 5;
+/** Legacy, §5.1.3.2. */
+export const VIRTIO_NET_F_GSO = 6;
+export const VIRTIO_NET_F_GUEST_TSO4 = 7;
+export const VIRTIO_NET_F_GUEST_TSO6 = 8;
+export const VIRTIO_NET_F_GUEST_ECN = 9;
+export const VIRTIO_NET_F_GUEST_UFO = 10;
+export const VIRTIO_NET_F_HOST_TSO4 = 11;
+export const VIRTIO_NET_F_HOST_TSO6 = 12;
+export const VIRTIO_NET_F_HOST_ECN = 13;
+export const VIRTIO_NET_F_HOST_UFO = 14;
+export const VIRTIO_NET_F_MRG_RXBUF = 15;
+export const VIRTIO_NET_F_STATUS = 16;
+export const VIRTIO_NET_F_CTRL_VQ = 17;
+export const VIRTIO_NET_F_CTRL_RX = 18;
+export const VIRTIO_NET_F_CTRL_VLAN = 19;
+/** Not in the specification's list before 1.3; linux include/uapi/linux/virtio_net.h. */
+export const VIRTIO_NET_F_CTRL_RX_EXTRA = 20;
+export const VIRTIO_NET_F_GUEST_ANNOUNCE = 21;
+export const VIRTIO_NET_F_MQ = 22;
+export const VIRTIO_NET_F_CTRL_MAC_ADDR = 23;
+/** Legacy, §6.3. */
+export const VIRTIO_F_NOTIFY_ON_EMPTY = 24;
+/** linux include/uapi/linux/vhost_types.h: log writes for migration. */
+export const VHOST_F_LOG_ALL = 26;
+/** Legacy, §6.3; vhost-net calls the same bit VHOST_NET_F_VIRTIO_NET_HDR. */
+export const VIRTIO_F_ANY_LAYOUT = 27;
+export const VHOST_NET_F_VIRTIO_NET_HDR = 27;
+// §6, rings and transport. The linux name of bit 28 and 29 has RING in it, and is the one that documents use.
+export const VIRTIO_RING_F_INDIRECT_DESC = 28;
+export const VIRTIO_RING_F_EVENT_IDX = 29;
+/** vhost-user only: protocol features can be negotiated. */
+export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
+export const VIRTIO_F_VERSION_1 = 32;
+export const VIRTIO_F_ACCESS_PLATFORM = 33;
+export const VIRTIO_F_RING_PACKED = 34;
+export const VIRTIO_F_IN_ORDER = 35;
+export const VIRTIO_F_ORDER_PLATFORM = 36;
+export const VIRTIO_F_SR_IOV = 37;
+export const VIRTIO_F_NOTIFICATION_DATA = 38;
+export const VIRTIO_F_NOTIF_CONFIG_DATA = 39;
+export const VIRTIO_F_RING_RESET = 40;
+export const VIRTIO_F_ADMIN_VQ = 41;
+export const VIRTIO_NET_F_DEVICE_STATS = 50;
+export const VIRTIO_NET_F_HASH_TUNNEL = 51;
+export const VIRTIO_NET_F_VQ_NOTF_COAL = 52;
+export const VIRTIO_NET_F_NOTF_COAL = 53;
+export const VIRTIO_NET_F_GUEST_USO4 = 54;
+export const VIRTIO_NET_F_GUEST_USO6 = 55;
+export const VIRTIO_NET_F_HOST_USO = 56;
+export const VIRTIO_NET_F_HASH_REPORT = 57;
+export const VIRTIO_NET_F_GUEST_HDRLEN = 59;
+export const VIRTIO_NET_F_RSS = 60;
+export const VIRTIO_NET_F_RSC_EXT = 61;
+export const VIRTIO_NET_F_STANDBY = 62;
+export const VIRTIO_NET_F_SPEED_DUPLEX = 63;
+
+/** Every name above to its bit; bit 27 by its virtio name. */
+export const FEATURE_BITS: Readonly<Record<string, number>> = {
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
+  VIRTIO_NET_F_MTU,
+  VIRTIO_NET_F_MAC,
+  VIRTIO_NET_F_GSO,
+  VIRTIO_NET_F_GUEST_TSO4,
+  VIRTIO_NET_F_GUEST_TSO6,
+  VIRTIO_NET_F_GUEST_ECN,
+  VIRTIO_NET_F_GUEST_UFO,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_ECN,
+  VIRTIO_NET_F_HOST_UFO,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_NET_F_STATUS,
+  VIRTIO_NET_F_CTRL_VQ,
+  VIRTIO_NET_F_CTRL_RX,
+  VIRTIO_NET_F_CTRL_VLAN,
+  VIRTIO_NET_F_CTRL_RX_EXTRA,
+  VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_MQ,
+  VIRTIO_NET_F_CTRL_MAC_ADDR,
+  VIRTIO_F_NOTIFY_ON_EMPTY,
+  VHOST_F_LOG_ALL,
+  VIRTIO_F_ANY_LAYOUT,
+  VIRTIO_RING_F_INDIRECT_DESC,
+  VIRTIO_RING_F_EVENT_IDX,
+  VHOST_USER_F_PROTOCOL_FEATURES,
+  VIRTIO_F_VERSION_1,
+  VIRTIO_F_ACCESS_PLATFORM,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_ORDER_PLATFORM,
+  VIRTIO_F_SR_IOV,
+  VIRTIO_F_NOTIFICATION_DATA,
+  VIRTIO_F_NOTIF_CONFIG_DATA,
+  VIRTIO_F_RING_RESET,
+  VIRTIO_F_ADMIN_VQ,
+  VIRTIO_NET_F_DEVICE_STATS,
+  VIRTIO_NET_F_HASH_TUNNEL,
+  VIRTIO_NET_F_VQ_NOTF_COAL,
+  VIRTIO_NET_F_NOTF_COAL,
+  VIRTIO_NET_F_GUEST_USO4,
+  VIRTIO_NET_F_GUEST_USO6,
+  VIRTIO_NET_F_HOST_USO,
+  VIRTIO_NET_F_HASH_REPORT,
+  VIRTIO_NET_F_GUEST_HDRLEN,
+  VIRTIO_NET_F_RSS,
+  VIRTIO_NET_F_RSC_EXT,
+  VIRTIO_NET_F_STANDBY,
+  VIRTIO_NET_F_SPEED_DUPLEX,
+};
+const NAME_BY_BIT: readonly (string | undefined)[] = Array.from(
+  { length: 64 },
+  (_, bit) => Object.entries(FEATURE_BITS).find(([, b]) => b === bit)?.[0],
+);
+
+export const featureWord = (f: Features, select: number): number => (select === 0 ? f.lo : select === 1 ? f.hi : 0);
+export function hasFeature(f: Features, bit: number): boolean {
+  return ((bit < 32 ? f.lo >>> bit : f.hi >>> (bit - 32)) & 1) === 1;
+}
+export function featuresOf(...bits: readonly number[]): Features {
+  let lo = 0;
+  let hi = 0;
+  for (const bit of bits) {
+    if (bit < 32) lo |= 1 << bit;
+    else hi |= 1 << (bit - 32);
+  }
+  return { lo: lo >>> 0, hi: hi >>> 0 };
+}
+export const andFeatures = (a: Features, b: Features): Features => ({
+  lo: (a.lo & b.lo) >>> 0,
+  hi: (a.hi & b.hi) >>> 0,
+});
+export const orFeatures = (a: Features, b: Features): Features => ({
+  lo: (a.lo | b.lo) >>> 0,
+  hi: (a.hi | b.hi) >>> 0,
+});
+/** `a` without `b`. */
+export const minusFeatures = (a: Features, b: Features): Features => ({
+  lo: (a.lo & ~b.lo) >>> 0,
+  hi: (a.hi & ~b.hi) >>> 0,
+});
+export const sameFeatures = (a: Features, b: Features): boolean => a.lo === b.lo && a.hi === b.hi;
+export const isSubset = (a: Features, of: Features): boolean => (a.lo & ~of.lo) === 0 && (a.hi & ~of.hi) === 0;
+
+/** Bit of a name as documents write it, or -1. `VIRTIO_F_INDIRECT_DESC` and `VIRTIO_F_EVENT_IDX` (virtio 1.2 §6) are known too. */
+export function featureBit(name: string): number {
+  if (name === 'VIRTIO_F_INDIRECT_DESC') return VIRTIO_RING_F_INDIRECT_DESC;
+  if (name === 'VIRTIO_F_EVENT_IDX') return VIRTIO_RING_F_EVENT_IDX;
+  return Object.hasOwn(FEATURE_BITS, name) ? FEATURE_BITS[name]! : -1;
+}
+/** Names of the bits that are set, lowest first; a bit without a name is `bit N`. */
+export function featureNames(f: Features): string[] {
+  const out: string[] = [];
+  for (let bit = 0; bit < 64; bit++) if (hasFeature(f, bit)) out.push(NAME_BY_BIT[bit] ?? `bit ${bit}`);
+  return out;
+}
+/** All 64 bits as `0x…`; text only. */
+export function featuresHex(f: Features): string {
+  return '0x' + ((BigInt(f.hi) << 32n) | BigInt(f.lo)).toString(16);
+}
+export function featuresFromHex(text: string): Features {
+  const v = BigInt(text);
+  return { lo: Number(v & 0xffff_ffffn), hi: Number((v >> 32n) & 0xffff_ffffn) };
+}
+
+/** virtio 1.2 §5.1.3.1: each bit needs one of every group. */
+const DEPENDENCIES: readonly (readonly [number, ...(readonly (readonly number[])[])])[] = [
+  [VIRTIO_NET_F_GUEST_TSO4, [VIRTIO_NET_F_GUEST_CSUM]],
+  [VIRTIO_NET_F_GUEST_TSO6, [VIRTIO_NET_F_GUEST_CSUM]],
+  [VIRTIO_NET_F_GUEST_ECN, [VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6]],
+  [VIRTIO_NET_F_GUEST_UFO, [VIRTIO_NET_F_GUEST_CSUM]],
+  [VIRTIO_NET_F_GUEST_USO4, [VIRTIO_NET_F_GUEST_CSUM]],
+  [VIRTIO_NET_F_GUEST_USO6, [VIRTIO_NET_F_GUEST_CSUM]],
+  [VIRTIO_NET_F_HOST_TSO4, [VIRTIO_NET_F_CSUM]],
+  [VIRTIO_NET_F_HOST_TSO6, [VIRTIO_NET_F_CSUM]],
+  [VIRTIO_NET_F_HOST_ECN, [VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6]],
+  [VIRTIO_NET_F_HOST_UFO, [VIRTIO_NET_F_CSUM]],
+  [VIRTIO_NET_F_HOST_USO, [VIRTIO_NET_F_CSUM]],
+  [VIRTIO_NET_F_CTRL_RX, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_CTRL_VLAN, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_GUEST_ANNOUNCE, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_MQ, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_CTRL_MAC_ADDR, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_NOTF_COAL, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_VQ_NOTF_COAL, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_RSC_EXT, [VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6]],
+  [VIRTIO_NET_F_RSS, [VIRTIO_NET_F_CTRL_VQ]],
+  [VIRTIO_NET_F_HASH_TUNNEL, [VIRTIO_NET_F_CTRL_VQ], [VIRTIO_NET_F_RSS, VIRTIO_NET_F_HASH_REPORT]],
+];
+/** The lowest bit of `f` that lacks what it needs, or -1. */
+export function missingDependency(f: Features): number {
+  for (const [bit, ...groups] of DEPENDENCIES) {
+    if (hasFeature(f, bit) && !groups.every((group) => group.some((b) => hasFeature(f, b)))) return bit;
+  }
+  return -1;
+}
+
+/**
+ * What a Ringside virtio-net device offers: MAC, STATUS, MRG_RXBUF, indirect descriptors, event index, VERSION_1.
+ * DEVIATION: QEMU 7.2 offers 0x10130bfffa7; left out here are offloads, the control queue and what needs it, the legacy bits
+ * NOTIFY_ON_EMPTY, ANY_LAYOUT, GSO and bit 30, and RING_RESET.
+ */
+export const RINGSIDE_NET_FEATURES: Features = featuresOf(
+  VIRTIO_NET_F_MAC,
+  VIRTIO_NET_F_STATUS,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_RING_F_INDIRECT_DESC,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_F_VERSION_1,
+);
+/** The above minus the names a document turns off. A name that is not known or not offered changes nothing. */
+export function offeredFeatures(featuresOff: readonly string[]): Features {
+  return minusFeatures(RINGSIDE_NET_FEATURES, featuresOf(...featuresOff.map(featureBit).filter((bit) => bit >= 0)));
+}

@@ -1,0 +1,57 @@
+/**
+ * The words of a split virtqueue as both sides read and write them (virtio 1.2 §2.7). The three areas are contiguous and
+ * aligned (16, 2 and 4 bytes: checked where a queue is enabled), so the 16- and 32-bit views of the arena address them.
+ */
+import type { Arena } from '../memory/arena.ts';
+
+/** virtio 1.2 §2.7.5. */
+export const VIRTQ_DESC_SIZE = 16;
+export const VIRTQ_DESC_F_NEXT = 1;
+export const VIRTQ_DESC_F_WRITE = 2;
+export const VIRTQ_DESC_F_INDIRECT = 4;
+/** virtio 1.2 §2.7.6, §2.7.8. */
+export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
+export const VIRTQ_USED_F_NO_NOTIFY = 1;
+
+/** virtio 1.2 §2.7.10: does moving an index from `old` to `now` cross the event index? (vring_need_event) */
+export function vring_need_event(event: number, now: number, old: number): boolean {
+  return ((now - event - 1) & 0xffff) < ((now - old) & 0xffff);
+}
+
+export class SplitLayout {
+  readonly u16: Uint16Array;
+  readonly u32: Uint32Array;
+  readonly size: number;
+  readonly mask: number;
+  /** Arena offsets of the three areas. */
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
+  // the same as indices into the 16- and 32-bit views
+  readonly availFlags: number;
+  readonly availIdx: number;
+  readonly availRing: number;
+  readonly usedEvent: number;
+  readonly usedFlags: number;
+  readonly usedIdx: number;
+  readonly usedRing: number;
+  readonly availEvent: number;
+
+  constructor(arena: Arena, size: number, desc: number, avail: number, used: number) {
+    this.u16 = arena.u16;
+    this.u32 = arena.u32;
+    this.size = size;
+    this.mask = size - 1;
+    this.desc = desc;
+    this.avail = avail;
+    this.used = used;
+    this.availFlags = avail >> 1;
+    this.availIdx = (avail + 2) >> 1;
+    this.availRing = (avail + 4) >> 1;
+    this.usedEvent = (avail + 4 + 2 * size) >> 1;
+    this.usedFlags = used >> 1;
+    this.usedIdx = (used + 2) >> 1;
+    this.usedRing = (used + 4) >> 2;
+    this.availEvent = (used + 4 + 8 * size) >> 1;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * The header in front of every frame in a virtqueue or tap, and the device's configuration space.
+ */
+import { bytes, le16, le32, struct, u8 } from './struct.ts';
+
+/** virtio 1.2 §5.1.6, struct virtio_net_hdr with num_buffers: 12 bytes, always so with VIRTIO_F_VERSION_1. */
+export const virtio_net_hdr_v1 = struct({
+  flags: u8,
+  gso_type: u8,
+  hdr_len: le16,
+  gso_size: le16,
+  csum_start: le16,
+  csum_offset: le16,
+  num_buffers: le16,
+});
+/** linux include/uapi/linux/virtio_net.h: the header of a tap by default, and of a legacy device without MRG_RXBUF. */
+export const virtio_net_hdr = struct({
+  flags: u8,
+  gso_type: u8,
+  hdr_len: le16,
+  gso_size: le16,
+  csum_start: le16,
+  csum_offset: le16,
+});
+export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
+export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
+export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
+export const VIRTIO_NET_HDR_GSO_NONE = 0;
+export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
+export const VIRTIO_NET_HDR_GSO_UDP = 3;
+export const VIRTIO_NET_HDR_GSO_TCPV6 = 4;
+export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
+export const VIRTIO_NET_HDR_GSO_ECN = 0x80;
+
+/** virtio 1.2 §5.1.4, struct virtio_net_config. Which fields exist depends on the features offered. */
+export const virtio_net_config = struct({
+  mac: bytes(6),
+  status: le16,
+  max_virtqueue_pairs: le16,
+  mtu: le16,
+  speed: le32,
+  duplex: u8,
+  rss_max_key_size: u8,
+  rss_max_indirection_table_length: le16,
+  supported_hash_types: le32,
+});
+/** §5.1.4: `status` bits. */
+export const VIRTIO_NET_S_LINK_UP = 1;
+export const VIRTIO_NET_S_ANNOUNCE = 2;
+
+/** §5.1.2: receiveqN is 2(N-1), transmitqN is 2(N-1)+1; here by pair, counted from 0. */
+export const rxQueue = (pair: number): number => 2 * pair;
+export const txQueue = (pair: number): number => 2 * pair + 1;
