@@ -1,0 +1,559 @@
+/**
+ * How a guest brings a virtio-net device up: what the firmware does (BARs, command register), then Linux 6.1's virtio_pci and
+ * virtio_net from the capability walk to DRIVER_OK. Every access is one call of PciAccess, in the order that a Linux guest
+ * was seen to make them, so each exit of the set-up has its cause here.
+ *
+ * Runs on the vCPU. Read first: virtio 1.2 §3.1.1; linux drivers/virtio/virtio_pci_modern_dev.c, vp_modern_probe().
+ */
+import {
+  andFeatures,
+  type Features,
+  featuresOf,
+  featureWord,
+  hasFeature,
+  minusFeatures,
+  VIRTIO_F_ACCESS_PLATFORM,
+  VIRTIO_F_ORDER_PLATFORM,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_F_RING_RESET,
+  VIRTIO_F_SR_IOV,
+  VIRTIO_F_VERSION_1,
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
+  VIRTIO_NET_F_CTRL_MAC_ADDR,
+  VIRTIO_NET_F_CTRL_RX,
+  VIRTIO_NET_F_CTRL_VLAN,
+  VIRTIO_NET_F_CTRL_VQ,
+  VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_GUEST_ECN,
+  VIRTIO_NET_F_GUEST_TSO4,
+  VIRTIO_NET_F_GUEST_TSO6,
+  VIRTIO_NET_F_GUEST_UFO,
+  VIRTIO_NET_F_HASH_REPORT,
+  VIRTIO_NET_F_HOST_ECN,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_UFO,
+  VIRTIO_NET_F_MAC,
+  VIRTIO_NET_F_MQ,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_NET_F_MTU,
+  VIRTIO_NET_F_NOTF_COAL,
+  VIRTIO_NET_F_RSS,
+  VIRTIO_NET_F_SPEED_DUPLEX,
+  VIRTIO_NET_F_STANDBY,
+  VIRTIO_NET_F_STATUS,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_RING_F_INDIRECT_DESC,
+} from '../virtio/features.ts';
+import {
+  VIRTIO_CONFIG_S_ACKNOWLEDGE,
+  VIRTIO_CONFIG_S_DRIVER,
+  VIRTIO_CONFIG_S_DRIVER_OK,
+  VIRTIO_CONFIG_S_FAILED,
+  VIRTIO_CONFIG_S_FEATURES_OK,
+} from '../virtio/status.ts';
+import {
+  msix_capability,
+  msix_entry,
+  PCI_BASE_ADDRESS_MEM_TYPE_64,
+  PCI_CAP_ID_MSIX,
+  PCI_CAP_ID_VNDR,
+  PCI_COMMAND_INTX_DISABLE,
+  PCI_COMMAND_IO,
+  PCI_COMMAND_MASTER,
+  PCI_COMMAND_MEMORY,
+  PCI_COMMAND_SERR,
+  PCI_DEVICE_ID_VIRTIO_NET_MODERN,
+  PCI_MSIX_ENTRY_CTRL_MASKBIT,
+  PCI_MSIX_FLAGS_ENABLE,
+  PCI_MSIX_FLAGS_MASKALL,
+  PCI_STATUS_CAP_LIST,
+  PCI_STD_NUM_BARS,
+  PCI_VENDOR_ID_REDHAT_QUMRANET,
+  pci_header,
+  pciBarOffset,
+  VIRTIO_MSI_NO_VECTOR,
+  VIRTIO_PCI_CAP_COMMON_CFG,
+  VIRTIO_PCI_CAP_DEVICE_CFG,
+  VIRTIO_PCI_CAP_ISR_CFG,
+  VIRTIO_PCI_CAP_NOTIFY_CFG,
+  virtio_pci_cap,
+  virtio_pci_common_cfg,
+  virtio_pci_notify_cap_multiplier,
+} from '../wire/pci.ts';
+import { virtio_net_config } from '../wire/virtio-net.ts';
+import { isVirtqSize, virtqDescBytes, vringBytes, vringUsedOffset } from '../wire/virtio-ring.ts';
+
+/** The guest's way to one PCI function. The lead's implementation records the exits and charges their time. */
+export interface PciAccess {
+  cfgRead(offset: number, width: number): number;
+  cfgWrite(offset: number, width: number, value: number): void;
+  barRead(bar: number, offset: number, width: number): number;
+  barWrite(bar: number, offset: number, width: number, value: number): void;
+}
+export interface GuestAllocator {
+  /** Zeroed guest memory. Address below 2^53, or -1 if there is none. */
+  alloc(bytes: number, align: number): number;
+}
+export interface ProbeOptions {
+  /** Largest ring the driver sets up, per queue index; missing = what the device offers. */
+  readonly queueSizes?: readonly number[];
+  /** Order in which the queues are set up and enabled. Default: 0, 1, … as virtio_net names them. */
+  readonly queueOrder?: readonly number[];
+  /** False: interrupts through INTx, as without an MSI-X capability. */
+  readonly msix?: boolean;
+  /** Guest interrupt vector of the first MSI-X entry; the next ones count up. */
+  readonly firstVector?: number;
+  /** Address that the driver writes into the MSI-X table: APIC id 0, logical mode, as Linux on one vCPU. */
+  readonly msiAddress?: number;
+}
+export interface ProbedQueue {
+  readonly index: number;
+  readonly size: number;
+  readonly descGpa: number;
+  readonly driverGpa: number;
+  readonly deviceGpa: number;
+  readonly notifyBar: number;
+  /** Offset of the queue's notify register in that BAR. */
+  readonly notifyOffset: number;
+  /** Entry in the MSI-X table, VIRTIO_MSI_NO_VECTOR with INTx. */
+  readonly msixVector: number;
+}
+export interface Probed {
+  readonly failed?: undefined;
+  readonly features: Features;
+  readonly queues: readonly ProbedQueue[];
+  /** 6 bytes; null where the device gives none (Linux then takes a random one). */
+  readonly mac: readonly number[] | null;
+  /** Guest interrupt vector by MSI-X entry; empty with INTx. */
+  readonly vectors: readonly number[];
+  readonly linkUp: boolean;
+  readonly status: number;
+}
+export interface ProbeFailed {
+  readonly failed: string;
+  /** The status that the device shows afterwards. */
+  readonly status: number;
+}
+export type ProbeResult = Probed | ProbeFailed;
+
+/** linux 6.1 drivers/net/virtio_net.c, features[], and what virtio_ring and virtio_pci keep for the transport. */
+export const LINUX_6_1_VIRTIO_NET_FEATURES: Features = featuresOf(
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
+  VIRTIO_NET_F_MTU,
+  VIRTIO_NET_F_MAC,
+  VIRTIO_NET_F_GUEST_TSO4,
+  VIRTIO_NET_F_GUEST_TSO6,
+  VIRTIO_NET_F_GUEST_ECN,
+  VIRTIO_NET_F_GUEST_UFO,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_ECN,
+  VIRTIO_NET_F_HOST_UFO,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_NET_F_STATUS,
+  VIRTIO_NET_F_CTRL_VQ,
+  VIRTIO_NET_F_CTRL_RX,
+  VIRTIO_NET_F_CTRL_VLAN,
+  VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_MQ,
+  VIRTIO_NET_F_CTRL_MAC_ADDR,
+  VIRTIO_RING_F_INDIRECT_DESC,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_F_VERSION_1,
+  VIRTIO_F_ACCESS_PLATFORM,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_F_ORDER_PLATFORM,
+  VIRTIO_F_SR_IOV,
+  VIRTIO_F_RING_RESET,
+  VIRTIO_NET_F_NOTF_COAL,
+  VIRTIO_NET_F_HASH_REPORT,
+  VIRTIO_NET_F_RSS,
+  VIRTIO_NET_F_STANDBY,
+  VIRTIO_NET_F_SPEED_DUPLEX,
+);
+/** Bits that virtio_net refuses to probe with unless CTRL_VQ comes along (linux virtnet_validate_features()). */
+const NEED_CTRL_VQ = featuresOf(
+  VIRTIO_NET_F_CTRL_RX,
+  VIRTIO_NET_F_CTRL_VLAN,
+  VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_MQ,
+  VIRTIO_NET_F_CTRL_MAC_ADDR,
+  VIRTIO_NET_F_RSS,
+  VIRTIO_NET_F_HASH_REPORT,
+  VIRTIO_NET_F_NOTF_COAL,
+);
+
+const H = pci_header;
+const CAP = virtio_pci_cap;
+const C = virtio_pci_common_cfg;
+/** Placeholder until an interrupt is requested: linux MANAGED_IRQ_SHUTDOWN_VECTOR. */
+const MANAGED_IRQ_SHUTDOWN_VECTOR = 0xef;
+const LINUX_MSI_ADDRESS = 0xfee0_1004;
+/** First vector that the recorded guest got. */
+const LINUX_FIRST_VECTOR = 0x27;
+const PAGE_SIZE = 4096;
+/** Longest capability list that the walk follows (linux PCI_FIND_CAP_TTL). */
+const PCI_FIND_CAP_TTL = 48;
+/** A device that never shows status 0 after a reset would hold the guest for ever; Linux waits, a world must not. */
+const RESET_READS_MAX = 1000;
+
+// ---- firmware -------------------------------------------------------------------------------------------------------
+
+export interface FirmwareAssignment {
+  readonly msixBar: number;
+  readonly modernBar: number;
+  readonly rom: number;
+  readonly irqLine: number;
+}
+/**
+ * What SeaBIOS does before the kernel runs: size every BAR, place it, switch decoding on
+ * (seabios src/fw/pciinit.c, pci_bios_init_device()). The order of its accesses is not taken from a trace.
+ */
+export function firmwareInit(bus: PciAccess, where: FirmwareAssignment): void {
+  for (let bar = 0; bar < PCI_STD_NUM_BARS; bar++) {
+    const at = pciBarOffset(bar);
+    const old = bus.cfgRead(at, 4);
+    bus.cfgWrite(at, 4, 0xffff_ffff);
+    const sized = bus.cfgRead(at, 4);
+    bus.cfgWrite(at, 4, old);
+    if (sized === 0) continue;
+    const is64 = (sized & PCI_BASE_ADDRESS_MEM_TYPE_64) !== 0;
+    const address = is64 ? where.modernBar : where.msixBar;
+    bus.cfgWrite(at, 4, address >>> 0);
+    if (is64) {
+      bar++;
+      bus.cfgWrite(pciBarOffset(bar), 4, Math.floor(address / 0x1_0000_0000));
+    }
+  }
+  bus.cfgWrite(H.rom_address.offset, 4, 0xffff_fffe);
+  if (bus.cfgRead(H.rom_address.offset, 4) !== 0) bus.cfgWrite(H.rom_address.offset, 4, where.rom);
+  if (bus.cfgRead(H.interrupt_pin.offset, 1) !== 0) bus.cfgWrite(H.interrupt_line.offset, 1, where.irqLine);
+  const command = bus.cfgRead(H.command.offset, 2);
+  bus.cfgWrite(H.command.offset, 2, command | PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_SERR);
+}
+/** Where the recorded machine (q35, one device) had it. */
+export const SEABIOS_Q35_ASSIGNMENT: FirmwareAssignment = {
+  msixBar: 0xfebc_0000,
+  modernBar: 0xfebf_c000,
+  rom: 0xfeb8_0000,
+  irqLine: 10,
+};
+
+// ---- PCI ------------------------------------------------------------------------------------------------------------
+
+/** linux drivers/pci/pci.c, __pci_find_next_cap_ttl(): the pointer is read as a byte, each entry as a word. */
+function walkCapabilities(bus: PciAccess, pointerAt: number, id: number): number {
+  let at = bus.cfgRead(pointerAt, 1);
+  for (let ttl = PCI_FIND_CAP_TTL; ttl > 0 && at >= 0x40; ttl--) {
+    at &= ~3;
+    const entry = bus.cfgRead(at, 2);
+    const found = entry & 0xff;
+    if (found === 0xff) return 0;
+    if (found === id) return at;
+    at = entry >>> 8;
+  }
+  return 0;
+}
+function findCapability(bus: PciAccess, id: number): number {
+  if ((bus.cfgRead(H.status.offset, 2) & PCI_STATUS_CAP_LIST) === 0) return 0;
+  return walkCapabilities(bus, H.capability_list.offset, id);
+}
+/** linux virtio_pci_modern_dev.c, virtio_pci_find_capability(): one walk of the list per type. */
+function findVirtioCapability(bus: PciAccess, cfgType: number): number {
+  let at = findCapability(bus, PCI_CAP_ID_VNDR);
+  for (let ttl = PCI_FIND_CAP_TTL; ttl > 0 && at > 0; ttl--) {
+    const type = bus.cfgRead(at + CAP.cfg_type.offset, 1);
+    const bar = bus.cfgRead(at + CAP.bar.offset, 1);
+    if (bar < PCI_STD_NUM_BARS && type === cfgType) return at;
+    at = walkCapabilities(bus, at + CAP.cap_next.offset, PCI_CAP_ID_VNDR);
+  }
+  return 0;
+}
+/** linux vp_modern_map_capability(): three reads, then an ioremap. */
+function mapCapability(bus: PciAccess, at: number): { bar: number; offset: number; length: number } {
+  const bar = bus.cfgRead(at + CAP.bar.offset, 1);
+  const offset = bus.cfgRead(at + CAP.offset.offset, 4);
+  const length = bus.cfgRead(at + CAP.length.offset, 4);
+  return { bar, offset, length };
+}
+
+/**
+ * The PCI core's look at the function at boot, before any driver: ids, class, subsystem, and where the MSI-X capability is.
+ * Answers its offset (0 = none), or -1 where the function is no modern virtio network device (virtio 1.2 §4.1.2).
+ * DEVIATION: linux pci_setup_device() also sizes the BARs again and looks for many more capabilities.
+ */
+export function enumerateFunction(bus: PciAccess): number {
+  const ids = bus.cfgRead(H.vendor_id.offset, 4);
+  bus.cfgRead(H.header_type.offset, 1);
+  bus.cfgRead(H.revision_id.offset, 4);
+  bus.cfgRead(H.subsystem_vendor_id.offset, 2);
+  bus.cfgRead(H.subsystem_id.offset, 2);
+  const virtioNet = PCI_VENDOR_ID_REDHAT_QUMRANET + PCI_DEVICE_ID_VIRTIO_NET_MODERN * 0x1_0000;
+  return ids === virtioNet ? findCapability(bus, PCI_CAP_ID_MSIX) : -1;
+}
+
+class Transport {
+  readonly bus: PciAccess;
+  commonBar = 0;
+  commonAt = 0;
+  deviceBar = 0;
+  deviceAt = 0;
+  notifyBar = 0;
+  notifyAt = 0;
+  notifyLength = 0;
+  notifyMultiplier = 0;
+  msixBar = 0;
+  msixAt = 0;
+
+  constructor(bus: PciAccess) {
+    this.bus = bus;
+  }
+  read(field: { offset: number; width: number }): number {
+    return this.bus.barRead(this.commonBar, this.commonAt + field.offset, field.width);
+  }
+  write(field: { offset: number; width: number }, value: number): void {
+    this.bus.barWrite(this.commonBar, this.commonAt + field.offset, field.width, value);
+  }
+  select(queue: number): void {
+    this.write(C.queue_select, queue);
+  }
+  /** linux virtio_add_status(): read, then write with the bits added. */
+  addStatus(bits: number): void {
+    this.write(C.device_status, this.read(C.device_status) | bits);
+  }
+  fail(reason: string): ProbeFailed {
+    this.addStatus(VIRTIO_CONFIG_S_FAILED);
+    return { failed: reason, status: this.read(C.device_status) };
+  }
+  /** linux __pci_write_msi_msg(): three writes, and one read that flushes them. */
+  writeMsi(entry: number, address: number, data: number): void {
+    const at = this.msixAt + msix_entry.SIZE * entry;
+    this.bus.barWrite(this.msixBar, at + msix_entry.addr_lo.offset, 4, address >>> 0);
+    this.bus.barWrite(this.msixBar, at + msix_entry.addr_hi.offset, 4, Math.floor(address / 0x1_0000_0000));
+    this.bus.barWrite(this.msixBar, at + msix_entry.data.offset, 4, data);
+    this.bus.barRead(this.msixBar, at + msix_entry.data.offset, 4);
+  }
+  maskMsi(entry: number, masked: boolean): void {
+    const at = this.msixAt + msix_entry.SIZE * entry + msix_entry.vector_control.offset;
+    this.bus.barWrite(this.msixBar, at, 4, masked ? PCI_MSIX_ENTRY_CTRL_MASKBIT : 0);
+  }
+}
+
+/** linux vp_modern_probe(), after pci_enable_device(): capabilities found and mapped, bus mastering on. */
+function mapDevice(bus: PciAccess): Transport | string {
+  // pci_enable_device(): the command register before, the pin, and again.
+  const command = bus.cfgRead(H.command.offset, 2);
+  if ((command & PCI_COMMAND_MEMORY) === 0) bus.cfgWrite(H.command.offset, 2, command | PCI_COMMAND_MEMORY);
+  if (bus.cfgRead(H.interrupt_pin.offset, 1) !== 0) bus.cfgRead(H.command.offset, 2);
+
+  const common = findVirtioCapability(bus, VIRTIO_PCI_CAP_COMMON_CFG);
+  if (common === 0) return 'no common configuration capability';
+  const isr = findVirtioCapability(bus, VIRTIO_PCI_CAP_ISR_CFG);
+  const notify = findVirtioCapability(bus, VIRTIO_PCI_CAP_NOTIFY_CFG);
+  if (isr === 0 || notify === 0) return 'no ISR or notification capability';
+  const device = findVirtioCapability(bus, VIRTIO_PCI_CAP_DEVICE_CFG);
+
+  const t = new Transport(bus);
+  ({ bar: t.commonBar, offset: t.commonAt } = mapCapability(bus, common));
+  mapCapability(bus, isr);
+  t.notifyMultiplier = bus.cfgRead(notify + virtio_pci_notify_cap_multiplier, 4);
+  t.notifyLength = bus.cfgRead(notify + CAP.length.offset, 4);
+  const notifyOffset = bus.cfgRead(notify + CAP.offset.offset, 4);
+  // A page or less is mapped as a whole, more is mapped queue by queue.
+  if (t.notifyLength + (notifyOffset % PAGE_SIZE) <= PAGE_SIZE) {
+    ({ bar: t.notifyBar, offset: t.notifyAt } = mapCapability(bus, notify));
+  } else {
+    t.notifyBar = bus.cfgRead(notify + CAP.bar.offset, 1);
+    t.notifyAt = notifyOffset;
+  }
+  if (device !== 0) ({ bar: t.deviceBar, offset: t.deviceAt } = mapCapability(bus, device));
+
+  // pci_set_master() and pcibios_set_master().
+  bus.cfgWrite(H.command.offset, 2, bus.cfgRead(H.command.offset, 2) | PCI_COMMAND_MASTER);
+  if (bus.cfgRead(H.latency_timer.offset, 1) < 16) bus.cfgWrite(H.latency_timer.offset, 1, 64);
+  return t;
+}
+
+// ---- MSI-X ----------------------------------------------------------------------------------------------------------
+
+/** linux drivers/pci/msi/msi.c, msix_capability_init(). Number of entries in the table, 0 = no MSI-X. */
+function enableMsix(t: Transport, cap: number, entries: number, address: number): number {
+  const { bus } = t;
+  const controlAt = cap + msix_capability.message_control.offset;
+  const count = (bus.cfgRead(controlAt, 2) & 0x7ff) + 1;
+  if (count < entries) return 0;
+  bus.cfgWrite(controlAt, 2, bus.cfgRead(controlAt, 2) | PCI_MSIX_FLAGS_MASKALL | PCI_MSIX_FLAGS_ENABLE);
+  bus.cfgRead(controlAt, 2);
+  const table = bus.cfgRead(cap + msix_capability.table.offset, 4);
+  t.msixBar = table & 7;
+  t.msixAt = (table & ~7) >>> 0;
+  bus.cfgRead(controlAt, 2);
+  for (let e = 0; e < entries; e++) {
+    bus.barRead(t.msixBar, t.msixAt + msix_entry.SIZE * e + msix_entry.vector_control.offset, 4);
+  }
+  for (let e = 0; e < entries; e++) t.writeMsi(e, address, MANAGED_IRQ_SHUTDOWN_VECTOR);
+  bus.cfgWrite(H.command.offset, 2, bus.cfgRead(H.command.offset, 2) | PCI_COMMAND_INTX_DISABLE);
+  for (let e = 0; e < count; e++) t.maskMsi(e, true);
+  bus.cfgWrite(controlAt, 2, bus.cfgRead(controlAt, 2) & ~PCI_MSIX_FLAGS_MASKALL);
+  return count;
+}
+/** linux request_irq() of an entry: the message is written twice (activate, start-up), then the entry is unmasked. */
+function requestIrq(t: Transport, entry: number, address: number, vector: number): void {
+  t.writeMsi(entry, address, vector);
+  t.writeMsi(entry, address, vector);
+  t.maskMsi(entry, false);
+}
+
+// ---- virtio_net -----------------------------------------------------------------------------------------------------
+
+/** linux virtio_cread_bytes(): byte by byte between two reads of config_generation, again if that changed. */
+function readMac(t: Transport): number[] {
+  let generation = t.read(C.config_generation);
+  for (;;) {
+    const mac: number[] = [];
+    for (let i = 0; i < 6; i++) mac.push(t.bus.barRead(t.deviceBar, t.deviceAt + virtio_net_config.mac.offset + i, 1));
+    const after = t.read(C.config_generation);
+    if (after === generation) return mac;
+    generation = after;
+  }
+}
+
+/** linux virtio_pci_modern.c, setup_vq(): everything but the interrupt and queue_enable. */
+function setupQueue(
+  t: Transport,
+  allocator: GuestAllocator,
+  index: number,
+  limit: number,
+  msixVector: number,
+): ProbedQueue | string {
+  if (index >= t.read(C.num_queues)) return `queue ${index} does not exist`;
+  t.select(index);
+  const offered = t.read(C.queue_size);
+  t.select(index);
+  if (offered === 0 || t.read(C.queue_enable) !== 0) return `queue ${index} is not available`;
+  const size = Math.min(offered, limit);
+  if (!isVirtqSize(size)) return `queue ${index}: size ${size} is not a power of two`;
+  const descGpa = allocator.alloc(vringBytes(size), PAGE_SIZE);
+  if (descGpa < 0) return `queue ${index}: no memory for a ring of ${size}`;
+  const driverGpa = descGpa + virtqDescBytes(size);
+  const deviceGpa = descGpa + vringUsedOffset(size);
+
+  t.select(index);
+  t.write(C.queue_size, size);
+  t.select(index);
+  t.write(C.queue_desc_lo, descGpa >>> 0);
+  t.write(C.queue_desc_hi, Math.floor(descGpa / 0x1_0000_0000));
+  t.write(C.queue_driver_lo, driverGpa >>> 0);
+  t.write(C.queue_driver_hi, Math.floor(driverGpa / 0x1_0000_0000));
+  t.write(C.queue_device_lo, deviceGpa >>> 0);
+  t.write(C.queue_device_hi, Math.floor(deviceGpa / 0x1_0000_0000));
+  if (msixVector !== VIRTIO_MSI_NO_VECTOR) {
+    t.select(index);
+    t.write(C.queue_msix_vector, msixVector);
+    if (t.read(C.queue_msix_vector) !== msixVector) return `queue ${index}: the device refused vector ${msixVector}`;
+  }
+  t.select(index);
+  const notifyOff = t.read(C.queue_notify_off) * t.notifyMultiplier;
+  if (notifyOff + 2 > t.notifyLength) return `queue ${index}: notify register lies outside its window`;
+  return {
+    index,
+    size,
+    descGpa,
+    driverGpa,
+    deviceGpa,
+    notifyBar: t.notifyBar,
+    notifyOffset: t.notifyAt + notifyOff,
+    msixVector,
+  };
+}
+
+/**
+ * Brings the device up. `wanted` is what the driver is able and told to use; it takes what is also offered. The order is that
+ * of a Linux 6.1 guest with one vCPU; queues are `queueOrder`, by default receive and transmit of one pair.
+ */
+export function probeVirtioNet(
+  bus: PciAccess,
+  allocator: GuestAllocator,
+  wanted: Features,
+  options: ProbeOptions = {},
+): ProbeResult {
+  const order = options.queueOrder ?? [0, 1];
+  const address = options.msiAddress ?? LINUX_MSI_ADDRESS;
+  const firstVector = options.firstVector ?? LINUX_FIRST_VECTOR;
+
+  const msixCap = enumerateFunction(bus);
+  if (msixCap < 0) return { failed: 'not a virtio network device', status: 0 };
+
+  // 1. virtio_pci: map, reset, ACKNOWLEDGE.
+  const t = mapDevice(bus);
+  if (typeof t === 'string') return { failed: t, status: 0 };
+  t.write(C.device_status, 0);
+  for (let reads = 0; t.read(C.device_status) !== 0; reads++) {
+    if (reads === RESET_READS_MAX) return { failed: 'the device does not come out of reset', status: 0xff };
+  }
+  t.addStatus(VIRTIO_CONFIG_S_ACKNOWLEDGE);
+
+  // 2. virtio core: DRIVER, features, FEATURES_OK and its read-back.
+  t.addStatus(VIRTIO_CONFIG_S_DRIVER);
+  t.write(C.device_feature_select, 0);
+  const lo = t.read(C.device_feature);
+  t.write(C.device_feature_select, 1);
+  const hi = t.read(C.device_feature);
+  const features = andFeatures({ lo, hi }, wanted);
+  if (!hasFeature(features, VIRTIO_F_VERSION_1)) return t.fail('modern interface without VIRTIO_F_VERSION_1');
+  for (const select of [0, 1]) {
+    t.write(C.driver_feature_select, select);
+    t.write(C.driver_feature, featureWord(features, select));
+  }
+  const orphans = andFeatures(features, NEED_CTRL_VQ);
+  if (!hasFeature(features, VIRTIO_NET_F_CTRL_VQ) && (orphans.lo | orphans.hi) !== 0) {
+    return t.fail('features of the control queue without VIRTIO_NET_F_CTRL_VQ');
+  }
+  t.addStatus(VIRTIO_CONFIG_S_FEATURES_OK);
+  if ((t.read(C.device_status) & VIRTIO_CONFIG_S_FEATURES_OK) === 0) return t.fail('the device refused the features');
+
+  // 3. Configuration.
+  const mac = hasFeature(features, VIRTIO_NET_F_MAC) ? readMac(t) : null;
+
+  // 4. MSI-X: entry 0 for configuration, then one per queue.
+  const cap = options.msix === false ? 0 : msixCap;
+  const entries = 1 + order.length;
+  const useMsix = cap !== 0 && enableMsix(t, cap, entries, address) > 0;
+  const vectors: number[] = [];
+  if (useMsix) {
+    for (let e = 0; e < entries; e++) vectors.push(firstVector + e);
+    requestIrq(t, 0, address, vectors[0]!);
+    t.write(C.config_msix_vector, 0);
+    if (t.read(C.config_msix_vector) !== 0) return t.fail('the device refused the configuration vector');
+  }
+
+  // 5. Queues, each with its interrupt; 6. only then all are enabled.
+  const queues: ProbedQueue[] = [];
+  for (const [n, index] of order.entries()) {
+    const vector = useMsix ? 1 + n : VIRTIO_MSI_NO_VECTOR;
+    const q = setupQueue(t, allocator, index, options.queueSizes?.[index] ?? Number.POSITIVE_INFINITY, vector);
+    if (typeof q === 'string') return t.fail(q);
+    if (useMsix) requestIrq(t, vector, address, vectors[vector]!);
+    queues.push(q);
+  }
+  for (const q of queues) {
+    t.select(q.index);
+    t.write(C.queue_enable, 1);
+  }
+
+  // 7. DRIVER_OK. The core looks whether the driver did it; then the link work reads the link's state.
+  t.addStatus(VIRTIO_CONFIG_S_DRIVER_OK);
+  const status = t.read(C.device_status);
+  if ((status & VIRTIO_CONFIG_S_DRIVER_OK) === 0) return t.fail('the device did not take DRIVER_OK');
+  const statusAt = t.deviceAt + virtio_net_config.status.offset;
+  const linkUp = !hasFeature(features, VIRTIO_NET_F_STATUS) || (bus.barRead(t.deviceBar, statusAt, 2) & 1) === 1;
+  return { features, queues, mac, vectors, linkUp, status };
+}
+
+/** `wanted` of a driver that was told to leave some features out. */
+export const driverFeaturesWithout = (off: Features): Features => minusFeatures(LINUX_6_1_VIRTIO_NET_FEATURES, off);
