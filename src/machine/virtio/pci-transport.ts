@@ -172,7 +172,7 @@ export class VirtioPciDevice {
       throw new RangeError('queue sizes are powers of two up to 32768, at most 1024 of them');
     }
     this.offered = options.offered;
-    this.vectors = options.vectors ?? defaultVectors(Math.ceil(options.queueSizes.length / 2));
+    this.vectors = options.vectors ?? defaultVectors(options.queueSizes.length >> 1);
     // 128 entries of 16 bytes fill the table up to the pending bits at 0x800.
     if (this.vectors < 0 || this.vectors > MSIX_PBA_OFFSET / msix_entry.SIZE)
       throw new RangeError('0 to 128 MSI-X vectors');
