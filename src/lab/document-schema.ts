@@ -1,0 +1,284 @@
+/**
+ * The topology document as users write it: the one source of its published schema, of its defaults and of the shape check
+ * (validate.ts reads this schema; there is no second description of the fields). What a schema cannot say, such as
+ * references, duplicates and sums, is in validate.ts.
+ *
+ * Only names, and nothing else, have to be written; a guest and a NIC have a name because ends of traffic name them.
+ */
+import { type Static, type TSchema, Type } from 'typebox';
+import {
+  ADDRESS_PATTERN,
+  DURATION_PATTERN,
+  MAC_PATTERN,
+  NAME_PATTERN,
+  RATE_PATTERN,
+  SIZE_PATTERN,
+  TIME_PATTERN,
+} from './units.ts';
+
+/** Feature bits that a document may turn off, by specification name (virtio 1.2 §6, §5.1.3). */
+export const FEATURES = [
+  'VIRTIO_RING_F_EVENT_IDX',
+  'VIRTIO_RING_F_INDIRECT_DESC',
+  'VIRTIO_NET_F_MRG_RXBUF',
+  'VIRTIO_NET_F_STATUS',
+] as const;
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+/** Ranges of the fields that are texts with a unit; a schema has no word for these. Bounds included. */
+export const RANGES = {
+  /** A page is the least that a guest's memory can be cut into; that it suffices for its rings is checked apart. */
+  memory: { min: MiB, max: 2 * GiB },
+  speed: { min: 1_000_000, max: 800_000_000_000 },
+  rate: { min: 1000, max: 800_000_000_000 },
+  latency: { min: 0, max: 10_000_000_000 },
+  recorderBytes: { min: 64 * KiB, max: GiB },
+} as const;
+
+function name(description: string, example: string): ReturnType<typeof Type.String> {
+  return Type.String({ pattern: NAME_PATTERN, description, examples: [example] });
+}
+function text(pattern: string, description: string, options: { default?: string; examples: string[] }) {
+  return Type.Optional(Type.String({ pattern, description, ...options }));
+}
+function size(description: string, value: string) {
+  return Type.Optional(
+    Type.Union([Type.String({ pattern: SIZE_PATTERN }), Type.Integer({ minimum: 0 })], {
+      description: description + ' With a unit (`"16MiB"`, `"2GiB"`), or a whole number of bytes.',
+      default: value,
+      examples: [value],
+    }),
+  );
+}
+function integer(description: string, value: number, minimum: number, maximum: number) {
+  return Type.Optional(Type.Integer({ description, default: value, minimum, maximum }));
+}
+function choice<const V extends string[]>(description: string, value: V[number], values: readonly [...V]) {
+  return Type.Optional(Type.Enum(values, { type: 'string', description, default: value }));
+}
+function object<const P extends Record<string, TSchema>>(
+  properties: P,
+  options: { description: string; default?: object; $id?: string; examples?: object[] },
+) {
+  return Type.Object(properties, { additionalProperties: false, ...options });
+}
+/** An object that may be left out, as all its fields may. */
+function section<const P extends Record<string, TSchema>>(
+  properties: P,
+  options: { description: string; examples?: object[] },
+) {
+  return Type.Optional(object(properties, { default: {}, ...options }));
+}
+function flag(description: string) {
+  return Type.Optional(Type.Boolean({ description, default: true }));
+}
+/** `most` bounds the work on a hostile document; what a server allows is a setting (Limits) and lower. */
+function list<T extends TSchema>(items: T, description: string, most: number, options: { default?: object[] } = {}) {
+  return Type.Optional(Type.Array(items, { description, default: [], maxItems: most, ...options }));
+}
+
+const Bridge = object(
+  {
+    name: name('Unique among the bridges, NICs and guests of its host.', 'br0'),
+    datapath: choice(
+      '`system`: the kernel datapath, for taps (virtio-net and vhost-net). `netdev`: the userspace datapath with a poll-mode thread, for vhost-user. A NIC can be on either.',
+      'system',
+      ['system', 'netdev'],
+    ),
+    macTableSize: integer('Most MAC addresses learned (`other_config:mac-table-size`).', 8192, 10, 1_000_000),
+    macAgingTime: integer(
+      'Seconds after which a learned address is forgotten (`other_config:mac-aging-time`).',
+      300,
+      15,
+      3600,
+    ),
+  },
+  { description: 'An Open vSwitch bridge.' },
+);
+
+const HostNic = object(
+  {
+    name: name('Unique among the bridges, NICs and guests of its host.', 'eth0'),
+    speed: text(RATE_PATTERN, 'Line rate.', { default: '25Gbps', examples: ['25Gbps', '10Gbps'] }),
+    bridge: Type.Optional(name("The bridge it is a port of. Default: the host's first bridge.", 'br0')),
+    rxRing: integer('Descriptors of the receive ring, a power of two.', 1024, 64, 4096),
+    txRing: integer('Descriptors of the transmit ring, a power of two.', 1024, 64, 4096),
+  },
+  { description: 'A physical NIC of the host.' },
+);
+
+const GuestNic = object(
+  {
+    name: name('Unique among the NICs of its guest.', 'net0'),
+    bridge: Type.Optional(
+      name(
+        "The bridge it is plugged into. Default: the host's first bridge with the datapath that the backend needs.",
+        'br0',
+      ),
+    ),
+    backend: choice('What serves the device on the host.', 'vhost-net', ['virtio-net', 'vhost-net', 'vhost-user']),
+    driver: choice(
+      "`virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: DPDK's polling driver, which takes its vCPU whole.",
+      'virtio-net',
+      ['virtio-net', 'virtio-pmd'],
+    ),
+    mac: Type.Optional(
+      Type.String({
+        pattern: MAC_PATTERN,
+        description:
+          'Unicast, unique in the document. Default: 52:54:00:00:00:01 for the first guest NIC of the document and so on, leaving out addresses that the document names.',
+        examples: ['52:54:00:00:00:01'],
+      }),
+    ),
+    addresses: list(
+      Type.String({
+        pattern: ADDRESS_PATTERN,
+        description: 'IPv4 address with prefix length.',
+        examples: ['10.0.0.1/24'],
+      }),
+      'IPv4 addresses, each unique in the document.',
+      16,
+    ),
+    queueSize: integer(
+      'Entries of each virtqueue: a power of two, as a split ring demands (virtio 1.2 §2.7), from one burst of 32 frames to 1024, the most that the device offers (VIRTQUEUE_MAX_SIZE in QEMU).',
+      256,
+      32,
+      1024,
+    ),
+    ioeventfd: flag(
+      'Kicks are answered in the kernel by an eventfd. Only the virtio-net backend works without: `false` has QEMU answer them in userspace.',
+    ),
+    features: section(
+      Object.fromEntries(FEATURES.map((f) => [f, flag(`Whether the device offers ${f}.`)])) as Record<
+        (typeof FEATURES)[number],
+        ReturnType<typeof flag>
+      >,
+      {
+        description: 'Feature bits that the device offers unless turned off.',
+        examples: [{ VIRTIO_RING_F_EVENT_IDX: false }],
+      },
+    ),
+    tapQueueLength: integer('`txqueuelen` of the tap, frames. Without effect for vhost-user.', 1000, 1, 65_536),
+  },
+  { description: 'A virtio-net device of a guest.' },
+);
+
+const Guest = object(
+  {
+    name: name('Unique among the bridges, NICs and guests of its host.', 'a'),
+    vcpus: integer('Virtual CPUs.', 1, 1, 64),
+    memory: size("RAM, a multiple of 4 KiB. Must hold the rings and buffers of the guest's NICs.", '16MiB'),
+    app: choice(
+      '`stack`: the kernel’s IP stack with sockets and ICMP echo. `macswap` and `io`: DPDK programs that forward every frame, for guests whose NICs all have the driver virtio-pmd.',
+      'stack',
+      ['stack', 'macswap', 'io'],
+    ),
+    nics: list(GuestNic, 'Virtio-net devices.', 64),
+  },
+  { description: 'A virtual machine.' },
+);
+
+const Host = object(
+  {
+    name: text(NAME_PATTERN, 'Unique in the document.', { default: 'h1', examples: ['h1'] }),
+    cores: integer(
+      'Cores. Each poll-mode thread (one per host with a netdev bridge, and one per guest with virtio-pmd) needs one of its own, and everything else at least one.',
+      8,
+      1,
+      256,
+    ),
+    bridges: list(Bridge, 'Bridges. Default: `br0` with the system datapath.', 64, { default: [{ name: 'br0' }] }),
+    nics: list(HostNic, 'Physical NICs.', 64),
+    guests: list(Guest, 'Guests.', 1024),
+  },
+  { description: 'An emulated host.' },
+);
+
+const Link = object(
+  {
+    name: Type.Optional(name('Unique among the links. Default: `link1` for the first link and so on.', 'wire')),
+    ends: Type.Array(Type.String({ examples: ['h1/eth0'], maxLength: 127 }), {
+      description: 'The two NICs, as `host/nic`. A NIC is in one link at most.',
+      minItems: 2,
+      maxItems: 2,
+      examples: [['h1/eth0', 'h2/eth0']],
+    }),
+    rate: text(RATE_PATTERN, "Line rate. Default: the slower NIC's speed.", { examples: ['10Gbps'] }),
+    latency: text(DURATION_PATTERN, 'Time a bit takes from end to end, at most 10 s.', {
+      default: '0ns',
+      examples: ['10us'],
+    }),
+    loss: Type.Optional(
+      Type.Number({ description: 'Probability of losing a frame.', default: 0, minimum: 0, maximum: 1 }),
+    ),
+  },
+  { description: 'A cable between two physical NICs.' },
+);
+
+export const TopologyDocument = object(
+  {
+    name: Type.Optional(name('Where the document is put under a name, this must be that name or be left out.', 't1')),
+    seed: integer('Seed of every random stream of the run.', 1, 0, 4_294_967_295),
+    clock: section(
+      {
+        mode: choice(
+          '`work`: virtual time goes as fast as the emulator can. `real`: it is paced by the wall clock.',
+          'work',
+          ['work', 'real'],
+        ),
+        factor: Type.Optional(
+          Type.Number({
+            description: 'For mode `real`: virtual seconds per wall second.',
+            default: 1,
+            minimum: 0.000001,
+            maximum: 1000,
+          }),
+        ),
+      },
+      { description: 'How virtual time advances.' },
+    ),
+    epoch: text(TIME_PATTERN, 'The date that virtual time 0 is exported as.', {
+      default: '2026-01-01T00:00:00Z',
+      examples: ['2026-01-01T00:00:00Z'],
+    }),
+    recorder: section(
+      {
+        events: integer('Events held, a power of two.', 4_194_304, 2 ** 12, 2 ** 26),
+        bytes: size('Frame bytes held, a power of two from 64 KiB to 1 GiB.', '256MiB'),
+      },
+      { description: 'What captures and journeys can look back on; the oldest is overwritten.' },
+    ),
+    costs: Type.Optional(
+      Type.Unsafe<Record<string, number>>({
+        type: 'object',
+        description: 'Overrides of the cost table: name of the cost to value, in its unit.',
+        default: {},
+        maxProperties: 1000,
+        additionalProperties: Type.Number({ minimum: 0, maximum: 1_000_000_000 }),
+      }),
+    ),
+    hosts: Type.Array(Host, { description: 'At least one host.', minItems: 1, maxItems: 64 }),
+    links: list(Link, 'Cables between NICs.', 1024),
+  },
+  {
+    $id: 'TopologyDocument',
+    description: 'A topology: hosts with bridges, NICs and guests, and the links between NICs.',
+    examples: [
+      {
+        hosts: [
+          {
+            guests: [
+              { name: 'a', nics: [{ name: 'net0', addresses: ['10.0.0.1/24'] }] },
+              { name: 'b', nics: [{ name: 'net0', addresses: ['10.0.0.2/24'] }] },
+            ],
+          },
+        ],
+      },
+    ],
+  },
+);
+
+/** What a user writes. A complete document, with every default written out, is one too. */
+export type TopologyDocument = Static<typeof TopologyDocument>;

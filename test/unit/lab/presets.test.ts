@@ -1,0 +1,68 @@
+import { describe, expect, test } from 'vitest';
+import { equalDocuments, parseTopology } from '../../../src/lab/document.ts';
+import { PRESETS } from '../../../src/lab/presets.ts';
+import type { Topology } from '../../../src/lab/topology.ts';
+
+function topology(name: string): Topology {
+  const preset = PRESETS.find((p) => p.name === name);
+  const parsed = parseTopology(preset?.document, { name: 't' });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
+  return parsed.topology;
+}
+
+test('the list', () => {
+  expect(PRESETS.map((p) => p.name)).toEqual(['virtio-net', 'vhost-net', 'vhost-user', 'compare', 'pvp']);
+});
+
+describe.each(PRESETS.map((p) => p.name))('%s', (name) => {
+  test('is valid under any name, and its complete form is too and means the same', () => {
+    const preset = PRESETS.find((p) => p.name === name);
+    const first = parseTopology(preset?.document, { name: 'any' });
+    if (!first.ok) throw new Error(JSON.stringify(first.faults));
+    const second = parseTopology(first.document, { name: 'any' });
+    if (!second.ok) throw new Error(JSON.stringify(second.faults));
+    expect(second.topology).toEqual(first.topology);
+    expect(equalDocuments(first.document, second.document)).toBe(true);
+  });
+  test('is plain JSON', () => {
+    const preset = PRESETS.find((p) => p.name === name);
+    expect(JSON.parse(JSON.stringify(preset?.document))).toEqual(preset?.document);
+    expect(preset?.summary).not.toBe('');
+  });
+});
+
+test.each([
+  ['virtio-net', 'system', 'virtio-net'],
+  ['vhost-net', 'system', 'virtio-net'],
+  ['vhost-user', 'netdev', 'virtio-pmd'],
+])('%s: guests a and b', (name, datapath, driver) => {
+  const [host] = topology(name).hosts;
+  expect(host?.bridges.map((b) => b.datapath)).toEqual([datapath]);
+  expect(
+    host?.guests.map((g) => [g.name, ...g.nics.map((n) => [n.name, n.backend, n.driver, n.addresses, n.mac])]),
+  ).toEqual([
+    ['a', ['net0', name, driver, [{ ip: 0x0a000001, prefix: 24 }], [0x52, 0x54, 0, 0, 0, 1]]],
+    ['b', ['net0', name, driver, [{ ip: 0x0a000002, prefix: 24 }], [0x52, 0x54, 0, 0, 0, 2]]],
+  ]);
+});
+test('compare: six guests in their order, on one host with both datapaths', () => {
+  const { hosts } = topology('compare');
+  expect(hosts).toHaveLength(1);
+  const [host] = hosts;
+  expect(host?.bridges.map((b) => b.datapath)).toEqual(['system', 'netdev']);
+  expect(host?.cores).toBe(16);
+  expect(host?.guests.map((g) => g.name)).toEqual([
+    'virtio-net-a',
+    'virtio-net-b',
+    'vhost-net-a',
+    'vhost-net-b',
+    'vhost-user-a',
+    'vhost-user-b',
+  ]);
+  for (const guest of host?.guests ?? []) expect(guest.name.startsWith(guest.nics[0]?.backend ?? '?')).toBe(true);
+});
+test('pvp: a NIC and a forwarding guest on a netdev bridge', () => {
+  const [host] = topology('pvp').hosts;
+  expect(host?.nics.map((n) => [n.name, n.bridge, n.speed])).toEqual([['eth0', 'br0', 25e9]]);
+  expect(host?.guests.map((g) => [g.name, g.app, g.nics[0]?.driver])).toEqual([['a', 'macswap', 'virtio-pmd']]);
+});
