@@ -1,0 +1,69 @@
+/**
+ * /dev/net/tun: ioctl numbers and flags, and what QEMU asks for when it opens a tap.
+ * linux include/uapi/linux/if_tun.h (6.1), numbers from a program compiled on x86-64.
+ */
+export const TUNSETIFF = 0x4004_54ca;
+export const TUNGETFEATURES = 0x8004_54cf;
+export const TUNSETOFFLOAD = 0x4004_54d0;
+export const TUNGETIFF = 0x8004_54d2;
+export const TUNSETSNDBUF = 0x4004_54d4;
+export const TUNGETVNETHDRSZ = 0x8004_54d7;
+export const TUNSETVNETHDRSZ = 0x4004_54d8;
+export const TUNSETQUEUE = 0x4004_54d9;
+export const TUNSETVNETLE = 0x4004_54dc;
+export const TUNSETVNETBE = 0x4004_54de;
+export const TUN_IOCTL_NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries({
+    TUNSETIFF,
+    TUNGETFEATURES,
+    TUNSETOFFLOAD,
+    TUNGETIFF,
+    TUNSETSNDBUF,
+    TUNGETVNETHDRSZ,
+    TUNSETVNETHDRSZ,
+    TUNSETQUEUE,
+    TUNSETVNETLE,
+    TUNSETVNETBE,
+  }).map(([name, value]) => [value, name]),
+);
+
+export const IFF_TAP = 0x0002;
+export const IFF_MULTI_QUEUE = 0x0100;
+export const IFF_NO_PI = 0x1000;
+export const IFF_ONE_QUEUE = 0x2000;
+export const IFF_VNET_HDR = 0x4000;
+export const TUN_F_CSUM = 0x01;
+export const TUN_F_TSO4 = 0x02;
+export const TUN_F_TSO6 = 0x04;
+export const TUN_F_TSO_ECN = 0x08;
+export const TUN_F_UFO = 0x10;
+/** What TUNGETFEATURES of Linux 6.1 answers for the flags a hypervisor cares about (linux drivers/net/tun.c, TUN_FEATURES). */
+export const TUN_FEATURES =
+  0x0001 | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE | 0x0010 | 0x0020;
+
+export interface TunStep {
+  readonly ioctl: number;
+  /** The argument, or the value that the kernel puts there. */
+  readonly argument: number;
+  readonly why: string;
+}
+/** QEMU's default send buffer limit: none (qemu net/tap-linux.c, TAP_DEFAULT_SNDBUF and INT_MAX for 0). */
+const SNDBUF_NO_LIMIT = 0x7fff_ffff;
+/** struct virtio_net_hdr without and with num_buffers. */
+const VNET_HDR = 10;
+const VNET_HDR_MRG = 12;
+
+/** qemu net/tap-linux.c, tap_open() and tap_set_sndbuf(), then the probes of net_tap_fd_init(). One queue. */
+export const QEMU_TAP_OPEN: readonly TunStep[] = [
+  { ioctl: TUNGETFEATURES, argument: TUN_FEATURES, why: 'what the kernel can: one queue, vnet header' },
+  { ioctl: TUNGETVNETHDRSZ, argument: VNET_HDR, why: 'does the kernel know header sizes' },
+  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'start from the short header' },
+  { ioctl: TUNSETIFF, argument: IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR, why: 'attach to the interface' },
+  { ioctl: TUNSETSNDBUF, argument: SNDBUF_NO_LIMIT, why: 'no limit on frames under way' },
+  { ioctl: TUNSETOFFLOAD, argument: 0, why: 'no offloads until the guest accepts some' },
+];
+/** When the guest's features are known (qemu hw/net/virtio-net.c, virtio_net_set_mrg_rx_bufs() and _apply_guest_offloads()). */
+export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
+  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR_MRG, why: 'VERSION_1 or MRG_RXBUF: header with num_buffers' },
+  { ioctl: TUNSETOFFLOAD, argument: 0, why: 'the guest takes no checksum or segmentation offload' },
+];
