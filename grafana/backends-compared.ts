@@ -207,7 +207,10 @@ function chartPanel(id: number, chart: Chart): timeseries.PanelBuilder {
         .showLegend(true)
         .displayMode(common.LegendDisplayMode.Table)
         .placement(common.LegendPlacement.Bottom)
-        .calcs(['lastNotNull', 'max']),
+        .calcs(['lastNotNull', 'max'])
+        // Reasons and contexts without any are listed too: last.
+        .sortBy('Max')
+        .sortDesc(true),
     )
     .tooltip(
       new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending),

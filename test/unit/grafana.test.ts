@@ -1,6 +1,7 @@
 /** The dashboards as Grafana reads them: up to date with their sources, and complete. */
 import { expect, test } from 'vitest';
 import { dashboardFiles } from '../../grafana/build.ts';
+import { METRICS } from '../../src/readers/prometheus.ts';
 import { type Dashboard, expressions, type Panel } from '../tools/dashboards.ts';
 import { filesBelow, readText } from '../tools/source.ts';
 
@@ -58,5 +59,20 @@ test.each(dashboards)('$title: every query divides by virtual time or by frames,
     // Only variables that the dashboard has, or that Grafana brings.
     const known = [...dashboard.templating.list.map((variable) => variable.name), '__rate_interval', '__range'];
     for (const [, name] of expression.matchAll(/\$\{?(\w+)/g)) expect(known, panel.title).toContain(name);
+  }
+});
+
+test.each(dashboards)('$title: every metric and label in a query is one that the server exports', (dashboard) => {
+  for (const { panel, expression } of expressions(dashboard)) {
+    for (const [, name = '', selector = ''] of expression.matchAll(/(ringside_\w+)\{([^}]*)\}/g)) {
+      const metric = METRICS.find((known) => known.name === name);
+      expect(metric, `${panel.title}: ${name}`).toBeDefined();
+      const labels = [...selector.matchAll(/(\w+)\s*(?:=~|!~|!=|=)\s*"/g)].map((match) => match[1]);
+      expect(metric?.labels, `${panel.title}: ${name}`).toEqual(expect.arrayContaining(labels));
+    }
+    for (const [, by = '', name = ''] of expression.matchAll(/\bby \(([^)]*)\) \(increase\((ringside_\w+)/g)) {
+      const metric = METRICS.find((known) => known.name === name);
+      expect(metric?.labels, `${panel.title}: ${name}`).toEqual(expect.arrayContaining(by.split(/,\s*/)));
+    }
   }
 });
