@@ -100,10 +100,8 @@ test('Dockerfile: copies what exists, runs as nobody special, answers for its he
     const sources = line.split(/\s+/).slice(1, -1);
     for (const path of sources) expect(existsSync(join(ROOT, path)), path).toBe(true);
   }
-  expect(lines.findIndex((line) => line === 'USER node')).toBeGreaterThan(0);
-  expect(lines.findIndex((line) => line === 'USER node')).toBeLessThan(
-    lines.findIndex((line) => line.startsWith('CMD ')),
-  );
+  expect(lines.indexOf('USER node')).toBeGreaterThan(0);
+  expect(lines.indexOf('USER node')).toBeLessThan(lines.findIndex((line) => line.startsWith('CMD ')));
   expect(lines.some((line) => line.startsWith('HEALTHCHECK '))).toBe(true);
   const command = JSON.parse(lines.find((line) => line.startsWith('CMD '))?.slice(4) ?? '[]') as string[];
   expect(command).toEqual(['node', 'src/server/main.ts']);
