@@ -26,6 +26,13 @@ export const CTL_TIME = 24;
 export const CTL_FRAMES = 32;
 export const CTL_SIZE = 64;
 
+/**
+ * What readers leave to the writer, who runs ahead of what is published: a block that is about to be published, and the
+ * slice that filled it, with the bytes that these store (at most half, or a quarter, of a small ring).
+ */
+const EVENT_MARGIN = 8 * BLOCK_EVENTS;
+const BYTE_MARGIN = 8 << 20;
+
 /** A block of events copied out of the ring; valid until the next call of the reader that filled it. */
 export interface EventBlock {
   /** Sequence number of the first event: events are numbered from 0 in the order in which they were recorded. */
@@ -101,9 +108,14 @@ export class RingReader {
   head(): number {
     return Number(Atomics.load(this.control64, CTL_EVENTS / 8));
   }
-  /** Sequence number of the oldest event that can still be read. One block is kept as a margin for the running writer. */
+  /** Sequence number of the oldest event that can still be read. */
   tail(): number {
-    return Math.max(0, this.head() - this.layout.eventCapacity + BLOCK_EVENTS);
+    const held = this.layout.eventCapacity - Math.min(EVENT_MARGIN, this.layout.eventCapacity / 2);
+    return Math.max(0, this.head() - held);
+  }
+  /** Highest frame id given out when the block that holds event `seq` was published. */
+  highFrame(seq: number): number {
+    return this.blockFrame[Math.floor((seq % this.layout.eventCapacity) / BLOCK_EVENTS)]!;
   }
   bytesHead(): number {
     return Number(Atomics.load(this.control64, CTL_BYTES / 8));
@@ -168,9 +180,10 @@ export class RingReader {
     target.set(this.bytes.subarray(start, start + length), at);
     return this.holdsBytes(position);
   }
-  /** Whether bytes at `position` are still held (64 KiB are kept as a margin for the running writer). */
+  /** Whether bytes at `position` are still held. */
   holdsBytes(position: number): boolean {
-    return this.bytesHead() - position <= this.layout.byteCapacity - 65536;
+    const held = this.layout.byteCapacity - Math.min(BYTE_MARGIN, this.layout.byteCapacity / 4);
+    return this.bytesHead() - position <= held;
   }
 
   /** Number of events of `kind` at `place` since the world began. */

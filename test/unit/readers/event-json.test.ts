@@ -1,0 +1,157 @@
+import { expect, test } from 'vitest';
+import * as E from '../../../src/engine/events.ts';
+import {
+  EventCursor,
+  EventFilter,
+  EventFilterError,
+  type EventFilterQuery,
+  type EventJson,
+  eventObject,
+} from '../../../src/readers/event-json.ts';
+import { globMatches } from '../../../src/readers/glob.ts';
+import { FakeWorld } from './fake-world.ts';
+import { floodedFrame, vhostNetFrame } from './journeys.ts';
+
+function lines(bytes: Uint8Array): EventJson[] {
+  const text = Buffer.from(bytes).toString('utf8');
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as EventJson);
+}
+function all(w: FakeWorld, query: EventFilterQuery = {}): EventJson[] {
+  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, query), 0);
+  const out: EventJson[] = [];
+  for (let batch = cursor.next(); batch !== null; batch = cursor.next()) out.push(...lines(batch.lines));
+  return out;
+}
+
+test('a line is the event with its columns by name', () => {
+  const w = new FakeWorld({ firstFrame: 2 ** 32 - 1, firstByte: 2 ** 36 });
+  vhostNetFrame(w, 1_234_567_891_000);
+  floodedFrame(w, 1_234_567_991_000);
+  w.publish();
+  const events = all(w);
+  expect(events[0]).toEqual({
+    seq: 0,
+    time: 1234.567891,
+    ns: 1234567891000,
+    event: 'packet.born',
+    place: 'a/net0',
+    context: 'a/vcpu0',
+    frame: 2 ** 32 + 1,
+    bytes: 60,
+    run: 1,
+  });
+  expect(events[1]).toMatchObject({ event: 'packet.bytes', position: 2 ** 36, bytes: 60 });
+  expect(events[6]).toMatchObject({ event: 'sched.wake', frame: null, place: 'vhost-1201' });
+  expect(events.find((e) => e['event'] === 'packet.clone')).toMatchObject({
+    parentFrame: 2 ** 32 + 2,
+    frame: 2 ** 32 + 3,
+  });
+});
+
+test('lines and objects say the same', () => {
+  const w = new FakeWorld();
+  for (const kind of E.EVENT_KINDS)
+    w.event(kind.id % 4, kind.id * 1e6 + 1, kind.id, kind.id % 16, kind.id, 1, 2 ** 32 - 1);
+  w.frames = 200;
+  w.bytes = 64;
+  w.publish();
+  const count = w.reader.read(0);
+  const objects = Array.from({ length: count }, (_, i) => eventObject(w.reader, w.reader.block, i));
+  expect(all(w)).toEqual(objects);
+  const bytesEvents = objects.map((o) => Object.keys(o).length);
+  expect(Math.min(...bytesEvents)).toBe(7);
+});
+
+test('filters: families, places, contexts, role, frame; all must match', () => {
+  const w = new FakeWorld();
+  const f = vhostNetFrame(w, 0);
+  const { clone } = floodedFrame(w, 10_000);
+  w.publish();
+  const kinds = (query: EventFilterQuery) => all(w, query).map((e) => e['event']);
+  expect(kinds({ events: 'dp.hit,tap.*' })).toEqual([
+    'tap.xmit',
+    'dp.hit',
+    'tap.enqueue',
+    'tap.dequeue',
+    'tap.queue_full',
+  ]);
+  expect(kinds({ events: 'tap.*,!tap.enqueue', frame: `${f}` })).toEqual(['tap.xmit', 'tap.dequeue']);
+  expect(kinds({ events: '!*.*' })).toEqual([]);
+  expect(kinds({ places: 'br0/*' })).toEqual(['dp.ingress', 'dp.output', 'dp.ingress', 'dp.output']);
+  expect(kinds({ contexts: 'b/vcpu0' })).toEqual(['guest.rx', 'guest.deliver']);
+  expect(kinds({ role: 'dropped' })).toEqual(['dp.no_output', 'tap.queue_full']);
+  expect(kinds({ role: 'dropped, delivered', frame: '1-2' })).toEqual(['guest.deliver', 'dp.no_output']);
+  expect(all(w, { frame: `${clone}` }).map((e) => e['frame'])).toEqual([clone, clone, clone]);
+});
+
+test('a filter that cannot match says why and what there is', () => {
+  const w = new FakeWorld();
+  const error = (query: EventFilterQuery): EventFilterError => {
+    try {
+      new EventFilter(w.catalog, query);
+    } catch (e) {
+      if (e instanceof EventFilterError) return e;
+    }
+    throw new Error('accepted');
+  };
+  expect(error({ events: 'guset.*' }).message).toBe('events: "guset.*" matches nothing here');
+  expect(error({ events: 'guset.*' }).valid).toContain('guest.xmit');
+  expect(error({ events: ' , ' }).parameter).toBe('events');
+  expect(error({ places: 'nowhere' }).valid).toContain('br0/a.net0');
+  expect(error({ contexts: 'x*' }).parameter).toBe('contexts');
+  expect(error({ role: 'lost' }).message).toContain('born, cloned');
+  for (const frame of ['0', '-1', 'x', '3-2', '1e3', '99999999999999999'])
+    expect(error({ frame }).parameter).toBe('frame');
+});
+
+test('a slow reader is told exactly what it missed', () => {
+  const w = new FakeWorld({ eventCapacity: 1 << 14 });
+  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog), 0);
+  let next = 0;
+  let read = 0;
+  let dropped = 0;
+  for (let round = 0; round < 30; round++) {
+    for (let i = 0; i < 137 * (round + 1); i++) vhostNetFrame(w, i * 1000);
+    w.publish();
+    const batch = cursor.next(3000)!;
+    expect(batch.from).toBe(next);
+    expect(batch.to - batch.from).toBe(batch.dropped + batch.events);
+    const got = lines(batch.lines);
+    expect(got.map((e) => e['seq'])).toEqual(
+      Array.from({ length: batch.events }, (_, i) => batch.from + batch.dropped + i),
+    );
+    next = batch.to;
+    read += batch.events;
+    dropped += batch.dropped;
+  }
+  expect(read + dropped).toBe(next);
+  expect(dropped).toBeGreaterThan(0);
+  expect(cursor.behind()).toBe(w.events - next);
+});
+
+test('a cursor without a start begins now; batches end at maxEvents, maxBytes and by work', () => {
+  const w = new FakeWorld({ eventCapacity: 1 << 18 });
+  for (let i = 0; i < 50_000; i++) w.event(0, i, E.SCHED_SLEEP, 0);
+  w.publish();
+  expect(new EventCursor(w.reader, new EventFilter(w.catalog)).next()).toBeNull();
+  const none = new EventCursor(w.reader, new EventFilter(w.catalog, { events: 'dp.miss' }), 0);
+  const first = none.next()!;
+  expect(first).toMatchObject({ from: 0, events: 0, dropped: 0 });
+  expect(first.to).toBeLessThan(40_000);
+  const some = new EventCursor(w.reader, new EventFilter(w.catalog), 0);
+  expect(some.next(10)).toMatchObject({ from: 0, to: 10, events: 10 });
+  expect(some.next(10_000, 1000)!.lines.length).toBeLessThan(1300);
+});
+
+test('patterns', () => {
+  expect(globMatches('a/*', 'a/net0/tx0')).toBe(true);
+  expect(globMatches('*', '')).toBe(true);
+  expect(globMatches('a*b*c', 'axxbyybc')).toBe(true);
+  expect(globMatches('a*b*c', 'axxbyyb')).toBe(false);
+  expect(globMatches('a.c', 'abc')).toBe(false);
+  expect(globMatches('a', 'ab')).toBe(false);
+  expect(globMatches('*a*a*a*a*a*a*a*a*b', 'a'.repeat(2000))).toBe(false);
+});

@@ -1,0 +1,118 @@
+import { expect, test } from 'vitest';
+import * as E from '../../../src/engine/events.ts';
+import { METRICS, worldMetrics } from '../../../src/readers/prometheus.ts';
+import { FakeWorld, PLACES, place } from './fake-world.ts';
+import { floodedFrame, vhostNetFrame } from './journeys.ts';
+
+/** Series text to value; fails on a series that comes twice, or whose family has no HELP and TYPE just before it. */
+function parse(text: string): Map<string, number> {
+  const out = new Map<string, number>();
+  let family = '';
+  const seen = new Set<string>();
+  for (const line of text.split('\n').slice(0, -1)) {
+    if (line.startsWith('# HELP ')) {
+      family = line.split(' ')[2]!;
+      expect(seen.has(family)).toBe(false);
+      seen.add(family);
+    } else if (line.startsWith('# TYPE ')) {
+      expect(line.split(' ')[2]).toBe(family);
+    } else {
+      const [, series, name, value] = /^((\w+)\{(?:\w+="(?:[^"\\\n]|\\.)*",?)*\}) (\S+)$/.exec(line) ?? [];
+      expect(name).toBe(family);
+      expect(out.has(series!)).toBe(false);
+      expect(Number(value)).not.toBeNaN();
+      out.set(series!, Number(value));
+    }
+  }
+  return out;
+}
+
+test('every series is there from the start, at 0', () => {
+  const metrics = parse(worldMetrics([{ reader: new FakeWorld().reader }]));
+  expect([...metrics].filter(([name, v]) => v !== 0 && !name.includes('capacity'))).toEqual([]);
+  for (const k of E.DROP_KINDS) {
+    expect(metrics.get(`ringside_frames_dropped_total{topology="t1",reason="${k.name}"}`)).toBe(0);
+  }
+  const names = new Set([...metrics.keys()].map((s) => s.slice(0, s.indexOf('{'))));
+  // This world has no place that some families count at.
+  for (const m of METRICS) expect(names.has(m.name), m.name).toBe(true);
+});
+
+test('the counters of a frame over vhost-net', () => {
+  const w = new FakeWorld();
+  for (let i = 0; i < 5; i++) vhostNetFrame(w, i * 10_000, 100);
+  floodedFrame(w, 100_000, 100);
+  w.setBusy(1, 1_500_000_000, 7);
+  w.publish();
+  const m = parse(worldMetrics([{ reader: w.reader }]));
+  const a = 'topology="t1",guest="a",nic="net0",backend="vhost-net"';
+  const b = 'topology="t1",guest="b",nic="net0",backend="vhost-net"';
+  expect(m.get('ringside_virtual_time_seconds{topology="t1"}')).toBe(0.0001006);
+  expect(m.get(`ringside_kicks_total{${a},queue="tx0"}`)).toBe(5);
+  expect(m.get(`ringside_kicks_total{${a},queue="rx0"}`)).toBe(0);
+  expect(m.get(`ringside_interrupts_total{${b},queue="rx0"}`)).toBe(5);
+  expect(m.get(`ringside_sent_frames_total{${a}}`)).toBe(6);
+  expect(m.get(`ringside_sent_bytes_total{${a}}`)).toBe(600);
+  expect(m.get(`ringside_received_frames_total{${b}}`)).toBe(5);
+  expect(m.get(`ringside_received_bytes_total{${b}}`)).toBe(500);
+  expect(m.get(`ringside_copies_total{${b}}`)).toBe(5);
+  expect(m.get(`ringside_copied_bytes_total{${b}}`)).toBe(500);
+  const exit = 'topology="t1",guest="a",backend="vhost-net",vcpu="vcpu0",reason="EPT_MISCONFIG"';
+  expect(m.get(`ringside_vm_exits_total{${exit},handled_by="kernel"}`)).toBe(5);
+  expect(m.get(`ringside_vm_exits_total{${exit},handled_by="userspace"}`)).toBe(0);
+  expect(m.get('ringside_frames_injected_total{topology="t1"}')).toBe(6);
+  expect(m.get('ringside_frames_replicated_total{topology="t1"}')).toBe(1);
+  expect(m.get('ringside_frames_dropped_total{topology="t1",reason="tap.queue_full"}')).toBe(1);
+  expect(m.get(`ringside_tap_queue_drops_total{${b}}`)).toBe(1);
+  expect(m.get('ringside_datapath_lookups_total{topology="t1",bridge="br0",result="hit"}')).toBe(5);
+  expect(
+    m.get(
+      'ringside_context_busy_seconds_total{topology="t1",context="vhost-1201",kind="vhost",core="1",host="h1",guest="a",backend="vhost-net"}',
+    ),
+  ).toBe(1.5);
+  expect(m.get('ringside_events_total{topology="t1"}')).toBe(w.events);
+  // Injected and replicated frames are delivered or dropped here.
+  const sum = (name: string) => [...m].reduce((n, [s, v]) => (s.startsWith(`${name}{`) ? n + v : n), 0);
+  expect(sum('ringside_frames_delivered_total') + sum('ringside_frames_dropped_total')).toBe(7);
+});
+
+test('labels are escaped, and guests of one name on two hosts stay apart', () => {
+  const places = [
+    ...PLACES,
+    place(16, 'h2/a/net0', 'driver', 10, { host: 'h2', guest: 'a', nic: 'net0', backend: 'virtio-net' }),
+    place(17, 'wei"rd\\', 'bridge', 60, { bridge: 'wei"rd\\' }),
+  ];
+  const m = parse(worldMetrics([{ reader: new FakeWorld({ places }).reader }]));
+  expect(m.has('ringside_sent_frames_total{topology="t1",guest="h1/a",nic="net0",backend="vhost-net"}')).toBe(true);
+  expect(m.has('ringside_sent_frames_total{topology="t1",guest="h2/a",nic="net0",backend="virtio-net"}')).toBe(true);
+  expect(m.has('ringside_datapath_upcalls_total{topology="t1",bridge="wei\\"rd\\\\"}')).toBe(true);
+});
+
+test('names and labels keep to the conventions', () => {
+  for (const m of METRICS) {
+    expect(m.name).toMatch(/^ringside_[a-z_]+$/);
+    expect(m.name.endsWith('_total')).toBe(m.type === 'counter');
+    expect(m.help).toMatch(/^[A-Z].*\.$/);
+    for (const label of m.labels) expect(['frame', 'flow', 'run']).not.toContain(label);
+  }
+});
+
+test('a hundred thousand series in a fraction of a second', () => {
+  // 250 NICs on one host, in 20 worlds.
+  const nic = (i: number) =>
+    ['tx0', 'rx0'].map((q, j) =>
+      place(i * 3 + j, `g${i}/net0/${q}`, 'queue', 20, { guest: `g${i}`, nic: 'net0', backend: 'vhost-net', queue: q }),
+    );
+  const places = Array.from({ length: 250 }, (_, i) => [
+    ...nic(i),
+    place(i * 3 + 2, `g${i}/vcpu0`, 'vcpu', 5, { guest: `g${i}` }),
+  ]).flat();
+  const small = { places, contexts: [], eventCapacity: 1 << 12, byteCapacity: 1 << 16 };
+  const worlds = Array.from({ length: 20 }, () => ({ reader: new FakeWorld(small).reader }));
+  worldMetrics(worlds);
+  const started = performance.now();
+  const text = worldMetrics(worlds);
+  const took = performance.now() - started;
+  expect(text.split('\n').length).toBeGreaterThan(100_000);
+  expect(took).toBeLessThan(1000);
+});
