@@ -34,7 +34,8 @@ test('the tour works as printed', (context) => {
     context.skip(why);
   }
   expect(blocks.length).toBeGreaterThan(8);
-  const script = blocks.map((block, index) => `echo '${MARK}${index}'\n${block}`).join('\n');
+  // JSON answers do not end with a newline.
+  const script = blocks.map((block, index) => `echo; echo '${MARK}${index}'\n${block}`).join('\n');
   const { status, stdout, stderr } = spawnSync('bash', ['-eu', '-c', script], {
     cwd: folder,
     encoding: 'utf8',
