@@ -1,0 +1,64 @@
+/** Metrics of the process and of the API itself. What the emulated hosts count is in readers/prometheus.ts. */
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { VERSION } from './version.ts';
+
+/** Gauges whose names end in `_total` although they are no counters: promtool objects to them. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
+/** What is asked for at each scrape. */
+export interface ApiCounts {
+  readonly topologies: () => number;
+  readonly streams: () => number;
+  readonly worldsByThread: () => readonly number[];
+}
+
+export class ApiMetrics {
+  readonly registry = new Registry();
+  private readonly requests: Histogram<'method' | 'route' | 'code'>;
+
+  constructor(counts: ApiCounts) {
+    collectDefaultMetrics({ register: this.registry });
+    for (const name of MISNAMED) this.registry.removeSingleMetric(name);
+    this.requests = new Histogram({
+      name: 'ringside_http_request_duration_seconds',
+      help: 'Time from a request to the end of its response, streams and long polls included.',
+      labelNames: ['method', 'route', 'code'],
+      buckets: [0.001, 0.0025, 0.006, 0.015, 0.04, 0.1, 0.25, 0.6, 1.5, 4, 10, 30],
+      registers: [this.registry],
+    });
+    this.gauge('ringside_topologies', 'Topologies that this server hosts.', counts.topologies);
+    this.gauge('ringside_streams', 'Event streams, WebSockets and captures that are open.', counts.streams);
+    new Gauge({
+      name: 'ringside_engine_worlds',
+      help: 'Worlds by engine thread.',
+      labelNames: ['thread'],
+      registers: [this.registry],
+      collect() {
+        counts.worldsByThread().forEach((worlds, thread) => {
+          this.set({ thread: String(thread) }, worlds);
+        });
+      },
+    });
+    new Gauge({
+      name: 'ringside_build_info',
+      help: 'Version of this server.',
+      labelNames: ['version', 'node'],
+      registers: [this.registry],
+    }).set({ version: VERSION, node: process.versions.node }, 1);
+  }
+
+  observe(method: string, route: string, code: number, seconds: number): void {
+    this.requests.observe({ method, route, code: String(code) }, seconds);
+  }
+
+  private gauge(name: string, help: string, value: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+}

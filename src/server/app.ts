@@ -1,0 +1,163 @@
+/**
+ * The application: everything behind HTTP, put together. `buildApp` opens the store and starts rebuilding what it holds;
+ * listening, signals and the environment are main.ts.
+ */
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import websocket from '@fastify/websocket';
+import Fastify from 'fastify';
+import { documentOptions } from './api-document.ts';
+import { ApiMetrics } from './api-metrics.ts';
+import { EnginePool } from './engine-pool.ts';
+import { handleError, rawProblem, toProblem } from './error-handler.ts';
+import { SUBPROTOCOL } from './event-socket.ts';
+import { Guard, isOpen } from './guard.ts';
+import { MethodTable } from './methods.ts';
+import { notFound, Problem, sendProblem } from './problem.ts';
+import { addBridgeRoutes } from './routes/bridges.ts';
+import { addCaptureRoutes } from './routes/captures.ts';
+import { addClockRoutes } from './routes/clock.ts';
+import { addEventRoutes } from './routes/events.ts';
+import { addGuestRoutes } from './routes/guests.ts';
+import { addJourneyRoutes } from './routes/journeys.ts';
+import { addMetricsRoute } from './routes/metrics.ts';
+import { addPresetRoutes } from './routes/presets.ts';
+import { addReplayRoutes } from './routes/replays.ts';
+import { addServerRoutes } from './routes/server.ts';
+import { addTopologyRoutes } from './routes/topologies.ts';
+import { addTrafficRoutes } from './routes/traffic.ts';
+import { namedSchemas } from './schemas/reference.ts';
+import type { App, Services } from './services.ts';
+import type { Settings } from './settings.ts';
+import { Stopping } from './stopping.ts';
+import { TopologyStore } from './store.ts';
+import { StreamSlots } from './streaming.ts';
+import { TopologyRegistry } from './topologies.ts';
+import { validatorCompiler } from './validation.ts';
+
+export interface AppOptions {
+  readonly settings: Settings;
+  /** Entry of the engine threads; tests may put another in its place. */
+  readonly engine?: URL;
+}
+
+export interface Ringside {
+  readonly app: App;
+  readonly services: Services;
+  /** Settles once the stored topologies have been rebuilt. */
+  readonly restored: Promise<void>;
+  /** Ends streams and long polls, then connections, then the engine threads. */
+  readonly close: () => Promise<void>;
+}
+
+const ENGINE = new URL('../lab/worker.ts', import.meta.url);
+/** How long streams and responses may take to end before their connections are cut. */
+const DRAIN_MS = 3000;
+
+export async function buildApp({ settings, engine = ENGINE }: AppOptions): Promise<Ringside> {
+  const store = new TopologyStore(settings.dataDir);
+  const pool = new EnginePool(settings.workers, engine);
+  const registry = new TopologyRegistry(store, pool, settings.limits);
+  const streams = new StreamSlots(settings.limits.streams);
+  const metrics = new ApiMetrics({
+    topologies: () => registry.size,
+    streams: () => streams.used,
+    worldsByThread: () => pool.load(),
+  });
+  const services: Services = { settings, registry, pool, stopping: new Stopping(), streams, metrics };
+  const app = await buildRoutes(services);
+  const restored = registry.restore();
+  return {
+    app,
+    services,
+    restored,
+    close: async () => {
+      services.stopping.begin();
+      const cut = setTimeout(() => app.server.closeAllConnections(), DRAIN_MS);
+      await app.close();
+      clearTimeout(cut);
+      await pool.stop();
+      await restored.catch(() => undefined);
+      store.close();
+    },
+  };
+}
+
+async function buildRoutes(services: Services): Promise<App> {
+  const { settings, metrics, stopping } = services;
+  const app: App = Fastify({
+    bodyLimit: settings.limits.body,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 400 },
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(reply, toProblem(error), request.url);
+    },
+    clientErrorHandler: (error, socket) => {
+      const overflow = error.code === 'HPE_HEADER_OVERFLOW';
+      const answer = overflow
+        ? rawProblem('RINGSIDE_E_HEADERS_TOO_LARGE', 'The header fields are too large')
+        : rawProblem('RINGSIDE_E_SYNTAX', 'This is not an HTTP request');
+      if (socket.writable) socket.end(answer);
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  const methods = new MethodTable();
+  const guard = new Guard(settings);
+  app.setValidatorCompiler(validatorCompiler());
+  // Responses are written as they are: a serializer made from the schema would silently leave out what it does not know.
+  app.setSerializerCompiler(() => (value) => JSON.stringify(value));
+  app.setErrorHandler(handleError);
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = methods.allowed(request.url);
+    if (allowed.length === 0) throw notFound(`There is nothing at ${request.url}`);
+    const detail = `${request.method} is not a method of this resource; it has ${allowed.join(', ')}`;
+    sendProblem(
+      reply,
+      new Problem('RINGSIDE_E_METHOD', detail, { headers: { allow: allowed.join(', ') } }),
+      request.url,
+    );
+  });
+  app.addHook('onRequest', async (request) => {
+    guard.check(request);
+    if (stopping.begun && !isOpen(request.url)) {
+      throw new Problem('RINGSIDE_E_UNAVAILABLE', 'The server stops', { headers: { connection: 'close' } });
+    }
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none';
+    metrics.observe(request.method, route, reply.statusCode, reply.elapsedTime / 1000);
+  });
+  app.addHook('onRoute', (route) => methods.add(route.method, route.url));
+  for (const schema of namedSchemas()) app.addSchema(schema);
+
+  await app.register(swagger, documentOptions());
+  await app.register(swaggerUi, { routePrefix: '/docs' });
+  await app.register(websocket, {
+    options: {
+      maxPayload: 64 * 1024,
+      perMessageDeflate: false,
+      handleProtocols: (offered: Set<string>) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    },
+    // Each socket closes itself, with its own code, when the server begins to stop.
+    preClose: (done) => done(),
+  });
+  // Routes are added once the plugins above see them; those with bodies of their own get a scope of their own.
+  await app.register(async (scope) => addTopologyRoutes(scope, services));
+  await app.register(async (scope) => addReplayRoutes(scope, services));
+  await app.register(async (scope) => {
+    addClockRoutes(scope, services);
+    addGuestRoutes(scope, services);
+    addBridgeRoutes(scope, services);
+    addTrafficRoutes(scope, services);
+    addJourneyRoutes(scope, services);
+    addCaptureRoutes(scope, services);
+    addEventRoutes(scope, services);
+    addPresetRoutes(scope);
+    addServerRoutes(scope, services);
+    addMetricsRoute(scope, services);
+  });
+  await app.ready();
+  return app;
+}

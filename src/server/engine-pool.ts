@@ -1,0 +1,98 @@
+/**
+ * The engine threads and which world lives on which. A thread is started when the first world is placed on it, a world
+ * goes to the thread with the fewest; when a thread dies, its worlds fail with the reason and the next world that is
+ * placed there gets a fresh thread.
+ */
+import type { Topology } from '../lab/topology.ts';
+import { EngineThread, type Notice } from './engine-thread.ts';
+import { World } from './world.ts';
+
+interface Slot {
+  thread: EngineThread | null;
+  readonly worlds: Map<number, World>;
+  /** Worlds being created here: they count as load. */
+  creating: number;
+}
+
+export class EnginePool {
+  private readonly slots: Slot[];
+  private readonly entry: URL;
+  private nextWorld = 1;
+  private stopped = false;
+
+  constructor(size: number, entry: URL) {
+    this.entry = entry;
+    this.slots = Array.from({ length: size }, () => ({ thread: null, worlds: new Map(), creating: 0 }));
+  }
+
+  /** Builds a world; rejects with the engine's refusal. */
+  async create(topology: Topology): Promise<World> {
+    const slot = this.leastLoaded();
+    const thread = this.threadOf(slot);
+    const id = this.nextWorld++;
+    slot.creating++;
+    try {
+      const created = await thread.call({ op: 'create', world: id, topology });
+      const world = new World(id, thread, created);
+      if (thread.alive) slot.worlds.set(id, world);
+      else world.fail('the engine thread ended while the world was built');
+      return world;
+    } finally {
+      slot.creating--;
+    }
+  }
+
+  /** Deletes a world; what was asked of it meanwhile is refused by the engine. Never rejects: a dead thread has no worlds. */
+  async delete(world: World): Promise<void> {
+    world.close();
+    for (const slot of this.slots) slot.worlds.delete(world.id);
+    if (!world.thread.alive) return;
+    await world.thread.call({ op: 'delete', world: world.id }).catch(() => undefined);
+  }
+
+  /** Number of worlds by thread slot, for metrics and tests. */
+  load(): number[] {
+    return this.slots.map((slot) => slot.worlds.size);
+  }
+
+  /** Kills the thread that a world lives on, as a crash would. For tests. */
+  async killThreadOf(world: World): Promise<void> {
+    await world.thread.kill();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.slots.map((slot) => slot.thread?.stop()));
+  }
+
+  private leastLoaded(): Slot {
+    let best = this.slots[0]!;
+    for (const slot of this.slots) {
+      if (slot.worlds.size + slot.creating < best.worlds.size + best.creating) best = slot;
+    }
+    return best;
+  }
+
+  private threadOf(slot: Slot): EngineThread {
+    if (this.stopped) throw new Error('the engine pool has been stopped');
+    if (slot.thread?.alive) return slot.thread;
+    const thread: EngineThread = new EngineThread(
+      this.entry,
+      (notice) => noticeWorld(slot, notice),
+      (reason) => {
+        if (slot.thread === thread) slot.thread = null;
+        for (const world of slot.worlds.values()) world.fail(reason);
+        slot.worlds.clear();
+      },
+    );
+    slot.thread = thread;
+    return thread;
+  }
+}
+
+function noticeWorld(slot: Slot, notice: Notice): void {
+  const world = slot.worlds.get(notice.world);
+  if (world === undefined) return;
+  if (notice.type === 'run') world.events.emit('run', notice.result);
+  else if (notice.type === 'failed') world.fail(notice.reason);
+}

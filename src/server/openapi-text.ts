@@ -1,0 +1,22 @@
+/** The API document as the text that is committed. */
+import { buildApp } from './app.ts';
+import { DEFAULT_LIMITS } from './settings.ts';
+
+export async function openapiText(): Promise<string> {
+  const ringside = await buildApp({
+    settings: {
+      host: '127.0.0.1',
+      port: 0,
+      dataDir: null,
+      token: null,
+      allowedHosts: [],
+      workers: 1,
+      limits: DEFAULT_LIMITS,
+    },
+  });
+  try {
+    return `${JSON.stringify(ringside.app.swagger(), null, 2)}\n`;
+  } finally {
+    await ringside.close();
+  }
+}

@@ -1,0 +1,115 @@
+/** /v1/topologies/{t}/bridges: what ovs-vsctl, ovs-ofctl and ovs-appctl would show. */
+import type { BridgeState } from '../../lab/protocol.ts';
+import { pageOfList } from '../pages.ts';
+import { media, problems } from '../responses.ts';
+import { BridgePage, BridgeSchema, CachesSchema, FdbPage, FlowsSchema, PortPage } from '../schemas/bridge.ts';
+import { BridgePath, PageQuery, TopologyPath } from '../schemas/common.ts';
+import { ref } from '../schemas/reference.ts';
+import type { App, Services } from '../services.ts';
+
+const refusals = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED');
+
+export function addBridgeRoutes(app: App, { registry }: Services): void {
+  const bridge = (topology: string, name: string): Promise<BridgeState> =>
+    registry.get(topology).livingWorld().call('bridge', { bridge: name });
+
+  app.get(
+    '/v1/topologies/:topology/bridges',
+    {
+      schema: {
+        operationId: 'listBridges',
+        tags: ['bridges'],
+        summary: 'Lists the bridges',
+        params: TopologyPath,
+        querystring: PageQuery,
+        response: { 200: media('A page of bridges.', { 'application/json': ref(BridgePage) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const hosted = registry.get(request.params.topology);
+      const hosts = hosted.topology?.hosts ?? [];
+      const names = hosts.flatMap((host) =>
+        host.bridges.map((b) => (hosts.length > 1 ? `${host.name}/${b.name}` : b.name)),
+      );
+      const world = hosted.livingWorld();
+      const page = pageOfList(names, request.query);
+      const items = await Promise.all(page.items.map((name) => world.call('bridge', { bridge: name })));
+      return { items, next: page.next };
+    },
+  );
+
+  app.get(
+    '/v1/topologies/:topology/bridges/:bridge',
+    {
+      schema: {
+        operationId: 'getBridge',
+        tags: ['bridges'],
+        summary: 'Shows a bridge with its ports, FDB, flows and caches',
+        params: BridgePath,
+        response: { 200: media('The bridge.', { 'application/json': ref(BridgeSchema) }), ...refusals },
+      },
+    },
+    async (request) => await bridge(request.params.topology, request.params.bridge),
+  );
+
+  app.get(
+    '/v1/topologies/:topology/bridges/:bridge/fdb',
+    {
+      schema: {
+        operationId: 'listFdb',
+        tags: ['bridges'],
+        summary: 'Lists the learned MAC addresses',
+        params: BridgePath,
+        querystring: PageQuery,
+        response: { 200: media('A page of the FDB.', { 'application/json': ref(FdbPage) }), ...refusals },
+      },
+    },
+    async (request) => pageOfList((await bridge(request.params.topology, request.params.bridge)).fdb, request.query),
+  );
+
+  app.get(
+    '/v1/topologies/:topology/bridges/:bridge/ports',
+    {
+      schema: {
+        operationId: 'listPorts',
+        tags: ['bridges'],
+        summary: 'Lists the ports and their counters',
+        params: BridgePath,
+        querystring: PageQuery,
+        response: { 200: media('A page of ports.', { 'application/json': ref(PortPage) }), ...refusals },
+      },
+    },
+    async (request) => pageOfList((await bridge(request.params.topology, request.params.bridge)).ports, request.query),
+  );
+
+  app.get(
+    '/v1/topologies/:topology/bridges/:bridge/flows',
+    {
+      schema: {
+        operationId: 'getFlows',
+        tags: ['bridges'],
+        summary: 'Shows the OpenFlow table and the datapath flows',
+        params: BridgePath,
+        response: { 200: media('The flows.', { 'application/json': ref(FlowsSchema) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { flows, datapathFlows } = await bridge(request.params.topology, request.params.bridge);
+      return { openflow: flows, datapath: datapathFlows };
+    },
+  );
+
+  app.get(
+    '/v1/topologies/:topology/bridges/:bridge/caches',
+    {
+      schema: {
+        operationId: 'getCaches',
+        tags: ['bridges'],
+        summary: 'Shows the cache statistics of the datapath',
+        params: BridgePath,
+        response: { 200: media('The caches.', { 'application/json': ref(CachesSchema) }), ...refusals },
+      },
+    },
+    async (request) => ({ caches: (await bridge(request.params.topology, request.params.bridge)).caches }),
+  );
+}

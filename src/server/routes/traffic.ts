@@ -1,0 +1,147 @@
+/** /v1/topologies/{t}/traffic: generated traffic, and the runs that raw frames and replays make as well. */
+import { Type } from 'typebox';
+import { pageOfList } from '../pages.ts';
+import { invalid } from '../problem.ts';
+import { media, problems } from '../responses.ts';
+import { PageQuery, RunPath, TopologyPath } from '../schemas/common.ts';
+import { ref } from '../schemas/reference.ts';
+import { FramesRequest, RunPage, RunSchema, TrafficRequest, WaitQuery } from '../schemas/traffic.ts';
+import type { App, Services } from '../services.ts';
+import { startRun, waitForRun } from '../traffic-runs.ts';
+
+const LONGEST_WAIT_MS = 300_000;
+
+export const accepted = {
+  description: 'The run has been started.',
+  headers: {
+    location: Type.String({ description: 'Address of the run.', examples: ['/v1/topologies/t1/traffic/run-1'] }),
+  },
+  content: { 'application/json': { schema: ref(RunSchema) } },
+};
+export const runRefusals = problems(
+  'RINGSIDE_E_SYNTAX',
+  'RINGSIDE_E_NOT_FOUND',
+  'RINGSIDE_E_WORLD_FAILED',
+  'RINGSIDE_E_TOO_LARGE',
+  'RINGSIDE_E_MEDIA_TYPE',
+  'RINGSIDE_E_VALIDATION',
+  'RINGSIDE_E_TOO_MANY',
+);
+const run = media('The run.', { 'application/json': ref(RunSchema) });
+
+export function addTrafficRoutes(app: App, { registry, settings, stopping }: Services): void {
+  app.get(
+    '/v1/topologies/:topology/traffic',
+    {
+      schema: {
+        operationId: 'listRuns',
+        tags: ['traffic'],
+        summary: 'Lists the traffic runs',
+        params: TopologyPath,
+        querystring: PageQuery,
+        response: {
+          200: media('A page of runs.', { 'application/json': ref(RunPage) }),
+          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED'),
+        },
+      },
+    },
+    async (request) =>
+      pageOfList(await registry.get(request.params.topology).livingWorld().call('runs', {}), request.query),
+  );
+
+  app.post(
+    '/v1/topologies/:topology/traffic',
+    {
+      schema: {
+        operationId: 'startTraffic',
+        tags: ['traffic'],
+        summary: 'Starts generated traffic',
+        params: TopologyPath,
+        body: ref(TrafficRequest),
+        response: { 202: accepted, ...runRefusals },
+      },
+    },
+    async (request, reply) => {
+      const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1 } = request.body;
+      if (from === to) throw invalid('/to', `'${to}' is the sending end too`, 'another end than `from`');
+      const hosted = registry.get(request.params.topology);
+      const spec = { kind, from, to, frameSize, count, rate: framesPerSecond(rate), generator, flows };
+      const result = await startRun(hosted, settings.limits.runs, spec);
+      return reply.code(202).header('location', runAddress(hosted.name, result.id)).send(result);
+    },
+  );
+
+  app.get(
+    '/v1/topologies/:topology/traffic/:run',
+    {
+      schema: {
+        operationId: 'getRun',
+        tags: ['traffic'],
+        summary: 'Shows a run; waits for its end if asked to',
+        params: RunPath,
+        querystring: WaitQuery,
+        response: { 200: run, ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED') },
+      },
+    },
+    async (request, reply) => {
+      const world = registry.get(request.params.topology).livingWorld();
+      const waitMs = Math.min(Number((request.query.wait ?? '0').replace(/s$/, '')) * 1000, LONGEST_WAIT_MS);
+      const gone = new AbortController();
+      reply.raw.once('close', () => gone.abort());
+      return await waitForRun(world, request.params.run, waitMs, stopping.signal, gone.signal);
+    },
+  );
+
+  app.delete(
+    '/v1/topologies/:topology/traffic/:run',
+    {
+      schema: {
+        operationId: 'cancelRun',
+        tags: ['traffic'],
+        summary: 'Cancels a run',
+        description: 'What has been sent already stays on its way. A run that has ended is answered as it is.',
+        params: RunPath,
+        response: { 200: run, ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED') },
+      },
+    },
+    async (request) => {
+      const world = registry.get(request.params.topology).livingWorld();
+      return await world.call('cancel', { run: request.params.run });
+    },
+  );
+
+  app.post(
+    '/v1/topologies/:topology/frames',
+    {
+      schema: {
+        operationId: 'sendFrames',
+        tags: ['traffic'],
+        summary: 'Sends raw frames at a point',
+        params: TopologyPath,
+        body: ref(FramesRequest),
+        response: { 202: accepted, ...runRefusals },
+      },
+    },
+    async (request, reply) => {
+      const { at, frames } = request.body;
+      const hosted = registry.get(request.params.topology);
+      const bytes = new Uint8Array(Buffer.from(frames.join(''), 'hex'));
+      const lengths = Uint32Array.from(frames, (frame) => frame.length / 2);
+      const result = await startRun(hosted, settings.limits.runs, { kind: 'frames', at, bytes, lengths, times: null });
+      return reply.code(202).header('location', runAddress(hosted.name, result.id)).send(result);
+    },
+  );
+}
+
+export function runAddress(topology: string, id: string): string {
+  return `/v1/topologies/${topology}/traffic/${id}`;
+}
+
+/** 0 is the protocol's word for as fast as the generator can. */
+function framesPerSecond(rate: string | number): number {
+  if (typeof rate === 'number') return rate;
+  if (rate === 'max') return 0;
+  const value = Number(rate.replace(/\/s$/, ''));
+  if (value > 0 && value <= 1_000_000_000) return value;
+  throw invalid('/rate', `'${rate}' is not a rate`, 'above 0 and at most 1000000000 frames per second, or `max`');
+}

@@ -1,0 +1,59 @@
+/**
+ * Named schemas. Every request and response body is one: it gets a `$id`, appears once under components/schemas of the
+ * API document, and is used elsewhere by reference.
+ */
+import { type Static, type TSchema, type TUnsafe, Type } from 'typebox';
+
+const named: TSchema[] = [];
+
+/** Registers a schema under its `$id`. */
+export function name<T extends TSchema>(schema: T): T {
+  named.push(schema);
+  return schema;
+}
+
+/** All named schemas, for Ajv and for the API document. */
+export function namedSchemas(): readonly TSchema[] {
+  return named;
+}
+
+/** A reference to a named schema, with its static type. */
+export function ref<T extends TSchema>(schema: T): TUnsafe<Static<T>> {
+  return Type.Unsafe<Static<T>>({ $ref: `${(schema as { $id?: string }).$id ?? ''}#` });
+}
+
+/** One of several texts. */
+export function oneOf<const V extends readonly string[]>(values: V, options: object = {}): TUnsafe<V[number]> {
+  return Type.Unsafe<V[number]>({ type: 'string', enum: [...values], ...options });
+}
+
+/** A value or null, as JSON Schema 2020-12 says it. */
+export function orNull<T extends TSchema>(schema: T, options: object = {}): TUnsafe<Static<T> | null> {
+  return Type.Unsafe<Static<T> | null>({ anyOf: [schema, { type: 'null' }], ...options });
+}
+
+/** An object used as a map: any key, values of one kind. */
+export function mapOf<T extends TSchema>(schema: T, options: object = {}): TUnsafe<Record<string, Static<T>>> {
+  return Type.Unsafe<Record<string, Static<T>>>({ type: 'object', additionalProperties: schema, ...options });
+}
+
+/** An object that has exactly these properties. */
+export function closed<const P extends Record<string, TSchema>>(properties: P, options: object = {}) {
+  return Type.Object(properties, { additionalProperties: false, ...options });
+}
+
+/** A page of a list: `next` is the cursor of the page after it, null at the end. */
+export function pageOf<T extends TSchema>(item: T, $id: string) {
+  return name(
+    closed(
+      {
+        items: Type.Array(ref(item)),
+        next: orNull(Type.String(), {
+          description: 'Cursor of the next page; null on the last one.',
+          examples: [null],
+        }),
+      },
+      { $id, description: 'A page of a list.' },
+    ),
+  );
+}

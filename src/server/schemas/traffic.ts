@@ -1,0 +1,209 @@
+/** Traffic: what to send, and what came of it. */
+import { Type } from 'typebox';
+import { closed, mapOf, name, oneOf, orNull, pageOf } from './reference.ts';
+
+const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
+const number = (description: string, example = 0) => Type.Number({ description, examples: [example] });
+
+const End = Type.String({
+  minLength: 1,
+  maxLength: 200,
+  description:
+    '`guest/nic`, `bridge/port` (sending only) or the name of a physical NIC; `host/` in front where there are several hosts.',
+  examples: ['a/net0'],
+});
+
+export const TrafficRequest = name(
+  closed(
+    {
+      kind: oneOf(['udp', 'ping'], { examples: ['udp'] }),
+      from: End,
+      to: End,
+      frameSize: Type.Optional(
+        Type.Integer({
+          minimum: 64,
+          maximum: 1518,
+          default: 64,
+          description: 'Ethernet frame size in bytes, FCS included (64 means 60 bytes in memory).',
+          examples: [64],
+        }),
+      ),
+      count: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 1_000_000_000,
+          default: 100,
+          description: 'Frames, or echo requests.',
+          examples: [100000],
+        }),
+      ),
+      rate: Type.Optional(
+        Type.Unsafe<string | number>({
+          anyOf: [
+            { type: 'string', pattern: '^(max|[0-9]{1,10}(\\.[0-9]{1,6})?/s)$' },
+            { type: 'number', exclusiveMinimum: 0, maximum: 1_000_000_000 },
+          ],
+          default: 'max',
+          description:
+            'Frames per second of virtual time (`10000` or `"10000/s"`), or `max`: what the generator can do.',
+          examples: ['max', 10000],
+        }),
+      ),
+      generator: Type.Optional(
+        oneOf(['socket', 'pktgen', 'txonly'], {
+          description:
+            '`socket`: a UDP socket loop (default for the kernel driver). `pktgen`: in the kernel, with `xmit_more`. `txonly`: the DPDK program (default for the PMD).',
+          examples: ['socket'],
+        }),
+      ),
+      flows: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 65536,
+          default: 1,
+          description: 'UDP source ports to spread the frames over.',
+          examples: [1],
+        }),
+      ),
+    },
+    {
+      $id: 'TrafficRequest',
+      description: 'Traffic to generate.',
+      examples: [{ kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 64, count: 1000, rate: 'max' }],
+    },
+  ),
+);
+
+export const FramesRequest = name(
+  closed(
+    {
+      at: End,
+      frames: Type.Array(
+        Type.String({
+          pattern: '^([0-9a-fA-F]{2}){14,1514}$',
+          maxLength: 3028,
+          description: 'An Ethernet frame without FCS in hexadecimal, 14 to 1514 bytes.',
+          examples: ['ffffffffffff52540000000108060001080006040001525400000001'],
+        }),
+        { minItems: 1, maxItems: 100_000, description: 'Sent as fast as possible, in this order.' },
+      ),
+    },
+    {
+      $id: 'FramesRequest',
+      description: 'Raw frames to send at a point.',
+      examples: [
+        {
+          at: 'a/net0',
+          frames: [
+            'ffffffffffff525400000001080600010800060400015254000000010a0000010000000000000a000002000000000000000000000000000000000000',
+          ],
+        },
+      ],
+    },
+  ),
+);
+
+export const RunSchema = name(
+  closed(
+    {
+      id: Type.String({ examples: ['run-1'] }),
+      kind: oneOf(['udp', 'ping', 'frames', 'replay'], { examples: ['udp'] }),
+      state: oneOf(['PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'], { examples: ['SUCCEEDED'] }),
+      reason: Type.Optional(Type.String({ description: 'Why it failed.', examples: ['no answer to ARP'] })),
+      from: Type.String({ examples: ['a/net0'] }),
+      to: orNull(Type.String(), { examples: ['b/net0'] }),
+      sent: whole('Frames sent.', 100000),
+      received: whole("Frames placed in the far end's receive ring; for ping, answers.", 100000),
+      replicated: whole('Copies made by flooding.'),
+      elsewhere: whole('Frames that ended at another place than `to`.'),
+      dropped: mapOf(Type.Integer(), { description: 'Dropped frames by reason.', examples: [{}] }),
+      virtual: closed({
+        startSeconds: number('First send.', 0.002),
+        durationSeconds: number('First send to last delivery.', 0.1),
+        framesPerSecond: number('Delivered frames per second of virtual time.', 1000000),
+        frameBitsPerSecond: number('With FCS.', 512000000),
+        lineBitsPerSecond: number('With FCS, preamble and gap.', 672000000),
+        latencySeconds: closed({
+          p50: number('Median.'),
+          p90: number('90 %.'),
+          p99: number('99 %.'),
+          max: number('Longest.'),
+        }),
+      }),
+      perFrame: closed(
+        {
+          exitsKernel: number('Exits by device access, answered in the kernel.', 1),
+          exitsUserspace: number('Exits by device access, answered in userspace.'),
+          kicks: number('Available buffer notifications.', 1),
+          kicksSuppressed: number('Kicks that the ring said were not wanted.'),
+          interrupts: number('Used buffer notifications.', 1),
+          interruptsSuppressed: number('Interrupts that the ring said were not wanted.'),
+          copies: number('Copies by host CPUs.', 2),
+          copiedBytes: number('Bytes they copied.', 120),
+          guestCopies: number('Copies by the guests.'),
+          dmaTransfers: number('Moves by NICs.'),
+          syscalls: number('System calls of the data path.', 2),
+          wakeups: number('Contexts that were woken.', 1),
+        },
+        { description: "Counters of the run's own devices and contexts, divided by the frames delivered." },
+      ),
+      shared: Type.Boolean({ description: 'Another run overlapped: perFrame holds its share too.', examples: [false] }),
+      exitsByReason: mapOf(Type.Number(), { examples: [{ EPT_MISCONFIG: 1, HLT: 1, EXTERNAL_INTERRUPT: 0 }] }),
+      queues: Type.Array(
+        closed({
+          guest: Type.String({ examples: ['a'] }),
+          nic: Type.String({ examples: ['net0'] }),
+          queue: Type.String({ examples: ['tx0'] }),
+          kicks: number('Kicks.', 1),
+          kicksSuppressed: number('Kicks suppressed.'),
+          interrupts: number('Interrupts.', 1),
+          interruptsSuppressed: number('Interrupts suppressed.'),
+        }),
+      ),
+      contexts: Type.Array(
+        closed({
+          name: Type.String({ examples: ['pmd-c02'] }),
+          busyRatio: number('Busy share of its virtual time.', 0.9),
+        }),
+      ),
+      wall: closed({
+        durationSeconds: number('What the emulator took.', 0.05),
+        framesPerSecond: number('Frames per second of that.', 2000000),
+      }),
+      capture: Type.Optional(
+        closed(
+          {
+            frames: whole('Frames of the capture that are sent.', 100),
+            skipped: mapOf(Type.Integer(), {
+              description: 'Packets that are not: truncated, notEthernet, tooShort, tooLong.',
+              examples: [{ tooLong: 0 }],
+            }),
+            timesRaised: whole('Frames whose time was before that of the frame before them, and was set to it.'),
+          },
+          { description: 'What was made of the body; in the answer to a replay only.' },
+        ),
+      ),
+      frames: closed({ first: whole('First frame id; 0 = none yet.', 1), last: whole('Last frame id.', 100000) }),
+    },
+    { $id: 'Run', description: 'A traffic run: its progress, then its result.' },
+  ),
+);
+export const RunPage = pageOf(RunSchema, 'RunPage');
+
+export const WaitQuery = closed({
+  wait: Type.Optional(
+    Type.String({
+      pattern: '^[0-9]{1,4}(\\.[0-9]{1,3})?s?$',
+      description: 'Answer when the run has ended, or after this many seconds (at most 300).',
+      examples: ['30s'],
+    }),
+  ),
+});
+export const ReplayQuery = closed({
+  at: End,
+  speed: oneOf(['original', 'max'], {
+    default: 'original',
+    description: "`original`: with the capture's times.",
+    examples: ['max'],
+  }),
+});

@@ -1,0 +1,4 @@
+/** Version of this server, from package.json. */
+import packageJson from '../../package.json' with { type: 'json' };
+
+export const VERSION: string = packageJson.version;

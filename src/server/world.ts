@@ -1,0 +1,75 @@
+/**
+ * A running world as the API holds it: where to send requests for it, how to read its rings, and whether it still lives.
+ * Made by the engine pool; a rebuilt topology gets a new one.
+ */
+import { EventEmitter } from 'node:events';
+import { RingReader } from '../engine/event-ring.ts';
+import type { EngineAnswers, EngineRequest, RunResult } from '../lab/protocol.ts';
+import { EngineFault, type EngineThread } from './engine-thread.ts';
+
+type WorldRequest<Op> = Omit<Extract<EngineRequest, { op: Op }>, 'world' | 'op'>;
+
+interface WorldEvents {
+  /** A traffic run ended. */
+  run: [result: RunResult];
+  /** The world failed or was deleted: nobody needs to wait for anything any more. */
+  end: [];
+}
+
+export class World {
+  readonly id: number;
+  readonly thread: EngineThread;
+  readonly events = new EventEmitter<WorldEvents>();
+  private readonly memory: SharedArrayBuffer;
+  private readonly catalog: EngineAnswers['create']['catalog'];
+  private failure: string | null = null;
+  private deleted = false;
+  /** Shared by everything that only looks at counters and control words; not for `read`, whose block is one caller's. */
+  readonly counters: RingReader;
+
+  constructor(id: number, thread: EngineThread, created: EngineAnswers['create']) {
+    this.id = id;
+    this.thread = thread;
+    this.memory = created.memory;
+    this.catalog = created.catalog;
+    this.counters = this.openReader();
+    this.events.setMaxListeners(0);
+  }
+
+  /** A reader of its own for a stream or a download. */
+  openReader(): RingReader {
+    return new RingReader(this.memory, this.catalog);
+  }
+
+  /** Why the world is dead; null while it runs. */
+  get failed(): string | null {
+    return this.failure;
+  }
+  /** True when no further event will come. */
+  get over(): boolean {
+    return this.failure !== null || this.deleted;
+  }
+
+  async call<Op extends EngineRequest['op']>(
+    op: Op,
+    request: WorldRequest<Op>,
+    transfer: ArrayBuffer[] = [],
+  ): Promise<EngineAnswers[Op]> {
+    if (this.failure !== null) throw new EngineFault('FAILED', this.failure);
+    const whole = { op, world: this.id, ...request } as unknown as Extract<EngineRequest, { op: Op }>;
+    return (await this.thread.call(whole, transfer)) as EngineAnswers[Op];
+  }
+
+  fail(reason: string): void {
+    if (this.over) return;
+    this.failure = reason;
+    this.events.emit('end');
+  }
+
+  /** Ends the world for its listeners; the pool tells the engine. */
+  close(): void {
+    if (this.deleted) return;
+    this.deleted = true;
+    this.events.emit('end');
+  }
+}
