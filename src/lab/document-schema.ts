@@ -182,7 +182,9 @@ const Guest = object(
 
 const Host = object(
   {
-    name: text(NAME_PATTERN, 'Unique in the document.', { default: 'h1', examples: ['h1'] }),
+    name: text(NAME_PATTERN, 'Unique in the document. Default: `h1` for the first host and so on.', {
+      examples: ['h1'],
+    }),
     cores: integer(
       'Cores. Each poll-mode thread (one per host with a netdev bridge, and one per guest with virtio-pmd) needs one of its own, and everything else at least one.',
       8,

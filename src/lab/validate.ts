@@ -355,7 +355,7 @@ export interface DraftGuest {
   nics: Items<DraftGuestNic>;
 }
 export interface DraftHost {
-  name: Maybe<string>;
+  name: Maybe<string | null>;
   cores: Maybe<number>;
   bridges: Items<DraftBridge>;
   nics: Items<DraftHostNic>;
@@ -458,7 +458,10 @@ export function checkMeaning(draft: Draft, rules: Rules, faults: Faults): void {
   checkCosts(draft, rules, faults);
   checkCounts(draft, rules.limits, faults);
   const hostNames = new Unique(faults, 'duplicate-name');
-  eachOf(draft.hosts, '/hosts', (host, at) => hostNames.claim(host.name, `${at}/name`, 'the name of another host'));
+  eachOf(draft.hosts, '/hosts', (host, at, index) => {
+    host.name ??= host.name === null ? `h${index + 1}` : undefined;
+    hostNames.claim(host.name, `${at}/name`, 'the name of another host');
+  });
   eachOf(draft.hosts, '/hosts', (host, at) => checkHost(host, at, rules.limits, faults));
   checkAddresses(draft, faults);
   checkLinks(draft, faults);

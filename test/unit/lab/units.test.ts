@@ -43,7 +43,10 @@ describe('quantities', () => {
   test.each(['16MB', '16 MiB', '16mib', 'MiB', '-1MiB', '1e3', '', '16MiB ', '0.3B', '9'.repeat(31), '1'.repeat(999)])(
     'not a size: %s',
     (text) => {
-      expect(units.parseSize(text)).toMatchObject({ ok: false, expected: expect.stringContaining('"16MiB"') as string });
+      expect(units.parseSize(text)).toMatchObject({
+        ok: false,
+        expected: expect.stringContaining('"16MiB"') as string,
+      });
     },
   );
   test.each([1.5, -1, Number.NaN, Infinity, 2 ** 53])('not a number of bytes: %s', (n) => {
@@ -53,7 +56,10 @@ describe('quantities', () => {
     expect(units.parseRate(text)).toMatchObject({ ok: false, expected: expect.stringContaining('"25Gbps"') as string });
   });
   test.each(['10', '10usec', '0.5ns', 'ten us', '10µs'])('not a duration: %s', (text) => {
-    expect(units.parseDuration(text)).toMatchObject({ ok: false, expected: expect.stringContaining('"10us"') as string });
+    expect(units.parseDuration(text)).toMatchObject({
+      ok: false,
+      expected: expect.stringContaining('"10us"') as string,
+    });
   });
   test('a missing unit and an unknown one are told apart', () => {
     expect(units.parseRate('25')).toMatchObject({ detail: '"25" has no unit' });

@@ -1,0 +1,335 @@
+/** One mistake at a time, and what is reported for it: where, as what, and nothing else. */
+import { describe, expect, test } from 'vitest';
+import { parseTopology } from '../../../src/lab/document.ts';
+import {
+  closeMatches,
+  DEFAULT_LIMITS,
+  type Fault,
+  type Limits,
+  MAX_FAULTS,
+  queuePairBytes,
+} from '../../../src/lab/validate.ts';
+
+interface Json {
+  [key: string]: unknown;
+}
+interface Parts {
+  top?: Json;
+  host?: Json;
+  guest?: Json;
+  nic?: Json;
+  guests?: Json[];
+  limits?: Partial<Limits>;
+}
+/** A valid document of one guest, with parts replaced. */
+function document({ top, host, guest, nic, guests }: Parts): Json {
+  const a = { name: 'a', nics: [{ name: 'net0', addresses: ['10.0.0.1/24'], ...nic }], ...guest };
+  return { hosts: [{ guests: guests ?? [a], ...host }], ...top };
+}
+function faults(value: unknown, limits: Partial<Limits> = {}): readonly Fault[] {
+  const parsed = parseTopology(value, { name: 't', limits, knownCosts: new Set(['vm_exit', 'copy_per_byte']) });
+  return parsed.ok ? [] : parsed.faults;
+}
+const short = (list: readonly Fault[]): string[] => list.map((f) => `${f.pointer} ${f.code}`);
+const NIC = '/hosts/0/guests/0/nics/0';
+
+test('the document that the cases change is valid', () => {
+  expect(faults(document({}))).toEqual([]);
+});
+
+describe('shape', () => {
+  test.each<[string, unknown, string]>([
+    ['null', null, ' wrong-type'],
+    ['a list', [], ' wrong-type'],
+    ['a text', 'hosts', ' wrong-type'],
+    ['nothing', undefined, ' wrong-type'],
+    ['no hosts', {}, ' missing-field'],
+    ['an empty list of hosts', { hosts: [] }, '/hosts too-few'],
+    ['too many hosts', { hosts: Array(65).fill({}) }, '/hosts too-many'],
+    ['a host that is null', { hosts: [null] }, '/hosts/0 wrong-type'],
+    ['unknown field', document({ top: { sead: 1 } }), '/sead unknown-field'],
+    ['unknown field with odd letters', document({ top: { 'a/b~c': 1 } }), '/a~1b~0c unknown-field'],
+    ['__proto__', JSON.parse('{"hosts":[{}],"__proto__":{"seed":2}}'), '/__proto__ unknown-field'],
+    ['unknown field of a NIC', document({ nic: { queues: 2 } }), `${NIC}/queues unknown-field`],
+    [
+      'unknown feature',
+      document({ nic: { features: { VIRTIO_F_X: true } } }),
+      `${NIC}/features/VIRTIO_F_X unknown-field`,
+    ],
+    ['a number as a name', document({ guest: { name: 7 } }), '/hosts/0/guests/0/name wrong-type'],
+    ['no name', document({ guests: [{}] }), '/hosts/0/guests/0 missing-field'],
+    ['a bad name', document({ guest: { name: 'A b' } }), '/hosts/0/guests/0/name bad-name'],
+    ['a long name', document({ guest: { name: 'x'.repeat(64) } }), '/hosts/0/guests/0/name bad-name'],
+    ['a name that ends in a hyphen', document({ guest: { name: 'a-' } }), '/hosts/0/guests/0/name bad-name'],
+    ['an unknown backend', document({ nic: { backend: 'vhost' } }), `${NIC}/backend unknown-value`],
+    ['a fraction', document({ host: { cores: 1.5 } }), '/hosts/0/cores wrong-type'],
+    ['no cores', document({ host: { cores: 0 } }), '/hosts/0/cores out-of-range'],
+    ['a negative seed', document({ top: { seed: -1 } }), '/seed out-of-range'],
+    ['a bad MAC', document({ nic: { mac: '52:54:0:0:0:1' } }), `${NIC}/mac bad-mac`],
+    ['a multicast MAC', document({ nic: { mac: '53:54:00:00:00:01' } }), `${NIC}/mac bad-mac`],
+    ['a zero MAC', document({ nic: { mac: '00:00:00:00:00:00' } }), `${NIC}/mac bad-mac`],
+    ['an address without prefix', document({ nic: { addresses: ['10.0.0.1'] } }), `${NIC}/addresses/0 bad-address`],
+    ['a wrong unit', document({ guest: { memory: '16MB' } }), '/hosts/0/guests/0/memory bad-size'],
+    ['a truth value as a size', document({ guest: { memory: true } }), '/hosts/0/guests/0/memory wrong-type'],
+    [
+      'a number as a rate',
+      document({ host: { nics: [{ name: 'e', speed: 25 }] } }),
+      '/hosts/0/nics/0/speed wrong-type',
+    ],
+    ['a bad time', document({ top: { epoch: 'today' } }), '/epoch bad-time'],
+    ['a clock mode', document({ top: { clock: { mode: 'fast' } } }), '/clock/mode unknown-value'],
+    ['a clock factor', document({ top: { clock: { factor: 0 } } }), '/clock/factor out-of-range'],
+    ['one end', document({ top: { links: [{ ends: ['eth0'] }] } }), '/links/0/ends too-few'],
+    ['three ends', document({ top: { links: [{ ends: ['a', 'b', 'c'] }] } }), '/links/0/ends too-many'],
+  ])('%s', (_, value, expected) => {
+    expect(short(faults(value))).toEqual([expected]);
+  });
+  test('says what was expected', () => {
+    const of = (value: unknown): string | undefined => faults(value)[0]?.expected;
+    expect(of(document({ top: { sead: 1 } }))).toBe('"seed"');
+    expect(of(document({ nic: { backend: 'vhost' } }))).toBe('one of "virtio-net", "vhost-net", "vhost-user"');
+    expect(of(document({ guest: { memory: '16MB' } }))).toContain('"16MiB"');
+    expect(of(document({ guest: { memory: true } }))).toContain('"16MiB"');
+    expect(of(document({ host: { cores: 0 } }))).toBe('a whole number from 1 to 256');
+    expect(of({})).toBe('a list');
+    expect(faults({})[0]?.detail).toContain('"hosts"');
+  });
+});
+
+describe('meaning', () => {
+  const two = (first: Json, second: Json): Json[] => [
+    { name: 'a', nics: [{ name: 'net0', ...first }] },
+    { name: 'b', nics: [{ name: 'net0', ...second }] },
+  ];
+  const pmd = { backend: 'vhost-user', driver: 'virtio-pmd' };
+  const netdev = [{ name: 'br0', datapath: 'netdev' }];
+  const pair = [{ name: 'eth0' }, { name: 'eth1' }];
+  const links = (...list: Json[]): Parts => ({ host: { nics: pair }, top: { links: list } });
+
+  test.each<[string, Parts, string[]]>([
+    ['hosts without names', { top: { hosts: [{}, {}] } }, []],
+    ['two hosts of one name', { top: { hosts: [{}, { name: 'h1' }] } }, ['/hosts/1/name duplicate-name']],
+    ['a document of another name', { top: { name: 'other' } }, ['/name name-mismatch']],
+    ['two guests of one name', { guests: [{ name: 'a' }, { name: 'a' }] }, ['/hosts/0/guests/1/name duplicate-name']],
+    ['a guest and a bridge of one name', { guest: { name: 'br0' } }, ['/hosts/0/guests/0/name duplicate-name']],
+    ['a NIC and a bridge of one name', { host: { nics: [{ name: 'br0' }] } }, ['/hosts/0/nics/0/name duplicate-name']],
+    ['a guest named as its host', { guest: { name: 'h1' } }, ['/hosts/0/guests/0/name duplicate-name']],
+    [
+      'two NICs of one name',
+      { guest: { nics: [{ name: 'net0' }, { name: 'net0' }] } },
+      ['/hosts/0/guests/0/nics/1/name duplicate-name'],
+    ],
+    ['a NIC named as a vCPU', { nic: { name: 'vcpu0' } }, [`${NIC}/name reserved-name`]],
+    [
+      'two MACs, in different letters',
+      { guests: two({ mac: '52:54:00:00:00:aa' }, { mac: '52:54:00:00:00:AA' }) },
+      ['/hosts/0/guests/1/nics/0/mac duplicate-mac'],
+    ],
+    [
+      'one address twice, with different prefixes',
+      { guests: two({ addresses: ['10.0.0.1/24'] }, { addresses: ['10.0.0.1/16'] }) },
+      ['/hosts/0/guests/1/nics/0/addresses/0 duplicate-address'],
+    ],
+    ['an unknown bridge', { nic: { bridge: 'br1' } }, [`${NIC}/bridge unknown-bridge`]],
+    [
+      'an unknown bridge of a NIC',
+      { host: { nics: [{ name: 'e', bridge: 'x' }] } },
+      ['/hosts/0/nics/0/bridge unknown-bridge'],
+    ],
+    [
+      'no bridge at all',
+      { host: { bridges: [], nics: [{ name: 'e' }] }, guests: [] },
+      ['/hosts/0/nics/0 unknown-bridge'],
+    ],
+    [
+      'vhost-user on a system bridge',
+      { nic: { backend: 'vhost-user', bridge: 'br0' } },
+      [`${NIC}/bridge wrong-datapath`],
+    ],
+    ['vhost-user without a netdev bridge', { nic: { backend: 'vhost-user' } }, [`${NIC} wrong-datapath`]],
+    [
+      'vhost-net on a netdev bridge',
+      { host: { bridges: netdev }, nic: { bridge: 'br0' } },
+      [`${NIC}/bridge wrong-datapath`],
+    ],
+    [
+      'virtio-net without a system bridge',
+      { host: { bridges: netdev }, nic: { backend: 'virtio-net' } },
+      [`${NIC} wrong-datapath`],
+    ],
+    ['a queue size', { nic: { queueSize: 100 } }, [`${NIC}/queueSize not-power-of-two`]],
+    ['a short queue', { nic: { queueSize: 16 } }, [`${NIC}/queueSize out-of-range`]],
+    ['a long queue', { nic: { queueSize: 2048 } }, [`${NIC}/queueSize out-of-range`]],
+    ['a NIC ring', { host: { nics: [{ name: 'e', rxRing: 65 }] } }, ['/hosts/0/nics/0/rxRing not-power-of-two']],
+    [
+      'a NIC speed',
+      {
+        host: {
+          nics: [
+            { name: 'e', speed: '1Mbps' },
+            { name: 'f', speed: '1bps' },
+          ],
+        },
+      },
+      ['/hosts/0/nics/1/speed out-of-range'],
+    ],
+    ['ioeventfd off in vhost-net', { nic: { ioeventfd: false } }, [`${NIC}/ioeventfd wrong-backend`]],
+    ['ioeventfd off in QEMU', { nic: { ioeventfd: false, backend: 'virtio-net' } }, []],
+    ['macswap with the kernel driver', { guest: { app: 'macswap' } }, [`${NIC} wrong-driver`]],
+    ['io without NICs', { guest: { app: 'io', nics: [] } }, ['/hosts/0/guests/0/app wrong-driver']],
+    ['io with one NIC', { guest: { app: 'io' }, nic: { driver: 'virtio-pmd' } }, []],
+    [
+      'both drivers in a guest',
+      { guest: { nics: [{ name: 'n0' }, { name: 'n1', driver: 'virtio-pmd' }] } },
+      ['/hosts/0/guests/0/nics mixed-drivers'],
+    ],
+    ['cores for pollers', { host: { cores: 2, bridges: netdev }, nic: pmd }, ['/hosts/0/cores not-enough-cores']],
+    ['just enough cores', { host: { cores: 3, bridges: netdev }, nic: pmd }, []],
+    [
+      'cores for a PMD on a tap',
+      { host: { cores: 1 }, nic: { driver: 'virtio-pmd' } },
+      ['/hosts/0/cores not-enough-cores'],
+    ],
+    ['memory of no whole pages', { guest: { memory: 16777217 } }, ['/hosts/0/guests/0/memory not-page-aligned']],
+    ['memory too small', { guest: { memory: '2MiB' } }, ['/hosts/0/guests/0/memory memory-too-small']],
+    [
+      'default memory too small',
+      { guest: { nics: Array.from({ length: 8 }, (_, i) => ({ name: `n${i}`, queueSize: 1024 })) } },
+      ['/hosts/0/guests/0 memory-too-small'],
+    ],
+    ['memory too large', { guest: { memory: '3GiB' } }, ['/hosts/0/guests/0/memory memory-too-large']],
+    [
+      'a world too large',
+      {
+        guests: [
+          { name: 'a', memory: '2GiB' },
+          { name: 'b', memory: '2GiB' },
+        ],
+      },
+      ['/hosts memory-too-large'],
+    ],
+    ['events', { top: { recorder: { events: 5000 } } }, ['/recorder/events not-power-of-two']],
+    ['few events', { top: { recorder: { events: 2048 } } }, ['/recorder/events out-of-range']],
+    ['bytes', { top: { recorder: { bytes: '100KiB' } } }, ['/recorder/bytes not-power-of-two']],
+    ['few bytes', { top: { recorder: { bytes: '32KiB' } } }, ['/recorder/bytes out-of-range']],
+    ['an unknown cost', { top: { costs: { vm_exti: 1, copy_per_byte: 0.5 } } }, ['/costs/vm_exti unknown-cost']],
+    ['a cost below zero', { top: { costs: { vm_exit: -1 } } }, ['/costs/vm_exit out-of-range']],
+    ['a good link', links({ ends: ['h1/eth0', 'eth1'], rate: '10Gbps', latency: '10us', loss: 0.5 }), []],
+    ['an unknown end', links({ ends: ['h1/eth0', 'h1/eth9'] }), ['/links/0/ends/1 unknown-end']],
+    ['an end of no form', links({ ends: ['h1/eth0', 'h1/a/net0'] }), ['/links/0/ends/1 unknown-end']],
+    ['a guest NIC as an end', links({ ends: ['h1/eth0', 'a/net0'] }), ['/links/0/ends/1 unknown-end']],
+    ['identical ends', links({ ends: ['h1/eth0', 'eth0'] }), ['/links/0/ends/1 same-end']],
+    [
+      'a NIC in two links',
+      {
+        host: { nics: [...pair, { name: 'eth2' }] },
+        top: { links: [{ ends: ['eth0', 'eth1'] }, { ends: ['eth1', 'eth2'] }] },
+      },
+      ['/links/1/ends/0 end-in-use'],
+    ],
+    ['a latency', links({ ends: ['eth0', 'eth1'], latency: '11s' }), ['/links/0/latency out-of-range']],
+    ['a rate', links({ ends: ['eth0', 'eth1'], rate: '10bps' }), ['/links/0/rate out-of-range']],
+    ['a loss', links({ ends: ['eth0', 'eth1'], loss: 1.5 }), ['/links/0/loss out-of-range']],
+    [
+      'guests over the limit',
+      { guests: [{ name: 'a' }, { name: 'b' }], limits: { maxGuests: 1 } },
+      ['/hosts too-many'],
+    ],
+    ['hosts over the limit', { top: { hosts: [{}, { name: 'h2' }] }, limits: { maxHosts: 1 } }, ['/hosts too-many']],
+    [
+      'NICs over the limit',
+      { guest: { nics: [{ name: 'n0' }, { name: 'n1' }] }, limits: { maxNicsPerGuest: 1 } },
+      ['/hosts/0/guests/0/nics too-many'],
+    ],
+    ['memory over the limit', { limits: { maxMemoryBytes: 2 ** 28 } }, ['/hosts memory-too-large']],
+  ])('%s', (_, parts, expected) => {
+    const value = document(parts);
+    expect(short(faults(value, parts.limits))).toEqual(expected);
+  });
+
+  test('a host prefix is needed where there are several hosts', () => {
+    const hosts = [
+      { name: 'h1', nics: [{ name: 'eth0' }] },
+      { name: 'h2', nics: [{ name: 'eth0', speed: '10Gbps' }] },
+    ];
+    expect(faults({ hosts, links: [{ ends: ['h1/eth0', 'h2/eth0'] }] })).toEqual([]);
+    expect(short(faults({ hosts, links: [{ ends: ['h1/eth0', 'eth0'] }] }))).toEqual(['/links/0/ends/1 unknown-end']);
+  });
+  test('close matches are offered', () => {
+    expect(faults(document({ top: { costs: { vm_exti: 1 } } }))[0]?.expected).toBe('"vm_exit"');
+    expect(closeMatches('VM_EXIT', ['vm_exit'])).toEqual(['vm_exit']);
+    expect(closeMatches('vm', ['vm_exit', 'vm_entry', 'copy'])).toEqual(['vm_entry', 'vm_exit']);
+    expect(closeMatches('x'.repeat(65), ['vm_exit'])).toEqual([]);
+    expect(closeMatches('zzz', ['vm_exit'])).toEqual([]);
+  });
+  test('memory: exactly what is needed is enough', () => {
+    const needed = 2 ** 20 + queuePairBytes(1024);
+    expect(faults(document({ guest: { memory: needed }, nic: { queueSize: 1024 } }))).toEqual([]);
+    expect(short(faults(document({ guest: { memory: needed - 4096 }, nic: { queueSize: 1024 } })))).toEqual([
+      '/hosts/0/guests/0/memory memory-too-small',
+    ]);
+  });
+});
+
+test('all faults at once, those of shape and those of meaning, and none twice', () => {
+  const value = {
+    name: 'other',
+    seed: 'one',
+    colour: 'red',
+    hosts: [
+      {
+        name: 'h1',
+        cores: '8',
+        bridges: [{ name: 'br0', datapath: 'sistem' }, { name: 'BR1' }],
+        nics: [{ name: 'eth0', speed: '25' }],
+        guests: [
+          { name: 'a', memory: '1KB', nics: [{ name: 'net0', bridge: 'br0', mac: '01:00:00:00:00:00' }] },
+          {
+            name: 'a',
+            nics: [{ name: 'net0', bridge: 'br7', queueSize: 96, addresses: ['10.0.0.1/24', '10.0.0.1/24'] }],
+          },
+        ],
+      },
+    ],
+    links: [{ ends: ['h1/eth0', 'h1/eth0'] }],
+  };
+  expect(short(faults(value)).sort()).toEqual([
+    '/colour unknown-field',
+    '/hosts/0/bridges/0/datapath unknown-value',
+    '/hosts/0/bridges/1/name bad-name',
+    '/hosts/0/cores wrong-type',
+    '/hosts/0/guests/0/memory bad-size',
+    '/hosts/0/guests/0/nics/0/mac bad-mac',
+    '/hosts/0/guests/1/name duplicate-name',
+    '/hosts/0/guests/1/nics/0/addresses/1 duplicate-address',
+    '/hosts/0/guests/1/nics/0/queueSize not-power-of-two',
+    '/hosts/0/nics/0/speed bad-rate',
+    '/links/0/ends/1 same-end',
+    '/name name-mismatch',
+    '/seed wrong-type',
+  ]);
+});
+
+test('a hostile document gets a short answer in a short time', () => {
+  const keys = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`k${i}`, i]));
+  const guests = Array.from({ length: 1024 }, () => ({ name: '!'.repeat(1000), nics: Array(64).fill({ x: 1 }) }));
+  const long = Array(1_000_000).fill(0);
+  const start = performance.now();
+  for (const value of [
+    keys,
+    { hosts: [{ guests }] },
+    { hosts: long },
+    { hosts: [{ guests: long }] },
+    { hosts: [{}], costs: keys },
+  ]) {
+    const list = faults(value);
+    expect(list.length).toBeGreaterThan(0);
+    expect(list.length).toBeLessThanOrEqual(MAX_FAULTS + 1);
+    expect(JSON.stringify(list).length).toBeLessThan(60_000);
+  }
+  expect(faults(keys).at(-1)?.code).toBe('too-many-faults');
+  expect(performance.now() - start).toBeLessThan(5000);
+});
+test('limits have defaults', () => {
+  expect(DEFAULT_LIMITS.maxMemoryBytes).toBe(3.5 * 2 ** 30);
+});
