@@ -14,7 +14,6 @@ import {
   VHOST_USER_F_PROTOCOL_FEATURES,
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_ANY_LAYOUT,
-  VIRTIO_F_IN_ORDER,
   VIRTIO_F_NOTIFY_ON_EMPTY,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
@@ -106,7 +105,6 @@ export const QEMU_USER_FEATURE_BITS: Features = featuresOf(
   VIRTIO_NET_F_HASH_REPORT,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_MQ,
-  VIRTIO_F_IN_ORDER,
 );
 
 /** What the device may offer the guest: bits that the back-end decides about only where it has them (vhost_get_features()). */
