@@ -184,10 +184,10 @@ export class Capture {
       const hop = ROW_OF_KIND[k] === ROW_HOP && (view === 'journey' || points !== undefined || k === DP_INGRESS);
       if (hop || (ROW_OF_KIND[k] === ROW_DROP && view === 'journey')) this.isRow[k] = 1;
     }
-    for (const place of wanted) this.declare(place);
+    for (const place of wanted) this.addInterface(place);
   }
 
-  private declare(place: Place): number {
+  private addInterface(place: Place): number {
     const index = this.declared.length;
     this.declared.push(place);
     this.seen.push(0);
@@ -307,7 +307,7 @@ export class Capture {
     if (index === -1) {
       const info = this.reader.catalog.places[place];
       if (info === undefined) return;
-      index = this.declare(info);
+      index = this.addInterface(info);
       this.describe(info);
     }
     this.seen[index]!++;
