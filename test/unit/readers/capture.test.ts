@@ -243,7 +243,7 @@ test('a scan that finds nothing gives the event loop air', () => {
 });
 
 test('a followed capture goes on where it left, and keeps the bytes of frames that come back late', () => {
-  const w = new FakeWorld({ eventCapacity: 1 << 14 });
+  const w = new FakeWorld({ eventCapacity: 1 << 14, firstByte: 1 << 22 });
   const parked = w.newFrame();
   w.version(0, 0, 1, parked, frameBytes(parked, 60));
   w.event(0, 10, E.GUEST_XMIT, 1, parked, 60);
