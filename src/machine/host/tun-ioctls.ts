@@ -53,16 +53,23 @@ const SNDBUF_NO_LIMIT = 0x7fff_ffff;
 const VNET_HDR = 10;
 const VNET_HDR_MRG = 12;
 
-/** qemu net/tap-linux.c, tap_open() and tap_set_sndbuf(), then the probes of net_tap_fd_init(). One queue. */
+/**
+ * qemu net/tap-linux.c, tap_open(); net/tap.c, net_tap_fd_init() and net_init_tap_one(). One queue. From the source, not from
+ * a recording.
+ */
 export const QEMU_TAP_OPEN: readonly TunStep[] = [
   { ioctl: TUNGETFEATURES, argument: TUN_FEATURES, why: 'what the kernel can: one queue, vnet header' },
-  { ioctl: TUNGETVNETHDRSZ, argument: VNET_HDR, why: 'does the kernel know header sizes' },
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'start from the short header' },
   { ioctl: TUNSETIFF, argument: IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR, why: 'attach to the interface' },
-  { ioctl: TUNSETSNDBUF, argument: SNDBUF_NO_LIMIT, why: 'no limit on frames under way' },
+  { ioctl: TUNSETOFFLOAD, argument: TUN_F_CSUM | TUN_F_UFO, why: 'does the kernel take UFO' },
   { ioctl: TUNSETOFFLOAD, argument: 0, why: 'no offloads until the guest accepts some' },
+  { ioctl: TUNGETVNETHDRSZ, argument: VNET_HDR, why: 'does the kernel know header sizes' },
+  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'and take this one' },
+  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'back to what it was' },
+  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'the size to begin with' },
+  { ioctl: TUNSETSNDBUF, argument: SNDBUF_NO_LIMIT, why: 'no limit on frames under way' },
 ];
-/** When the guest's features are known (qemu hw/net/virtio-net.c, virtio_net_set_mrg_rx_bufs() and _apply_guest_offloads()). */
+/** When the guest's features are known, without the probes and repetitions (qemu hw/net/virtio-net.c, virtio_net_set_mrg_rx_bufs() and _apply_guest_offloads()). */
 export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR_MRG, why: 'VERSION_1 or MRG_RXBUF: header with num_buffers' },
   { ioctl: TUNSETOFFLOAD, argument: 0, why: 'the guest takes no checksum or segmentation offload' },
