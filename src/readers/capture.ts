@@ -35,8 +35,9 @@ import { RowWindow } from './row-window.ts';
 
 /** Upper bound of a yielded chunk, bytes. */
 export const CHUNK_BYTES = 262144;
-/** Blocks of the ring that are scanned before the event loop gets air: about 1 ms. */
-const BLOCKS_PER_STEP = 16;
+/** Blocks of the ring that are scanned before the event loop gets air, and the time that they may take while the code is cold. */
+const BLOCKS_PER_STEP = 4;
+const STEP_MS = 2;
 const BLOCK_ROWS = 2048;
 const EMPTY = new Uint8Array(0);
 
@@ -220,7 +221,9 @@ export class Capture {
     this.snapshot = takeSnapshot(this.reader, this.isRow);
     const to = Math.min(this.snapshot.head, this.options.toEvent ?? Number.POSITIVE_INFINITY);
     while (this.next < to) {
+      const started = performance.now();
       for (let i = 0; i < BLOCKS_PER_STEP && this.next < to; i++) {
+        if (performance.now() - started > STEP_MS) break;
         this.scanBlock(to);
         while (this.fill(false)) yield this.writer.take();
       }

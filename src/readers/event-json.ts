@@ -194,7 +194,7 @@ export interface EventBatch {
 /** Most bytes that one line can take beside its names. */
 const LINE_BYTES = 256;
 /** Events looked at in one call, so that a filter that matches nothing does not hold up the event loop: about 1 ms. */
-const SCAN_EVENTS = 32768;
+const SCAN_EVENTS = 16384;
 
 /** A client's place in the event stream. */
 export class EventCursor {

@@ -140,7 +140,7 @@ test('a cursor without a start begins now; batches end at maxEvents, maxBytes an
   const none = new EventCursor(w.reader, new EventFilter(w.catalog, { events: 'dp.miss' }), 0);
   const first = none.next()!;
   expect(first).toMatchObject({ from: 0, events: 0, dropped: 0 });
-  expect(first.to).toBeLessThan(40_000);
+  expect(first.to).toBeLessThan(20_000);
   const some = new EventCursor(w.reader, new EventFilter(w.catalog), 0);
   expect(some.next(10)).toMatchObject({ from: 0, to: 10, events: 10 });
   expect(some.next(10_000, 1000)!.lines.length).toBeLessThan(1300);

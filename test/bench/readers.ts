@@ -1,0 +1,118 @@
+/**
+ * What the readers can do, as JSON lines: pcapng encoding, the event stream and a scrape, on a full ring of the default
+ * size. Run with the pinned Node: `npx node test/bench/readers.ts`.
+ */
+import { captureChunks } from '../../src/readers/capture.ts';
+import { EventCursor, EventFilter } from '../../src/readers/event-json.ts';
+import { findJourney } from '../../src/readers/journey.ts';
+import { worldMetrics } from '../../src/readers/prometheus.ts';
+import { FakeWorld, place } from '../unit/readers/fake-world.ts';
+import { vhostNetFrame } from '../unit/readers/journeys.ts';
+
+const ROUNDS = 5;
+const FRAMES = 150_000;
+
+/** The fastest of some rounds in seconds, with how long its steps held up the thread (ms). */
+function best(run: () => Generator<unknown, number, undefined>): {
+  seconds: number;
+  amount: number;
+  stepMs: { p99: number; longest: number };
+} {
+  let seconds = Number.POSITIVE_INFINITY;
+  let amount = 0;
+  const stepMs: number[] = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    const started = performance.now();
+    const steps = run();
+    for (;;) {
+      const before = performance.now();
+      const step = steps.next();
+      stepMs.push(performance.now() - before);
+      if (step.done) {
+        amount = step.value;
+        break;
+      }
+    }
+    seconds = Math.min(seconds, (performance.now() - started) / 1000);
+  }
+  stepMs.sort((x, y) => x - y);
+  const at = (share: number): number => Number(stepMs[Math.floor((stepMs.length - 1) * share)]!.toFixed(2));
+  return { seconds, amount, stepMs: { p99: at(0.99), longest: at(1) } };
+}
+const print = (row: Readonly<Record<string, number | string>>): void => console.log(JSON.stringify(row));
+
+for (const length of [64, 1500]) {
+  const w = new FakeWorld({ eventCapacity: 1 << 22, byteCapacity: 1 << 28 });
+  for (let i = 0; i < FRAMES; i++) vhostNetFrame(w, i * 1000, length);
+  w.publish();
+  for (const view of ['journey', 'wire'] as const) {
+    let rows = 0;
+    const { seconds, amount, stepMs } = best(function* () {
+      let bytes = 0;
+      rows = 0;
+      for (const chunk of captureChunks(w.reader, { view })) {
+        bytes += chunk.length;
+        yield;
+      }
+      rows = view === 'journey' ? FRAMES * 8 : FRAMES;
+      return bytes;
+    });
+    print({
+      bench: 'pcapng',
+      view,
+      frameBytes: length,
+      megabytesPerSecond: Math.round(amount / seconds / 1e6),
+      rowsPerSecond: Math.round(rows / seconds),
+      eventsPerSecond: Math.round(w.events / seconds),
+      stepP99Ms: stepMs.p99,
+      stepLongestMs: stepMs.longest,
+    });
+  }
+  if (length !== 64) continue;
+  for (const events of ['*', 'guest.deliver']) {
+    const result = best(function* () {
+      const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, { events }), 0);
+      let bytes = 0;
+      for (let batch = cursor.next(); batch !== null; batch = cursor.next()) {
+        bytes += batch.lines.length;
+        yield;
+      }
+      return bytes;
+    });
+    print({
+      bench: 'event stream',
+      events,
+      eventsPerSecond: Math.round(w.events / result.seconds),
+      megabytesPerSecond: Math.round(result.amount / result.seconds / 1e6),
+      stepP99Ms: result.stepMs.p99,
+      stepLongestMs: result.stepMs.longest,
+    });
+  }
+  const started = performance.now();
+  for (let i = 1; i <= 200; i++) {
+    const search = findJourney(w.reader, i * 700);
+    while (!search.next().done);
+  }
+  print({ bench: 'journey', millisecondsPerFrame: Number(((performance.now() - started) / 200).toFixed(3)) });
+}
+
+const places = Array.from({ length: 250 }, (_, i) =>
+  (['tx0', 'rx0'] as const)
+    .map((q, j) =>
+      place(i * 3 + j, `g${i}/net0/${q}`, 'queue', 20, { guest: `g${i}`, nic: 'net0', backend: 'b', queue: q }),
+    )
+    .concat(place(i * 3 + 2, `g${i}/vcpu0`, 'vcpu', 5, { guest: `g${i}` })),
+).flat();
+const worlds = Array.from({ length: 20 }, () => ({
+  reader: new FakeWorld({ places, contexts: [], eventCapacity: 1 << 12, byteCapacity: 1 << 16 }).reader,
+}));
+const scrape = best(function* () {
+  yield;
+  return Buffer.from(worldMetrics(worlds)).length;
+});
+print({
+  bench: 'metrics',
+  series: worldMetrics(worlds).split('\n').length,
+  milliseconds: Number((scrape.seconds * 1000).toFixed(1)),
+  bytes: scrape.amount,
+});
