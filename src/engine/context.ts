@@ -36,6 +36,11 @@ export abstract class Context {
     this.timeline = timeline;
   }
 
+  /** timeline.now, for those who wake this context: [0] now, [1] when it shall run. */
+  get clock(): Float64Array {
+    return this.timeline.now;
+  }
+
   /** Lands the last slice and takes the next one, at timeline.now[0]. Must set timeline.next[id]. */
   abstract step(): void;
 

@@ -54,6 +54,7 @@ cost('napi_rx_per_packet', 260, 'ns', [150, 260], 'published', 'xdp-project cpum
 cost('ovs_kernel_per_packet', 700, 'ns', [500, 800], 'derived', 'SIGCOMM 2021, Revisiting the Open vSwitch Dataplane Ten Years Later, fig. 8(a)', 'key extract, flow hit, actions');
 cost('ovs_kernel_mask_lookup', 68, 'ns', [40, 90], 'derived', 'linux merge c219a1662', 'each further mask probed');
 cost('upcall', 60000, 'ns', [20000, 250000], 'published', 'openvswitch/ovs commits 0a740f482 and 2e97b8419', 'ofproto translation and flow installation of one missed frame');
+cost('upcall_duplicate', 5000, 'ns', [2000, 20000], 'no source', 'a translation without the flow installation and without waking up', 'an upcall whose flow another one of its batch installs');
 cost('netdev_upcall', 60000, 'ns', [20000, 250000], 'derived', 'as upcall; the netdev datapath does it on the PMD itself', 'the same in the netdev datapath');
 cost('copy_per_byte_kernel', 0.12, 'ns/B', [0.06, 0.3], 'no source', 'bounded from above by 3 % of a core per Gb/s of TSO traffic', 'copy_from_user and copy_to_iter');
 // ---- DPDK and the netdev datapath

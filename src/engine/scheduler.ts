@@ -34,6 +34,7 @@ export interface Timeline {
   wake(id: number): void;
   park(id: number, grid: number): void;
   unpark(id: number): void;
+  resumed(id: number): void;
   contended(id: number): boolean;
   /** Asks for afterStep() at the end of the current step. */
   requestAfterStep(): void;
@@ -175,12 +176,24 @@ export class Scheduler implements Timeline {
     if (bound < this.limit[0]!) this.limit[0] = bound;
   }
 
-  /** A poller found nothing at now[0]: it will poll every `grid` ns from now on, and those polls are not stepped. */
+  /**
+   * A poller found nothing at now[0]: it will poll every `grid` ns from now on, and those polls are not stepped. It
+   * resumes by unpark(), or with its first poll at or after now[1] (a timer of its own; NEVER without).
+   */
   park(id: number, grid: number): void {
+    const t0 = this.now[0]!;
+    const timer = this.now[1]!;
     this.parked[id] = 1;
-    this.parkedAt[id] = this.now[0]!;
+    this.parkedAt[id] = t0;
     this.grid[id] = grid;
-    this.next[id] = NEVER;
+    this.next[id] = timer === NEVER ? NEVER : t0 + Math.max(1, Math.ceil((timer - t0) / grid)) * grid;
+  }
+
+  /** First thing that a poller does in a step: counts the polls of a park that its timer ended. */
+  resumed(id: number): void {
+    if (this.parked[id] === 0) return;
+    this.parked[id] = 0;
+    this.idlePolls[id]! += Math.round((this.now[0]! - this.parkedAt[id]!) / this.grid[id]!);
   }
 
   /**
@@ -189,16 +202,17 @@ export class Scheduler implements Timeline {
    */
   unpark(id: number): void {
     if (this.parked[id] === 0) return;
-    this.parked[id] = 0;
     const t = this.now[0]!;
     const t0 = this.parkedAt[id]!;
     const grid = this.grid[id]!;
     let k = Math.ceil((t - t0) / grid);
     if (k < 1) k = 1;
     if (t0 + k * grid === t && id < this.running) k++;
+    const poll = t0 + k * grid;
+    if (poll >= this.next[id]!) return; // its timer comes first
+    this.parked[id] = 0;
     this.idlePolls[id]! += k;
-    this.busy[id]! += 0;
-    this.now[1] = t0 + k * grid;
+    this.now[1] = poll;
     this.wake(id);
   }
 

@@ -1,7 +1,7 @@
 /**
- * Two small functions over a world's shared memory, assembled by hand because they are the two inner loops that
- * JavaScript runs slowly: memory.copy (TypedArray.set on shared memory takes six times as long for 1500 bytes), and the
- * fold of a block of events into the fingerprint and the counters (64-bit multiplications).
+ * Three small functions over a world's shared memory, assembled by hand because they are the inner loops that
+ * JavaScript runs slowly: memory.copy (TypedArray.set on shared memory takes six times as long for 1500 bytes), the
+ * Internet checksum, and the fold of a block of events into the fingerprint and the counters (64-bit multiplications).
  */
 const leb = (n: number): number[] => {
   const out: number[] = [];
@@ -81,6 +81,35 @@ export interface WorldCode {
     counters: number,
     ordinals: number,
   ): void;
+  /**
+   * Sum of the 16-bit words (as they lie in memory, little-endian) of `length` bytes at `at`, folded to 16 bits: the inner
+   * part of the Internet checksum (RFC 1071, which may sum in either byte order). An odd last byte counts as a word.
+   */
+  sum16(at: number, length: number): number;
+}
+
+function sumBody(): number[] {
+  // parameters: 0 at, 1 length; local: 2 sum (i64)
+  const SUM = 2;
+  const add = (load: number[], size: number): number[] => [
+    ...[0x02, 0x40, 0x03, 0x40],
+    ...[...get(1), ...i32(size), 0x49, 0x0d, 1], // leave when length < size
+    ...[...get(SUM), ...get(0), ...load, ...I64_ADD, ...set(SUM)],
+    ...[...get(0), ...i32(size), ...I32_ADD, ...set(0), ...get(1), ...i32(size), ...I32_SUB, ...set(1)],
+    ...[0x0c, 0, ...END, ...END],
+  ];
+  const fold = (bits: bigint, mask: bigint): number[] => [
+    ...[...get(SUM), ...i64(mask), 0x83],
+    ...[...get(SUM), ...i64(bits), ...I64_SHR_U, ...I64_ADD, ...set(SUM)],
+  ];
+  return [
+    ...add([0x35, 0, 0], 4), // i64.load32_u, any alignment
+    ...add([0x33, 0, 0], 2), // i64.load16_u
+    ...add([0x31, 0, 0], 1), // i64.load8_u
+    ...[...fold(32n, 0xffffffffn), ...fold(16n, 0xffffn), ...fold(16n, 0xffffn), ...fold(16n, 0xffffn)],
+    ...[...get(SUM), 0xa7], // i32.wrap_i64
+    ...END,
+  ];
 }
 
 function foldBody(): number[] {
@@ -133,13 +162,27 @@ function foldBody(): number[] {
 export function compileWorldCode(memory: WebAssembly.Memory, pages: number): WorldCode {
   const copyCode = [0, ...get(0), ...get(1), ...get(2), 0xfc, 10, 0, 0, ...END];
   const foldCode = [...vector([[2, I64], [2, I32]]), ...foldBody()];
+  const sumCode = [...vector([[1, I64]]), ...sumBody()];
+  const exported = (name: string, index: number): number[] => [
+    ...leb(name.length),
+    ...Array.from(name, (c) => c.charCodeAt(0)),
+    0,
+    index,
+  ];
   const bytes = new Uint8Array([
     ...[0, 97, 115, 109, 1, 0, 0, 0],
-    ...section(1, vector([[0x60, 3, I32, I32, I32, 0], [0x60, 9, ...new Array<number>(9).fill(I32), 0]])),
+    ...section(
+      1,
+      vector([
+        [0x60, 3, I32, I32, I32, 0],
+        [0x60, 9, ...new Array<number>(9).fill(I32), 0],
+        [0x60, 2, I32, I32, 1, I32],
+      ]),
+    ),
     ...section(2, vector([[1, 101, 1, 109, 2, 3, ...leb(pages), ...leb(pages)]])),
-    ...section(3, vector([[0], [1]])),
-    ...section(7, vector([[4, 99, 111, 112, 121, 0, 0], [4, 102, 111, 108, 100, 0, 1]])),
-    ...section(10, vector([[...leb(copyCode.length), ...copyCode], [...leb(foldCode.length), ...foldCode]])),
+    ...section(3, vector([[0], [1], [2]])),
+    ...section(7, vector([exported('copy', 0), exported('fold', 1), exported('sum16', 2)])),
+    ...section(10, vector([copyCode, foldCode, sumCode].map((code) => [...leb(code.length), ...code]))),
   ]);
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { m: memory } });
   return instance.exports as unknown as WorldCode;

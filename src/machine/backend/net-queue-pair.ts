@@ -1,0 +1,191 @@
+/**
+ * The one way in which a back-end takes a frame out of a guest and puts one in, whichever back-end it is: QEMU's main
+ * loop, a vhost worker or a DPDK PMD. They differ in which context calls this, when, through which address space the
+ * queues reach memory, and what the frame is handed to; none of that is in here.
+ */
+import { PACKET_COPY, VIRTQ_DROP_BAD_CHAIN, VIRTQ_ERROR, VIRTQ_INTERRUPT, VIRTQ_INTERRUPT_SUPPRESSED, VIRTQ_KICKS_OFF, VIRTQ_KICKS_ON, VIRTQ_POP, VIRTQ_TX_USED, VIRTQ_USED, VIRTQ_USED_IDX } from '../../engine/events.ts';
+import type { InterruptRoute } from '../kvm/vm.ts';
+import { FRAME_OFFSET, SLOT_BYTES } from '../packet/pool.ts';
+import { baseOf, type Services } from '../services.ts';
+import { type DeviceQueue, RING_EMPTY } from '../virtio/device-queue.ts';
+
+export interface QueuePairPlaces {
+  readonly backend: number;
+  readonly driver: number;
+  readonly rx: number;
+  readonly tx: number;
+}
+
+export class NetQueuePair {
+  readonly name: string;
+  readonly rx: DeviceQueue;
+  readonly tx: DeviceQueue;
+  readonly places: QueuePairPlaces;
+  /** How used buffer notifications travel. */
+  readonly rxCall: InterruptRoute;
+  readonly txCall: InterruptRoute;
+  /** The guest's poller that watches the used rings; -1 where the driver is interrupted. */
+  driverPoller = -1;
+  /** False where a program of the guest will send received frames on. */
+  endsFrames = true;
+  /** [0] when the work on a frame begins, [1] when its bytes have been copied: stamps of the slice that lands. */
+  readonly at = new Float64Array(2);
+  private readonly services: Services;
+  /** Frame that popTx() took last. */
+  txFrame = 0;
+  private contextBits = 0;
+  private backendBase = 0;
+  private rxBase = 0;
+  private txBase = 0;
+
+  constructor(
+    services: Services,
+    name: string,
+    places: QueuePairPlaces,
+    queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue },
+    calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute },
+  ) {
+    this.services = services;
+    this.name = name;
+    this.places = places;
+    this.rx = queues.rx;
+    this.tx = queues.tx;
+    this.rxCall = calls.rx;
+    this.txCall = calls.tx;
+  }
+
+  /** Tells the pair which context serves it. */
+  attach(context: number): void {
+    this.contextBits = context << 20;
+    this.backendBase = baseOf(this.places.backend, context);
+    this.rxBase = baseOf(this.places.rx, context);
+    this.txBase = baseOf(this.places.tx, context);
+  }
+
+  // ---- transmit: guest to host ----------------------------------------------------------------------------------
+  /**
+   * Takes one chain out of the transmit ring into a new packet: pop at at[0], copied at at[1]. Returns the packet, or -1
+   * where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
+   */
+  popTx(): number {
+    const { pool, recorder, frames } = this.services;
+    const tx = this.tx;
+    const packet = pool.alloc();
+    const target = pool.slot(packet);
+    const bytes = tx.dequeue(target, SLOT_BYTES);
+    const head = tx.head;
+    recorder.stamp[0] = this.at[0]!;
+    if (bytes < 0) {
+      pool.release(packet);
+      recorder.event(this.txBase | VIRTQ_ERROR, 0, -bytes, head);
+      if (head < tx.layout.size) {
+        const frame = tx.frameOf[head]!;
+        if (frame !== 0) {
+          recorder.event(this.txBase | VIRTQ_DROP_BAD_CHAIN, frame, -bytes, 0);
+          frames.dropped(frame, VIRTQ_DROP_BAD_CHAIN);
+        }
+        tx.putUsed(head, 0);
+      }
+      return -1;
+    }
+    const frame = tx.frameOf[head]!;
+    recorder.event(this.txBase | VIRTQ_POP, frame, head, tx.last_avail_idx);
+    recorder.stamp[0] = this.at[1]!;
+    recorder.event(this.backendBase | PACKET_COPY, frame, bytes, target);
+    pool.length[packet] = bytes - FRAME_OFFSET;
+    pool.frame[packet] = frame;
+    this.txFrame = frame;
+    return packet;
+  }
+
+  /** Puts the chain that popTx() took last into the used ring, at the current stamp. */
+  usedTx(): void {
+    const tx = this.tx;
+    tx.putUsed(tx.head, 0);
+    this.services.recorder.event(this.txBase | VIRTQ_TX_USED, this.txFrame, tx.head, tx.used_idx);
+  }
+
+  // ---- receive: host to guest -----------------------------------------------------------------------------------
+  /**
+   * Puts a packet into the guest: begins at at[0], copied at at[1]. With `bounce` (arena offset of a buffer) the frame
+   * first goes through that buffer, as QEMU's read of the tap does. Returns true when the packet is done with (delivered,
+   * or dropped as the guest's fault), false when there is no buffer: the packet stays the caller's.
+   */
+  pushRx(packet: number, bounce: number): boolean {
+    const { pool, recorder, frames } = this.services;
+    const rx = this.rx;
+    const length = pool.length[packet]!;
+    const frame = pool.frame[packet]!;
+    const bytes = length + FRAME_OFFSET;
+    if (rx.available() === 0) return false;
+    let source = pool.slot(packet);
+    if (bounce !== 0) {
+      recorder.stamp[0] = this.at[0]!;
+      this.services.copy(bounce, source, bytes);
+      recorder.event(this.backendBase | PACKET_COPY, frame, bytes, bounce);
+      source = bounce;
+    }
+    const result = rx.enqueue(source, bytes);
+    if (result === RING_EMPTY) return false;
+    recorder.stamp[0] = this.at[1]!;
+    if (result < 0) {
+      recorder.event(this.rxBase | VIRTQ_ERROR, 0, -result, rx.head);
+      recorder.event(this.rxBase | VIRTQ_DROP_BAD_CHAIN, frame, -result, 0);
+      frames.dropped(frame, VIRTQ_DROP_BAD_CHAIN);
+      pool.release(packet);
+      return true;
+    }
+    const head = rx.head;
+    rx.frameOf[head] = frame;
+    recorder.event(this.backendBase | PACKET_COPY, frame, bytes, head);
+    recorder.event(this.rxBase | VIRTQ_USED, frame, length, head);
+    frames.placed(frame, this.places.driver, length, this.endsFrames);
+    pool.release(packet);
+    return true;
+  }
+
+  // ---- publishing and notifying ---------------------------------------------------------------------------------
+  /** Publishes what was used in the transmit ring and notifies the driver if its words ask for it. True: it was notified. */
+  publishTx(entries: number): boolean {
+    return this.publish(this.tx, this.txBase, this.txCall, entries);
+  }
+  publishRx(entries: number): boolean {
+    return this.publish(this.rx, this.rxBase, this.rxCall, entries);
+  }
+  private publish(queue: DeviceQueue, base: number, call: InterruptRoute, entries: number): boolean {
+    const recorder = this.services.recorder;
+    queue.publishUsed();
+    recorder.event(base | VIRTQ_USED_IDX, 0, entries, queue.used_idx);
+    if (!queue.interruptWanted()) {
+      recorder.event(base | VIRTQ_INTERRUPT_SUPPRESSED, 0, queue.usedEvent, queue.used_idx);
+      return false;
+    }
+    recorder.event(base | VIRTQ_INTERRUPT, 0, queue.usedEvent, queue.used_idx);
+    call.trigger(this.contextBits);
+    return true;
+  }
+
+  /** Asks for kicks on the transmit ring: the next available entry will bring one. */
+  enableTxKicks(): void {
+    this.enable(this.tx, this.txBase);
+  }
+  disableTxKicks(): void {
+    this.disable(this.tx, this.txBase);
+  }
+  enableRxKicks(): void {
+    this.enable(this.rx, this.rxBase);
+  }
+  disableRxKicks(): void {
+    this.disable(this.rx, this.rxBase);
+  }
+  private enable(queue: DeviceQueue, base: number): void {
+    queue.enableKicks(queue.last_avail_idx);
+    this.services.recorder.event(base | VIRTQ_KICKS_ON, 0, 0, queue.last_avail_idx);
+  }
+  private disable(queue: DeviceQueue, base: number): void {
+    queue.disableKicks();
+    this.services.recorder.event(base | VIRTQ_KICKS_OFF, 0, 0, 0);
+  }
+
+}
+

@@ -1,0 +1,279 @@
+/**
+ * QEMU's userspace virtio-net: the main loop runs the transmit bottom half and reads the tap, one frame and one system
+ * call at a time (qemu hw/net/virtio-net.c virtio_net_flush_tx, virtio_net_receive; net/tap.c tap_send). Every frame is
+ * put into the used ring and considered for notification by itself.
+ *
+ * Kicks come through an ioeventfd that the loop polls, or, with ioeventfd=off, from the vCPU's thread, which only
+ * schedules the bottom half.
+ */
+import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { EVENTFD_READ, SCHED_SYSCALL, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
+import type { EventFd } from '../../engine/eventfd.ts';
+import type { Tap } from '../host/tap.ts';
+import { SYS_read, SYS_writev } from '../kvm/vm.ts';
+import { baseOf, type Services } from '../services.ts';
+import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
+import type { NetQueuePair } from './net-queue-pair.ts';
+
+/** qemu hw/net/virtio-net.c TX_BURST; net/tap.c: at most 50 packets per tap_send(). */
+const TX_BURST = 256;
+const TAP_SEND_BURST = 50;
+
+const TAKE = PHASE_OWN;
+const LAND_TX = PHASE_OWN + 1;
+const LAND_RX = PHASE_OWN + 2;
+const RECHECK_TX = PHASE_OWN + 3;
+const RECHECK_RX = PHASE_OWN + 4;
+
+/** One NIC of the process: what the main loop knows of it. */
+export class QemuNic {
+  readonly pair: NetQueuePair;
+  readonly tap: Tap;
+  readonly txKick: EventFd;
+  readonly rxKick: EventFd;
+  /** Arena offset of TAPState.buf, where read(tap) puts a frame before it goes to the guest. */
+  readonly bounce: number;
+  /** The transmit bottom half is scheduled (q->tx_waiting). */
+  txBh = false;
+  base = 0;
+
+  constructor(pair: NetQueuePair, tap: Tap, txKick: EventFd, rxKick: EventFd, bounce: number) {
+    this.pair = pair;
+    this.tap = tap;
+    this.txKick = txKick;
+    this.rxKick = rxKick;
+    this.bounce = bounce;
+  }
+}
+
+export class QemuMainLoop extends Context {
+  readonly nics: readonly QemuNic[];
+  private readonly services: Services;
+  private active!: QemuNic;
+  private turn = 0;
+  private receiving = false;
+  private burst = 0;
+  private begun = 0;
+  private contextBits = 0;
+  private readonly loopCost: number;
+  private readonly writeCost: number;
+  private readonly readCost: number;
+  private readonly msiCost: number;
+  private readonly enableCost: number;
+  private readonly switchCost: number;
+  private readonly byteCost256: number;
+
+  constructor(name: string, core: number, services: Services, nics: readonly QemuNic[]) {
+    super(name, core, services.recorder);
+    this.services = services;
+    this.nics = nics;
+    this.loopCost = services.ns('qemu_main_loop_iteration');
+    this.writeCost = services.ns('tap_write_syscall');
+    this.readCost = services.ns('tap_read_syscall');
+    this.msiCost = services.ns('signal_msi_ioctl');
+    this.enableCost = services.ns('notification_enable');
+    this.switchCost = services.ns('ovs_kernel_per_packet');
+    this.byteCost256 = services.per256('copy_per_byte_kernel');
+  }
+
+  begin(): void {
+    this.contextBits = this.id << 20;
+    for (const nic of this.nics) {
+      nic.pair.attach(this.id);
+      nic.base = baseOf(nic.pair.places.backend, this.id);
+      nic.tap.reader = this;
+      nic.txKick.waiter = this;
+      nic.rxKick.waiter = this;
+    }
+  }
+
+  /** A kick that came as an exit to userspace: virtio_queue_notify() on the vCPU's thread. now[1] is set. */
+  userKick(nic: QemuNic, queue: number): void {
+    if (queue === TX_QUEUE) this.handleTx(nic);
+    else if (queue === RX_QUEUE) nic.tap.paused = false;
+    this.rouse();
+  }
+
+  /** virtio_net_handle_tx_bh(). */
+  private handleTx(nic: QemuNic): void {
+    if (nic.txBh) return;
+    nic.txBh = true;
+    nic.pair.disableTxKicks();
+  }
+
+  override step(): void {
+    switch (this.phase) {
+      case WAKING:
+        this.woke();
+        this.spend(this.loopCost, TAKE);
+        return;
+      case LAND_TX:
+        if (this.landTx()) return;
+        break;
+      case LAND_RX:
+        if (this.landRx()) return;
+        break;
+      case RECHECK_TX:
+        this.recheckTx();
+        break;
+      case RECHECK_RX:
+        this.recheckRx();
+        break;
+    }
+    if (this.timeline.contended(this.id)) {
+      this.phase = TAKE;
+      return;
+    }
+    this.take();
+  }
+
+  /** Looks at the descriptors that are ready and takes one frame's work; bottom half and tap take turns. */
+  private take(): void {
+    const nics = this.nics;
+    for (let i = 0; i < nics.length; i++) this.readKicks(nics[i]!);
+    const bound = this.receiving ? TAP_SEND_BURST : TX_BURST;
+    if (this.burst >= bound) this.changeTurn();
+    for (let tries = 0; tries < 2 * nics.length; tries++) {
+      const nic = nics[this.turn]!;
+      if (this.receiving ? this.takeRx(nic) : this.takeTx(nic)) return;
+      this.changeTurn();
+    }
+    this.sleep();
+  }
+  private changeTurn(): void {
+    this.burst = 0;
+    if (this.receiving) this.turn = (this.turn + 1) % this.nics.length;
+    this.receiving = !this.receiving;
+  }
+
+  private readKicks(nic: QemuNic): void {
+    if (nic.txKick.counter > 0) {
+      this.readKick(nic, nic.txKick);
+      this.handleTx(nic);
+    }
+    if (nic.rxKick.counter > 0) {
+      this.readKick(nic, nic.rxKick);
+      nic.tap.paused = false;
+    }
+  }
+  private readKick(nic: QemuNic, eventfd: EventFd): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(nic.base | SCHED_SYSCALL, 0, SYS_read, eventfd.fd);
+    this.recorder.event(nic.base | EVENTFD_READ, 0, eventfd.read(), eventfd.fd);
+  }
+
+  // ---- transmit bottom half -----------------------------------------------------------------------------------------
+  private takeTx(nic: QemuNic): boolean {
+    if (!nic.txBh) return false;
+    this.active = nic;
+    const available = nic.pair.tx.available();
+    if (available > 0) {
+      this.begun = this.timeline.now[0]!;
+      const bytes = nic.pair.tx.peekBytes(0);
+      this.spend(this.writeCost + this.switchCost + ((bytes * this.byteCost256) >> 8), LAND_TX);
+      return true;
+    }
+    if (available < 0) {
+      nic.txBh = false; // the driver broke the ring: virtio_error()
+      return false;
+    }
+    // virtio_queue_set_notification(1), then flush again
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    nic.pair.enableTxKicks();
+    this.spend(this.enableCost, RECHECK_TX);
+    return true;
+  }
+
+  /** True when a slice of its own (the MSI ioctl) follows. */
+  private landTx(): boolean {
+    const nic = this.active;
+    const pair = nic.pair;
+    const recorder = this.recorder;
+    const now = this.timeline.now[0]!;
+    const written = now - this.switchCost;
+    this.burst++;
+    pair.at[0] = this.begun;
+    pair.at[1] = written;
+    const packet = pair.popTx();
+    if (packet >= 0) {
+      recorder.event(nic.base | SCHED_SYSCALL, pair.txFrame, SYS_writev, 0);
+      nic.tap.receive(packet, this.contextBits);
+      recorder.stamp[0] = now;
+      nic.tap.process(packet, this.contextBits);
+      pair.usedTx();
+    }
+    recorder.stamp[0] = now;
+    const notified = pair.publishTx(1);
+    if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
+    const cost = (notified ? this.msiCost : 0) + nic.tap.takeDebt();
+    if (cost > 0) this.spend(cost, TAKE);
+    return cost > 0;
+  }
+
+  private recheckTx(): void {
+    const nic = this.active;
+    if (nic.pair.tx.available() > 0) {
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      nic.pair.disableTxKicks();
+    } else nic.txBh = false;
+  }
+
+  // ---- tap_send() ---------------------------------------------------------------------------------------------------
+  private takeRx(nic: QemuNic): boolean {
+    const tap = nic.tap;
+    if (tap.paused || tap.queue.length === 0) return false;
+    this.active = nic;
+    const available = nic.pair.rx.available();
+    if (available > 0) {
+      this.begun = this.timeline.now[0]!;
+      const bytes = this.services.pool.length[tap.queue.peek(0)]!;
+      // twice: skb to TAPState.buf, TAPState.buf to the guest
+      this.spend(this.readCost + ((2 * bytes * this.byteCost256) >> 8), LAND_RX);
+      return true;
+    }
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    if (available < 0) {
+      tap.paused = true;
+      return false;
+    }
+    nic.pair.enableRxKicks();
+    this.spend(this.enableCost, RECHECK_RX);
+    return true;
+  }
+
+  private landRx(): boolean {
+    const nic = this.active;
+    const pair = nic.pair;
+    const recorder = this.recorder;
+    const now = this.timeline.now[0]!;
+    this.burst++;
+    recorder.stamp[0] = this.begun;
+    const packet = nic.tap.dequeue(this.contextBits);
+    recorder.event(nic.base | SCHED_SYSCALL, this.services.pool.frame[packet]!, SYS_read, 0);
+    pair.at[0] = this.begun;
+    pair.at[1] = now;
+    if (!pair.pushRx(packet, nic.bounce)) {
+      // a frame that spans more buffers than there are: virtio_net_receive() returns 0 and the tap waits for a kick
+      nic.tap.queue.unshift(packet);
+      recorder.stamp[0] = now;
+      pair.enableRxKicks();
+      this.spend(this.enableCost, RECHECK_RX);
+      return true;
+    }
+    recorder.stamp[0] = now;
+    const notified = pair.publishRx(1);
+    if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
+    if (notified) this.spend(this.msiCost, TAKE);
+    return notified;
+  }
+
+  private recheckRx(): void {
+    const nic = this.active;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    if (nic.pair.rx.available() > 0) nic.pair.disableRxKicks();
+    else {
+      nic.tap.paused = true;
+      this.recorder.event(baseOf(nic.pair.places.rx, this.id) | VIRTQ_RX_EMPTY, 0, 0, nic.pair.rx.last_avail_idx);
+    }
+  }
+}

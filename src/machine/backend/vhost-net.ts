@@ -1,0 +1,250 @@
+/**
+ * vhost-net: the worker `vhost-<pid>` of one queue pair, transmit and receive in turns, in batches of up to 64 frames,
+ * without system calls (linux drivers/vhost/net.c handle_tx_copy, handle_rx). Used entries of a batch are published and
+ * signalled together.
+ */
+import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
+import type { EventFd } from '../../engine/eventfd.ts';
+import type { Tap } from '../host/tap.ts';
+import { baseOf, type Services } from '../services.ts';
+import type { NetQueuePair } from './net-queue-pair.ts';
+
+/** linux drivers/vhost/net.c: frames per batch, and frames before the other direction gets its turn. */
+const VHOST_NET_BATCH = 64;
+const VHOST_NET_PKT_WEIGHT = 256;
+
+const TAKE = PHASE_OWN;
+const LAND_TX = PHASE_OWN + 1;
+const LAND_RX = PHASE_OWN + 2;
+const RECHECK_TX = PHASE_OWN + 3;
+const RECHECK_RX = PHASE_OWN + 4;
+
+export class VhostNetWorker extends Context {
+  readonly pair: NetQueuePair;
+  readonly tap: Tap;
+  private readonly services: Services;
+  private readonly txKick: EventFd;
+  private readonly rxKick: EventFd;
+  /** handle_tx is queued: a kick came, or the ring was not empty. */
+  private txWork = false;
+  private receiving = false;
+  private weight = 0;
+  private count = 0;
+  private begun = 0;
+  private contextBits = 0;
+  private base = 0;
+  private rxBase = 0;
+  private readonly iterationCost: number;
+  private readonly fixedCost: number;
+  private readonly txCost: number;
+  private readonly rxCost: number;
+  private readonly switchCost: number;
+  private readonly enableCost: number;
+  private readonly byteCost256: number;
+
+  constructor(name: string, core: number, services: Services, pair: NetQueuePair, tap: Tap, txKick: EventFd, rxKick: EventFd) {
+    super(name, core, services.recorder);
+    this.services = services;
+    this.pair = pair;
+    this.tap = tap;
+    this.txKick = txKick;
+    this.rxKick = rxKick;
+    this.iterationCost = services.ns('vhost_worker_iteration');
+    this.fixedCost = services.ns('vhost_burst_fixed');
+    this.txCost = services.ns('vhost_net_tx_per_packet');
+    this.rxCost = services.ns('vhost_net_rx_per_packet');
+    this.switchCost = services.ns('ovs_kernel_per_packet');
+    this.enableCost = services.ns('notification_enable');
+    this.byteCost256 = services.per256('copy_per_byte_kernel');
+  }
+
+  begin(): void {
+    this.contextBits = this.id << 20;
+    this.base = baseOf(this.pair.places.backend, this.id);
+    this.rxBase = baseOf(this.pair.places.rx, this.id);
+    this.pair.attach(this.id);
+    this.tap.reader = this;
+    this.txKick.waiter = this;
+    this.rxKick.waiter = this;
+  }
+
+  override step(): void {
+    switch (this.phase) {
+      case WAKING:
+        this.woke();
+        this.spend(this.iterationCost, TAKE);
+        return;
+      case LAND_TX:
+        if (this.landTx()) return;
+        break;
+      case LAND_RX:
+        this.landRx();
+        break;
+      case RECHECK_TX:
+        this.recheckTx();
+        break;
+      case RECHECK_RX:
+        this.recheckRx();
+        break;
+    }
+    if (this.timeline.contended(this.id)) {
+      this.phase = TAKE;
+      return;
+    }
+    this.take();
+  }
+
+  private take(): void {
+    this.readKicks();
+    if (this.weight >= VHOST_NET_PKT_WEIGHT) this.changeTurn();
+    if (this.receiving ? this.takeRx() : this.takeTx()) return;
+    this.changeTurn();
+    if (this.receiving ? this.takeRx() : this.takeTx()) return;
+    this.sleep();
+  }
+  private changeTurn(): void {
+    this.weight = 0;
+    this.receiving = !this.receiving;
+  }
+
+  private readKicks(): void {
+    if (this.txKick.counter > 0) {
+      this.readKick(this.txKick);
+      if (!this.txWork) {
+        this.txWork = true;
+        this.pair.disableTxKicks();
+      }
+    }
+    if (this.rxKick.counter > 0) {
+      this.readKick(this.rxKick);
+      this.tap.paused = false;
+      this.pair.disableRxKicks();
+    }
+  }
+  private readKick(eventfd: EventFd): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(this.base | EVENTFD_READ, 0, eventfd.read(), eventfd.fd);
+  }
+
+  // ---- handle_tx() --------------------------------------------------------------------------------------------------
+  private takeTx(): boolean {
+    if (!this.txWork) return false;
+    const tx = this.pair.tx;
+    const n = Math.min(VHOST_NET_BATCH, tx.available());
+    if (n > 0) {
+      this.count = n;
+      this.begun = this.timeline.now[0]!;
+      let cost = this.fixedCost + n * (this.txCost + this.switchCost);
+      for (let i = 0; i < n; i++) cost += (tx.peekBytes(i) * this.byteCost256) >> 8;
+      this.spend(cost, LAND_TX);
+      return true;
+    }
+    if (n < 0) {
+      this.txWork = false; // vq_err(): the worker leaves the ring alone
+      return false;
+    }
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.pair.enableTxKicks();
+    this.spend(this.enableCost, RECHECK_TX);
+    return true;
+  }
+
+  private landTx(): boolean {
+    const { pair, tap, recorder } = this;
+    const now = this.timeline.now[0]!;
+    const n = this.count;
+    this.weight += n;
+    let begin = this.begun + this.fixedCost;
+    for (let i = 0; i < n; i++) {
+      const copied = begin + this.txCost + ((pair.tx.peekBytes(0) * this.byteCost256) >> 8);
+      const end = copied + this.switchCost;
+      pair.at[0] = begin;
+      pair.at[1] = copied;
+      const packet = pair.popTx();
+      if (packet >= 0) {
+        tap.receive(packet, this.contextBits);
+        recorder.stamp[0] = end;
+        tap.process(packet, this.contextBits);
+        pair.usedTx();
+      }
+      begin = end;
+    }
+    recorder.stamp[0] = now;
+    pair.publishTx(n);
+    if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
+    const debt = tap.takeDebt();
+    if (debt > 0) this.spend(debt, TAKE);
+    return debt > 0;
+  }
+
+  private recheckTx(): void {
+    if (this.pair.tx.available() > 0) {
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.pair.disableTxKicks();
+    } else this.txWork = false;
+  }
+
+  // ---- handle_rx() --------------------------------------------------------------------------------------------------
+  private takeRx(): boolean {
+    const { tap, pair } = this;
+    if (tap.paused || tap.queue.length === 0) return false;
+    const available = pair.rx.available();
+    const n = Math.min(VHOST_NET_BATCH, tap.queue.length, available);
+    if (n > 0) {
+      this.count = n;
+      this.begun = this.timeline.now[0]!;
+      const lengths = this.services.pool.length;
+      let cost = this.fixedCost + n * this.rxCost;
+      for (let i = 0; i < n; i++) cost += (lengths[tap.queue.peek(i)]! * this.byteCost256) >> 8;
+      this.spend(cost, LAND_RX);
+      return true;
+    }
+    if (n < 0) {
+      tap.paused = true;
+      return false;
+    }
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    pair.enableRxKicks();
+    this.spend(this.enableCost, RECHECK_RX);
+    return true;
+  }
+
+  private landRx(): void {
+    const { pair, tap, recorder } = this;
+    const lengths = this.services.pool.length;
+    const now = this.timeline.now[0]!;
+    this.weight += this.count;
+    let begin = this.begun + this.fixedCost;
+    let pushed = 0;
+    for (let i = 0; i < this.count; i++) {
+      const end = begin + this.rxCost + ((lengths[tap.queue.peek(0)]! * this.byteCost256) >> 8);
+      recorder.stamp[0] = begin;
+      if (pair.rx.available() <= 0) break; // a frame took several buffers
+      const packet = tap.dequeue(this.contextBits);
+      pair.at[0] = begin;
+      pair.at[1] = end;
+      if (!pair.pushRx(packet, 0)) {
+        // not enough buffers for a frame that spans several: it goes back to the head of the queue
+        tap.queue.unshift(packet);
+        break;
+      }
+      pushed++;
+      begin = end;
+    }
+    recorder.stamp[0] = now;
+    if (pushed > 0) {
+      pair.publishRx(pushed);
+      if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
+    }
+  }
+
+  private recheckRx(): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    if (this.pair.rx.available() > 0) this.pair.disableRxKicks();
+    else {
+      this.tap.paused = true;
+      this.recorder.event(this.rxBase | VIRTQ_RX_EMPTY, 0, 0, this.pair.rx.last_avail_idx);
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/** Byte work of the guest IP stack: fields of Ethernet, ARP, IPv4, ICMP and UDP in the arena, and their checksums. */
+import type { Arena } from '../memory/arena.ts';
+
+export const ETH_HLEN = 14;
+export const ETH_P_IP = 0x0800;
+export const ETH_P_ARP = 0x0806;
+export const IPPROTO_ICMP = 1;
+export const IPPROTO_UDP = 17;
+export const ICMP_ECHOREPLY = 0;
+export const ICMP_ECHO = 8;
+export const ARPOP_REQUEST = 1;
+export const ARPOP_REPLY = 2;
+/** RFC 863: what is sent here is thrown away. The port of our UDP traffic. */
+export const UDP_DISCARD = 9;
+
+const swap16 = (v: number): number => ((v & 0xff) << 8) | (v >>> 8);
+const fold16 = (v: number): number => {
+  v = (v & 0xffff) + (v >>> 16);
+  return (v & 0xffff) + (v >>> 16);
+};
+
+export class Inet {
+  private readonly u8: Uint8Array;
+  private readonly u16: Uint16Array;
+  private readonly sum16: (at: number, length: number) => number;
+
+  /** Offsets given to the methods must be even, as buffers and headers are. */
+  constructor(arena: Arena) {
+    this.u8 = arena.u8;
+    this.u16 = arena.u16;
+    this.sum16 = arena.code.sum16;
+  }
+
+  get16(at: number): number {
+    return swap16(this.u16[at >> 1]!);
+  }
+  set16(at: number, value: number): void {
+    this.u16[at >> 1] = swap16(value & 0xffff);
+  }
+  get32(at: number): number {
+    return this.get16(at) * 65536 + this.get16(at + 2);
+  }
+  set32(at: number, value: number): void {
+    this.set16(at, Math.floor(value / 65536));
+    this.set16(at + 2, value & 0xffff);
+  }
+  get8(at: number): number {
+    return this.u8[at]!;
+  }
+  set8(at: number, value: number): void {
+    this.u8[at] = value;
+  }
+  setMac(at: number, mac: readonly number[]): void {
+    for (let i = 0; i < 6; i++) this.u8[at + i] = mac[i]!;
+  }
+  copyMac(at: number, from: number): void {
+    for (let i = 0; i < 3; i++) this.u16[(at >> 1) + i] = this.u16[(from >> 1) + i]!;
+  }
+  macEquals(at: number, mac: readonly number[]): boolean {
+    const u8 = this.u8;
+    return u8[at + 5] === mac[5] && u8[at + 4] === mac[4] && u8[at + 3] === mac[3] && u8[at + 2] === mac[2] && u8[at + 1] === mac[1] && u8[at] === mac[0];
+  }
+
+  /** Internet checksum of a block, in network order as it is stored (RFC 1071). */
+  checksum(at: number, length: number): number {
+    return swap16(~this.sum16(at, length) & 0xffff);
+  }
+  /** True when a block that includes its checksum sums to all ones. */
+  valid(at: number, length: number): boolean {
+    return this.sum16(at, length) === 0xffff;
+  }
+  /** UDP checksum over the IPv4 pseudo-header, as stored; `ip` is the offset of the IPv4 header, `udp` of the UDP header. */
+  udpChecksum(ip: number, udp: number, length: number): number {
+    const sum = this.sum16(udp, length) + this.sum16(ip + 12, 8) + swap16(IPPROTO_UDP) + swap16(length);
+    const stored = swap16(~fold16(fold16(sum)) & 0xffff);
+    return stored === 0 ? 0xffff : stored;
+  }
+  udpValid(ip: number, udp: number, length: number): boolean {
+    const sum = this.sum16(udp, length) + this.sum16(ip + 12, 8) + swap16(IPPROTO_UDP) + swap16(length);
+    return fold16(fold16(sum)) === 0xffff;
+  }
+
+  ethernet(at: number, destination: readonly number[], source: readonly number[], type: number): void {
+    this.setMac(at, destination);
+    this.setMac(at + 6, source);
+    this.set16(at + 12, type);
+  }
+  /** An IPv4 header of 20 bytes without options, don't fragment, TTL 64, checksum filled in. */
+  ipv4(at: number, totalLength: number, id: number, protocol: number, source: number, destination: number): void {
+    this.set16(at, 0x4500);
+    this.set16(at + 2, totalLength);
+    this.set16(at + 4, id);
+    this.set16(at + 6, 0x4000);
+    this.set8(at + 8, 64);
+    this.set8(at + 9, protocol);
+    this.set16(at + 10, 0);
+    this.set32(at + 12, source);
+    this.set32(at + 16, destination);
+    this.set16(at + 10, this.checksum(at, 20));
+  }
+  /** An ARP packet for IPv4 over Ethernet, RFC 826. */
+  arp(at: number, operation: number, sha: readonly number[], spa: number, tha: readonly number[], tpa: number): void {
+    this.set16(at, 1);
+    this.set16(at + 2, ETH_P_IP);
+    this.set16(at + 4, 0x0604);
+    this.set16(at + 6, operation);
+    this.setMac(at + 8, sha);
+    this.set32(at + 14, spa);
+    this.setMac(at + 18, tha);
+    this.set32(at + 24, tpa);
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * ping: ICMP echo requests at an interval, or (interval 0) the next one when the answer has come, as `ping -A` at depth 1
+ * does. An answer that does not come within a second is counted as lost, as in ping's -W.
+ */
+import { NEVER } from '../../engine/scheduler.ts';
+import type { Frames } from '../packet/frames.ts';
+import type { RunLedger } from '../packet/run-ledger.ts';
+import type { Services } from '../services.ts';
+import type { GuestNic } from './guest-nic.ts';
+import { ETH_HLEN, ETH_P_IP, ICMP_ECHO, Inet, IPPROTO_ICMP } from './inet.ts';
+import { TrafficSource } from './source.ts';
+import type { EchoListener, GuestStack } from './stack.ts';
+
+const WAIT_NS = 1_000_000_000;
+const ICMP = ETH_HLEN + 20;
+/** Smallest frame in memory: ICMP header and a sequence. */
+export const PING_MIN_FRAME = ICMP + 8;
+
+export class PingSource extends TrafficSource implements EchoListener {
+  /** Requests sent. */
+  sent = 0;
+  private readonly services: Services;
+  private readonly inet: Inet;
+  private readonly frames: Frames;
+  private readonly stack: GuestStack;
+  private readonly account: RunLedger;
+  private readonly destinationMac: readonly number[];
+  private readonly destinationIp: number;
+  private readonly length: number;
+  private readonly interval: number;
+  private readonly identifier: number;
+  private readonly sentAt: Float64Array;
+  private left: number;
+  private outstanding = 0;
+
+  constructor(
+    services: Services,
+    nic: GuestNic,
+    stack: GuestStack,
+    ledger: RunLedger,
+    to: { readonly mac: readonly number[]; readonly ip: number },
+    options: { readonly frameLength: number; readonly count: number; readonly interval: number; readonly cost: number },
+  ) {
+    super(nic, 1, options.cost, false);
+    this.services = services;
+    this.inet = new Inet(services.arena);
+    this.frames = services.frames;
+    this.stack = stack;
+    this.ledger = ledger;
+    this.account = ledger;
+    this.destinationMac = to.mac;
+    this.destinationIp = to.ip;
+    this.length = options.frameLength;
+    this.interval = options.interval;
+    this.identifier = ledger.index & 0xffff;
+    this.left = options.count;
+    this.sentAt = new Float64Array(65536);
+    stack.listenEcho(this);
+  }
+  start(now: number): void {
+    this.due[0] = now;
+  }
+
+  override ready(now: number): number {
+    if (this.due[0]! > now) return 0;
+    // due again with an answer missing: it timed out
+    if (this.outstanding > 0 && (this.interval === 0 || this.left === 0)) this.giveUp();
+    return this.left > 0 ? 1 : 0;
+  }
+  override nextLength(): number {
+    return this.length;
+  }
+  override fill(at: number): number {
+    const inet = this.inet;
+    const sequence = this.sent & 0xffff;
+    inet.ethernet(at, this.destinationMac, this.nic.mac, ETH_P_IP);
+    inet.ipv4(at + ETH_HLEN, this.length - ETH_HLEN, this.sent & 0xffff, IPPROTO_ICMP, this.nic.addresses[0]!.ip, this.destinationIp);
+    inet.set8(at + ICMP, ICMP_ECHO);
+    inet.set8(at + ICMP + 1, 0);
+    inet.set16(at + ICMP + 2, 0);
+    inet.set16(at + ICMP + 4, this.identifier);
+    inet.set16(at + ICMP + 6, sequence);
+    for (let i = ICMP + 8; i < this.length; i++) inet.set8(at + i, i & 0xff);
+    inet.set16(at + ICMP + 2, inet.checksum(at + ICMP, this.length - ICMP));
+    const now = this.services.recorder.stamp[0]!;
+    this.sentAt[sequence] = now;
+    this.sent++;
+    this.left--;
+    this.outstanding++;
+    if (this.interval > 0 && this.left > 0) this.due[0]! += this.interval;
+    else this.due[0] = now + WAIT_NS;
+    return this.length;
+  }
+
+  echoReply(identifier: number, sequence: number): void {
+    if (identifier !== this.identifier || this.outstanding === 0) return;
+    const now = this.services.recorder.stamp[0]!;
+    const sentAt = this.sentAt[sequence]!;
+    if (sentAt < 0 || now - sentAt > WAIT_NS) return;
+    this.sentAt[sequence] = -1;
+    this.account.received++;
+    this.account.addLatency(now - sentAt);
+    this.outstanding--;
+    if (this.left === 0) {
+      if (this.outstanding === 0) this.end();
+    } else if (this.interval === 0) this.due[0] = now;
+  }
+
+  private giveUp(): void {
+    this.outstanding = 0;
+    if (this.left === 0) this.end();
+  }
+  private end(): void {
+    this.due[0] = NEVER;
+    this.stack.unlistenEcho(this);
+    this.frames.sourceDone(this.account);
+  }
+  override get done(): boolean {
+    return this.left === 0 && this.outstanding === 0;
+  }
+  override cancel(): void {
+    this.left = 0;
+    this.outstanding = 0;
+    this.end();
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * A vCPU that runs a DPDK program on the virtio poll-mode driver: it polls its receive queues in bursts and never sleeps.
+ * The program is testpmd-like: `macswap` and `io` forward between its ports (one port: back out of the same), `stack`
+ * answers ARP and ICMP echo and takes UDP (as testpmd's icmpecho does), `txonly` sources send.
+ *
+ * Notifications follow from the ring's words here too: the driver sets VIRTQ_AVAIL_F_NO_INTERRUPT and asks before a kick.
+ */
+import { PARKED, PHASE_OWN } from '../../engine/context.ts';
+import { GUEST_DROP_TX_FULL, GUEST_FORWARD, GUEST_XMIT, VIRTQ_AVAIL } from '../../engine/events.ts';
+import { Vcpu } from '../kvm/vcpu.ts';
+import type { Vm } from '../kvm/vm.ts';
+import { FRAME_OFFSET } from '../packet/pool.ts';
+import type { Services } from '../services.ts';
+import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
+import type { BufferPool, GuestNic } from './guest-nic.ts';
+import type { TrafficSource } from './source.ts';
+import type { GuestStack } from './stack.ts';
+
+const TAKE = PHASE_OWN;
+const LAND_RX = PHASE_OWN + 1;
+const LAND_TX = PHASE_OWN + 2;
+const BOOT = PHASE_OWN + 3;
+/** testpmd --burst default, and the burst of rte_eth_rx_burst loops. */
+export const MAX_PKT_BURST = 32;
+
+export type PmdProgram = 'stack' | 'macswap' | 'io';
+
+export class PmdVcpu extends Vcpu {
+  readonly nics: readonly GuestNic[];
+  readonly stack: GuestStack;
+  private readonly program: PmdProgram;
+  private readonly mempool: BufferPool;
+  private readonly sources: TrafficSource[] = [];
+  private turn = 0;
+  private rxTurn = 0;
+  private active!: GuestNic;
+  private source!: TrafficSource;
+  private count = 0;
+  private begun = 0;
+  private bootPending = true;
+  private boot: (now: number) => number = () => 0;
+  private readonly burstCost: number;
+  private readonly frameCost: number;
+  private readonly pollGrid: number;
+
+  constructor(name: string, core: number, services: Services, vm: Vm, nics: readonly GuestNic[], stack: GuestStack, program: PmdProgram, mempool: BufferPool) {
+    super(name, core, services, vm);
+    this.nics = nics;
+    this.stack = stack;
+    this.program = program;
+    this.mempool = mempool;
+    this.halted = false;
+    this.burstCost = services.ns('virtio_pmd_burst');
+    this.frameCost = services.ns('virtio_pmd_per_packet');
+    this.pollGrid = services.ns('virtio_pmd_poll');
+    this.sources.push(...stack.replies());
+  }
+
+  onBoot(boot: (now: number) => number): void {
+    this.boot = boot;
+    this.phase = BOOT;
+  }
+  addSource(source: TrafficSource): void {
+    this.sources.push(source);
+    this.timersChanged();
+  }
+  /** A source may be due: the program's loop will see it with its next poll. */
+  timersChanged(): void {
+    if (!this.bootPending) this.timeline.unpark(this.id);
+  }
+  /** The driver masks its queues, so this comes only from a device that ignores the flag; the program does not look. */
+  override interrupt(vector: number): void {
+    this.pending |= 1 << vector;
+  }
+
+  private earliestDue(): number {
+    let t = this.stack.timer;
+    for (const s of this.sources) if (!s.nic.txStopped && s.due[0]! < t) t = s.due[0]!;
+    return t;
+  }
+
+  override step(): void {
+    switch (this.phase) {
+      case PARKED:
+        this.timeline.resumed(this.id);
+        break;
+      case LAND_RX:
+        this.landReceive();
+        break;
+      case LAND_TX:
+        this.landTransmit();
+        break;
+      case BOOT:
+        this.bootPending = false;
+        this.spend(this.boot(this.timeline.now[0]!), TAKE);
+        return;
+    }
+    if (this.exitDebt > 0) {
+      const debt = this.exitDebt;
+      this.exitDebt = 0;
+      this.spend(debt, TAKE);
+      return;
+    }
+    this.take();
+  }
+
+  private take(): void {
+    const now = this.timeline.now[0]!;
+    if (this.stack.timer <= now) this.stack.runTimers(now);
+    const nics = this.nics;
+    // receive and transmit take turns, as in a run-to-completion loop
+    for (let i = 0; i < nics.length; i++) {
+      const nic = nics[(this.rxTurn + i) % nics.length]!;
+      const n = Math.min(MAX_PKT_BURST, nic.rx.usedReady());
+      if (n === 0) continue;
+      this.active = nic;
+      this.rxTurn = (this.rxTurn + i + 1) % nics.length;
+      this.count = n;
+      this.begun = now;
+      const forwards = this.program === 'stack' ? 1 : 2;
+      this.spend(this.burstCost * forwards + n * this.frameCost * forwards, LAND_RX);
+      return;
+    }
+    if (this.takeSource(now)) return;
+    this.phase = PARKED;
+    this.timeline.now[1] = this.earliestDue();
+    this.timeline.park(this.id, this.pollGrid);
+  }
+
+  private takeSource(now: number): boolean {
+    const sources = this.sources;
+    for (let i = 0; i < sources.length; i++) {
+      const at = (this.turn + i) % sources.length;
+      const source = sources[at]!;
+      if (source.done) {
+        sources.splice(at, 1);
+        i--;
+        continue;
+      }
+      const ready = source.ready(now);
+      if (ready === 0) continue;
+      const room = this.room(source.nic, ready);
+      source.nic.txStopped = room === 0;
+      if (room === 0) continue;
+      this.turn = (at + 1) % sources.length;
+      this.source = source;
+      this.count = Math.min(ready, room);
+      this.begun = now;
+      this.spend(this.burstCost + this.count * this.frameCost, LAND_TX);
+      return true;
+    }
+    return false;
+  }
+
+  /** Free descriptors and buffers for up to `wanted` frames; looks at the used ring when there are too few. */
+  private room(nic: GuestNic, wanted: number): number {
+    if (nic.tx.num_free < wanted || this.mempool.size < wanted) {
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      nic.reclaim();
+    }
+    return Math.min(nic.tx.num_free, this.mempool.size);
+  }
+
+  private landReceive(): void {
+    const nic = this.active;
+    const recorder = this.recorder;
+    const n = this.count;
+    const forward = this.program !== 'stack';
+    const out = forward ? this.peerOf(nic) : nic;
+    const perFrame = this.frameCost * (forward ? 2 : 1);
+    let at = this.begun + this.burstCost;
+    if (forward) this.room(out, n);
+    let sent = 0;
+    let last = 0;
+    for (let i = 0; i < n; i++) {
+      at += perFrame;
+      recorder.stamp[0] = at;
+      const frame = nic.receive();
+      if (frame === 0) continue;
+      if (!forward) {
+        this.stack.receive(nic, frame);
+        nic.release(nic.bufferGpa);
+      } else if (this.forward(nic, out, frame)) {
+        sent++;
+        last = frame;
+      }
+    }
+    recorder.stamp[0] = this.timeline.now[0]!;
+    if (nic.refill() > 0) {
+      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
+      this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
+    }
+    if (sent > 0) this.publish(out, last);
+  }
+
+  /** testpmd pairs its ports: 0 with 1, 2 with 3; a port without a partner is its own. */
+  private peerOf(nic: GuestNic): GuestNic {
+    const i = this.nics.indexOf(nic);
+    return this.nics[i ^ 1] ?? nic;
+  }
+
+  /** Sends a received buffer on as it is (io), or with its MAC addresses swapped (macswap). False: dropped. */
+  private forward(nic: GuestNic, out: GuestNic, frame: number): boolean {
+    const recorder = this.recorder;
+    const length = nic.frameLength;
+    const gpa = nic.bufferGpa;
+    if (out.tx.num_free === 0) {
+      recorder.event(nic.base | GUEST_DROP_TX_FULL, frame, length, 0);
+      this.services.frames.dropped(frame, GUEST_DROP_TX_FULL);
+      nic.release(gpa);
+      return false;
+    }
+    recorder.event(nic.base | GUEST_FORWARD, frame, length, 0);
+    if (this.program === 'macswap') {
+      this.swapMacs(nic.frameAt);
+      this.services.frames.changed(nic.base, frame, nic.frameAt, length);
+    }
+    const w = (nic.frameAt - FRAME_OFFSET) >> 2;
+    const u32 = this.services.arena.u32;
+    u32[w] = 0;
+    u32[w + 1] = 0;
+    u32[w + 2] = 0;
+    recorder.event(out.base | GUEST_XMIT, frame, length, gpa);
+    const head = out.tx.add(gpa, FRAME_OFFSET + length, 0, frame);
+    recorder.event(out.txBase | VIRTQ_AVAIL, frame, head, out.tx.avail_idx_shadow);
+    return true;
+  }
+
+  private swapMacs(at: number): void {
+    const u16 = this.services.arena.u16;
+    const w = at >> 1;
+    for (let i = 0; i < 3; i++) {
+      const destination = u16[w + i]!;
+      u16[w + i] = u16[w + 3 + i]!;
+      u16[w + 3 + i] = destination;
+    }
+  }
+
+  private landTransmit(): void {
+    const source = this.source;
+    const nic = source.nic;
+    const tx = nic.tx;
+    const recorder = this.recorder;
+    const u32 = this.services.arena.u32;
+    let at = this.begun + this.burstCost;
+    let frame = 0;
+    for (let i = 0; i < this.count; i++) {
+      at += this.frameCost;
+      recorder.stamp[0] = at;
+      const gpa = this.mempool.take();
+      const slot = nic.ram + gpa;
+      const w = slot >> 2;
+      u32[w] = 0;
+      u32[w + 1] = 0;
+      u32[w + 2] = 0;
+      const length = source.fill(slot + FRAME_OFFSET);
+      frame = this.services.frames.born(nic.base, slot + FRAME_OFFSET, length, source.frameRun);
+      recorder.event(nic.base | GUEST_XMIT, frame, length, gpa);
+      const head = tx.add(gpa, FRAME_OFFSET + length, 0, frame);
+      recorder.event(nic.txBase | VIRTQ_AVAIL, frame, head, tx.avail_idx_shadow);
+    }
+    recorder.stamp[0] = this.timeline.now[0]!;
+    this.publish(nic, frame);
+  }
+
+  private publish(nic: GuestNic, frame: number): void {
+    nic.tx.publish();
+    if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
+    this.considerKick(nic.tx, nic.txBase, TX_QUEUE, nic.doorbells.tx, frame);
+  }
+}
+

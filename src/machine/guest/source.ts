@@ -1,0 +1,43 @@
+/**
+ * What a guest sends: something that writes one frame after the other into transmit buffers. A vCPU asks its sources in
+ * turn; each says when its next frame is due and what making it costs.
+ */
+import { NEVER } from '../../engine/scheduler.ts';
+import type { RunLedger } from '../packet/run-ledger.ts';
+import type { GuestNic } from './guest-nic.ts';
+
+export abstract class TrafficSource {
+  readonly nic: GuestNic;
+  /** Account of the run that the frames belong to; null = none (the stack's own). */
+  ledger: RunLedger | null = null;
+  /** Frames per slice at most: 1 for a socket, a burst for pktgen and txonly. */
+  readonly batch: number;
+  /** ns per frame, without bytes. */
+  readonly cost: number;
+  /** True where header and frame lie apart (a shared skb: no room to push the header): two segments. */
+  readonly split: boolean;
+  /** [0] time of the next frame, NEVER where there is none. */
+  readonly due = new Float64Array([NEVER]);
+
+  constructor(nic: GuestNic, batch: number, cost: number, split: boolean) {
+    this.nic = nic;
+    this.batch = batch;
+    this.cost = cost;
+    this.split = split;
+  }
+
+  /** Frames that may be sent now, at most `batch`; 0 when the next is not due. */
+  abstract ready(now: number): number;
+  /** Bytes of the next frame, for its cost. */
+  abstract nextLength(): number;
+  /** Writes the next frame at arena offset `at`, returns its length in bytes and moves on. */
+  abstract fill(at: number): number;
+  /** Run of the frame that fill() wrote last. */
+  get frameRun(): number {
+    return this.ledger === null ? 0 : this.ledger.index;
+  }
+  /** True when nothing will be sent any more. */
+  abstract get done(): boolean;
+  /** Stops sending. */
+  abstract cancel(): void;
+}

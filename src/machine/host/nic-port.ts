@@ -1,0 +1,181 @@
+/**
+ * A NIC as a port of a bridge: of the kernel datapath (its receive ring is emptied by NAPI in a softirq context), or of
+ * the netdev datapath (polled by a PMD, transmitted in bursts).
+ */
+import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { DP_INGRESS } from '../../engine/events.ts';
+import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
+import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
+import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
+import { PacketQueue } from '../packet/pool.ts';
+import type { Services } from '../services.ts';
+import { IN_FLIGHT, type NicReader, type NicRx, type NicTx } from './nic.ts';
+import { Port } from './port.ts';
+
+const NAPI_POLL_WEIGHT = 64;
+
+/** Port of the kernel datapath. */
+export class KernelNicPort extends Port {
+  private readonly tx: NicTx;
+
+  constructor(number: number, name: string, place: number, tx: NicTx) {
+    super(number, name, place, 'system');
+    this.tx = tx;
+  }
+  override transmit(packet: number, contextBits: number): void {
+    this.tx.send(packet, contextBits);
+  }
+  override get waiting(): number {
+    return this.tx.ring.length;
+  }
+}
+
+const TAKE = PHASE_OWN;
+const LAND = PHASE_OWN + 1;
+
+/** The softirq that empties a NIC's receive ring into the kernel datapath (net_rx_action, NAPI). */
+export class NicSoftirq extends Context implements NicReader {
+  private readonly rx: NicRx;
+  private readonly datapath: KernelDatapath;
+  private readonly pollCost: number;
+  private readonly frameCost: number;
+  private readonly switchCost: number;
+  private readonly interruptDelay: number;
+  private contextBits = 0;
+  private count = 0;
+  private begun = 0;
+
+  constructor(name: string, core: number, services: Services, rx: NicRx, datapath: KernelDatapath) {
+    super(name, core, services.recorder);
+    this.rx = rx;
+    this.datapath = datapath;
+    this.pollCost = services.ns('guest_napi_poll');
+    this.frameCost = services.ns('napi_rx_per_packet');
+    this.switchCost = services.ns('ovs_kernel_per_packet');
+    this.interruptDelay = services.ns('idle_backend_wakeup');
+  }
+  begin(): void {
+    this.contextBits = this.id << 20;
+    this.rx.reader = this;
+  }
+  frameArrived(): void {
+    this.timeline.now[1] = this.timeline.now[0]! + this.interruptDelay;
+    this.rouse();
+  }
+
+  override step(): void {
+    if (this.phase === WAKING) {
+      this.woke();
+      this.rx.interrupted(this.contextBits);
+    } else if (this.phase === LAND) {
+      this.land();
+      const debt = this.datapath.debt;
+      this.datapath.debt = 0;
+      if (debt > 0) {
+        this.spend(debt, TAKE);
+        return;
+      }
+    }
+    if (this.timeline.contended(this.id)) {
+      this.phase = TAKE;
+      return;
+    }
+    const n = Math.min(NAPI_POLL_WEIGHT, this.rx.ring.length);
+    if (n === 0) {
+      this.sleep();
+      return;
+    }
+    this.count = n;
+    this.begun = this.timeline.now[0]!;
+    this.spend(this.pollCost + n * (this.frameCost + this.switchCost), LAND);
+  }
+
+  private land(): void {
+    const recorder = this.recorder;
+    let at = this.begun + this.pollCost;
+    for (let i = 0; i < this.count; i++) {
+      at += this.frameCost;
+      recorder.stamp[0] = at;
+      const packet = this.rx.take(this.contextBits);
+      this.datapath.ingress(packet, this.contextBits);
+      at += this.switchCost;
+      recorder.stamp[0] = at;
+      this.datapath.process(packet, this.contextBits);
+    }
+  }
+}
+
+/** Port of the netdev datapath. */
+export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
+  readonly datapath: NetdevDatapath;
+  private readonly services: Services;
+  private readonly rx: NicRx;
+  private readonly tx: NicTx;
+  private readonly batch = new PacketQueue(IN_FLIGHT);
+  private pmd = -1;
+  private readonly rxCost: number;
+  private readonly txCost: number;
+  private readonly passCost: number;
+
+  constructor(services: Services, datapath: NetdevDatapath, number: number, name: string, place: number, rx: NicRx, tx: NicTx) {
+    super(number, name, place, 'dpdk');
+    this.services = services;
+    this.datapath = datapath;
+    this.rx = rx;
+    this.tx = tx;
+    rx.reader = this;
+    this.rxCost = services.ns('dpdk_nic_rx');
+    this.txCost = services.ns('dpdk_nic_tx');
+    this.passCost = services.ns('emc_pass');
+  }
+  attach(context: number): void {
+    this.pmd = context;
+  }
+  frameArrived(): void {
+    this.rx.resume(this.pmd);
+  }
+
+  get ready(): number {
+    return this.rx.ring.length;
+  }
+  receiveCost(n: number): number {
+    return n * (this.rxCost + this.passCost);
+  }
+  receive(n: number, begun: number, contextBits: number): void {
+    const { pool, recorder } = this.services;
+    let at = begun;
+    for (let i = 0; i < n; i++) {
+      at += this.rxCost;
+      recorder.stamp[0] = at;
+      const packet = this.rx.take(contextBits);
+      recorder.event((this.place << 8) | contextBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, this.number);
+      at += this.passCost;
+      recorder.stamp[0] = at;
+      this.datapath.process(packet, contextBits);
+    }
+  }
+  received(): void {}
+
+  get pending(): number {
+    return this.batch.length;
+  }
+  override transmit(packet: number): void {
+    this.batch.push(packet);
+  }
+  flushCost(n: number): number {
+    return n * this.txCost;
+  }
+  flush(n: number, begun: number, contextBits: number): void {
+    let at = begun;
+    for (let i = 0; i < n; i++) {
+      at += this.txCost;
+      this.services.recorder.stamp[0] = at;
+      this.tx.send(this.batch.shift(), contextBits);
+    }
+  }
+  flushed(): void {}
+
+  override get waiting(): number {
+    return this.batch.length + this.tx.ring.length;
+  }
+}

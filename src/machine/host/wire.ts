@@ -1,0 +1,152 @@
+/**
+ * The wire end of a NIC that no link connects: a traffic tester with an address of its own. It sends frames at line rate
+ * or slower, and takes what comes out of the NIC.
+ */
+import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { NIC_WIRE_TX, PACKET_DMA, WIRE_DELIVER } from '../../engine/events.ts';
+import { NEVER } from '../../engine/scheduler.ts';
+import type { UdpTemplate } from '../guest/udp-source.ts';
+import type { FrameList } from '../guest/raw-source.ts';
+import type { RunLedger } from '../packet/run-ledger.ts';
+import { baseOf, type Services } from '../services.ts';
+import { FCS_BYTES, type LineEnd, type NicRx, wireNs } from './nic.ts';
+
+const SENDING = PHASE_OWN;
+
+/** One stream of the tester. */
+export class WireStream {
+  readonly ledger: RunLedger;
+  /** Next time at which a frame may be sent, ns (not rounded). */
+  due = 0;
+  private readonly template: UdpTemplate | null;
+  private readonly list: FrameList | null;
+  private readonly interval: number;
+  private left: number;
+  private sequence = 0;
+
+  /** Either datagrams of a template (`count`, every `interval` ns, 0 = line rate), or a list of frames. */
+  constructor(ledger: RunLedger, content: { readonly template: UdpTemplate; readonly count: number; readonly interval: number } | { readonly list: FrameList }) {
+    this.ledger = ledger;
+    this.template = 'template' in content ? content.template : null;
+    this.list = 'list' in content ? content.list : null;
+    this.interval = 'template' in content ? content.interval : 0;
+    this.left = 'template' in content ? content.count : content.list.left;
+  }
+  start(now: number): void {
+    this.list?.begin(now);
+    this.due = this.list ? this.list.due : now;
+  }
+  get length(): number {
+    return this.template !== null ? this.template.length : this.list!.length;
+  }
+  get done(): boolean {
+    return this.left === 0;
+  }
+  /** Writes the next frame and returns its length. */
+  fill(services: Services, at: number): number {
+    this.left--;
+    if (this.left === 0) this.ledger.sourceDone = true;
+    if (this.template !== null) {
+      this.template.write(at, this.sequence++);
+      this.due += this.interval;
+      return this.template.length;
+    }
+    const length = this.list!.take(services, at);
+    this.due = this.list!.due;
+    return length;
+  }
+  cancel(): void {
+    this.left = 0;
+    this.list?.cancel();
+  }
+}
+
+export class Wire extends Context implements LineEnd {
+  readonly mac: readonly number[];
+  readonly ip: number;
+  private readonly services: Services;
+  private readonly rx: NicRx;
+  private readonly speed: number;
+  private readonly overhead: number;
+  private readonly streams: WireStream[] = [];
+  private active: WireStream | null = null;
+  private turn = 0;
+  private base = 0;
+  private contextBits = 0;
+  private lineFree = 0;
+
+  constructor(name: string, services: Services, rx: NicRx, speed: number, identity: { readonly mac: readonly number[]; readonly ip: number }) {
+    super(name, -1, services.recorder);
+    this.services = services;
+    this.rx = rx;
+    this.speed = speed;
+    this.mac = identity.mac;
+    this.ip = identity.ip;
+    this.overhead = services.figure('ethernet_overhead') + FCS_BYTES;
+  }
+  begin(): void {
+    this.base = baseOf(this.place, this.id);
+    this.contextBits = this.id << 20;
+  }
+
+  addStream(stream: WireStream): void {
+    this.streams.push(stream);
+    if (this.active !== null) return;
+    this.timeline.now[1] = Math.ceil(Math.max(stream.due, this.lineFree, this.timeline.now[0]!));
+    this.rouse();
+  }
+
+  /** A frame comes out of the NIC. */
+  arrive(packet: number, contextBits: number): void {
+    const { pool, recorder, frames } = this.services;
+    const frame = pool.frame[packet]!;
+    const length = pool.length[packet]!;
+    recorder.event((this.place << 8) | contextBits | WIRE_DELIVER, frame, length, 0);
+    frames.placed(frame, this.place, length, true);
+    pool.release(packet);
+  }
+
+  override step(): void {
+    const now = this.timeline.now[0]!;
+    if (this.phase !== WAKING && this.active !== null) this.sent(now);
+    this.active = null;
+    let due = NEVER;
+    for (let i = 0; i < this.streams.length; i++) {
+      const at = (this.turn + i) % this.streams.length;
+      const stream = this.streams[at]!;
+      if (stream.done) {
+        this.streams.splice(at, 1);
+        i--;
+        continue;
+      }
+      if (stream.due <= now && this.active === null) {
+        this.turn = (at + 1) % this.streams.length;
+        this.active = stream;
+      } else due = Math.min(due, stream.due);
+    }
+    if (this.active !== null) {
+      this.lineFree = Math.max(this.lineFree, now) + wireNs(this.active.length, this.overhead, this.speed);
+      this.spend(Math.ceil(this.lineFree) - now, SENDING);
+      return;
+    }
+    this.phase = due === NEVER ? 0 : WAKING;
+    this.timeline.next[this.id] = due === NEVER ? NEVER : Math.ceil(Math.max(due, now));
+  }
+
+  /** The last bit of the active stream's frame is on the line. */
+  private sent(now: number): void {
+    const { pool, recorder, frames } = this.services;
+    const stream = this.active!;
+    if (stream.done) return;
+    const packet = pool.alloc();
+    recorder.stamp[0] = now;
+    const length = stream.fill(this.services, pool.at(packet));
+    const frame = frames.born(this.base, pool.at(packet), length, stream.ledger.index);
+    pool.length[packet] = length;
+    pool.frame[packet] = frame;
+    recorder.event(this.base | PACKET_DMA, frame, length, 0);
+    recorder.event(this.base | NIC_WIRE_TX, frame, length, 0);
+    this.timeline.now[1] = now;
+    this.rx.arrive(packet, this.contextBits);
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * A vCPU as KVM sees it: exits with their reason and with who answered them, interrupts, halting. What runs on it (the
+ * Linux kernel with its driver, or a DPDK program) is a subclass in guest/.
+ */
+import { Context, SLEEPING, WAKING } from '../../engine/context.ts';
+import { EVENTFD_SIGNAL, KVM_ENTRY, KVM_EXIT_EXTERNAL_INTERRUPT, KVM_EXIT_HLT, KVM_EXIT_MMIO_KERNEL, KVM_EXIT_MMIO_USER, VIRTQ_KICK, VIRTQ_KICK_SUPPRESSED } from '../../engine/events.ts';
+import { NEVER } from '../../engine/scheduler.ts';
+import { baseOf, type Services } from '../services.ts';
+import type { DriverQueue } from '../virtio/driver-queue.ts';
+import type { InterruptTarget, Vm } from './vm.ts';
+
+export abstract class Vcpu extends Context implements InterruptTarget {
+  protected readonly services: Services;
+  readonly vm: Vm;
+  /** MSI-X vectors that wait, one bit each. */
+  protected pending = 0;
+  /** Set when a vector arrived while the guest ran: it must leave the guest to take it. */
+  protected interruptedRunning = false;
+  /** Time that exits have cost since the last slice; the vCPU stands still for it before its next one. */
+  protected exitDebt = 0;
+  protected halted = true;
+  protected vcpuBase = 0;
+  private readonly exitKernel: number;
+  private readonly exitUser: number;
+  protected readonly exitInterrupt: number;
+  private readonly eventfdDelay: number;
+  private readonly injectDelay: number;
+  private readonly userDelay: number;
+
+  constructor(name: string, core: number, services: Services, vm: Vm) {
+    super(name, core, services.recorder);
+    this.services = services;
+    this.vm = vm;
+    this.exitKernel = services.ns('vm_exit_in_kernel_device');
+    this.exitUser = services.ns('vm_exit_userspace');
+    this.exitInterrupt = services.ns('vm_exit_external_interrupt');
+    this.eventfdDelay = services.ns('ioeventfd_signal') + services.ns('idle_backend_wakeup');
+    this.userDelay = Math.round(services.ns('vm_exit_userspace') / 2) + services.ns('idle_backend_wakeup');
+    this.injectDelay = services.ns('msi_injection') - services.ns('vm_exit_in_kernel_device') + services.ns('halted_vcpu_wakeup');
+  }
+
+  /** Called once when the id and place are known. */
+  begin(): void {
+    this.vcpuBase = baseOf(this.place, this.id);
+  }
+
+  /** KVM_SIGNAL_MSI or irqfd: the vector is pending; a halted vCPU wakes after injection and wake-up. */
+  interrupt(vector: number): void {
+    this.pending |= 1 << vector;
+    if (this.halted) {
+      this.timeline.now[1] = this.timeline.now[0]! + this.injectDelay;
+      this.rouse();
+    } else this.interruptedRunning = true;
+  }
+
+  /**
+   * Asks the ring whether the device wants a kick for what was just published, and rings the doorbell at `address` if so:
+   * a register write is always an exit; who answers it is KVM's table of ioeventfds. `frame` is charged.
+   */
+  protected considerKick(queue: DriverQueue, queueBase: number, index: number, address: number, frame: number): void {
+    const recorder = this.recorder;
+    if (!queue.kickWanted()) {
+      recorder.event(queueBase | VIRTQ_KICK_SUPPRESSED, frame, queue.availEvent, queue.avail_idx_shadow);
+      return;
+    }
+    recorder.event(queueBase | VIRTQ_KICK, frame, index, queue.avail_idx_shadow);
+    const eventfd = this.vm.ioeventfdAt(address);
+    const now = recorder.stamp[0]!;
+    if (eventfd !== undefined) {
+      recorder.event(this.vcpuBase | KVM_EXIT_MMIO_KERNEL, frame, address, index);
+      this.timeline.now[1] = now + this.eventfdDelay;
+      eventfd.signal();
+      recorder.event(queueBase | EVENTFD_SIGNAL, frame, eventfd.counter, eventfd.fd);
+      this.exitDebt += this.exitKernel;
+    } else {
+      recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, frame, address, index);
+      this.timeline.now[1] = now + this.userDelay;
+      this.vm.onUserWrite(address, index);
+      this.exitDebt += this.exitUser;
+    }
+  }
+
+  /** HLT: sleeps until an interrupt, or until the guest's timer at `timer` (NEVER without). */
+  protected halt(timer: number): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(this.vcpuBase | KVM_EXIT_HLT, 0, 0, 0);
+    this.halted = true;
+    if (timer === NEVER) {
+      this.phase = SLEEPING;
+      this.timeline.next[this.id] = NEVER;
+    } else {
+      this.phase = WAKING;
+      this.timeline.next[this.id] = Math.max(this.timeline.now[0]!, Math.ceil(timer));
+    }
+  }
+
+  /** The vCPU runs again after a halt. */
+  protected resume(): void {
+    this.halted = false;
+    this.interruptedRunning = false;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(this.vcpuBase | KVM_ENTRY, 0, this.pending, 0);
+  }
+
+  /** An interrupt arrived while the guest ran: it leaves the guest to take it, which costs its own time. */
+  protected takeExternalInterrupt(): void {
+    this.interruptedRunning = false;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    this.recorder.event(this.vcpuBase | KVM_EXIT_EXTERNAL_INTERRUPT, 0, this.pending, 0);
+    this.exitDebt += this.exitInterrupt;
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * A virtual machine as KVM knows it: its RAM, who answers a write to a doorbell (an ioeventfd in the kernel, or the VMM
+ * in userspace), and which vCPU an MSI goes to. Nothing here runs by itself: vCPUs, workers and the VMM call it.
+ */
+import { EVENTFD_SIGNAL, KVM_IRQFD, KVM_SIGNAL_MSI, SCHED_SYSCALL } from '../../engine/events.ts';
+import type { EventFd } from '../../engine/eventfd.ts';
+import type { Recorder } from '../../engine/recorder.ts';
+
+/** What an interrupt reaches: a vCPU. */
+export interface InterruptTarget {
+  /** An MSI with this vector is pending from timeline.now[0] on. */
+  interrupt(vector: number): void;
+}
+
+/** System call numbers of x86-64 that the data path uses (linux arch/x86/entry/syscalls/syscall_64.tbl). */
+export const SYS_read = 0;
+export const SYS_ioctl = 16;
+export const SYS_writev = 20;
+
+export class Vm {
+  readonly name: string;
+  /** Arena offset of guest-physical address 0, and RAM size in bytes. */
+  readonly ram: number;
+  readonly ramBytes: number;
+  private readonly ioeventfds = new Map<number, EventFd>();
+  /** The VMM's answer to a write that no ioeventfd takes. Runs on the vCPU's thread. */
+  onUserWrite: (address: number, value: number) => void = () => {};
+
+  constructor(name: string, ram: number, ramBytes: number) {
+    this.name = name;
+    this.ram = ram;
+    this.ramBytes = ramBytes;
+  }
+
+  /** KVM_IOEVENTFD without datamatch. */
+  assignIoeventfd(address: number, eventfd: EventFd): void {
+    this.ioeventfds.set(address, eventfd);
+  }
+  ioeventfdAt(address: number): EventFd | undefined {
+    return this.ioeventfds.get(address);
+  }
+}
+
+/** How a device's used buffer notification reaches the guest. `contextBits` is the caller's part of the meta word. */
+export interface InterruptRoute {
+  trigger(contextBits: number): void;
+}
+
+/** vhost's way: the call eventfd is an irqfd, the kernel injects (linux virt/kvm/eventfd.c, irqfd_wakeup). */
+export class Irqfd implements InterruptRoute {
+  private readonly eventfd: EventFd;
+  private readonly target: InterruptTarget;
+  private readonly vector: number;
+  private readonly recorder: Recorder;
+  private readonly vcpuBits: number;
+
+  constructor(recorder: Recorder, eventfd: EventFd, target: InterruptTarget, vector: number, vcpuPlace: number) {
+    this.recorder = recorder;
+    this.eventfd = eventfd;
+    this.target = target;
+    this.vector = vector;
+    this.vcpuBits = vcpuPlace << 8;
+  }
+  trigger(contextBits: number): void {
+    this.eventfd.counter++;
+    this.recorder.event(this.vcpuBits | contextBits | EVENTFD_SIGNAL, 0, this.eventfd.counter, this.eventfd.fd);
+    this.eventfd.read(); // irqfd consumes it in the wake-up itself
+    this.recorder.event(this.vcpuBits | contextBits | KVM_IRQFD, 0, this.vector, 0);
+    this.target.interrupt(this.vector);
+  }
+}
+
+/** QEMU's way for the userspace path without irqfd: an ioctl (DD-2 step 6). */
+export class SignalMsi implements InterruptRoute {
+  private readonly target: InterruptTarget;
+  private readonly vector: number;
+  private readonly recorder: Recorder;
+  private readonly vcpuBits: number;
+  private readonly backendBits: number;
+
+  constructor(recorder: Recorder, target: InterruptTarget, vector: number, vcpuPlace: number, backendPlace: number) {
+    this.recorder = recorder;
+    this.target = target;
+    this.vector = vector;
+    this.vcpuBits = vcpuPlace << 8;
+    this.backendBits = backendPlace << 8;
+  }
+  trigger(contextBits: number): void {
+    this.recorder.event(this.backendBits | contextBits | SCHED_SYSCALL, 0, SYS_ioctl, 0);
+    this.recorder.event(this.vcpuBits | contextBits | KVM_SIGNAL_MSI, 0, this.vector, 0);
+    this.target.interrupt(this.vector);
+  }
+}

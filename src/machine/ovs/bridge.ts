@@ -1,0 +1,84 @@
+/** A bridge: its ports, its slow path and its datapath's actions. The datapaths (kernel, netdev) find the flow. */
+import { DP_DROP_MALFORMED, DP_DROP_NO_OUTPUT, DP_INGRESS, DP_OUTPUT, DP_REVALIDATE } from '../../engine/events.ts';
+import type { Port } from '../host/port.ts';
+import type { Services } from '../services.ts';
+import type { Flow } from './megaflow-table.ts';
+import { Ofproto } from './ofproto.ts';
+
+export class Bridge {
+  readonly name: string;
+  readonly place: number;
+  readonly ports = new Map<number, Port>();
+  readonly ofproto: Ofproto;
+  protected readonly services: Services;
+  private readonly bridgeBits: number;
+  private byNumber: (Port | undefined)[] = [];
+
+  constructor(services: Services, name: string, place: number, options: { readonly macTableSize: number; readonly macAgingSeconds: number }) {
+    this.services = services;
+    this.name = name;
+    this.place = place;
+    this.bridgeBits = place << 8;
+    this.ofproto = new Ofproto(services.recorder, place, options.macTableSize, options.macAgingSeconds);
+  }
+
+  addPort(port: Port): void {
+    this.ports.set(port.number, port);
+    this.byNumber[port.number] = port;
+    this.ofproto.ports.push(port.number);
+  }
+  port(number: number): Port {
+    return this.byNumber[number]!;
+  }
+
+  /** Records that the packet entered at its port. */
+  ingress(packet: number, contextBits: number): void {
+    const pool = this.services.pool;
+    const inPort = pool.inPort[packet]!;
+    this.services.recorder.event((this.port(inPort).place << 8) | contextBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, inPort);
+  }
+
+  /** A frame without an Ethernet header. */
+  malformed(packet: number, contextBits: number): void {
+    this.drop(packet, contextBits, DP_DROP_MALFORMED);
+  }
+  drop(packet: number, contextBits: number, kind: number): void {
+    const { pool, recorder, frames } = this.services;
+    const frame = pool.frame[packet]!;
+    recorder.event(this.bridgeBits | contextBits | kind, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, kind);
+    pool.release(packet);
+  }
+
+  /** Executes a flow's actions on the packet at the current stamp. */
+  execute(packet: number, outputs: Int32Array, contextBits: number): void {
+    const { pool, recorder, frames } = this.services;
+    const n = outputs.length;
+    if (n === 0) {
+      this.drop(packet, contextBits, DP_DROP_NO_OUTPUT);
+      return;
+    }
+    const length = pool.length[packet]!;
+    for (let i = 0; i < n; i++) {
+      const port = this.byNumber[outputs[i]!]!;
+      let out = packet;
+      if (i < n - 1) {
+        out = pool.clone(packet);
+        pool.frame[out] = frames.clone(this.bridgeBits | contextBits, pool.frame[packet]!, length);
+      }
+      recorder.event((port.place << 8) | contextBits | DP_OUTPUT, pool.frame[out]!, length, port.number);
+      port.transmit(out, contextBits);
+    }
+  }
+
+  /** After the MAC table changed: translates installed flows again; those whose outputs differ get the new ones. */
+  revalidate(flows: Iterable<Flow>, now: number, contextBits: number): void {
+    for (const flow of flows) {
+      if (flow.used >= 0) this.ofproto.refresh(flow.key, flow.used);
+      const outputs = this.ofproto.outputs(flow.key, now);
+      if (outputs.length === flow.outputs.length && outputs.every((p, i) => p === flow.outputs[i])) continue;
+      flow.outputs = outputs;
+      this.services.recorder.event(this.bridgeBits | contextBits | DP_REVALIDATE, 0, flow.id, outputs.length);
+    }
+  }
+}

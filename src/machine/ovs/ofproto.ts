@@ -1,0 +1,122 @@
+/**
+ * The slow path: translation of a frame by the OpenFlow pipeline into datapath actions. In this release the pipeline is
+ * the default flow of a fresh bridge, `priority=0 actions=NORMAL`: MAC learning and flooding (ovs ofproto-dpif-xlate.c,
+ * xlate_normal).
+ *
+ * DEVIATION: no VLANs (tagged frames are forwarded within VLAN 0), no LOCAL port, no STP; revalidators act at once when
+ * the MAC table changes, where OVS wakes revalidator threads.
+ */
+import { DP_FDB_LEARN } from '../../engine/events.ts';
+import type { Recorder } from '../../engine/recorder.ts';
+import { KEY_ETH_DST, KEY_WORDS } from './flow-key.ts';
+
+export interface FdbEntry {
+  readonly mac: string;
+  readonly vlan: number;
+  port: number;
+  /** Time of the last learning, ns. */
+  learned: number;
+}
+
+/** The fields that NORMAL looks at, and so what the datapath flow must match exactly: in_port, Ethernet, VLAN, fragments. */
+export const NORMAL_MASK: Int32Array = (() => {
+  const mask = new Int32Array(KEY_WORDS);
+  for (let i = 0; i <= 4; i++) mask[i] = -1;
+  mask[8] = 0x10000;
+  return mask;
+})();
+
+export class Ofproto {
+  /** Port numbers that exist, in order. */
+  readonly ports: number[] = [];
+  /** MAC table by the two words of an address. */
+  private readonly fdb = new Map<number, FdbEntry>();
+  private readonly maxEntries: number;
+  private readonly agingNs: number;
+  private readonly recorder: Recorder;
+  private readonly bridgeBits: number;
+  /** Translations made. */
+  translations = 0;
+
+  constructor(recorder: Recorder, bridgePlace: number, maxEntries: number, agingSeconds: number) {
+    this.recorder = recorder;
+    this.bridgeBits = bridgePlace << 8;
+    this.maxEntries = maxEntries;
+    this.agingNs = agingSeconds * 1e9;
+  }
+
+  entries(): readonly FdbEntry[] {
+    return [...this.fdb.values()];
+  }
+
+  /** Translates the frame with `key` at `now`. `learned` is set when the MAC table changed. */
+  translate(key: Int32Array, now: number, contextBits: number): { outputs: Int32Array; learned: boolean } {
+    this.translations++;
+    const inPort = key[0]!;
+    const source = macNumber((key[KEY_ETH_DST + 1]! >>> 16) & 0xffff, key[KEY_ETH_DST + 2]!);
+    const learned = !source.multicast && this.learn(source, inPort, now, contextBits);
+    return { outputs: this.outputs(key, now), learned };
+  }
+
+  /** The outputs of NORMAL for a key with the MAC table as it stands. */
+  outputs(key: Int32Array, now: number): Int32Array {
+    const inPort = key[0]!;
+    const destination = destinationOf(key);
+    if (!destination.multicast) {
+      const entry = this.fdb.get(destination.id);
+      if (entry && now - entry.learned <= this.agingNs) {
+        return entry.port === inPort ? new Int32Array(0) : Int32Array.of(entry.port);
+      }
+    }
+    return Int32Array.from(this.ports.filter((p) => p !== inPort));
+  }
+
+  private learn(source: Mac, port: number, now: number, contextBits: number): boolean {
+    const entry = this.fdb.get(source.id);
+    if (entry && entry.port === port) {
+      entry.learned = now;
+      return false;
+    }
+    if (entry) {
+      entry.port = port;
+      entry.learned = now;
+    } else {
+      if (this.fdb.size >= this.maxEntries) this.fdb.delete(this.fdb.keys().next().value as number);
+      this.fdb.set(source.id, { mac: source.text, vlan: 0, port, learned: now });
+    }
+    this.recorder.event(this.bridgeBits | contextBits | DP_FDB_LEARN, 0, source.low, port);
+    return true;
+  }
+
+  /** A flow whose source is this address was used: its entry stays young (xlate_push_stats of the revalidators). */
+  refresh(key: Int32Array, used: number): void {
+    const entry = this.fdb.get(macNumber((key[KEY_ETH_DST + 1]! >>> 16) & 0xffff, key[KEY_ETH_DST + 2]!).id);
+    if (entry && entry.port === key[0] && used > entry.learned) entry.learned = used;
+  }
+}
+
+interface Mac {
+  readonly id: number;
+  readonly low: number;
+  readonly multicast: boolean;
+  readonly text: string;
+}
+/** An address from its first two bytes (as a little-endian word) and its last four. */
+function macNumber(first: number, rest: number): Mac {
+  const bytes = [first & 0xff, first >>> 8, rest & 0xff, (rest >>> 8) & 0xff, (rest >>> 16) & 0xff, rest >>> 24];
+  return mac(bytes);
+}
+function destinationOf(key: Int32Array): Mac {
+  const a = key[KEY_ETH_DST]!;
+  const b = key[KEY_ETH_DST + 1]!;
+  return mac([a & 0xff, (a >>> 8) & 0xff, (a >>> 16) & 0xff, a >>> 24, b & 0xff, (b >>> 8) & 0xff]);
+}
+function mac(bytes: readonly number[]): Mac {
+  const id = bytes.reduce((n, b) => n * 256 + b, 0);
+  return {
+    id,
+    low: id % 4294967296,
+    multicast: (bytes[0]! & 1) === 1,
+    text: bytes.map((b) => b.toString(16).padStart(2, '0')).join(':'),
+  };
+}

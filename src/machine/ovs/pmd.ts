@@ -1,0 +1,124 @@
+/**
+ * A PMD thread of the netdev datapath: polls its receive queues in turn, a burst at a time, classifies, then flushes what
+ * it has batched for each output port (ovs lib/dpif-netdev.c pmd_thread_main, dp_netdev_process_rxq_port,
+ * dp_netdev_pmd_flush_output_packets). It never sleeps; with nothing in any queue it is parked on its poll grid.
+ */
+import { Context, PARKED, PHASE_OWN } from '../../engine/context.ts';
+import type { Services } from '../services.ts';
+import type { NetdevDatapath } from './netdev-datapath.ts';
+
+/** ovs lib/dp-packet.h NETDEV_MAX_BURST. */
+export const NETDEV_MAX_BURST = 32;
+
+/** A receive queue that a PMD polls. */
+export interface PmdRxq {
+  readonly datapath: NetdevDatapath;
+  /** Frames that wait now. */
+  readonly ready: number;
+  /** ns for taking and classifying `n` frames by their exact match. */
+  receiveCost(n: number): number;
+  /** Takes the frames of a burst that began at `begun` and hands them to datapath.process(). */
+  receive(n: number, begun: number, contextBits: number): void;
+  /** After the landing: publishes used entries, notifies, resumes pollers. */
+  received(timeline: { unpark(id: number): void }): void;
+  attach(context: number): void;
+}
+/** An output port with a batch. */
+export interface PmdTxq {
+  readonly pending: number;
+  flushCost(n: number): number;
+  flush(n: number, begun: number, contextBits: number): void;
+  flushed(timeline: { unpark(id: number): void }): void;
+  attach(context: number): void;
+}
+
+const TAKE = PHASE_OWN;
+const LAND_RX = PHASE_OWN + 1;
+const LAND_FLUSH = PHASE_OWN + 2;
+
+export class Pmd extends Context {
+  private readonly rxqs: PmdRxq[] = [];
+  private readonly txqs: PmdTxq[] = [];
+  private rxq!: PmdRxq;
+  private txq!: PmdTxq;
+  private turn = 0;
+  private count = 0;
+  private begun = 0;
+  private contextBits = 0;
+  private readonly pollGrid: number;
+
+  constructor(name: string, core: number, services: Services) {
+    super(name, core, services.recorder);
+    this.pollGrid = services.ns('pmd_idle_iteration');
+  }
+
+  addRxq(rxq: PmdRxq): void {
+    this.rxqs.push(rxq);
+  }
+  addTxq(txq: PmdTxq): void {
+    this.txqs.push(txq);
+  }
+  begin(): void {
+    this.contextBits = this.id << 20;
+    for (const q of this.rxqs) q.attach(this.id);
+    for (const q of this.txqs) q.attach(this.id);
+    this.phase = TAKE;
+  }
+
+  override step(): void {
+    const now = this.timeline.now[0]!;
+    let debt = 0;
+    switch (this.phase) {
+      case PARKED:
+        this.timeline.resumed(this.id);
+        break;
+      case LAND_RX: {
+        const rxq = this.rxq;
+        rxq.receive(this.count, this.begun, this.contextBits);
+        this.recorder.stamp[0] = now;
+        rxq.received(this.timeline);
+        debt = rxq.datapath.debt;
+        rxq.datapath.debt = 0;
+        break;
+      }
+      case LAND_FLUSH:
+        this.txq.flush(this.count, this.begun, this.contextBits);
+        this.recorder.stamp[0] = now;
+        this.txq.flushed(this.timeline);
+        break;
+    }
+    if (debt > 0) {
+      this.spend(debt, TAKE);
+      return;
+    }
+    this.take(now);
+  }
+
+  private take(now: number): void {
+    const txqs = this.txqs;
+    for (let i = 0; i < txqs.length; i++) {
+      const pending = txqs[i]!.pending;
+      if (pending === 0) continue;
+      this.txq = txqs[i]!;
+      this.count = Math.min(pending, NETDEV_MAX_BURST);
+      this.begun = now;
+      this.spend(this.txq.flushCost(this.count), LAND_FLUSH);
+      return;
+    }
+    const rxqs = this.rxqs;
+    for (let i = 0; i < rxqs.length; i++) {
+      const at = this.turn + i < rxqs.length ? this.turn + i : this.turn + i - rxqs.length;
+      const ready = rxqs[at]!.ready;
+      if (ready === 0) continue;
+      this.turn = at + 1 === rxqs.length ? 0 : at + 1;
+      this.rxq = rxqs[at]!;
+      this.count = Math.min(ready, NETDEV_MAX_BURST);
+      this.begun = now;
+      this.spend(this.rxq.receiveCost(this.count), LAND_RX);
+      return;
+    }
+    this.phase = PARKED;
+    this.timeline.now[1] = Number.POSITIVE_INFINITY;
+    this.timeline.park(this.id, this.pollGrid);
+  }
+}

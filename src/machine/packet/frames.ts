@@ -1,0 +1,160 @@
+/**
+ * Frame identity: the id that follows a frame from hop to hop, the run it belongs to and when it was sent. Ids count up
+ * and never wrap; here and in the rings they travel as their low 32 bits (a small integer that is never boxed).
+ *
+ * Conservation is counted from the events that are recorded here and at the places where frames end.
+ */
+import { PACKET_BORN, PACKET_BYTES, PACKET_CLONE } from '../../engine/events.ts';
+import type { Recorder } from '../../engine/recorder.ts';
+import { RunLedger } from './run-ledger.ts';
+
+/** Frames that can be in flight at once, with a wide margin over all queues of a large topology. */
+const TABLE = 1 << 18;
+const MASK = TABLE - 1;
+
+export class Frames {
+  private readonly recorder: Recorder;
+  private readonly tag = new Int32Array(TABLE);
+  private readonly run = new Int32Array(TABLE);
+  private readonly sentAt = new Float64Array(TABLE);
+  /** 1 once the frame has been accounted for in its run. */
+  private readonly settled = new Uint8Array(TABLE);
+  /** Ledgers by index; [0] is unused. */
+  readonly ledgers: (RunLedger | null)[] = [null];
+  /** Called before a run's first frame is recorded. */
+  onFirstSend: (ledger: RunLedger) => void = () => {};
+  /** Called when a run has no live frame left and its source is done; runs at the end of the step. */
+  onComplete: () => void = () => {};
+
+  constructor(recorder: Recorder) {
+    this.recorder = recorder;
+  }
+
+  /** Opens the account of a run. Places as in RunLedger. */
+  openRun(destination: number, origin: number): RunLedger {
+    const ledger = new RunLedger(this.ledgers.length, destination, origin);
+    this.ledgers.push(ledger);
+    return ledger;
+  }
+
+  /** No more frames will be sent by this run. */
+  sourceDone(ledger: RunLedger): void {
+    ledger.sourceDone = true;
+    if (ledger.live === 0) this.onComplete();
+  }
+
+  /**
+   * A frame enters the world at the current stamp: `base` is the place and context part of the meta word, its bytes lie at
+   * arena offset `source`, `run` is a ledger index or 0. Returns its id.
+   */
+  born(base: number, source: number, length: number, run: number): number {
+    const recorder = this.recorder;
+    const ledger = run === 0 ? null : this.ledgers[run]!;
+    if (ledger !== null && ledger.sent === 0) this.onFirstSend(ledger);
+    const id = this.next();
+    const i = id & MASK;
+    this.run[i] = run;
+    this.settled[i] = 0;
+    recorder.event(base | PACKET_BORN, id, length, run);
+    recorder.event(base | PACKET_BYTES, id, recorder.bytes(source, length), length);
+    if (ledger !== null) {
+      const now = recorder.stamp[0]!;
+      this.sentAt[i] = now;
+      if (ledger.sent === 0) {
+        ledger.firstSendNs = now;
+        ledger.firstFrame = recorder.frames;
+      }
+      ledger.sent++;
+      ledger.live++;
+      ledger.lastFrame = recorder.frames;
+    }
+    return id;
+  }
+
+  /** A new version of the frame's bytes, as a forwarding guest makes it. */
+  changed(base: number, frame: number, source: number, length: number): void {
+    this.recorder.event(base | PACKET_BYTES, frame, this.recorder.bytes(source, length), length);
+  }
+
+  /** A copy of `parent` with an id of its own. */
+  clone(base: number, parent: number, length: number): number {
+    const id = this.next();
+    const i = id & MASK;
+    const p = parent & MASK;
+    const run = this.tag[p] === parent ? this.run[p]! : 0;
+    this.run[i] = run;
+    this.settled[i] = run !== 0 ? this.settled[p]! : 0;
+    this.sentAt[i] = this.sentAt[p]!;
+    this.recorder.event(base | PACKET_CLONE, id, parent, length);
+    if (run !== 0 && this.settled[i] === 0) {
+      const ledger = this.ledgers[run]!;
+      ledger.replicated++;
+      ledger.live++;
+    }
+    return id;
+  }
+
+  /**
+   * The frame was placed into the receive ring of the driver, or on the wire, at `place` at the current stamp. `ends` is
+   * false where a forwarding program will send it on: then it counts only if the run was meant to end there.
+   */
+  placed(frame: number, place: number, length: number, ends: boolean): void {
+    const i = frame & MASK;
+    const run = this.run[i]!;
+    if (run === 0 || this.tag[i] !== frame || this.settled[i] === 1) return;
+    const ledger = this.ledgers[run]!;
+    const there = ledger.destination === 0 ? ends : place === ledger.destination || place === ledger.origin;
+    if (!there && !ends) return;
+    this.settled[i] = 1;
+    if (there) {
+      ledger.delivered++;
+      ledger.deliveredBytes += length;
+      const now = this.recorder.stamp[0]!;
+      if (now > ledger.lastDeliveryNs) ledger.lastDeliveryNs = now;
+      // the answer to a ping is received at its origin; its latency there is the round trip, measured by the application
+      if (ledger.origin === 0) {
+        ledger.received++;
+        ledger.addLatency(now - this.sentAt[i]!);
+      }
+    } else ledger.elsewhere++;
+    this.settle(ledger);
+  }
+
+  /** The frame was dropped for the reason `kind`. The caller records the event. */
+  dropped(frame: number, kind: number): void {
+    const i = frame & MASK;
+    const run = this.run[i]!;
+    if (run === 0 || this.tag[i] !== frame || this.settled[i] === 1) return;
+    this.settled[i] = 1;
+    const ledger = this.ledgers[run]!;
+    ledger.dropped[kind]!++;
+    this.settle(ledger);
+  }
+
+  /** Run that the frame belongs to, 0 = none. */
+  runOf(frame: number): number {
+    const i = frame & MASK;
+    return this.tag[i] === frame ? this.run[i]! : 0;
+  }
+  /** When the frame was sent, ns; only for frames of a run. */
+  sentAtOf(frame: number): number {
+    return this.sentAt[frame & MASK]!;
+  }
+
+  private settle(ledger: RunLedger): void {
+    ledger.live--;
+    if (ledger.live === 0 && ledger.sourceDone) this.onComplete();
+  }
+
+  private next(): number {
+    const recorder = this.recorder;
+    recorder.frames++;
+    let id = recorder.frames | 0;
+    if (id === 0) {
+      recorder.frames++; // 0 means "no frame", so the ids whose low half is 0 are left out
+      id = recorder.frames | 0;
+    }
+    this.tag[id & MASK] = id;
+    return id;
+  }
+}
