@@ -83,7 +83,7 @@ import {
   virtio_pci_common_cfg,
   virtio_pci_notify_cap_multiplier,
 } from '../wire/pci.ts';
-import { virtio_net_config } from '../wire/virtio-net.ts';
+import { VIRTIO_NET_S_LINK_UP, virtio_net_config } from '../wire/virtio-net.ts';
 import { isVirtqSize, virtqDescBytes, vringBytes, vringUsedOffset } from '../wire/virtio-ring.ts';
 
 /** The guest's way to one PCI function. The lead's implementation records the exits and charges their time. */
@@ -199,8 +199,8 @@ const LINUX_FIRST_VECTOR = 0x27;
 const PAGE_SIZE = 4096;
 /** Longest capability list that the walk follows (linux PCI_FIND_CAP_TTL). */
 const PCI_FIND_CAP_TTL = 48;
-/** A device that never shows status 0 after a reset would hold the guest for ever; Linux waits, a world must not. */
-const RESET_READS_MAX = 1000;
+/** A device that never comes out of reset, or always changes, would hold the guest for ever; Linux waits, a world must not. */
+const POLLS_MAX = 1000;
 
 // ---- firmware -------------------------------------------------------------------------------------------------------
 
@@ -297,7 +297,8 @@ export function enumerateFunction(bus: PciAccess): number {
   return ids === virtioNet ? findCapability(bus, PCI_CAP_ID_MSIX) : -1;
 }
 
-class Transport {
+/** The device's windows as a driver has mapped them. */
+export class Transport {
   readonly bus: PciAccess;
   commonBar = 0;
   commonAt = 0;
@@ -325,6 +326,26 @@ class Transport {
   /** linux virtio_add_status(): read, then write with the bits added. */
   addStatus(bits: number): void {
     this.write(C.device_status, this.read(C.device_status) | bits);
+  }
+  readFeatures(): Features {
+    this.write(C.device_feature_select, 0);
+    const lo = this.read(C.device_feature);
+    this.write(C.device_feature_select, 1);
+    return { lo, hi: this.read(C.device_feature) };
+  }
+  /** 64-bit fields as two halves each, of the selected queue. */
+  writeRingAddresses(desc: number, driver: number, device: number): void {
+    this.write(C.queue_desc_lo, desc >>> 0);
+    this.write(C.queue_desc_hi, Math.floor(desc / 0x1_0000_0000));
+    this.write(C.queue_driver_lo, driver >>> 0);
+    this.write(C.queue_driver_hi, Math.floor(driver / 0x1_0000_0000));
+    this.write(C.queue_device_lo, device >>> 0);
+    this.write(C.queue_device_hi, Math.floor(device / 0x1_0000_0000));
+  }
+  /** The link bit of the device's configuration. */
+  readLink(): boolean {
+    const at = this.deviceAt + virtio_net_config.status.offset;
+    return (this.bus.barRead(this.deviceBar, at, 2) & VIRTIO_NET_S_LINK_UP) !== 0;
   }
   fail(reason: string): ProbeFailed {
     this.addStatus(VIRTIO_CONFIG_S_FAILED);
@@ -411,14 +432,20 @@ function requestIrq(t: Transport, entry: number, address: number, vector: number
 
 // ---- virtio_net -----------------------------------------------------------------------------------------------------
 
+/** After 0 was written to the status: reads until it shows (virtio 1.2 §4.1.4.3.2). False: it never does. */
+export function waitForReset(t: Transport): boolean {
+  for (let reads = 0; reads < POLLS_MAX; reads++) if (t.read(C.device_status) === 0) return true;
+  return false;
+}
+
 /** linux virtio_cread_bytes(): byte by byte between two reads of config_generation, again if that changed. */
-function readMac(t: Transport): number[] {
+export function readMac(t: Transport): number[] {
   let generation = t.read(C.config_generation);
-  for (;;) {
+  for (let tries = 0; ; tries++) {
     const mac: number[] = [];
     for (let i = 0; i < 6; i++) mac.push(t.bus.barRead(t.deviceBar, t.deviceAt + virtio_net_config.mac.offset + i, 1));
     const after = t.read(C.config_generation);
-    if (after === generation) return mac;
+    if (after === generation || tries === POLLS_MAX) return mac;
     generation = after;
   }
 }
@@ -446,12 +473,7 @@ function setupQueue(
   t.select(index);
   t.write(C.queue_size, size);
   t.select(index);
-  t.write(C.queue_desc_lo, descGpa >>> 0);
-  t.write(C.queue_desc_hi, Math.floor(descGpa / 0x1_0000_0000));
-  t.write(C.queue_driver_lo, driverGpa >>> 0);
-  t.write(C.queue_driver_hi, Math.floor(driverGpa / 0x1_0000_0000));
-  t.write(C.queue_device_lo, deviceGpa >>> 0);
-  t.write(C.queue_device_hi, Math.floor(deviceGpa / 0x1_0000_0000));
+  t.writeRingAddresses(descGpa, driverGpa, deviceGpa);
   if (msixVector !== VIRTIO_MSI_NO_VECTOR) {
     t.select(index);
     t.write(C.queue_msix_vector, msixVector);
@@ -493,18 +515,12 @@ export function probeVirtioNet(
   const t = mapDevice(bus);
   if (typeof t === 'string') return { failed: t, status: 0 };
   t.write(C.device_status, 0);
-  for (let reads = 0; t.read(C.device_status) !== 0; reads++) {
-    if (reads === RESET_READS_MAX) return { failed: 'the device does not come out of reset', status: 0xff };
-  }
+  if (!waitForReset(t)) return { failed: 'the device does not come out of reset', status: 0xff };
   t.addStatus(VIRTIO_CONFIG_S_ACKNOWLEDGE);
 
   // 2. virtio core: DRIVER, features, FEATURES_OK and its read-back.
   t.addStatus(VIRTIO_CONFIG_S_DRIVER);
-  t.write(C.device_feature_select, 0);
-  const lo = t.read(C.device_feature);
-  t.write(C.device_feature_select, 1);
-  const hi = t.read(C.device_feature);
-  const features = andFeatures({ lo, hi }, wanted);
+  const features = andFeatures(t.readFeatures(), wanted);
   if (!hasFeature(features, VIRTIO_F_VERSION_1)) return t.fail('modern interface without VIRTIO_F_VERSION_1');
   for (const select of [0, 1]) {
     t.write(C.driver_feature_select, select);
@@ -550,8 +566,7 @@ export function probeVirtioNet(
   t.addStatus(VIRTIO_CONFIG_S_DRIVER_OK);
   const status = t.read(C.device_status);
   if ((status & VIRTIO_CONFIG_S_DRIVER_OK) === 0) return t.fail('the device did not take DRIVER_OK');
-  const statusAt = t.deviceAt + virtio_net_config.status.offset;
-  const linkUp = !hasFeature(features, VIRTIO_NET_F_STATUS) || (bus.barRead(t.deviceBar, statusAt, 2) & 1) === 1;
+  const linkUp = !hasFeature(features, VIRTIO_NET_F_STATUS) || t.readLink();
   return { features, queues, mac, vectors, linkUp, status };
 }
 
