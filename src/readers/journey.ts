@@ -31,7 +31,10 @@ export interface JourneyHop {
   readonly waitedNs: number;
   /** Bytes that a host CPU copied in this step; 0 = none. */
   readonly copies: number;
-  /** VM exits, kicks and interrupts that this step caused. */
+  /**
+   * VM exits, kicks and interrupts that this step caused. A used buffer notification belongs to no frame: it is shown at
+   * the step that put the frame into the used ring, and is shared with the other frames that it announced.
+   */
   exits: number;
   kicks: number;
   interrupts: number;
@@ -92,7 +95,45 @@ interface Seen {
   readonly position: number;
 }
 
+/** The used buffer notification that announced a frame: found by where and by whom the frame was put into the used ring. */
+class Announcement {
+  private place = -1;
+  private context = -1;
+  /** True once the device decided to notify: what that context does next carries it out. */
+  private sending = false;
+  /** Kinds of the events, by the sequence number of the step that they belong to. */
+  readonly of = new Map<number, number[]>();
+  private step = -1;
+
+  /** The frame was put into the used ring by event `seq`. */
+  begin(seq: number, meta: number): void {
+    this.place = E.placeOf(meta);
+    this.context = E.contextOf(meta);
+    this.sending = false;
+    this.step = seq;
+    this.of.set(seq, []);
+  }
+  /** Looks at an event that belongs to no frame, or to another one. */
+  see(meta: number): void {
+    if (this.context < 0 || E.contextOf(meta) !== this.context) return;
+    const kind = E.kindOf(meta);
+    if (this.sending) {
+      if (CARRIERS.has(kind)) this.of.get(this.step)!.push(kind);
+      else this.context = -1;
+    } else if (
+      E.placeOf(meta) === this.place &&
+      (kind === E.VIRTQ_INTERRUPT || kind === E.VIRTQ_INTERRUPT_SUPPRESSED)
+    ) {
+      this.of.get(this.step)!.push(kind);
+      this.sending = true;
+      if (kind === E.VIRTQ_INTERRUPT_SUPPRESSED) this.context = -1;
+    }
+  }
+}
+
 const EXITS = new Set<number>(E.EVENT_KINDS.filter((k) => k.name.startsWith('kvm.exit_')).map((k) => k.id));
+/** What carries a used buffer notification to the vCPU. */
+const CARRIERS = new Set<number>([E.EVENTFD_SIGNAL, E.KVM_IRQFD, E.SCHED_SYSCALL, E.KVM_SIGNAL_MSI]);
 const CACHES: ReadonlyMap<number, string> = new Map([
   [E.DP_HIT, 'hit'],
   [E.DP_EMC_HIT, 'emc_hit'],
@@ -131,6 +172,7 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
   const low = frame % 4294967296;
   const seen: Seen[] = [];
   const clones: number[] = [];
+  const announcement = new Announcement();
   let parent: number | null = null;
   let born = false;
   let ended = -1;
@@ -151,7 +193,11 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
       const a = block.a[i]!;
       const of = block.frame[i]!;
       if (kind === E.PACKET_CLONE && a === low && of !== frame && restore(a, of) === frame) clones.push(of);
-      if (of !== frame) continue;
+      if (of !== frame) {
+        announcement.see(block.meta[i]!);
+        continue;
+      }
+      if (kind === E.VIRTQ_USED) announcement.begin(block.first + i, block.meta[i]!);
       const role = E.KIND_BY_ID[kind]?.role ?? 'none';
       if (role === 'born' || role === 'cloned') born = true;
       if (kind === E.PACKET_CLONE) parent = restore(a, frame);
@@ -174,7 +220,7 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
     const version = result.kind === 'found' ? result.journey.versions.findLast((v) => v.time <= made) : undefined;
     if (version !== undefined) inherited.push(version);
   }
-  return { kind: 'found', journey: buildJourney(reader, frame, parent, clones, seen, inherited) };
+  return { kind: 'found', journey: buildJourney(reader, frame, parent, clones, seen, inherited, announcement) };
 }
 
 function buildJourney(
@@ -184,6 +230,7 @@ function buildJourney(
   clones: number[],
   seen: readonly Seen[],
   versions: FrameVersion[],
+  announcement: Announcement,
 ): Journey {
   const { places, contexts } = reader.catalog;
   const start = seen[0]!.time;
@@ -258,6 +305,13 @@ function buildJourney(
       onPath: path !== PATH_OFF,
       charged: [],
     };
+    for (const announced of announcement.of.get(event.seq) ?? []) {
+      hop.charged.push(E.KIND_BY_ID[announced]!.name);
+      if (announced === E.VIRTQ_INTERRUPT) {
+        hop.interrupts++;
+        interrupts++;
+      }
+    }
     hops.push(hop);
     lastIn.set(in_, hop);
   }

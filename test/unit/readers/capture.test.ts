@@ -222,7 +222,7 @@ test('a capture from an event on knows the bytes that were stored before it', ()
 });
 
 test('a snapshot stops at the head it began with, and is cut into bounded chunks', () => {
-  const w = new FakeWorld({ byteCapacity: 1 << 24 });
+  const w = new FakeWorld({ eventCapacity: 1 << 17, byteCapacity: 1 << 24 });
   for (let i = 0; i < 2000; i++) vhostNetFrame(w, i * 1000, 1514);
   w.publish();
   const chunks = captureChunks(w.reader, { view: 'journey' });

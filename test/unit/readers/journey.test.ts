@@ -53,12 +53,12 @@ test('a frame over vhost-net: every step, what it cost, and totals that add up',
   });
   expect(j.hops[3]).toMatchObject({ event: 'virtq.pop', costNs: 0, waitedNs: 1900 });
   expect(j.hops[7]).toMatchObject({ cache: 'hit', place: 'br0', version: 0 });
-  expect(j.hops[13]).toMatchObject({ interrupts: 1, charged: ['virtq.interrupt', 'kvm.irqfd'] });
+  expect(j.hops[13]).toMatchObject({ interrupts: 1, charged: ['virtq.interrupt', 'eventfd.signal', 'kvm.irqfd'] });
   expect(j.hops.filter((h) => !h.onPath).map((h) => h.event)).toEqual(['virtq.tx_used', 'virtq.reclaim']);
   expect(j.totals).toEqual({
     latencyNs: 8300,
-    processingNs: 1200 + 500 + 500 + 300,
-    waitingNs: 1900 + 1400 + 2500,
+    processingNs: 1200 + 500 + 300 + 300,
+    waitingNs: 1900 + 1400 + 2700,
     copies: 2,
     copiedBytes: 120,
     exits: 1,
@@ -71,6 +71,28 @@ test('a frame over vhost-net: every step, what it cost, and totals that add up',
   expect(path.reduce((n, h) => n + h.costNs + h.waitedNs, 0)).toBe(j.totals.latencyNs);
 });
 
+test('one notification announces a burst, and is shown with each of its frames', () => {
+  const w = new FakeWorld();
+  const frames = [w.newFrame(), w.newFrame(), w.newFrame()];
+  for (const f of frames) w.event(0, 0, E.PACKET_BORN, 1, f, 60);
+  w.event(2, 10, E.VIRTQ_USED, 11, frames[0], 60, 0);
+  // Somebody else's notification, and this context's for another queue.
+  w.event(1, 12, E.VIRTQ_INTERRUPT, 3, 0, 0, 1);
+  w.event(2, 13, E.VIRTQ_INTERRUPT, 15, 0, 0, 1);
+  w.event(2, 20, E.VIRTQ_USED, 11, frames[1], 60, 1);
+  w.event(2, 30, E.VIRTQ_USED_IDX, 11, 0, 2, 2);
+  w.event(2, 30, E.VIRTQ_INTERRUPT, 11, 0, 0, 2);
+  w.event(2, 30, E.SCHED_SYSCALL, 13, 0, 16);
+  w.event(2, 30, E.KVM_SIGNAL_MSI, 14, 0, 33);
+  w.event(2, 40, E.VIRTQ_USED, 11, frames[2], 60, 2);
+  w.event(2, 40, E.VIRTQ_INTERRUPT_SUPPRESSED, 11, 0, 0, 3);
+  w.event(2, 50, E.VIRTQ_INTERRUPT, 11, 0, 0, 3);
+  w.publish();
+  const shown = ['virtq.interrupt', 'sched.syscall', 'kvm.signal_msi'];
+  expect(frames.map((f) => found(w, f).hops.at(-1)!.charged)).toEqual([shown, shown, ['virtq.interrupt_suppressed']]);
+  expect(frames.map((f) => found(w, f).totals.interrupts)).toEqual([1, 1, 0]);
+});
+
 test('the text ladder', () => {
   const w = new FakeWorld();
   const f = vhostNetFrame(w, 0);
@@ -78,7 +100,7 @@ test('the text ladder', () => {
   const text = journeyText(found(w, f));
   expect(text.split('\n').slice(0, 2)).toEqual([
     'frame 1, 60 bytes: delivered',
-    'latency 8300 ns = processing 2500 + waiting 5800; 2 copies (120 bytes), 1 VM exit, 1 kick, 1 interrupt',
+    'latency 8300 ns = processing 2300 + waiting 6000; 2 copies (120 bytes), 1 VM exit, 1 kick, 1 interrupt',
   ]);
   expect(text).toMatch(/^5200 +200 +vhost-1202 +vhost-1202 +packet\.copy +copies 60 bytes$/m);
 });

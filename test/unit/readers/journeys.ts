@@ -23,8 +23,11 @@ export function vhostNetFrame(w: FakeWorld, t: number, length = 60): number {
   w.event(2, t + 5200, E.PACKET_COPY, 13, f, length, 1024);
   w.event(1, t + 5210, E.VIRTQ_TX_USED, 2, f, 7, 8);
   w.event(2, t + 5300, E.VIRTQ_USED, 11, f, length, 3);
-  w.event(2, t + 5400, E.VIRTQ_INTERRUPT, 11, f, 0, 4);
-  w.event(2, t + 5500, E.KVM_IRQFD, 14, f, 33);
+  w.event(2, t + 5400, E.VIRTQ_USED_IDX, 11, 0, 1, 4);
+  w.event(2, t + 5400, E.VIRTQ_INTERRUPT, 11, 0, 0, 4);
+  w.event(2, t + 5400, E.EVENTFD_SIGNAL, 14, 0, 1, 9);
+  w.event(2, t + 5400, E.KVM_IRQFD, 14, 0, 33);
+  w.event(2, t + 5450, E.SCHED_SLEEP, 13);
   w.event(3, t + 8000, E.GUEST_RX, 12, f, length, 3);
   w.event(3, t + 8300, E.GUEST_DELIVER, 12, f, length);
   w.event(0, t + 9000, E.VIRTQ_RECLAIM, 2, f, 7, 8);
