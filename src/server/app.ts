@@ -105,6 +105,8 @@ async function buildRoutes(services: Services): Promise<App> {
 
   const methods = new MethodTable();
   const guard = new Guard(settings);
+  // JSON only; routes with other bodies add their own.
+  app.removeContentTypeParser('text/plain');
   app.setValidatorCompiler(validatorCompiler());
   // Responses are written as they are: a serializer made from the schema would silently leave out what it does not know.
   app.setSerializerCompiler(() => (value) => JSON.stringify(value));
