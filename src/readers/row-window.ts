@@ -3,9 +3,9 @@
  * context, across contexts late by at most one slice. The window keeps a bounded number of rows sorted by time (equal
  * times in ring order) and gives out the earliest: a row goes to the end in most cases, else to its place by binary search.
  */
-export const WINDOW_ROWS = 65536;
+export const WINDOW_ROWS = 32768;
 /** A row this far (ns) behind the latest one seen is final: no slice of a context lasts longer. */
-export const WINDOW_NS = 10_000_000;
+export const WINDOW_NS = 2_000_000;
 
 export class RowWindow {
   readonly capacity: number;
