@@ -51,17 +51,8 @@ import {
   virtio_pci_notify_cap_multiplier,
 } from '../wire/pci.ts';
 import { isVirtqSize, virtqDescBytes, vringBytes, vringUsedOffset } from '../wire/virtio-ring.ts';
-import {
-  enumerateFunction,
-  type GuestAllocator,
-  type PciAccess,
-  type ProbedQueue,
-  type ProbeOptions,
-  type ProbeResult,
-  readMac,
-  Transport,
-  waitForReset,
-} from './virtio-probe.ts';
+import type { GuestAllocator, PciAccess, ProbedQueue, ProbeOptions, ProbeResult } from './virtio-probe.ts';
+import { enumerateFunction, readMac, Transport, waitForReset } from './virtio-transport.ts';
 
 /** dpdk 22.11 drivers/net/virtio/virtio_ethdev.h, VIRTIO_PMD_DEFAULT_GUEST_FEATURES: no EVENT_IDX among them. */
 export const DPDK_22_11_VIRTIO_PMD_FEATURES: Features = featuresOf(

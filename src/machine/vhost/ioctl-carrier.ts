@@ -12,7 +12,7 @@ import {
   vhost_vring_file,
   vhost_vring_state,
 } from '../wire/vhost.ts';
-import { EBADF, EFAULT, EINVAL, ENOTTY, EOPNOTSUPP } from './errno.ts';
+import { EBADF, EFAULT, ENOTTY, EOPNOTSUPP } from './errno.ts';
 import { VHOST_NET_BACKEND_FEATURES, VHOST_NET_MAX_MEM_REGIONS, VHOST_NET_OFFER } from './offers.ts';
 import { type MemoryRegion, NO_FD, VhostSession } from './session.ts';
 
@@ -82,7 +82,7 @@ export class VhostNetDevice {
   ioctl(request: number, payload: Uint8Array = new Uint8Array(0)): number {
     const m = viewOf(payload);
     this.#trace(VHOST_IOCTL, request, payload.length >= 4 ? m.getUint32(0, true) : 0);
-    if (payload.length < ioctlSize(request)) return -EFAULT;
+    if (VHOST_IOCTL_NAMES.has(request >>> 0) && payload.length < ioctlSize(request)) return -EFAULT;
     const s = this.session;
     switch (request >>> 0) {
       case VHOST_GET_FEATURES:
@@ -129,7 +129,7 @@ export class VhostNetDevice {
         a.log_guest_addr.get(m, 0),
       );
     }
-    if (ioctlSize(request) !== vhost_vring_state.SIZE) return -ENOTTY;
+    if (!VHOST_IOCTL_NAMES.has(request)) return -ENOTTY;
     const index = vhost_vring_state.index.get(m, 0);
     const num = vhost_vring_state.num.get(m, 0);
     const fd = vhost_vring_file.fd.get(m, 0);
@@ -166,7 +166,6 @@ export class VhostNetDevice {
     const regions: MemoryRegion[] = [];
     for (let i = 0; i < n; i++) {
       const at = vhost_memory.SIZE + i * r.SIZE;
-      if (r.flags_padding.get(m, at) !== 0) return -EINVAL;
       regions.push({
         guest_phys_addr: r.guest_phys_addr.get(m, at),
         memory_size: r.memory_size.get(m, at),

@@ -11,44 +11,38 @@
 
 import {
   msix_capability,
-  msix_entry,
-  PCI_BASE_ADDRESS_MEM_PREFETCH,
-  PCI_BASE_ADDRESS_MEM_TYPE_64,
-  PCI_CAP_ID_MSIX,
-  PCI_CAP_ID_VNDR,
-  PCI_CLASS_NETWORK_ETHERNET,
   PCI_COMMAND_INTX_DISABLE,
-  PCI_COMMAND_IO,
   PCI_COMMAND_MASTER,
   PCI_COMMAND_MEMORY,
-  PCI_COMMAND_SERR,
   PCI_CONFIG_SPACE_SIZE,
-  PCI_DEVICE_ID_VIRTIO_NET_MODERN,
-  PCI_MSIX_ENTRY_CTRL_MASKBIT,
   PCI_MSIX_FLAGS_ENABLE,
   PCI_MSIX_FLAGS_MASKALL,
-  PCI_ROM_ADDRESS_ENABLE,
-  PCI_STATUS_CAP_LIST,
   PCI_STATUS_INTERRUPT,
-  PCI_VENDOR_ID_REDHAT_QUMRANET,
   pci_header,
-  pciBarOffset,
   VIRTIO_MSI_NO_VECTOR,
-  VIRTIO_PCI_CAP_COMMON_CFG,
-  VIRTIO_PCI_CAP_DEVICE_CFG,
-  VIRTIO_PCI_CAP_ISR_CFG,
-  VIRTIO_PCI_CAP_NOTIFY_CFG,
-  VIRTIO_PCI_CAP_PCI_CFG,
   VIRTIO_PCI_ISR_CONFIG,
   VIRTIO_PCI_ISR_QUEUE,
   virtio_pci_cap,
   virtio_pci_cfg_cap_data,
   virtio_pci_common_cfg,
-  virtio_pci_notify_cap_multiplier,
 } from '../wire/pci.ts';
 import { isVirtqSize, VIRTQ_AVAIL_ALIGN, VIRTQ_DESC_ALIGN, VIRTQ_USED_ALIGN } from '../wire/virtio-ring.ts';
 import { type Features, featureWord, hasFeature, isSubset, missingDependency, VIRTIO_F_VERSION_1 } from './features.ts';
+import { type MsiMessage, MsixTable } from './msix.ts';
 import { NetConfig } from './net-config.ts';
+import {
+  CAP_MSIX,
+  CAP_PCI_CFG,
+  DEVICE_OFFSET,
+  ISR_OFFSET,
+  MODERN_BAR,
+  MODERN_BAR_SIZE,
+  MSIX_BAR,
+  MSIX_BAR_SIZE,
+  modernNetConfigSpace,
+  NOTIFY_OFF_MULTIPLIER,
+  NOTIFY_OFFSET,
+} from './pci-config-space.ts';
 import {
   nextStatus,
   VIRTIO_CONFIG_S_DRIVER_OK,
@@ -56,37 +50,11 @@ import {
   VIRTIO_CONFIG_S_NEEDS_RESET,
 } from './status.ts';
 
-export const MSIX_BAR = 1;
-export const MODERN_BAR = 4;
-export const MSIX_BAR_SIZE = 0x1000;
-export const MODERN_BAR_SIZE = 0x4000;
-/** QEMU's efi-virtio.rom. DEVIATION: the register is there, the ROM behind it reads 0 (no network boot). */
-export const ROM_SIZE = 0x40000;
-export const MSIX_TABLE_OFFSET = 0;
-export const MSIX_PBA_OFFSET = 0x800;
-/** Windows in BAR4, each 0x1000 long. */
-export const COMMON_OFFSET = 0x0;
-export const ISR_OFFSET = 0x1000;
-export const DEVICE_OFFSET = 0x2000;
-export const NOTIFY_OFFSET = 0x3000;
-const WINDOW_SIZE = 0x1000;
-export const NOTIFY_OFF_MULTIPLIER = 4;
-/** Capabilities by place; the chain runs from the last one to COMMON. */
-const CAP_COMMON = 0x40;
-const CAP_ISR = 0x50;
-const CAP_DEVICE = 0x60;
-const CAP_NOTIFY = 0x70;
-const CAP_PCI_CFG = 0x84;
-const CAP_MSIX = 0x98;
 /** QEMU: two per queue pair, plus one for configuration and one for the control queue. */
 export const defaultVectors = (queuePairs: number): number => 2 * queuePairs + 2;
 /** QEMU's VIRTIO_QUEUE_MAX. */
 const VIRTIO_QUEUE_MAX = 1024;
 
-export interface MsiMessage {
-  readonly address: number;
-  readonly data: number;
-}
 /** A queue's registers. Owner: the driver through COMMON; `maxSize` is the device's. */
 export interface QueueRegisters {
   readonly index: number;
@@ -126,7 +94,6 @@ export interface VirtioPciOptions {
 
 const C = virtio_pci_common_cfg;
 const H = pci_header;
-const ROM_MASK = (0xffff_ffff & ~(ROM_SIZE - 1)) >>> 0;
 
 const widthOk = (width: number): boolean => width === 1 || width === 2 || width === 4;
 function readLe(view: DataView, at: number, width: number): number {
@@ -153,13 +120,10 @@ export class VirtioPciDevice {
   isr = 0;
 
   readonly #hooks: VirtioPciHooks;
-  readonly #config = new DataView(new ArrayBuffer(PCI_CONFIG_SPACE_SIZE));
+  readonly #config: DataView;
   /** Bits of configuration space that the guest may change. */
-  readonly #writable = new DataView(new ArrayBuffer(PCI_CONFIG_SPACE_SIZE));
-  readonly #msixTable: DataView;
-  readonly #msixMessages: MsiMessage[];
-  /** Pending bits by vector. */
-  readonly #pending: Uint8Array;
+  readonly #writable: DataView;
+  readonly #msix: MsixTable;
   #deviceFeatureSelect = 0;
   #driverFeatureSelect = 0;
   #queueSelect = 0;
@@ -173,9 +137,7 @@ export class VirtioPciDevice {
     }
     this.offered = options.offered;
     this.vectors = options.vectors ?? defaultVectors(options.queueSizes.length >> 1);
-    // 128 entries of 16 bytes fill the table up to the pending bits at 0x800.
-    if (this.vectors < 0 || this.vectors > MSIX_PBA_OFFSET / msix_entry.SIZE)
-      throw new RangeError('0 to 128 MSI-X vectors');
+    this.#msix = new MsixTable(this.vectors);
     this.#hooks = options.hooks ?? {};
     this.netConfig = new NetConfig(options.mac);
     this.queues = options.queueSizes.map((maxSize, index) => ({
@@ -189,79 +151,12 @@ export class VirtioPciDevice {
       deviceGpa: 0,
     }));
     this.#addresses = new Uint32Array(6 * this.queues.length);
-    this.#msixTable = new DataView(new ArrayBuffer(msix_entry.SIZE * this.vectors));
-    this.#msixMessages = Array.from({ length: this.vectors }, () => ({ address: 0, data: 0 }));
-    this.#pending = new Uint8Array(this.vectors);
-    for (let v = 0; v < this.vectors; v++) {
-      msix_entry.vector_control.set(this.#msixTable, msix_entry.SIZE * v, PCI_MSIX_ENTRY_CTRL_MASKBIT);
-    }
-    this.#fillConfigSpace();
+    const space = modernNetConfigSpace(this.vectors);
+    this.#config = space.config;
+    this.#writable = space.writable;
   }
 
   // ---- configuration space ----------------------------------------------------------------------------------------
-
-  #fillConfigSpace(): void {
-    const c = this.#config;
-    const w = this.#writable;
-    H.vendor_id.set(c, 0, PCI_VENDOR_ID_REDHAT_QUMRANET);
-    H.device_id.set(c, 0, PCI_DEVICE_ID_VIRTIO_NET_MODERN);
-    H.status.set(c, 0, PCI_STATUS_CAP_LIST);
-    H.revision_id.set(c, 0, 1);
-    H.class_device.set(c, 0, PCI_CLASS_NETWORK_ETHERNET);
-    H.bar4.set(c, 0, PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
-    H.subsystem_vendor_id.set(c, 0, PCI_VENDOR_ID_REDHAT_QUMRANET);
-    H.subsystem_id.set(c, 0, 0x1100);
-    H.interrupt_pin.set(c, 0, 1);
-    H.command.set(
-      w,
-      0,
-      PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE,
-    );
-    H.cache_line_size.set(w, 0, 0xff);
-    H.interrupt_line.set(w, 0, 0xff);
-    if (this.vectors > 0) H.bar1.set(w, 0, (0xffff_ffff & ~(MSIX_BAR_SIZE - 1)) >>> 0);
-    H.bar4.set(w, 0, (0xffff_ffff & ~(MODERN_BAR_SIZE - 1)) >>> 0);
-    w.setUint32(pciBarOffset(MODERN_BAR + 1), 0xffff_ffff, true);
-    H.rom_address.set(w, 0, (ROM_MASK | PCI_ROM_ADDRESS_ENABLE) >>> 0);
-    // QEMU leaves everything behind the header writable where no capability lies (qemu hw/pci/pci.c, pci_init_wmask()).
-    for (let at = H.SIZE; at < PCI_CONFIG_SPACE_SIZE; at++) w.setUint8(at, 0xff);
-
-    this.#addVirtioCap(CAP_COMMON, 0, 16, VIRTIO_PCI_CAP_COMMON_CFG, COMMON_OFFSET);
-    this.#addVirtioCap(CAP_ISR, CAP_COMMON, 16, VIRTIO_PCI_CAP_ISR_CFG, ISR_OFFSET);
-    this.#addVirtioCap(CAP_DEVICE, CAP_ISR, 16, VIRTIO_PCI_CAP_DEVICE_CFG, DEVICE_OFFSET);
-    this.#addVirtioCap(CAP_NOTIFY, CAP_DEVICE, 20, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY_OFFSET);
-    c.setUint32(CAP_NOTIFY + virtio_pci_notify_cap_multiplier, NOTIFY_OFF_MULTIPLIER, true);
-    this.#addVirtioCap(CAP_PCI_CFG, CAP_NOTIFY, 20, VIRTIO_PCI_CAP_PCI_CFG, 0);
-    virtio_pci_cap.bar.set(c, CAP_PCI_CFG, 0);
-    virtio_pci_cap.length.set(c, CAP_PCI_CFG, 0);
-    virtio_pci_cap.bar.set(w, CAP_PCI_CFG, 0xff);
-    virtio_pci_cap.offset.set(w, CAP_PCI_CFG, 0xffff_ffff);
-    virtio_pci_cap.length.set(w, CAP_PCI_CFG, 0xffff_ffff);
-    w.setUint32(CAP_PCI_CFG + virtio_pci_cfg_cap_data, 0xffff_ffff, true);
-    if (this.vectors === 0) {
-      H.capability_list.set(c, 0, CAP_PCI_CFG);
-      return;
-    }
-    for (let at = CAP_MSIX; at < CAP_MSIX + msix_capability.SIZE; at++) w.setUint8(at, 0);
-    msix_capability.id.set(c, CAP_MSIX, PCI_CAP_ID_MSIX);
-    msix_capability.next.set(c, CAP_MSIX, CAP_PCI_CFG);
-    msix_capability.message_control.set(c, CAP_MSIX, this.vectors - 1);
-    msix_capability.message_control.set(w, CAP_MSIX, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
-    msix_capability.table.set(c, CAP_MSIX, MSIX_TABLE_OFFSET | MSIX_BAR);
-    msix_capability.pba.set(c, CAP_MSIX, MSIX_PBA_OFFSET | MSIX_BAR);
-    H.capability_list.set(c, 0, CAP_MSIX);
-  }
-  #addVirtioCap(at: number, next: number, length: number, cfgType: number, offset: number): void {
-    const c = this.#config;
-    for (let i = at; i < at + length; i++) this.#writable.setUint8(i, 0);
-    virtio_pci_cap.cap_vndr.set(c, at, PCI_CAP_ID_VNDR);
-    virtio_pci_cap.cap_next.set(c, at, next);
-    virtio_pci_cap.cap_len.set(c, at, length);
-    virtio_pci_cap.cfg_type.set(c, at, cfgType);
-    virtio_pci_cap.bar.set(c, at, MODERN_BAR);
-    virtio_pci_cap.offset.set(c, at, offset);
-    virtio_pci_cap.length.set(c, at, WINDOW_SIZE);
-  }
 
   /** Width 1, 2 or 4, inside the 256 bytes; anything else reads all ones, as an absent function does. */
   readConfig(offset: number, width: number): number {
@@ -343,23 +238,18 @@ export class VirtioPciDevice {
   #messageControl(): number {
     return msix_capability.message_control.get(this.#config, CAP_MSIX);
   }
-  #vectorMasked(vector: number): boolean {
-    const control = msix_entry.vector_control.get(this.#msixTable, msix_entry.SIZE * vector);
-    return (control & PCI_MSIX_ENTRY_CTRL_MASKBIT) !== 0;
-  }
   /** What the vector sends now, or null: MSI-X off, no such vector, or masked. No side effect. */
   msixMessage(vector: number): MsiMessage | null {
-    if (vector >= this.vectors || vector < 0 || !this.msixLive || this.#vectorMasked(vector)) return null;
-    return this.#msixMessages[vector]!;
+    return this.msixLive && this.#msix.has(vector) && !this.#msix.isMasked(vector) ? this.#msix.message(vector) : null;
   }
   /** As `msixMessage`, for a notification that is due: a masked vector remembers it in its pending bit. */
   msixNotify(vector: number): MsiMessage | null {
     const message = this.msixMessage(vector);
-    if (message === null && vector >= 0 && vector < this.vectors && this.msixEnabled) this.#pending[vector] = 1;
+    if (message === null && this.msixEnabled && this.#msix.has(vector)) this.#msix.setPending(vector, true);
     return message;
   }
   isPending(vector: number): boolean {
-    return this.#pending[vector] === 1;
+    return this.#msix.isPending(vector);
   }
   /** A used buffer notification of a queue. Null: nothing to inject (INTx, no vector, masked). */
   notifyQueue(queue: number): MsiMessage | null {
@@ -388,12 +278,12 @@ export class VirtioPciDevice {
     this.notifyConfig();
   }
   #deliverPending(): void {
-    for (let v = 0; v < this.vectors; v++) if (this.#pending[v] === 1) this.#deliverIfOpen(v);
+    for (let v = 0; v < this.vectors; v++) if (this.#msix.isPending(v)) this.#deliverIfOpen(v);
   }
   #deliverIfOpen(vector: number): void {
     const message = this.msixMessage(vector);
     if (message === null) return;
-    this.#pending[vector] = 0;
+    this.#msix.setPending(vector, false);
     this.#hooks.onMsi?.(vector, message);
   }
   #updateIntx(): void {
@@ -419,7 +309,7 @@ export class VirtioPciDevice {
       return 0;
     }
     const w = width === 8 ? 4 : width;
-    if (bar === MSIX_BAR && this.vectors > 0 && offset + w <= MSIX_BAR_SIZE) return this.#readMsix(offset, w);
+    if (bar === MSIX_BAR && this.vectors > 0 && offset + w <= MSIX_BAR_SIZE) return this.#msix.read(offset, w);
     if (bar !== MODERN_BAR || offset + w > MODERN_BAR_SIZE) {
       this.refused++;
       return 0;
@@ -456,31 +346,10 @@ export class VirtioPciDevice {
     else this.refused++; // ISR is read-only, and this device's configuration has no field that a modern driver may write
   }
 
-  #readMsix(offset: number, width: number): number {
-    if (offset + width <= this.#msixTable.byteLength) return readLe(this.#msixTable, offset, width);
-    if (offset >= MSIX_PBA_OFFSET) {
-      let value = 0;
-      for (let i = 0; i < 8 * width; i++) {
-        if (this.#pending[8 * (offset - MSIX_PBA_OFFSET) + i] === 1) value |= 1 << i;
-      }
-      return value >>> 0;
-    }
-    return 0;
-  }
   #writeMsix(offset: number, width: number, value: number): void {
-    // PCI 3.0 §6.8.2: aligned 32-bit (or 64-bit) accesses; the pending bits are read-only.
-    if (width !== 4 || (offset & 3) !== 0 || offset + width > this.#msixTable.byteLength) {
-      this.refused++;
-      return;
-    }
-    this.#msixTable.setUint32(offset, value, true);
-    const vector = Math.floor(offset / msix_entry.SIZE);
-    const at = vector * msix_entry.SIZE;
-    this.#msixMessages[vector] = {
-      address: join64(msix_entry.addr_lo.get(this.#msixTable, at), msix_entry.addr_hi.get(this.#msixTable, at)),
-      data: msix_entry.data.get(this.#msixTable, at),
-    };
-    if (this.#pending[vector] === 1) this.#deliverIfOpen(vector);
+    const vector = this.#msix.write(offset, width, value);
+    if (vector < 0) this.refused++;
+    else if (this.#msix.isPending(vector)) this.#deliverIfOpen(vector);
   }
   /** §4.1.4.4: the offset says which queue; QEMU does not look at the value. */
   #writeNotify(offset: number, value: number): void {
@@ -660,7 +529,7 @@ export class VirtioPciDevice {
     this.#driverFeatureSelect = 0;
     this.#queueSelect = 0;
     this.#addresses.fill(0);
-    this.#pending.fill(0);
+    this.#msix.clearAllPending();
     for (const q of this.queues) {
       q.size = q.maxSize;
       q.enabled = false;
