@@ -215,7 +215,7 @@ describe('vhost-net refuses', () => {
               fc.tuple(fc.nat(3), fc.constantFrom(0, 1, 256, 0xffffffff)).map(([i, n]) => vringStatePayload(i, n)),
             ),
           ),
-          { maxLength: 100 },
+          { maxLength: 100, size: 'max' },
         ),
         (calls) => {
           const { device, frontend } = open();

@@ -245,7 +245,7 @@ describe('codec', () => {
       fc.property(
         fc.nat(0xffff_ffff),
         fc.constantFrom(0, 4, 8, 12),
-        fc.uint8Array({ maxLength: 264 }),
+        fc.uint8Array({ maxLength: 264, size: 'max' }),
         (request, flags, payload) => {
           const bytes = encodeMessage(request, flags, payload);
           assert.deepEqual([...bytes], naiveEncode(request, flags | 1, [...payload]));
@@ -282,19 +282,23 @@ describe('codec', () => {
       fds: fc.array(fc.nat(100), { maxLength: 3 }),
     });
     fc.assert(
-      fc.property(fc.array(message, { maxLength: 60 }), fc.uint8Array({ maxLength: 300 }), (messages, junk) => {
-        const backend = new VhostUserBackend(silent);
-        const frontend = vhostUserInit(backend, RINGS, 40, silent);
-        assert.ok(frontend instanceof VhostUserFrontend);
-        vhostUserStart(frontend, ourParams);
-        for (const m of messages) backend.receive(encodeMessage(m.request, m.flags, m.payload), m.fds);
-        for (const v of backend.session.vrings) {
-          if (!backend.session.running(v.index)) continue;
-          assert.ok(backend.session.translate(v.desc_user_addr, 16 * v.num) >= 0, 'a running ring lies in memory');
-        }
-        backend.receive(junk, []);
-        new VhostUserBackend(silent).receive(junk, [1]);
-      }),
+      fc.property(
+        fc.array(message, { maxLength: 60, size: 'max' }),
+        fc.uint8Array({ maxLength: 300, size: 'max' }),
+        (messages, junk) => {
+          const backend = new VhostUserBackend(silent);
+          const frontend = vhostUserInit(backend, RINGS, 40, silent);
+          assert.ok(frontend instanceof VhostUserFrontend);
+          vhostUserStart(frontend, ourParams);
+          for (const m of messages) backend.receive(encodeMessage(m.request, m.flags, m.payload), m.fds);
+          for (const v of backend.session.vrings) {
+            if (!backend.session.running(v.index)) continue;
+            assert.ok(backend.session.translate(v.desc_user_addr, 16 * v.num) >= 0, 'a running ring lies in memory');
+          }
+          backend.receive(junk, []);
+          new VhostUserBackend(silent).receive(junk, [1]);
+        },
+      ),
       { verbose: 1 },
     );
   });

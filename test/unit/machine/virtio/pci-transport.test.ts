@@ -311,7 +311,7 @@ describe('hostile guests', () => {
       value: fc.oneof(interesting, fc.constantFrom(-1, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY)),
     });
     fc.assert(
-      fc.property(fc.boolean(), fc.array(access, { maxLength: 200 }), (started, accesses) => {
+      fc.property(fc.boolean(), fc.array(access, { maxLength: 200, size: 'max' }), (started, accesses) => {
         const d = started ? live() : make();
         for (const a of accesses) {
           if (a.op === 'cr' || a.op === 'br') {
