@@ -11,18 +11,12 @@ import { restore } from '../engine/event-ring.ts';
 import {
   contextOf,
   DP_INGRESS,
-  GUEST_DROP_TX_FULL,
-  GUEST_DROP_UNREACHABLE,
   KIND_BY_ID,
   KIND_STRIDE,
   kindOf,
-  LINK_DROP_LOSS,
-  NIC_DROP_TX_RING_FULL,
   PACKET_BYTES,
   PACKET_CLONE,
   placeOf,
-  TAP_DROP_QUEUE_FULL,
-  VHOST_USER_DROP_RX_FULL,
 } from '../engine/events.ts';
 import { piece } from './byte-writer.ts';
 import { PATH_CHARGED, PATH_OF_KIND, PATH_OFF, PATH_STEP, ROW_DROP, ROW_HOP, ROW_OF_KIND } from './frame-path.ts';
@@ -30,7 +24,8 @@ import type { FramePage } from './frame-table.ts';
 import { FrameTable, PAGE_FRAMES } from './frame-table.ts';
 import { globMatches } from './glob.ts';
 import { EPB_INBOUND, EPB_OUTBOUND, EPB_OVERHEAD, PcapngWriter, SNAPLEN_MAX } from './pcapng.ts';
-import { hopKindsOf, queueDirection } from './place-kinds.ts';
+import { directionOf, hopPlaces } from './place-kinds.ts';
+import { countRows, type RowCounts } from './row-counts.ts';
 import { RowWindow } from './row-window.ts';
 
 /** Upper bound of a yielded chunk, bytes. */
@@ -67,49 +62,9 @@ export class UnknownPointError extends Error {
   }
 }
 
-/** Counters and the number of events that they count, read in one consistent state. */
-interface Snapshot {
-  readonly head: number;
-  readonly timeNs: number;
-  /** Rows by place since the world began, or null where the engine was too fast to read a consistent state. */
-  readonly rows: Float64Array | null;
-}
-
-/** A drop is shown with the direction in which the frame was going, as seen from the device that dropped it. */
-const OUTBOUND_DROPS = new Set<number>([
-  GUEST_DROP_TX_FULL,
-  GUEST_DROP_UNREACHABLE,
-  TAP_DROP_QUEUE_FULL,
-  NIC_DROP_TX_RING_FULL,
-  LINK_DROP_LOSS,
-  VHOST_USER_DROP_RX_FULL,
-]);
-
-function directionOf(kindId: number, place: Place): number {
-  const kind = KIND_BY_ID[kindId];
-  if (kind?.hop != null) return kind.hop === 'out' ? EPB_OUTBOUND : EPB_INBOUND;
-  if (place.type === 'queue') return queueDirection(place) === 'tx' ? EPB_OUTBOUND : EPB_INBOUND;
-  return OUTBOUND_DROPS.has(kindId) ? EPB_OUTBOUND : EPB_INBOUND;
-}
-
 /** Names that `points` can choose from, in the order of the interfaces. */
 export function capturePoints(reader: RingReader): string[] {
-  return hopPlaces(reader, 'journey').map((p) => p.name);
-}
-
-function byOrder(x: Place, y: Place): number {
-  return x.order - y.order || (x.name < y.name ? -1 : x.name > y.name ? 1 : 0);
-}
-
-/** Places that are hops by their type, and for journeys those at which frames were dropped or seen all the same. */
-function hopPlaces(reader: RingReader, view: CaptureOptions['view']): Place[] {
-  const found = reader.catalog.places.filter((p) => {
-    if (hopKindsOf(p).length > 0) return true;
-    if (view !== 'journey') return false;
-    for (let k = 0; k < KIND_STRIDE; k++) if (ROW_OF_KIND[k] !== 0 && reader.count(p.id, k) > 0) return true;
-    return false;
-  });
-  return found.sort(byOrder);
+  return hopPlaces(reader, true).map((p) => p.name);
 }
 
 /**
@@ -141,7 +96,7 @@ export class Capture {
   private readonly from: number;
   private next: number;
   private lostEvents = 0;
-  private snapshot: Snapshot = { head: 0, timeNs: 0, rows: null };
+  private snapshot: RowCounts = { head: 0, timeNs: 0, rows: null };
 
   constructor(reader: RingReader, options: CaptureOptions) {
     const { places, contexts } = reader.catalog;
@@ -166,7 +121,7 @@ export class Capture {
   /** Decides the interfaces and the kinds of rows. */
   private choose(): void {
     const { view, points } = this.options;
-    const all = hopPlaces(this.reader, view);
+    const all = hopPlaces(this.reader, view === 'journey');
     let wanted = all;
     if (points !== undefined) {
       for (const point of points) {
@@ -218,7 +173,7 @@ export class Capture {
    * it starts and stops there.
    */
   *scan(): Generator<Uint8Array, void, undefined> {
-    this.snapshot = takeSnapshot(this.reader, this.isRow);
+    this.snapshot = countRows(this.reader, this.isRow);
     const to = Math.min(this.snapshot.head, this.options.toEvent ?? Number.POSITIVE_INFINITY);
     while (this.next < to) {
       const started = performance.now();
@@ -384,7 +339,7 @@ export class Capture {
     const key = place * KIND_STRIDE + kind;
     const text = piece(`${k.text} | hop=${info.name} event=${k.name} ctx=`);
     this.prefixes[key] = text;
-    this.flags[key] = directionOf(kind, info);
+    this.flags[key] = directionOf(kind, info) === 'out' ? EPB_OUTBOUND : EPB_INBOUND;
     return text;
   }
 }
@@ -410,32 +365,6 @@ function follow(page: FramePage, at: number, path: number, context: number, time
     page.context[at] = context;
   }
   page.last[at] = time;
-}
-
-/**
- * Reads the counters in a state that belongs to a published head. Every event is counted once, so the counters are
- * consistent with the head exactly when their sum is the head.
- */
-function takeSnapshot(reader: RingReader, isRow: Uint8Array): Snapshot {
-  const places = reader.catalog.places.length;
-  const rows = new Float64Array(places);
-  const counters = reader.counters;
-  for (let attempt = 0; attempt < 64; attempt++) {
-    const head = reader.head();
-    const timeNs = reader.virtualTimeNs();
-    let total = 0;
-    for (let place = 0; place < places; place++) {
-      let sum = 0;
-      for (let kind = 0; kind < KIND_STRIDE; kind++) {
-        const count = counters[(place * KIND_STRIDE + kind) * 2]!;
-        total += count;
-        if (isRow[kind] === 1) sum += count;
-      }
-      rows[place] = sum;
-    }
-    if (total === head && reader.head() === head) return { head, timeNs, rows };
-  }
-  return { head: reader.head(), timeNs: reader.virtualTimeNs(), rows: null };
 }
 
 /**

@@ -3,7 +3,9 @@
  * every series starts at 0, before the first frame has come by.
  */
 import type { Place, PlaceType } from '../engine/catalog.ts';
+import type { RingReader } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
+import { ROW_OF_KIND } from './frame-path.ts';
 
 const HOPS: Readonly<Record<PlaceType, readonly number[]>> = {
   driver: [E.GUEST_XMIT, E.GUEST_RX],
@@ -31,4 +33,34 @@ export function hopKindsOf(place: Place): readonly number[] {
     if (direction !== undefined) return [direction === 'tx' ? E.VIRTQ_AVAIL : E.VIRTQ_USED];
   }
   return HOPS[place.type];
+}
+
+/**
+ * The hops of a world in the order of a capture's interfaces: places that are hops by their type, and with `dropsToo`
+ * those at which frames have been dropped, or seen all the same.
+ */
+export function hopPlaces(reader: RingReader, dropsToo: boolean): Place[] {
+  const found = reader.catalog.places.filter((p) => {
+    if (hopKindsOf(p).length > 0) return true;
+    return dropsToo && ROW_OF_KIND.some((row, kind) => row !== 0 && reader.count(p.id, kind) > 0);
+  });
+  return found.sort((x, y) => x.order - y.order || (x.name < y.name ? -1 : x.name > y.name ? 1 : 0));
+}
+
+/** Drops of frames that were leaving the device; the others were entering it. */
+const OUTBOUND_DROPS = new Set<number>([
+  E.GUEST_DROP_TX_FULL,
+  E.GUEST_DROP_UNREACHABLE,
+  E.TAP_DROP_QUEUE_FULL,
+  E.NIC_DROP_TX_RING_FULL,
+  E.LINK_DROP_LOSS,
+  E.VHOST_USER_DROP_RX_FULL,
+]);
+
+/** Which way the frame of a row was going, as seen from the device that owns the place. */
+export function directionOf(kindId: number, place: Place): 'in' | 'out' {
+  const kind = E.KIND_BY_ID[kindId];
+  if (kind !== undefined && kind.hop !== null) return kind.hop;
+  if (place.type === 'queue') return queueDirection(place) === 'tx' ? 'out' : 'in';
+  return OUTBOUND_DROPS.has(kindId) ? 'out' : 'in';
 }
