@@ -208,6 +208,27 @@ test('what the rings have overwritten is counted per interface', () => {
   expect(Number(wire.statistics[0]!.dropped)).toBe(100 - wire.packets.length);
 });
 
+test('where losses cannot be told apart by hop, the statistics say how many events are missing', () => {
+  const w = new FakeWorld({ eventCapacity: 1 << 14 });
+  for (let i = 0; i < 3000; i++) vhostNetFrame(w, i * 1000);
+  w.publish();
+  const d = capture(w, { view: 'wire', fromEvent: 10, snaplen: 0 });
+  const lost = w.reader.tail() - 10;
+  const comment = `${lost} events were overwritten before they could be read; rows among them are not counted here`;
+  expect(d.statistics.map((s) => s.comments)).toEqual([[comment], [comment]]);
+  expect(d.packets[0]!.data.length).toBe(60);
+});
+
+test('a refused chain that never was a frame is counted, without a row', () => {
+  const w = new FakeWorld();
+  w.event(1, 5, E.VIRTQ_DROP_BAD_CHAIN, 2, 0, 3);
+  w.publish();
+  const d = capture(w, { view: 'journey' });
+  expect(d.packets).toEqual([]);
+  const queue = d.statistics.find((s) => d.interfaces[s.interfaceId]!.name === 'a/net0/tx0')!;
+  expect([queue.received, queue.dropped]).toEqual([1n, 1n]);
+});
+
 test('a capture from an event on knows the bytes that were stored before it', () => {
   const w = new FakeWorld();
   const first = vhostNetFrame(w, 0);
