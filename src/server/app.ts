@@ -9,6 +9,7 @@ import websocket from '@fastify/websocket';
 import Fastify from 'fastify';
 import { documentOptions } from './api-document.ts';
 import { ApiMetrics } from './api-metrics.ts';
+import { Connections } from './connections.ts';
 import { EnginePool } from './engine-pool.ts';
 import { handleError, rawProblem, toProblem } from './error-handler.ts';
 import { SUBPROTOCOL } from './event-socket.ts';
@@ -67,6 +68,7 @@ export async function buildApp({ settings, engine = ENGINE }: AppOptions): Promi
   });
   const services: Services = { settings, registry, pool, stopping: new Stopping(), streams, metrics };
   const app = await buildRoutes(services);
+  const connections = new Connections(app.server);
   const restored = registry.restore();
   return {
     app,
@@ -74,9 +76,9 @@ export async function buildApp({ settings, engine = ENGINE }: AppOptions): Promi
     restored,
     close: async () => {
       services.stopping.begin();
-      const cut = setTimeout(() => app.server.closeAllConnections(), DRAIN_MS);
+      await connections.drain(DRAIN_MS);
+      connections.cut();
       await app.close();
-      clearTimeout(cut);
       await pool.stop();
       await restored.catch(() => undefined);
       store.close();
@@ -121,6 +123,16 @@ async function buildRoutes(services: Services): Promise<App> {
       request.url,
     );
   });
+  // Before the guard: the plugin has to know a refused upgrade as one, to end its socket.
+  await app.register(websocket, {
+    options: {
+      maxPayload: 64 * 1024,
+      perMessageDeflate: false,
+      handleProtocols: (offered: Set<string>) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    },
+    // Each socket closes itself, with its own code, when the server begins to stop.
+    preClose: (done) => done(),
+  });
   app.addHook('onRequest', async (request) => {
     guard.check(request);
     if (stopping.begun && !isOpen(request.url)) {
@@ -136,15 +148,6 @@ async function buildRoutes(services: Services): Promise<App> {
 
   await app.register(swagger, documentOptions());
   await app.register(swaggerUi, { routePrefix: '/docs' });
-  await app.register(websocket, {
-    options: {
-      maxPayload: 64 * 1024,
-      perMessageDeflate: false,
-      handleProtocols: (offered: Set<string>) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
-    },
-    // Each socket closes itself, with its own code, when the server begins to stop.
-    preClose: (done) => done(),
-  });
   // Routes are added once the plugins above see them; those with bodies of their own get a scope of their own.
   await app.register(async (scope) => addTopologyRoutes(scope, services));
   await app.register(async (scope) => addReplayRoutes(scope, services));

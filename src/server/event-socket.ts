@@ -2,7 +2,6 @@
  * The event WebSocket: batches of events as they are recorded. A client that reads too slowly is not sent more than its
  * buffer takes; what is overwritten meanwhile is told as a gap with the exact number. The engine never waits for it.
  */
-import { setImmediate } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import type { EventBatch, EventCursor } from '../readers/event-json.ts';
 import { engineProblem } from './engine-problem.ts';
@@ -10,6 +9,7 @@ import { EngineFault } from './engine-thread.ts';
 import { type EventRequest, gapJson, openCursor, POLL_MS } from './event-stream.ts';
 import { Problem } from './problem.ts';
 import { pause, type Stopping } from './stopping.ts';
+import { turn } from './turns.ts';
 import type { World } from './world.ts';
 
 export const SUBPROTOCOL = 'ringside.v1+json';
@@ -55,7 +55,7 @@ export async function serveEvents(socket: WebSocket, options: SocketOptions): Pr
       const batch = (await drained(socket, options.highWater, closed.signal, stopping)) ? nextBatch(cursor) : null;
       if (batch !== null) {
         sendBatch(socket, batch);
-        await setImmediate();
+        await turn();
       } else if (over) {
         break;
       } else {

@@ -3,10 +3,10 @@
  * event loop serves everybody else. A stream ends between chunks, so a reader's last block or line is always whole.
  */
 import { Readable } from 'node:stream';
-import { setImmediate } from 'node:timers/promises';
 import type { FastifyReply } from 'fastify';
 import { Problem } from './problem.ts';
 import type { Stopping } from './stopping.ts';
+import { turn } from './turns.ts';
 
 /** How many streams may be open at a time. */
 export class StreamSlots {
@@ -44,7 +44,7 @@ export function streamOf(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array
     for await (const chunk of chunks) {
       if (chunk.length > 0) yield chunk;
       if (stopping.begun) return;
-      await setImmediate();
+      await turn();
     }
   }
   return Readable.from(steps(), { objectMode: false, highWaterMark: 64 * 1024 });
@@ -55,14 +55,14 @@ export async function inTurns<T>(work: Generator<unknown, T>): Promise<T> {
   for (;;) {
     const step = work.next();
     if (step.done === true) return step.value;
-    await setImmediate();
+    await turn();
   }
 }
 
 /** Sends a stream; the header goes out at once, even where the first chunk is far away. */
 export function sendStream(reply: FastifyReply, stream: Readable): FastifyReply {
   reply.header('cache-control', 'no-store').header('x-accel-buffering', 'no').send(stream);
-  globalThis.setImmediate(() => {
+  setImmediate(() => {
     if (!reply.raw.headersSent && !reply.raw.destroyed) reply.raw.flushHeaders();
   });
   return reply;

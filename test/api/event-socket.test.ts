@@ -154,6 +154,7 @@ test('an upgrade that is refused is a problem document', async () => {
     const socket = new WebSocket(address, { headers });
     socket.on('error', () => undefined);
     const [, response] = await once(socket, 'unexpected-response');
+
     return (response as { statusCode?: number }).statusCode;
   };
   assert.equal(await statusOf(url.replace('t1', 'none')), 404);

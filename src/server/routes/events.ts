@@ -37,6 +37,7 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
     preHandler: async (request) => {
       const { params, query } = request as FastifyRequest<{ Params: { topology: string }; Querystring: EventRequest }>;
       openCursor(registry.get(params.topology).heldWorld(), query);
+      if (request.ws) request.raw.socket.once('close', streams.take());
     },
     handler: async (request, reply) => {
       const world = registry.get(request.params.topology).heldWorld();
@@ -50,8 +51,6 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
     },
     wsHandler: async (socket, request) => {
       const { params, query } = request as FastifyRequest<{ Params: { topology: string }; Querystring: EventRequest }>;
-      const release = streams.take();
-      socket.on('close', release);
       await serveEvents(socket, {
         topology: params.topology,
         world: registry.get(params.topology).heldWorld(),
