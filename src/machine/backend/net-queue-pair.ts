@@ -18,12 +18,13 @@ export interface QueuePairPlaces {
 
 export class NetQueuePair {
   readonly name: string;
-  readonly rx: DeviceQueue;
-  readonly tx: DeviceQueue;
   readonly places: QueuePairPlaces;
+  // what the set-up of the device gave: set by connect()
+  rx!: DeviceQueue;
+  tx!: DeviceQueue;
   /** How used buffer notifications travel. */
-  readonly rxCall: InterruptRoute;
-  readonly txCall: InterruptRoute;
+  private rxCall!: InterruptRoute;
+  private txCall!: InterruptRoute;
   /** The guest's poller that watches the used rings; -1 where the driver is interrupted. */
   driverPoller = -1;
   /** False where a program of the guest will send received frames on. */
@@ -38,20 +39,21 @@ export class NetQueuePair {
   private rxBase = 0;
   private txBase = 0;
 
-  constructor(
-    services: Services,
-    name: string,
-    places: QueuePairPlaces,
-    queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue },
-    calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute },
-  ) {
+  constructor(services: Services, name: string, places: QueuePairPlaces) {
     this.services = services;
     this.name = name;
     this.places = places;
+  }
+
+  /** The driver is ready and the back-end has been given the rings. */
+  connect(queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue }, calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute }): void {
     this.rx = queues.rx;
     this.tx = queues.tx;
     this.rxCall = calls.rx;
     this.txCall = calls.tx;
+  }
+  get connected(): boolean {
+    return this.rx !== undefined;
   }
 
   /** Tells the pair which context serves it. */

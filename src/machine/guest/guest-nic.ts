@@ -50,17 +50,34 @@ export interface Doorbells {
   readonly tx: number;
 }
 
+export interface GuestNicQueues {
+  readonly rx: DriverQueue;
+  readonly tx: DriverQueue;
+  readonly rxVector: number;
+  readonly txVector: number;
+  readonly doorbells: Doorbells;
+  readonly txSlots: number;
+  readonly rxPool: BufferPool;
+  readonly txPool: BufferPool | null;
+}
+
 export class GuestNic {
   readonly name: string;
   readonly mac: readonly number[];
   readonly addresses: readonly { readonly ip: number; readonly prefix: number }[];
   readonly places: GuestNicPlaces;
-  readonly rx: DriverQueue;
-  readonly tx: DriverQueue;
-  readonly doorbells: Doorbells;
-  /** MSI-X vectors of the queues. */
-  readonly rxVector: number;
-  readonly txVector: number;
+  // what the probe of the device gave: set by bringUp()
+  rx!: DriverQueue;
+  tx!: DriverQueue;
+  doorbells!: Doorbells;
+  /** Bits of the queues' MSI-X vectors in the vCPU's set of pending ones. */
+  rxVector = 0;
+  txVector = 0;
+  /** Guest-physical address of the transmit slots, one per descriptor (Linux driver). */
+  txSlots = 0;
+  private rxPool!: BufferPool;
+  /** Where transmitted buffers go back to; null where the transmit slot belongs to its descriptor. */
+  private txPool: BufferPool | null = null;
   /** Poller on the host that watches the rings' avail.idx; -1 where the host is notified. */
   devicePoller = -1;
   /** What is set while the Linux driver polls or has stopped: see virtio-net.ts. */
@@ -68,12 +85,7 @@ export class GuestNic {
   txNapi = false;
   txStopped = false;
   readonly ram: number;
-  /** Guest-physical address of the transmit slots, one per descriptor (Linux driver). */
-  readonly txSlots: number;
   private readonly services: Services;
-  private readonly rxPool: BufferPool;
-  /** Where transmitted buffers go back to; null where the transmit slot belongs to its descriptor. */
-  private readonly txPool: BufferPool | null;
   /** `place and context` part of meta words, once the vCPU is known. */
   base = 0;
   rxBase = 0;
@@ -83,31 +95,29 @@ export class GuestNic {
   frameLength = 0;
   bufferGpa = 0;
 
-  constructor(
-    services: Services,
-    identity: GuestNicIdentity,
-    places: GuestNicPlaces,
-    queues: { readonly rx: DriverQueue; readonly tx: DriverQueue; readonly rxVector: number; readonly txVector: number },
-    doorbells: Doorbells,
-    ram: number,
-    txSlots: number,
-    rxPool: BufferPool,
-    txPool: BufferPool | null,
-  ) {
+  /** `ram`: arena offset of guest-physical address 0. */
+  constructor(services: Services, identity: GuestNicIdentity, places: GuestNicPlaces, ram: number) {
     this.services = services;
-    this.rxPool = rxPool;
-    this.txPool = txPool;
     this.name = identity.name;
     this.mac = identity.mac;
     this.addresses = identity.addresses;
     this.places = places;
+    this.ram = ram;
+  }
+
+  /** The driver has probed the device. */
+  bringUp(queues: GuestNicQueues): void {
     this.rx = queues.rx;
     this.tx = queues.tx;
     this.rxVector = queues.rxVector;
     this.txVector = queues.txVector;
-    this.doorbells = doorbells;
-    this.ram = ram;
-    this.txSlots = txSlots;
+    this.doorbells = queues.doorbells;
+    this.txSlots = queues.txSlots;
+    this.rxPool = queues.rxPool;
+    this.txPool = queues.txPool;
+  }
+  get up(): boolean {
+    return this.rx !== undefined;
   }
 
   /** Tells the NIC which context drives it. */

@@ -14,6 +14,7 @@ import type { Vm } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
+import type { GuestBoot } from './boot.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
@@ -25,6 +26,7 @@ const LAND_TX_CLEAN = PHASE_OWN + 3;
 const RECHECK_TX = PHASE_OWN + 4;
 const LAND_XMIT = PHASE_OWN + 5;
 const BOOT = PHASE_OWN + 6;
+const LINK_UP = PHASE_OWN + 7;
 
 /** linux include/linux/netdevice.h NAPI_POLL_WEIGHT. */
 const NAPI_POLL_WEIGHT = 64;
@@ -43,8 +45,7 @@ export class LinuxVcpu extends Vcpu {
   private begun = 0;
   private napiTurn = 0;
   private senderFirst = false;
-  private bootPending = true;
-  private boot: (now: number) => number = () => 0;
+  private boot: GuestBoot | null = null;
   private readonly napiCost: number;
   private readonly rxCost: number;
   private readonly cleanCost: number;
@@ -65,8 +66,8 @@ export class LinuxVcpu extends Vcpu {
     this.sources.push(...stack.replies());
   }
 
-  /** What the first step does: probes the devices. Returns the virtual time that it took, ns. */
-  onBoot(boot: (now: number) => number): void {
+  /** The first step probes the devices. */
+  onBoot(boot: GuestBoot): void {
     this.boot = boot;
     this.phase = BOOT;
   }
@@ -78,11 +79,23 @@ export class LinuxVcpu extends Vcpu {
   }
   /** Something may be due earlier than the halt thinks. */
   timersChanged(): void {
-    if (!this.halted || this.bootPending) return;
+    if (!this.halted || this.phase === BOOT) return;
     const due = Math.max(this.earliestDue(), this.timeline.now[0]!);
     if (due === NEVER) return;
     this.timeline.now[1] = Math.ceil(due);
     this.rouse();
+  }
+
+  /** virtnet_open(): the receive rings are filled, and interrupts are on from the start. */
+  private linkUp(): void {
+    this.boot = null;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    for (const nic of this.nics) {
+      if (!nic.up) continue;
+      nic.refill();
+      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
+      this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
+    }
   }
 
   private earliestDue(): number {
@@ -111,12 +124,13 @@ export class LinuxVcpu extends Vcpu {
       case WAKING:
         this.resume();
         break;
-      case BOOT: {
-        this.bootPending = false;
+      case BOOT:
         this.halted = false;
-        this.spend(this.boot(this.timeline.now[0]!), TAKE);
+        this.spend(this.boot!.probe(this.timeline.now[0]!), LINK_UP);
         return;
-      }
+      case LINK_UP:
+        this.linkUp();
+        break;
     }
     if (this.interruptedRunning) this.takeExternalInterrupt();
     if (this.exitDebt > 0) {

@@ -12,6 +12,7 @@ import type { Vm } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
+import type { GuestBoot } from './boot.ts';
 import type { BufferPool, GuestNic } from './guest-nic.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
@@ -20,6 +21,7 @@ const TAKE = PHASE_OWN;
 const LAND_RX = PHASE_OWN + 1;
 const LAND_TX = PHASE_OWN + 2;
 const BOOT = PHASE_OWN + 3;
+const START = PHASE_OWN + 4;
 /** testpmd --burst default, and the burst of rte_eth_rx_burst loops. */
 export const MAX_PKT_BURST = 32;
 
@@ -29,7 +31,8 @@ export class PmdVcpu extends Vcpu {
   readonly nics: readonly GuestNic[];
   readonly stack: GuestStack;
   private readonly program: PmdProgram;
-  private readonly mempool: BufferPool;
+  /** The program's mbufs, made when the devices are probed. */
+  mempool!: BufferPool;
   private readonly sources: TrafficSource[] = [];
   private turn = 0;
   private rxTurn = 0;
@@ -37,18 +40,16 @@ export class PmdVcpu extends Vcpu {
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
-  private bootPending = true;
-  private boot: (now: number) => number = () => 0;
+  private boot: GuestBoot | null = null;
   private readonly burstCost: number;
   private readonly frameCost: number;
   private readonly pollGrid: number;
 
-  constructor(name: string, core: number, services: Services, vm: Vm, nics: readonly GuestNic[], stack: GuestStack, program: PmdProgram, mempool: BufferPool) {
+  constructor(name: string, core: number, services: Services, vm: Vm, nics: readonly GuestNic[], stack: GuestStack, program: PmdProgram) {
     super(name, core, services, vm);
     this.nics = nics;
     this.stack = stack;
     this.program = program;
-    this.mempool = mempool;
     this.halted = false;
     this.burstCost = services.ns('virtio_pmd_burst');
     this.frameCost = services.ns('virtio_pmd_per_packet');
@@ -56,7 +57,11 @@ export class PmdVcpu extends Vcpu {
     this.sources.push(...stack.replies());
   }
 
-  onBoot(boot: (now: number) => number): void {
+  /** Whether received frames end in this guest. */
+  get ends(): boolean {
+    return this.program === 'stack';
+  }
+  onBoot(boot: GuestBoot): void {
     this.boot = boot;
     this.phase = BOOT;
   }
@@ -66,11 +71,25 @@ export class PmdVcpu extends Vcpu {
   }
   /** A source may be due: the program's loop will see it with its next poll. */
   timersChanged(): void {
-    if (!this.bootPending) this.timeline.unpark(this.id);
+    if (this.phase === PARKED) this.timeline.unpark(this.id);
   }
   /** The driver masks its queues, so this comes only from a device that ignores the flag; the program does not look. */
   override interrupt(vector: number): void {
     this.pending |= 1 << vector;
+  }
+
+  /** rte_eth_dev_start(): interrupts off, receive rings filled. */
+  private start(): void {
+    this.boot = null;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    for (const nic of this.nics) {
+      if (!nic.up) continue;
+      nic.rx.disableInterrupts();
+      nic.tx.disableInterrupts();
+      nic.refill();
+      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
+      this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
+    }
   }
 
   private earliestDue(): number {
@@ -91,9 +110,11 @@ export class PmdVcpu extends Vcpu {
         this.landTransmit();
         break;
       case BOOT:
-        this.bootPending = false;
-        this.spend(this.boot(this.timeline.now[0]!), TAKE);
+        this.spend(this.boot!.probe(this.timeline.now[0]!), START);
         return;
+      case START:
+        this.start();
+        break;
     }
     if (this.exitDebt > 0) {
       const debt = this.exitDebt;

@@ -47,7 +47,7 @@ export class GuestStack {
   private readonly echo: EchoListener[] = [];
   private readonly replySources: ReplySource[];
 
-  /** `slots`: arena offset of REPLY_SLOTS slots of guest memory for each NIC, in order. */
+  /** `slots`: arena offset of REPLY_SLOTS slots for each NIC, in order. DEVIATION: they lie beside the guest's RAM. */
   constructor(services: Services, nics: readonly GuestNic[], slots: readonly number[], cost: number) {
     this.services = services;
     this.inet = new Inet(services.arena);

@@ -13,8 +13,8 @@ export class Tap extends Port {
   readonly queue: PacketQueue;
   /** Who reads the tap: QEMU's main loop or a vhost worker. */
   reader!: Context;
-  /** Set while the reader does not want to be woken (no receive buffers). */
-  paused = false;
+  /** Set while the reader does not want to be woken: no driver yet, or no receive buffers. */
+  paused = true;
   private readonly services: Services;
   private readonly datapath: KernelDatapath;
   private readonly tapBits: number;

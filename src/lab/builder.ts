@@ -1,0 +1,458 @@
+/**
+ * The wiring: from a topology to contexts that share queues, eventfds and memory. The only place that knows what a
+ * back-end or a datapath is made of; everywhere else a frame just meets the next interface.
+ */
+import { assert } from '../engine/assert.ts';
+import type { WorldCatalog, WorldLayout } from '../engine/catalog.ts';
+import { costOf, costTable } from '../engine/costs.ts';
+import { EventFd } from '../engine/eventfd.ts';
+import { BLOCK_EVENTS, CTL_SIZE } from '../engine/event-ring.ts';
+import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../engine/events.ts';
+import { RandomStream } from '../engine/random.ts';
+import { Recorder } from '../engine/recorder.ts';
+import { Scheduler } from '../engine/scheduler.ts';
+import { NetQueuePair } from '../machine/backend/net-queue-pair.ts';
+import { QemuMainLoop, QemuNic } from '../machine/backend/qemu.ts';
+import { VhostNetWorker } from '../machine/backend/vhost-net.ts';
+import { VhostUserPort } from '../machine/backend/vhost-user.ts';
+import { GuestNic } from '../machine/guest/guest-nic.ts';
+import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
+import { PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
+import { GuestStack, REPLY_SLOTS } from '../machine/guest/stack.ts';
+import { IN_FLIGHT, type Line, NicRx, NicTx } from '../machine/host/nic.ts';
+import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../machine/host/nic-port.ts';
+import { Tap } from '../machine/host/tap.ts';
+import { Wire } from '../machine/host/wire.ts';
+import { Vm } from '../machine/kvm/vm.ts';
+import { Arena, ArenaPlan } from '../machine/memory/arena.ts';
+import type { Bridge } from '../machine/ovs/bridge.ts';
+import { OvsHandler } from '../machine/ovs/handler.ts';
+import { KernelDatapath, UPCALL_QUEUE } from '../machine/ovs/kernel-datapath.ts';
+import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import { Pmd } from '../machine/ovs/pmd.ts';
+import { Frames } from '../machine/packet/frames.ts';
+import { PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
+import { Services } from '../machine/services.ts';
+import { Cores } from './cores.ts';
+import { DeviceSetup, type NicWiring } from './device-setup.ts';
+import { ContextList, Places } from './places.ts';
+import type { Backend, Guest, GuestNic as GuestNicDocument, Host, Topology } from './topology.ts';
+
+export interface BuiltNic {
+  readonly document: GuestNicDocument;
+  readonly guest: BuiltGuest;
+  readonly nic: GuestNic;
+  readonly wiring: NicWiring;
+  readonly contexts: string[];
+}
+export interface BuiltGuest {
+  readonly document: Guest;
+  readonly host: Host;
+  readonly name: string;
+  readonly vm: Vm;
+  readonly vcpu: LinuxVcpu | PmdVcpu;
+  readonly vcpuPlace: number;
+  readonly stack: GuestStack;
+  readonly nics: BuiltNic[];
+}
+export interface BuiltBridge {
+  readonly host: string;
+  readonly name: string;
+  readonly datapath: 'system' | 'netdev';
+  readonly bridge: Bridge;
+}
+export interface BuiltHostNic {
+  readonly host: string;
+  readonly name: string;
+  readonly rx: NicRx;
+  readonly tx: NicTx;
+  /** null where a link connects the NIC. */
+  readonly wire: Wire | null;
+  readonly bridge: string;
+  readonly speed: number;
+}
+/** A topology as it stands in memory. */
+export interface Machine {
+  readonly topology: Topology;
+  readonly arena: Arena;
+  readonly services: Services;
+  readonly recorder: Recorder;
+  readonly frames: Frames;
+  readonly pool: PacketPool;
+  readonly scheduler: Scheduler;
+  readonly catalog: WorldCatalog;
+  readonly guests: readonly BuiltGuest[];
+  readonly bridges: readonly BuiltBridge[];
+  readonly hostNics: readonly BuiltHostNic[];
+  readonly pmds: readonly Pmd[];
+  /** Arena offset of slots for templates, and how many. */
+  readonly templates: number;
+}
+
+/** Slots for traffic templates: runs that send at the same time in one world. */
+export const TEMPLATE_SLOTS = 256;
+/** Frames that the contexts of a host may hold in their hands, and clones under way. */
+const POOL_MARGIN = 16384;
+const VHOST_USER_BATCH = 4096;
+
+/** Builds the world. Throws AssertionFailed where the document's validation has left a hole. */
+export function buildMachine(topology: Topology): Machine {
+  return new Builder(topology).build();
+}
+
+class Builder {
+  private readonly topology: Topology;
+  private readonly plan = new ArenaPlan();
+  private readonly places = new Places();
+  private readonly contexts = new ContextList();
+  private readonly guests: BuiltGuest[] = [];
+  private readonly bridges: BuiltBridge[] = [];
+  private readonly hostNics: BuiltHostNic[] = [];
+  private readonly pmds: Pmd[] = [];
+  private readonly portNumbers = new Map<string, number>();
+  private services!: Services;
+  private fds = 10;
+  private pids = 1200;
+  private readonly begin: { begin(): void }[] = [];
+
+  constructor(topology: Topology) {
+    this.topology = topology;
+  }
+
+  build(): Machine {
+    const topology = this.topology;
+    const layout = this.layOut();
+    const guestRam = new Map<Guest, number>();
+    for (const host of topology.hosts) {
+      for (const guest of host.guests) guestRam.set(guest, this.plan.reserve(guest.memory, 65536));
+    }
+    const nics = topology.hosts.flatMap((h) => h.guests.flatMap((g) => g.nics));
+    const replySlots = this.plan.reserve(nics.length * REPLY_SLOTS * SLOT_BYTES, 4096);
+    const bounces = this.plan.reserve(nics.length * SLOT_BYTES, 4096);
+    const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
+    const poolSlots = this.poolSlots();
+    const poolAt = this.plan.reserve(poolSlots * SLOT_BYTES, 4096);
+    const ordinals = this.plan.reserve(MAX_CONTEXTS * 4);
+    const memoryBytes = this.plan.bytes;
+    const arena = new Arena(memoryBytes);
+    const recorder = new Recorder(arena.buffer, { ...layout, memoryBytes }, arena.code, ordinals);
+    const frames = new Frames(recorder);
+    const pool = new PacketPool(poolAt, poolSlots);
+    const costs = costTable(topology.costs);
+    this.services = new Services(arena, recorder, frames, pool, costs);
+
+    this.places.add({ name: 'world', type: 'world', description: 'the topology itself: traffic runs and faults' });
+    const prefixes = new Map(topology.hosts.map((h) => [h, topology.hosts.length > 1 ? `${h.name}/` : '']));
+    let slot = 0;
+    let firstCore = 0;
+    const later: (() => void)[] = [];
+    for (const host of topology.hosts) {
+      const cores = new Cores(firstCore, host.cores);
+      firstCore += host.cores;
+      const prefix = prefixes.get(host)!;
+      const pollerCores = this.pollerCores(host, cores);
+      for (const guest of host.guests) {
+        later.push(this.guest(host, prefix, guest, cores, pollerCores, guestRam.get(guest)!, replySlots + slot * REPLY_SLOTS * SLOT_BYTES, bounces + slot * SLOT_BYTES));
+        slot += guest.nics.length;
+      }
+      this.switches(host, prefix, cores, pollerCores);
+      this.physicalNics(host, prefix, cores);
+    }
+    for (const f of later) f();
+    this.links();
+    for (const c of this.begin) c.begin();
+
+    const fullLayout = { ...layout, memoryBytes };
+    const busy = new Float64Array(arena.buffer, layout.busy, this.contexts.contexts.length);
+    const idlePolls = new Float64Array(arena.buffer, layout.idlePolls, this.contexts.contexts.length);
+    const scheduler = new Scheduler(this.contexts.contexts, recorder, busy, idlePolls, Math.round(costOf(costs, 'thread_context_switch')));
+    for (const c of this.contexts.contexts) if (c instanceof LinuxVcpu || c instanceof PmdVcpu || c instanceof Pmd) scheduler.next[c.id] = 0;
+    return {
+      topology,
+      arena,
+      services: this.services,
+      recorder,
+      frames,
+      pool,
+      scheduler,
+      guests: this.guests,
+      bridges: this.bridges,
+      hostNics: this.hostNics,
+      pmds: this.pmds,
+      templates,
+      catalog: {
+        topology: topology.name,
+        seed: topology.seed,
+        epochNs: topology.epochNs,
+        places: this.places.list,
+        contexts: this.contexts.infos,
+        layout: fullLayout,
+        costs,
+      },
+    };
+  }
+
+  /** Control block, event ring, byte ring, counters. */
+  private layOut(): Omit<WorldLayout, 'memoryBytes'> {
+    const { eventCapacity, byteCapacity } = this.topology;
+    const plan = this.plan;
+    return {
+      control: plan.reserve(CTL_SIZE),
+      eventCapacity,
+      eventTime: plan.reserve(eventCapacity * 8, 4096),
+      eventMeta: plan.reserve(eventCapacity * 4, 4096),
+      eventFrame: plan.reserve(eventCapacity * 4, 4096),
+      eventA: plan.reserve(eventCapacity * 4, 4096),
+      eventB: plan.reserve(eventCapacity * 4, 4096),
+      blockFrame: plan.reserve((eventCapacity / BLOCK_EVENTS) * 8),
+      blockBytes: plan.reserve((eventCapacity / BLOCK_EVENTS) * 8),
+      byteRing: plan.reserve(byteCapacity, 4096),
+      byteCapacity,
+      counters: plan.reserve(MAX_PLACES * KIND_STRIDE * 16, 4096),
+      busy: plan.reserve(MAX_CONTEXTS * 8),
+      idlePolls: plan.reserve(MAX_CONTEXTS * 8),
+    };
+  }
+
+  /** More packets than all queues of all hosts can hold together. */
+  private poolSlots(): number {
+    let n = POOL_MARGIN;
+    for (const host of this.topology.hosts) {
+      n += host.bridges.length * UPCALL_QUEUE;
+      for (const nic of host.nics) n += 2 * IN_FLIGHT + nic.rxRing + nic.txRing;
+      for (const guest of host.guests) {
+        for (const nic of guest.nics) n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH : nic.tapQueueLength;
+      }
+    }
+    return n;
+  }
+
+  private pollerCores(host: Host, cores: Cores): Map<string, number> {
+    const map = new Map<string, number>();
+    if (host.bridges.some((b) => b.datapath === 'netdev')) map.set('pmd', cores.exclusive());
+    for (const guest of host.guests) {
+      if (guest.nics.some((n) => n.driver === 'virtio-pmd')) map.set(`vcpu ${guest.name}`, cores.exclusive());
+    }
+    return map;
+  }
+
+  private portNumber(bridge: string): number {
+    const n = (this.portNumbers.get(bridge) ?? 0) + 1;
+    this.portNumbers.set(bridge, n);
+    return n;
+  }
+
+  // ---- guests -----------------------------------------------------------------------------------------------------
+  /** Makes the guest's places and contexts; the returned function wires its NICs to the host's bridges. */
+  private guest(host: Host, prefix: string, guest: Guest, cores: Cores, pollers: Map<string, number>, ram: number, replySlots: number, bounces: number): () => void {
+    const services = this.services;
+    const name = prefix + guest.name;
+    const vm = new Vm(name, ram, guest.memory);
+    const backends = new Set(guest.nics.map((n) => n.backend));
+    const label = backends.size === 1 ? [...backends][0]! : 'mixed';
+    const vcpuPlace = this.places.add({ name: `${name}/vcpu0`, type: 'vcpu', description: `vCPU 0 of guest ${name}: exits and interrupts`, host: host.name, guest: name, backend: label });
+    const nics = guest.nics.map((document) => {
+      const nicName = `${name}/${document.name}`;
+      const common = { host: host.name, guest: name, nic: document.name, backend: document.backend };
+      const driverText = document.driver === 'virtio-pmd' ? 'virtio poll-mode driver' : 'Linux virtio-net driver';
+      const places = {
+        driver: this.places.add({ name: nicName, type: 'driver', description: `${driverText} of ${nicName}`, ...common }),
+        rx: this.places.add({ name: `${nicName}/rx0`, type: 'queue', description: `receive virtqueue of ${nicName}`, queue: 'rx0', queueIndex: 0, ...common }),
+        tx: this.places.add({ name: `${nicName}/tx0`, type: 'queue', description: `transmit virtqueue of ${nicName}`, queue: 'tx0', queueIndex: 1, ...common }),
+      };
+      return { document, nic: new GuestNic(services, { name: nicName, mac: document.mac, addresses: document.addresses }, places, ram), places, common };
+    });
+    const poll = guest.nics.some((n) => n.driver === 'virtio-pmd');
+    const stackCost = poll ? services.ns('virtio_pmd_per_packet') : services.ns('guest_udp_send') - services.ns('syscall_entry_exit');
+    const guestNics = nics.map((n) => n.nic);
+    const stack = new GuestStack(services, guestNics, guestNics.map((_, i) => replySlots + i * REPLY_SLOTS * SLOT_BYTES), stackCost);
+    const core = poll ? pollers.get(`vcpu ${guest.name}`)! : cores.shared();
+    const vcpuName = `${name}/vcpu0`;
+    const vcpu = poll
+      ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, guest.app)
+      : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack);
+    this.contexts.add(vcpu, vcpuPlace, { kind: 'vcpu', core: cores.local(core), host: host.name, guest: name, backend: label, polls: poll });
+    this.begin.push(vcpu);
+    for (const n of guestNics) n.attach(vcpu.id);
+    const built: BuiltGuest = { document: guest, host, name, vm, vcpu, vcpuPlace, stack, nics: [] };
+    this.guests.push(built);
+
+    return () => {
+      const setup = new DeviceSetup(services, vm, vcpu, vcpuPlace);
+      vcpu.onBoot(setup);
+      const qemuNics: { nic: QemuNic; contexts: string[] }[] = [];
+      for (const [i, { document, nic, places, common }] of nics.entries()) {
+        const wiring = this.wire(host, prefix, document, nic, places, common, bounces + i * SLOT_BYTES);
+        setup.add(wiring);
+        const contexts = [vcpuName];
+        built.nics.push({ document, guest: built, nic, wiring, contexts });
+        if (wiring.kind === 'qemu') qemuNics.push({ nic: wiring.qemu, contexts });
+        else if (wiring.kind === 'vhost-net') contexts.push(wiring.worker.name);
+        else contexts.push(...this.pmds.filter((p) => p.name.startsWith(prefix)).map((p) => p.name));
+      }
+      if (qemuNics.length > 0) {
+        const loopCore = cores.shared();
+        const loop = new QemuMainLoop(`${prefix}qemu-${guest.name}`, loopCore, services, qemuNics.map((q) => q.nic));
+        const place = nics[guestNics.indexOf(nics.find((n) => n.document.backend === 'virtio-net')!.nic)]!;
+        this.contexts.add(loop, this.backendPlace(place.nic.name), { kind: 'qemu', core: cores.local(loopCore), host: host.name, guest: name, backend: 'virtio-net', polls: false });
+        this.begin.push(loop);
+        setup.mainLoop = loop;
+        for (const q of qemuNics) q.contexts.push(loop.name);
+      }
+      for (const b of built.nics) {
+        if (b.wiring.kind !== 'vhost-net') continue;
+        const worker = b.wiring.worker;
+        this.contexts.add(worker, b.wiring.backendPlace, { kind: 'vhost', core: cores.local(worker.core), host: host.name, guest: name, backend: 'vhost-net', polls: false });
+        this.begin.push(worker);
+      }
+    };
+  }
+
+  private backendPlace(nic: string): number {
+    return this.places.list.find((p) => p.type === 'backend' && p.name.startsWith(`${nic}/`))!.id;
+  }
+
+  /** Connects one NIC to its bridge through its back-end: the table of wirings. */
+  private wire(host: Host, prefix: string, document: GuestNicDocument, nic: GuestNic, places: { driver: number; rx: number; tx: number }, common: { host: string; guest: string; nic: string; backend: Backend }, bounce: number): NicWiring {
+    const services = this.services;
+    const bridge = this.bridges.find((b) => b.host === host.name && b.name === document.bridge)!;
+    const bridgeName = prefix + bridge.name;
+    const number = this.portNumber(bridgeName);
+    const portName = `${common.guest.slice(prefix.length)}.${document.name}`;
+    const port = this.places.add({ name: `${bridgeName}/${portName}`, type: 'port', description: `port ${number} of bridge ${bridgeName}: ${nic.name}`, bridge: bridgeName, port: portName, ...common });
+    const backend = this.places.add({ name: `${nic.name}/${document.backend}`, type: 'backend', description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`, ...common });
+    const base = { document, nic, places, backendPlace: backend, featuresOff: document.featuresOff };
+    if (bridge.bridge instanceof NetdevDatapath) {
+      const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port);
+      bridge.bridge.addPort(vhostPort);
+      const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
+      pmd.addRxq(vhostPort);
+      pmd.addTxq(vhostPort);
+      return { ...base, kind: 'vhost-user', port: vhostPort, pmd, fds: this.ringFds(nic.name) };
+    }
+    assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
+    const tapPlace = this.places.add({ name: `${bridgeName}/${portName}/tap`, type: 'tap', description: `tap device of ${nic.name}`, ...common });
+    const tap = new Tap(services, bridge.bridge, number, portName, { port, tap: tapPlace }, document.tapQueueLength);
+    bridge.bridge.addPort(tap);
+    const fds = this.ringFds(nic.name);
+    const pair = new NetQueuePair(services, nic.name, { backend, ...places });
+    if (document.backend === 'virtio-net') {
+      return { ...base, kind: 'qemu', tap, pair, fds, ioeventfd: document.ioeventfd, qemu: new QemuNic(pair, tap, fds.txKick, fds.rxKick, bounce) };
+    }
+    const hostCores = this.coresOf(host);
+    const worker = new VhostNetWorker(`${prefix}vhost-${++this.pids}`, hostCores.shared(), services, pair, tap, fds.txKick, fds.rxKick);
+    return { ...base, kind: 'vhost-net', tap, pair, fds, worker, tapFd: this.fds++ };
+  }
+
+  private readonly hostCores = new Map<string, Cores>();
+  private coresOf(host: Host): Cores {
+    return this.hostCores.get(host.name)!;
+  }
+
+  private ringFds(nic: string): { rxKick: EventFd; txKick: EventFd; rxCall: EventFd; txCall: EventFd } {
+    return {
+      rxKick: new EventFd(this.fds++, `${nic} rx0 kick`),
+      txKick: new EventFd(this.fds++, `${nic} tx0 kick`),
+      rxCall: new EventFd(this.fds++, `${nic} rx0 call`),
+      txCall: new EventFd(this.fds++, `${nic} tx0 call`),
+    };
+  }
+
+  // ---- bridges ----------------------------------------------------------------------------------------------------
+  private switches(host: Host, prefix: string, cores: Cores, pollers: Map<string, number>): void {
+    this.hostCores.set(host.name, cores);
+    const services = this.services;
+    for (const document of host.bridges) {
+      const name = prefix + document.name;
+      const place = this.places.add({ name, type: 'bridge', description: `bridge ${name}, ${document.datapath} datapath: flow caches, upcalls, MAC learning`, host: host.name, bridge: name });
+      if (document.datapath === 'netdev') {
+        const bridge = new NetdevDatapath(services, name, place, document, new RandomStream(this.topology.seed, `emc ${name}`));
+        this.bridges.push({ host: host.name, name: document.name, datapath: 'netdev', bridge });
+        continue;
+      }
+      const bridge = new KernelDatapath(services, name, place, document);
+      const core = cores.shared();
+      const handler = new OvsHandler(`${prefix}handler-${document.name}`, core, services, bridge);
+      bridge.handler = handler;
+      this.contexts.add(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
+      this.begin.push(handler);
+      this.bridges.push({ host: host.name, name: document.name, datapath: 'system', bridge });
+    }
+    const pmdCore = pollers.get('pmd');
+    if (pmdCore === undefined) return;
+    const local = cores.local(pmdCore);
+    const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, pmdCore, services);
+    const netdev = this.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
+    this.contexts.add(pmd, netdev.bridge.place, { kind: 'pmd', core: local, host: host.name, polls: true });
+    this.begin.push(pmd);
+    this.pmds.push(pmd);
+  }
+
+  // ---- NICs and links ---------------------------------------------------------------------------------------------
+  private physicalNics(host: Host, prefix: string, cores: Cores): void {
+    const services = this.services;
+    for (const document of host.nics) {
+      const name = prefix + document.name;
+      const bridge = this.bridges.find((b) => b.host === host.name && b.name === document.bridge)!;
+      const bridgeName = prefix + bridge.name;
+      const labels = { host: host.name, nic: name, bridge: bridgeName };
+      const number = this.portNumber(bridgeName);
+      const place = this.places.add({ name, type: 'nic', description: `physical NIC ${name}: descriptor rings and line`, ...labels });
+      const port = this.places.add({ name: `${bridgeName}/${document.name}`, type: 'port', description: `port ${number} of bridge ${bridgeName}: NIC ${name}`, port: document.name, ...labels });
+      const rx = new NicRx(`${name}-rx`, services, document.rxRing);
+      const tx = new NicTx(`${name}-tx`, services, document.speed, document.txRing);
+      rx.port = number;
+      const hardware = { core: -1, host: host.name, polls: false } as const;
+      this.contexts.add(rx, place, { kind: 'nic', ...hardware });
+      this.contexts.add(tx, place, { kind: 'nic', ...hardware });
+      this.begin.push(rx, tx);
+      if (bridge.bridge instanceof NetdevDatapath) {
+        const dpdk = new DpdkNicPort(services, bridge.bridge, number, document.name, port, rx, tx);
+        bridge.bridge.addPort(dpdk);
+        const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
+        pmd.addRxq(dpdk);
+        pmd.addTxq(dpdk);
+      } else {
+        assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
+        bridge.bridge.addPort(new KernelNicPort(number, document.name, port, tx));
+        const core = cores.shared();
+        const softirq = new NicSoftirq(`${prefix}softirq-${document.name}`, core, services, rx, bridge.bridge);
+        this.contexts.add(softirq, place, { kind: 'softirq', core: cores.local(core), host: host.name, polls: false });
+        this.begin.push(softirq);
+      }
+      const linked = this.topology.links.some((l) => l.ends.some((e) => e.host === host.name && e.nic === document.name));
+      let wire: Wire | null = null;
+      if (!linked) {
+        const index = this.hostNics.length + 1;
+        wire = new Wire(`${name}-wire`, services, rx, document.speed, { mac: [0x02, 0x72, 0x73, 0, 0, index], ip: 0xc6120000 + index });
+        const wirePlace = this.places.add({ name: `${name}/wire`, type: 'wire', description: `wire end of NIC ${name}: a traffic tester`, host: host.name, nic: name });
+        this.contexts.add(wire, wirePlace, { kind: 'wire', ...hardware });
+        this.begin.push(wire);
+        tx.line = { to: wire, latencyNs: 0, loss: 0, random: new RandomStream(this.topology.seed, `line ${name}`), rate: 0 };
+      }
+      this.hostNics.push({ host: host.name, name: document.name, rx, tx, wire, bridge: document.bridge, speed: document.speed });
+    }
+  }
+
+  private links(): void {
+    for (const link of this.topology.links) {
+      const ends = link.ends.map((e) => this.hostNics.find((n) => n.host === e.host && n.name === e.nic)!);
+      for (const [i, end] of ends.entries()) {
+        const line: Line = {
+          to: ends[1 - i]!.rx,
+          latencyNs: link.latencyNs,
+          loss: link.loss,
+          rate: link.rate,
+          random: new RandomStream(this.topology.seed, `link ${link.name} ${i}`),
+        };
+        end.tx.line = line;
+      }
+    }
+  }
+}
+
+const BACKEND_TEXT: Readonly<Record<Backend, string>> = {
+  'virtio-net': 'QEMU userspace virtio-net',
+  'vhost-net': 'vhost-net worker',
+  'vhost-user': 'DPDK vhost-user back-end',
+};
