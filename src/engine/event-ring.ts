@@ -28,7 +28,7 @@ export const CTL_SIZE = 64;
 
 /**
  * What readers leave to the writer, who runs ahead of what is published: a block that is about to be published, and the
- * slice that filled it, with the bytes that these store (at most half, or a quarter, of a small ring).
+ * slice that filled it, with the bytes that these store. Of a small ring at most half.
  */
 const EVENT_MARGIN = 8 * BLOCK_EVENTS;
 const BYTE_MARGIN = 8 << 20;
@@ -182,7 +182,7 @@ export class RingReader {
   }
   /** Whether bytes at `position` are still held. */
   holdsBytes(position: number): boolean {
-    const held = this.layout.byteCapacity - Math.min(BYTE_MARGIN, this.layout.byteCapacity / 4);
+    const held = this.layout.byteCapacity - Math.min(BYTE_MARGIN, this.layout.byteCapacity / 2);
     return this.bytesHead() - position <= held;
   }
 

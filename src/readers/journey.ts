@@ -27,7 +27,10 @@ export interface JourneyHop {
   readonly version: number;
   /** Processing in this context up to this step, and what was charged to it there (ns). */
   costNs: number;
-  /** Time between the previous context's last work for the frame and this step (ns). */
+  /**
+   * Time between the previous context's last event of the frame and this one (ns): waiting, and what the new context did
+   * before it recorded its first event of the frame.
+   */
   readonly waitedNs: number;
   /** Bytes that a host CPU copied in this step; 0 = none. */
   readonly copies: number;

@@ -355,7 +355,7 @@ family(
 );
 family(
   'context_wakeups_total',
-  'Wake-ups of sleeping contexts, by the place that they serve.',
+  'Wake-ups of sleeping contexts and of halted vCPUs, by the place that they serve.',
   ['topology', 'place', 'type', 'guest', 'nic', 'backend'],
   (w) =>
     w
@@ -363,7 +363,7 @@ family(
       .map((p) =>
         counted(
           [w.catalog.topology, p.name, p.type, w.guest(p), p.nic ?? '', w.backend(p)],
-          [countOf(p.id, E.SCHED_WAKE)],
+          [countOf(p.id, E.SCHED_WAKE), countOf(p.id, E.KVM_ENTRY)],
         ),
       ),
   { counterpart: 'sched:sched_wakeup' },
