@@ -41,6 +41,8 @@ export interface AppOptions {
   readonly settings: Settings;
   /** Entry of the engine threads; tests may put another in its place. */
   readonly engine?: URL;
+  /** How long an engine thread may be silent before it is given up. */
+  readonly silenceMs?: number;
 }
 
 export interface Ringside {
@@ -55,10 +57,12 @@ export interface Ringside {
 const ENGINE = new URL('../lab/worker.ts', import.meta.url);
 /** How long streams and responses may take to end before their connections are cut. */
 const DRAIN_MS = 3000;
+/** How long a client may take to send a request. */
+const REQUEST_MS = 120_000;
 
-export async function buildApp({ settings, engine = ENGINE }: AppOptions): Promise<Ringside> {
+export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOptions): Promise<Ringside> {
   const store = new TopologyStore(settings.dataDir);
-  const pool = new EnginePool(settings.workers, engine);
+  const pool = new EnginePool(settings.workers, engine, silenceMs);
   const registry = new TopologyRegistry(store, pool, settings.limits);
   const streams = new StreamSlots(settings.limits.streams);
   const metrics = new ApiMetrics({
@@ -90,7 +94,7 @@ async function buildRoutes(services: Services): Promise<App> {
   const { settings, metrics, stopping } = services;
   const app: App = Fastify({
     bodyLimit: settings.limits.body,
-    exposeHeadRoutes: false,
+    requestTimeout: REQUEST_MS,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 400 },
     frameworkErrors: (error, request, reply) => {

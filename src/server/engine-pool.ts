@@ -18,10 +18,13 @@ export class EnginePool {
   private readonly slots: Slot[];
   private readonly entry: URL;
   private nextWorld = 1;
+  private readonly silenceMs: number | undefined;
   private stopped = false;
 
-  constructor(size: number, entry: URL) {
+  /** `silenceMs`: how long a thread may be silent before it is given up; left out = the default. */
+  constructor(size: number, entry: URL, silenceMs?: number) {
     this.entry = entry;
+    this.silenceMs = silenceMs;
     this.slots = Array.from({ length: size }, () => ({ thread: null, worlds: new Map(), creating: 0 }));
   }
 
@@ -84,6 +87,7 @@ export class EnginePool {
         for (const world of slot.worlds.values()) world.fail(reason);
         slot.worlds.clear();
       },
+      this.silenceMs,
     );
     slot.thread = thread;
     return thread;

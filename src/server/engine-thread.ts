@@ -19,20 +19,28 @@ export class EngineFault extends Error {
 
 export type Notice = Exclude<EngineMessage, { type: 'answer' }>;
 
+/** An engine takes calls between slices of milliseconds; one that is silent for so long will not speak again. */
+const SILENCE_MS = 60_000;
+/** Answered when their work is done, which may take long for good reason. */
+const LONG_CALLS: ReadonlySet<EngineRequest['op']> = new Set(['create', 'clock']);
+
 interface OpenCall {
   readonly resolve: (value: unknown) => void;
   readonly reject: (fault: EngineFault) => void;
+  readonly watch: NodeJS.Timeout | undefined;
 }
 
 export class EngineThread {
   private readonly worker: Worker;
+  private readonly silenceMs: number;
   private readonly open = new Map<number, OpenCall>();
   private nextId = 1;
   private ended: string | null = null;
   private stopping = false;
   private lastError: string | null = null;
 
-  constructor(entry: URL, onNotice: (notice: Notice) => void, onEnd: (reason: string) => void) {
+  constructor(entry: URL, onNotice: (notice: Notice) => void, onEnd: (reason: string) => void, silenceMs = SILENCE_MS) {
+    this.silenceMs = silenceMs;
     this.worker = new Worker(entry);
     this.worker.on('message', (message: EngineMessage) => {
       if (message.type === 'answer') this.answer(message);
@@ -44,7 +52,10 @@ export class EngineThread {
     this.worker.on('exit', (code) => {
       const cause = this.lastError ?? `exit code ${code}`;
       this.ended = `the engine thread ended: ${cause}`;
-      for (const call of this.open.values()) call.reject(new EngineFault('ENGINE_GONE', this.ended));
+      for (const call of this.open.values()) {
+        clearTimeout(call.watch);
+        call.reject(new EngineFault('ENGINE_GONE', this.ended));
+      }
       this.open.clear();
       if (!this.stopping) onEnd(this.ended);
     });
@@ -59,7 +70,8 @@ export class EngineThread {
     const id = this.nextId++;
     const call: EngineCall = { id, request };
     return new Promise<unknown>((resolve, reject) => {
-      this.open.set(id, { resolve, reject });
+      const watch = LONG_CALLS.has(request.op) ? undefined : setTimeout(() => this.giveUp(), this.silenceMs);
+      this.open.set(id, { resolve, reject, watch });
       this.worker.postMessage(call, transfer);
       // The protocol's answer table says what an operation's answer is; there is no other sender on this channel.
     }) as Promise<EngineAnswers[R['op']]>;
@@ -76,10 +88,17 @@ export class EngineThread {
     await this.worker.terminate();
   }
 
+  /** A thread that hangs would hold up every request for its worlds. */
+  private giveUp(): void {
+    this.lastError = `it did not answer for ${this.silenceMs / 1000} s`;
+    void this.worker.terminate();
+  }
+
   private answer(message: Extract<EngineMessage, { type: 'answer' }>): void {
     const call = this.open.get(message.id);
     if (call === undefined) return;
     this.open.delete(message.id);
+    clearTimeout(call.watch);
     if (message.ok) call.resolve(message.value);
     else call.reject(new EngineFault(message.error.code, message.error.message, message.error.field));
   }

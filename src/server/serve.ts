@@ -11,7 +11,8 @@ export async function serve(options: AppOptions): Promise<void> {
   ringside.restored.catch((error: unknown) => console.error(error));
   const { app } = ringside;
   const { host, port } = options.settings;
-  await app.listen({ host, port });
+  // One address: the name stands for two, and a second listener would have connections of its own.
+  await app.listen({ host: host === 'localhost' ? '127.0.0.1' : host, port });
   const bound = app.server.address() as AddressInfo;
   const address = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
   console.log(`Ringside serves on http://${address}:${bound.port}`);

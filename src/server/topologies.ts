@@ -65,7 +65,12 @@ export class TopologyRegistry {
       for (const hosted of next) {
         await this.exclusive(hosted.name, async () => {
           if (this.byName.get(hosted.name) !== hosted || hosted.topology === null || hosted.world !== null) return;
-          await this.build(hosted, hosted.topology);
+          try {
+            await this.build(hosted, hosted.topology);
+          } catch (error) {
+            // Kept, and shown with the reason: the document is the user's.
+            hosted.failure = error instanceof Error ? error.message : String(error);
+          }
         });
       }
     };

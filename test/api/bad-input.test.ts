@@ -242,7 +242,7 @@ test('a method that a resource does not have is 405 with those that it has', asy
     headers: { host: 'localhost' },
   });
   assert.equal(answer.statusCode, 405);
-  assert.equal(answer.headers['allow'], 'GET, PUT, DELETE');
+  assert.equal(answer.headers['allow'], 'GET, HEAD, PUT, DELETE');
   assert.equal(answer.json().code, 'RINGSIDE_E_METHOD');
 });
 

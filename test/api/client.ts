@@ -146,6 +146,7 @@ export interface ServerOptions {
   readonly limits?: Partial<Limits>;
   /** The stub by default; null is the real engine. */
   readonly engine?: URL | null;
+  readonly silenceMs?: number;
 }
 
 const open = new Set<TestServer>();
@@ -170,7 +171,12 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     limits: { ...DEFAULT_LIMITS, ...options.limits },
   };
   const engine = options.engine === undefined ? STUB_ENGINE : options.engine;
-  const ringside = await buildApp(engine === null ? { settings } : { settings, engine });
+  const { silenceMs } = options;
+  const ringside = await buildApp({
+    settings,
+    ...(engine === null ? {} : { engine }),
+    ...(silenceMs === undefined ? {} : { silenceMs }),
+  });
   await ringside.restored;
   const server = new TestServer(ringside, settings);
   open.add(server);

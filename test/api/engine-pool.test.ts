@@ -89,6 +89,14 @@ test('a thread that dies while it builds a world leaves a failed topology and a 
   assert.equal((await server.post('/v1/topologies/t1/restart')).body.state, 'RUNNING');
 });
 
+test('a thread that hangs is given up, and its worlds with it', async () => {
+  const server = await startServer({ silenceMs: 300 });
+  await server.put('/v1/topologies/t1', smallDocument({ seed: 669 }));
+  const answer = await server.post('/v1/topologies/t1/traffic', endless);
+  assert.equal(answer.status, 409);
+  assert.match((await server.get('/v1/topologies/t1')).body.reason, /did not answer for 0.3 s/);
+});
+
 test('restart begins a world anew: no runs, the same fingerprint as at first', async () => {
   const server = await startServer();
   const created = await server.put('/v1/topologies/t1', smallDocument());

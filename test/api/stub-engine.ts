@@ -41,6 +41,8 @@ const SEED_REFUSED = 666;
 const SEED_ASSERTS = 667;
 /** The thread ends while the world is built. */
 const SEED_DIES = 668;
+/** The thread hangs at the world's first traffic. */
+const SEED_HANGS = 669;
 
 const FRAME_BYTES = 64;
 
@@ -199,6 +201,7 @@ function startRun(world: StubWorld, spec: TrafficSpec | FramesSpec): RunResult {
     post({ type: 'failed', world: world.id, reason: 'assertion failed: the stub was told to' });
     throw new Refusal({ code: 'FAILED', message: 'assertion failed: the stub was told to' });
   }
+  if (world.topology.seed === SEED_HANGS) for (;;);
   const known = new Set(world.catalog.places.filter((p) => p.type !== 'world').map((p) => p.name));
   const from = 'from' in spec ? spec.from : spec.at;
   const to = 'to' in spec ? spec.to : null;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'vitest';
 import { stringify } from 'yaml';
+import { TopologyStore } from '../../src/server/store.ts';
 import { closeServer, closeServers, smallDocument, startServer, temporaryFolder } from './client.ts';
 
 afterEach(closeServers);
@@ -144,6 +145,22 @@ test('documents survive a restart of the server and are rebuilt; versions go on'
   assert.equal(t1.body.document.seed, 5);
   assert.equal(t1.headers['etag'], etag);
   assert.equal((await after.get('/readyz')).status, 200);
+});
+
+test('a stored document that cannot be built any more is kept and shows why', async () => {
+  const dataDir = temporaryFolder();
+  const store = new TopologyStore(dataDir);
+  store.put('old', JSON.stringify(smallDocument({ fieldOfOldVersion: 1 })));
+  store.put('refused', JSON.stringify(smallDocument({ seed: 666 })));
+  store.put('t1', JSON.stringify(smallDocument()));
+  store.close();
+  const server = await startServer({ settings: { dataDir } });
+  assert.equal((await server.get('/readyz')).status, 200);
+  const states = (await server.get('/v1/topologies')).body.items.map((t: { state: string }) => t.state);
+  assert.deepEqual(states, ['FAILED', 'FAILED', 'RUNNING']);
+  assert.match((await server.get('/v1/topologies/refused')).body.reason, /the stub refuses/);
+  assert.equal((await server.put('/v1/topologies/refused', smallDocument())).body.state, 'RUNNING');
+  assert.equal((await server.delete('/v1/topologies/old')).status, 204);
 });
 
 test('a second server on the same data folder is refused', async () => {

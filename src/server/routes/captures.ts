@@ -13,6 +13,7 @@ export function addCaptureRoutes(app: App, { registry, stopping, streams }: Serv
   app.get(
     '/v1/topologies/:topology/capture.pcapng',
     {
+      exposeHeadRoute: false,
       schema: {
         operationId: 'downloadCapture',
         tags: ['recording'],

@@ -15,6 +15,7 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
   app.route({
     method: 'GET',
     url: '/v1/topologies/:topology/events',
+    exposeHeadRoute: false,
     schema: {
       operationId: 'streamEvents',
       tags: ['recording'],

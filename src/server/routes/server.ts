@@ -1,10 +1,17 @@
 /** Health, version, costs, and the API document. */
 import { COSTS } from '../../engine/costs.ts';
+import { PROBLEMS } from '../problem-codes.ts';
 import { media, problems } from '../responses.ts';
 import { ref } from '../schemas/reference.ts';
 import { CostPage, HealthSchema, VersionSchema } from '../schemas/server.ts';
 import type { App, Services } from '../services.ts';
 import { VERSION } from '../version.ts';
+
+/** Where the `type` of every problem document leads. */
+const PROBLEM_PAGE =
+  '<!doctype html><html lang="en"><title>Ringside: problems</title><h1>Problems</h1>' +
+  '<p>Every error answer is a problem document (RFC 9457). Programs test for its <code>code</code>.</p>' +
+  '<table><thead><tr><th>Status<th>Code<th>Meaning</thead><tbody>ROWS</tbody></table></html>';
 
 const health = media('Healthy.', { 'application/json': ref(HealthSchema) });
 
@@ -70,6 +77,14 @@ export function addServerRoutes(app: App, { registry, stopping }: Services): voi
     },
     async () => ({ items: COSTS, next: null }),
   );
+
+  app.get('/docs/problems', { schema: { hide: true } }, async (_request, reply) => {
+    const rows = Object.entries(PROBLEMS).map(
+      ([code, { status, title }]) =>
+        `<tr id="${code}"><td>${status}</td><td><code>${code}</code></td><td>${title}</td></tr>`,
+    );
+    return reply.type('text/html; charset=utf-8').send(PROBLEM_PAGE.replace('ROWS', rows.join('\n')));
+  });
 
   app.get(
     '/openapi.json',

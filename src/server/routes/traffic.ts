@@ -74,6 +74,7 @@ export function addTrafficRoutes(app: App, { registry, settings, stopping }: Ser
   app.get(
     '/v1/topologies/:topology/traffic/:run',
     {
+      exposeHeadRoute: false,
       schema: {
         operationId: 'getRun',
         tags: ['traffic'],
