@@ -95,6 +95,8 @@ async function buildRoutes(services: Services): Promise<App> {
   const app: App = Fastify({
     bodyLimit: settings.limits.body,
     requestTimeout: REQUEST_MS,
+    // Clients that merely offer HTTP/2 (h2c) are answered in HTTP/1.1, as RFC 9110 section 7.8 allows.
+    http: { shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket' },
     return503OnClosing: false,
     routerOptions: { maxParamLength: 400 },
     frameworkErrors: (error, request, reply) => {
