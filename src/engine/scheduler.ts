@@ -106,6 +106,7 @@ export class Scheduler implements Timeline {
     const next = this.next;
     const n = next.length;
     const limit = this.limit;
+    const recorder = this.recorder;
     let left = budget;
     while (left > 0) {
       // the earliest step, and the earliest of the others
@@ -145,10 +146,10 @@ export class Scheduler implements Timeline {
           left--;
           context.step();
           if (this.afterStepWanted) this.runAfterStep();
-        } while (next[k]! < limit[0]! && left > 0);
+        } while (next[k]! < limit[0]! && left > 0 && !recorder.due);
       }
       this.running = -1;
-      if (this.recorder.due) this.recorder.publish(this.now[0]!);
+      if (recorder.due) recorder.publish(this.now[0]!);
     }
     return 'budget';
   }

@@ -21,6 +21,7 @@ import { PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
 import { GuestStack, REPLY_SLOTS } from '../machine/guest/stack.ts';
 import { IN_FLIGHT, type Line, NicRx, NicTx } from '../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../machine/host/nic-port.ts';
+import { Injector } from '../machine/host/injector.ts';
 import { Tap } from '../machine/host/tap.ts';
 import { Wire } from '../machine/host/wire.ts';
 import { Vm } from '../machine/kvm/vm.ts';
@@ -43,6 +44,7 @@ export interface BuiltNic {
   readonly guest: BuiltGuest;
   readonly nic: GuestNic;
   readonly wiring: NicWiring;
+  readonly setup: DeviceSetup;
   readonly contexts: string[];
 }
 export interface BuiltGuest {
@@ -85,6 +87,8 @@ export interface Machine {
   readonly bridges: readonly BuiltBridge[];
   readonly hostNics: readonly BuiltHostNic[];
   readonly pmds: readonly Pmd[];
+  /** By host name. */
+  readonly injectors: ReadonlyMap<string, Injector>;
   /** Arena offset of slots for templates, and how many. */
   readonly templates: number;
 }
@@ -109,6 +113,7 @@ class Builder {
   private readonly bridges: BuiltBridge[] = [];
   private readonly hostNics: BuiltHostNic[] = [];
   private readonly pmds: Pmd[] = [];
+  private readonly injectors = new Map<string, Injector>();
   private readonly portNumbers = new Map<string, number>();
   private services!: Services;
   private fds = 10;
@@ -157,6 +162,10 @@ class Builder {
       }
       this.switches(host, prefix, cores, pollerCores);
       this.physicalNics(host, prefix, cores);
+      const injector = new Injector(`${prefix}inject`, this.services);
+      this.contexts.add(injector, 0, { kind: 'wire', core: -1, host: host.name, polls: false });
+      this.begin.push(injector);
+      this.injectors.set(host.name, injector);
     }
     for (const f of later) f();
     this.links();
@@ -179,6 +188,7 @@ class Builder {
       bridges: this.bridges,
       hostNics: this.hostNics,
       pmds: this.pmds,
+      injectors: this.injectors,
       templates,
       catalog: {
         topology: topology.name,
@@ -285,7 +295,7 @@ class Builder {
         const wiring = this.wire(host, prefix, document, nic, places, common, bounces + i * SLOT_BYTES);
         setup.add(wiring);
         const contexts = [vcpuName];
-        built.nics.push({ document, guest: built, nic, wiring, contexts });
+        built.nics.push({ document, guest: built, nic, wiring, setup, contexts });
         if (wiring.kind === 'qemu') qemuNics.push({ nic: wiring.qemu, contexts });
         else if (wiring.kind === 'vhost-net') contexts.push(wiring.worker.name);
         else contexts.push(...this.pmds.filter((p) => p.name.startsWith(prefix)).map((p) => p.name));

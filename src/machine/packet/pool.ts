@@ -36,15 +36,14 @@ export class PacketPool {
     this.freeCount = capacity;
   }
 
-  /** Packets in use. */
-  get used(): number {
-    return this.capacity - this.freeCount;
-  }
+  /** Packets in use, clones included. */
+  live = 0;
 
   /** A new packet with one reference to a slot of its own. The pool is sized so that bounded queues cannot exhaust it. */
   alloc(): number {
     assert(this.freeCount > 0, 'the packet pool is larger than all queues together');
     const packet = this.free[--this.freeCount]!;
+    this.live++;
     this.data[packet] = packet;
     this.references[packet] = 1;
     return packet;
@@ -65,6 +64,7 @@ export class PacketPool {
 
   release(packet: number): void {
     const data = this.data[packet]!;
+    this.live--;
     if (data !== packet) this.free[this.freeCount++] = packet;
     if (--this.references[data]! === 0) this.free[this.freeCount++] = data;
   }

@@ -1,0 +1,41 @@
+/** The names of places where traffic begins or ends: `guest/nic`, a NIC's wire side, `bridge/port`; `host/` in front. */
+import type { Port } from '../machine/host/port.ts';
+import type { BuiltBridge, BuiltHostNic, BuiltNic, Machine } from './builder.ts';
+
+export type End =
+  | { readonly kind: 'guest'; readonly name: string; readonly nic: BuiltNic }
+  | { readonly kind: 'wire'; readonly name: string; readonly nic: BuiltHostNic }
+  | { readonly kind: 'port'; readonly name: string; readonly bridge: BuiltBridge; readonly port: Port };
+
+export class Ends {
+  private readonly byName = new Map<string, End>();
+
+  constructor(machine: Machine) {
+    const several = machine.topology.hosts.length > 1;
+    const add = (host: string, local: string, end: (name: string) => End): void => {
+      const name = several ? `${host}/${local}` : local;
+      this.byName.set(name, end(name));
+      // the host may be named where there is only one
+      if (!several) this.byName.set(`${host}/${local}`, end(name));
+    };
+    for (const b of machine.bridges) {
+      for (const port of b.bridge.ports.values()) {
+        add(b.host, `${b.name}/${port.name}`, (name) => ({ kind: 'port', name, bridge: b, port }));
+      }
+    }
+    for (const g of machine.guests) {
+      for (const nic of g.nics) {
+        add(g.host.name, `${g.document.name}/${nic.document.name}`, (name) => ({ kind: 'guest', name, nic }));
+      }
+    }
+    for (const nic of machine.hostNics) add(nic.host, nic.name, (name) => ({ kind: 'wire', name, nic }));
+  }
+
+  find(name: string): End | undefined {
+    return this.byName.get(name);
+  }
+  /** All names, without aliases, for error texts. */
+  get names(): string[] {
+    return [...new Set([...this.byName.values()].map((e) => e.name))];
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The engine's half of the protocol: several worlds in one thread, round-robin in turns of at most TURN_MS, commands taken
+ * between turns. Knows nothing of threads or sockets; whoever hosts it passes messages in and out.
+ */
+import { AssertionFailed } from '../engine/assert.ts';
+import { NEVER } from '../engine/scheduler.ts';
+import { bridgeState, findNic, guestMemory, nicState, queueState } from './inspect.ts';
+import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
+import { Refusal } from './traffic.ts';
+import { World } from './world.ts';
+
+/** Wall time that a world may run before the others and the commands get their turn. */
+const TURN_MS = 2;
+
+interface Hosted {
+  readonly world: World;
+  /** Wall time (performance.now) of its next turn; NEVER while idle. */
+  due: number;
+  idle: boolean;
+  failed: boolean;
+}
+
+export class EngineService {
+  private readonly worlds = new Map<number, Hosted>();
+  private readonly send: (message: EngineMessage) => void;
+
+  constructor(send: (message: EngineMessage) => void) {
+    this.send = send;
+  }
+
+  /** Takes one call and answers it. */
+  call(call: EngineCall): void {
+    try {
+      this.send({ type: 'answer', id: call.id, ok: true, value: this.handle(call.request) });
+    } catch (error) {
+      this.send({ type: 'answer', id: call.id, ok: false, error: errorOf(error) });
+    }
+  }
+
+  /**
+   * Gives every world that has work one turn. Returns ms until the next turn is due: 0 = at once, NEVER = nothing to do
+   * until a call comes.
+   */
+  turn(): number {
+    let wait = NEVER;
+    for (const [id, hosted] of this.worlds) {
+      const now = performance.now();
+      if (hosted.due <= now) {
+        const delay = hosted.world.turn(TURN_MS);
+        hosted.due = delay === NEVER ? NEVER : now + delay;
+        this.noteState(id, hosted, delay);
+        wait = Math.min(wait, delay);
+      } else wait = Math.min(wait, hosted.due - now);
+    }
+    return wait;
+  }
+
+  private noteState(id: number, hosted: Hosted, delay: number): void {
+    const reason = hosted.world.failed;
+    if (reason !== null && !hosted.failed) {
+      hosted.failed = true;
+      this.send({ type: 'failed', world: id, reason });
+    }
+    const idle = delay === NEVER;
+    if (idle !== hosted.idle) {
+      hosted.idle = idle;
+      this.send({ type: 'idle', world: id, idle });
+    }
+  }
+
+  private handle(request: EngineRequest): unknown {
+    if (request.op === 'create') return this.create(request.world, request.topology);
+    if (request.op === 'delete') {
+      this.worlds.delete(request.world);
+      return null;
+    }
+    const hosted = this.worlds.get(request.world);
+    if (hosted === undefined) throw new Refusal('NOT_FOUND', `there is no world ${request.world}`);
+    const { world } = hosted;
+    const { machine } = world;
+    const value = ((): unknown => {
+      switch (request.op) {
+        case 'status':
+          return world.status();
+        case 'traffic':
+          return world.startTraffic(request.spec);
+        case 'frames':
+          return world.startFrames(request.spec);
+        case 'run':
+          return world.run(request.run);
+        case 'runs':
+          return world.allRuns();
+        case 'cancel':
+          return world.cancel(request.run);
+        case 'clock':
+          return world.clock(request.command);
+        case 'nic':
+          return nicState(machine, findNic(machine, request.guest, request.nic));
+        case 'queue':
+          return queueState(machine, findNic(machine, request.guest, request.nic), request.queue);
+        case 'memory':
+          return { bytes: guestMemory(machine, request.guest, request.address, request.length) };
+        case 'bridge':
+          return bridgeState(machine, request.bridge);
+      }
+    })();
+    hosted.due = 0; // whatever it was, the world looks whether it has work now
+    return value;
+  }
+
+  private create(id: number, topology: Parameters<typeof createWorld>[0]): unknown {
+    if (this.worlds.has(id)) throw new Refusal('CONFLICT', `world ${id} exists`);
+    const world = createWorld(topology);
+    world.onRunEnd = (result) => this.send({ type: 'run', world: id, result });
+    this.worlds.set(id, { world, due: 0, idle: false, failed: false });
+    return { memory: world.machine.arena.buffer, catalog: world.machine.catalog };
+  }
+}
+
+function createWorld(topology: ConstructorParameters<typeof World>[0]): World {
+  try {
+    return new World(topology);
+  } catch (error) {
+    if (error instanceof RangeError) throw new Refusal('FAILED', `there is no memory for this topology: ${error.message}`);
+    throw error;
+  }
+}
+
+function errorOf(error: unknown): EngineError {
+  if (error instanceof Refusal) return error.error;
+  if (error instanceof AssertionFailed) return { code: 'FAILED', message: `assertion failed: ${error.message}` };
+  return { code: 'FAILED', message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
+}

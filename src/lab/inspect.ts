@@ -1,0 +1,252 @@
+/** What the API shows of a world at rest between two steps: conservation, NICs, rings, memory, bridges. */
+import { CTL_FINGERPRINT } from '../engine/event-ring.ts';
+import { DP_INGRESS, DP_OUTPUT, DROP_KINDS, EVENT_KINDS, KIND_STRIDE, PACKET_BORN, PACKET_CLONE } from '../engine/events.ts';
+import { copyOut } from '../machine/packet/copy.ts';
+import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
+import type { Flow } from '../machine/ovs/megaflow-table.ts';
+import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import { featureNames, featuresHex, hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
+import { statusNames } from '../machine/virtio/status.ts';
+import type { BuiltBridge, BuiltNic, Machine } from './builder.ts';
+import type { DeviceState } from './device-setup.ts';
+import type { BridgeState, Conservation, NicState, QueueState } from './protocol.ts';
+import { Refusal } from './traffic.ts';
+
+function counter(machine: Machine, place: number, kind: number, column: 0 | 1 = 0): number {
+  const all = new Float64Array(machine.arena.buffer, machine.catalog.layout.counters, machine.catalog.places.length * KIND_STRIDE * 2);
+  return all[(place * KIND_STRIDE + kind) * 2 + column]!;
+}
+function total(machine: Machine, kind: number): number {
+  let n = 0;
+  for (const p of machine.catalog.places) n += counter(machine, p.id, kind);
+  return n;
+}
+
+/** 16 hexadecimal digits; as published last. */
+export function fingerprint(machine: Machine): string {
+  return new BigUint64Array(machine.arena.buffer, machine.catalog.layout.control + CTL_FINGERPRINT, 1)[0]!.toString(16).padStart(16, '0');
+}
+
+/**
+ * injected + replicated + segments = delivered + consumed + dropped + merged + in flight. The left side and the ends come
+ * from recorded events; what is in flight is counted in the rings, queues and buffers themselves.
+ */
+export function conservation(machine: Machine): Conservation {
+  const injected = total(machine, PACKET_BORN);
+  const replicated = total(machine, PACKET_CLONE);
+  const sumOf = (role: string): number => EVENT_KINDS.filter((k) => k.role === role).reduce((n, k) => n + total(machine, k.id), 0);
+  const delivered = sumOf('delivered');
+  const consumed = sumOf('consumed');
+  const dropped: Record<string, number> = {};
+  let drops = 0;
+  for (const k of DROP_KINDS) {
+    const n = total(machine, k.id);
+    drops += n;
+    if (n > 0) dropped[k.name] = n;
+  }
+  let inFlight = machine.pool.live;
+  for (const g of machine.guests) {
+    for (const { nic, wiring } of g.nics) {
+      if (!nic.up) continue;
+      const pair = wiring.kind === 'vhost-user' ? wiring.port.pair! : wiring.pair;
+      inFlight += (nic.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
+      inFlight += (pair.rx.used_idx - nic.rx.last_used_idx) & 0xffff;
+    }
+  }
+  return {
+    injected,
+    replicated,
+    segments: 0,
+    delivered,
+    consumed,
+    dropped,
+    merged: 0,
+    inFlight,
+    holds: injected + replicated === delivered + consumed + drops + inFlight,
+  };
+}
+
+/** The state that a NIC's set-up left. */
+export function deviceState(nic: BuiltNic): DeviceState {
+  const state = nic.setup.states.find((s) => s.wiring === nic.wiring);
+  if (!state) throw new Refusal('CONFLICT', `${nic.nic.name} has not been probed yet`);
+  return state;
+}
+
+export function findNic(machine: Machine, guest: string, nic: string): BuiltNic {
+  const g = machine.guests.find((x) => x.name === guest || x.document.name === guest || `${x.host.name}/${x.document.name}` === guest);
+  if (!g) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
+  const n = g.nics.find((x) => x.document.name === nic);
+  if (!n) throw new Refusal('NOT_FOUND', `guest ${guest} has no NIC ${nic}`);
+  return n;
+}
+
+const hex = (n: number): string => `0x${n.toString(16)}`;
+const macText = (mac: readonly number[]): string => mac.map((b) => b.toString(16).padStart(2, '0')).join(':');
+
+export function nicState(machine: Machine, nic: BuiltNic): NicState {
+  const { device, probed } = deviceState(nic);
+  const counters: Record<string, number> = {};
+  const { places, backendPlace } = nic.wiring;
+  for (const place of [places.driver, places.rx, places.tx, backendPlace]) {
+    for (const k of EVENT_KINDS) {
+      const n = counter(machine, place, k.id);
+      if (n > 0) counters[k.name] = (counters[k.name] ?? 0) + n;
+    }
+  }
+  const config = Uint8Array.from({ length: 8 }, (_, i) => device.readBar(4, 0x2000 + i, 1));
+  return {
+    guest: nic.guest.name,
+    nic: nic.document.name,
+    backend: nic.document.backend,
+    driver: nic.document.driver,
+    mac: macText(nic.document.mac),
+    status: { value: device.status, bits: statusNames(device.status) },
+    features: {
+      offered: featureNames(device.offered),
+      negotiated: featureNames(probed.features),
+      offeredHex: featuresHex(device.offered),
+      negotiatedHex: featuresHex(probed.features),
+    },
+    config: { hex: Array.from(config, (b) => b.toString(16).padStart(2, '0')).join(''), mac: macText([...config.slice(0, 6)]), status: config[6]! | (config[7]! << 8) },
+    contexts: nic.contexts,
+    queues: device.queues.map((q) => ({ name: q.index === 0 ? 'rx0' : 'tx0', index: q.index, size: q.size, enabled: q.enabled, msixVector: q.msixVector })),
+    counters,
+  };
+}
+
+export function queueState(machine: Machine, nic: BuiltNic, name: string): QueueState {
+  if (name !== 'rx0' && name !== 'tx0') throw new Refusal('NOT_FOUND', `${nic.nic.name} has no queue ${name}; expected rx0 or tx0`);
+  const { device, pair, probed } = deviceState(nic);
+  const index = name === 'rx0' ? 0 : 1;
+  const registers = device.queues[index]!;
+  const queue = index === 0 ? pair.rx : pair.tx;
+  const l = queue.layout;
+  const view = machine.arena.view;
+  const eventIdx = hasFeature(probed.features, VIRTIO_RING_F_EVENT_IDX);
+  const availFlags = l.u16[l.availFlags]!;
+  const usedFlags = l.u16[l.usedFlags]!;
+  const range = Array.from({ length: l.size }, (_, i) => i);
+  const usedEvent = l.u16[l.usedEvent]!;
+  const availEvent = l.u16[l.availEvent]!;
+  const needs = (event: number, idx: number): boolean => ((idx - event) & 0xffff) === 0;
+  return {
+    name,
+    index,
+    size: l.size,
+    addresses: { desc: hex(registers.descGpa), driver: hex(registers.driverGpa), device: hex(registers.deviceGpa) },
+    desc: range.map((i) => {
+      const at = l.desc + 16 * i;
+      const flags = view.getUint16(at + 12, true);
+      const names = ['VIRTQ_DESC_F_NEXT', 'VIRTQ_DESC_F_WRITE', 'VIRTQ_DESC_F_INDIRECT'];
+      return { addr: `0x${view.getBigUint64(at, true).toString(16)}`, len: view.getUint32(at + 8, true), flags: names.filter((_, bit) => (flags & (1 << bit)) !== 0), next: view.getUint16(at + 14, true) };
+    }),
+    avail: { flags: availFlags, idx: l.u16[l.availIdx]!, ring: range.map((i) => l.u16[l.availRing + i]!), usedEvent },
+    used: { flags: usedFlags, idx: l.u16[l.usedIdx]!, ring: range.map((i) => ({ id: l.u32[l.usedRing + 2 * i]!, len: l.u32[l.usedRing + 2 * i + 1]! })), availEvent },
+    device: { lastAvailIdx: queue.last_avail_idx, usedIdx: queue.used_idx },
+    suppression: {
+      eventIdx,
+      kicksWanted: eventIdx ? needs(availEvent, l.u16[l.availIdx]!) : (usedFlags & 1) === 0,
+      interruptsWanted: eventIdx ? needs(usedEvent, l.u16[l.usedIdx]!) : (availFlags & 1) === 0,
+    },
+  };
+}
+
+/** Raw bytes of a guest's RAM. */
+export function guestMemory(machine: Machine, guest: string, address: number, length: number): Uint8Array {
+  const g = machine.guests.find((x) => x.name === guest || `${x.host.name}/${x.document.name}` === guest);
+  if (!g) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
+  if (address + length > g.vm.ramBytes) {
+    throw new Refusal('INVALID', `${hex(address)} + ${length} is beyond the guest's memory of ${g.vm.ramBytes} bytes`, '/address');
+  }
+  return copyOut(machine.arena, g.vm.ram + address, length);
+}
+
+export function bridgeState(machine: Machine, name: string): BridgeState {
+  const built = machine.bridges.find((b) => b.name === name || `${b.host}/${b.name}` === name);
+  if (!built) throw new Refusal('NOT_FOUND', `there is no bridge ${name}`);
+  return bridgeStateOf(machine, built);
+}
+
+function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
+  const { bridge } = built;
+  const now = machine.scheduler.now[0]!;
+  const portName = (n: number): string => bridge.port(n).name;
+  const flows: readonly Flow[] = bridge instanceof KernelDatapath ? bridge.table.flows : bridge instanceof NetdevDatapath ? bridge.flows : [];
+  const packets = flows.reduce((n, f) => n + f.packets, 0);
+  const bytes = flows.reduce((n, f) => n + f.bytes, 0);
+  return {
+    name: built.name,
+    host: built.host,
+    datapath: built.datapath,
+    ports: [...bridge.ports.values()].map((p) => {
+      const related = machine.catalog.places.filter((x) => x.id === p.place || x.name === `${machine.catalog.places[p.place]!.name}/tap`);
+      const drops: Record<string, number> = {};
+      for (const k of DROP_KINDS) {
+        const n = related.reduce((sum, x) => sum + counter(machine, x.id, k.id), 0);
+        if (n > 0) drops[k.name] = n;
+      }
+      return {
+        name: p.name,
+        number: p.number,
+        type: p.type,
+        rxPackets: counter(machine, p.place, DP_INGRESS),
+        rxBytes: counter(machine, p.place, DP_INGRESS, 1),
+        txPackets: counter(machine, p.place, DP_OUTPUT),
+        txBytes: counter(machine, p.place, DP_OUTPUT, 1),
+        drops,
+      };
+    }),
+    fdb: bridge.ofproto.entries().map((e) => ({ port: portName(e.port), vlan: e.vlan, mac: e.mac, ageSeconds: Math.floor((now - e.learned) / 1e9) })),
+    flows: [{ table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes }],
+    datapathFlows: flows.map((f) => ({
+      ufid: f.id.toString(16).padStart(8, '0'),
+      match: matchText(f, portName),
+      actions: f.outputs.length === 0 ? 'drop' : Array.from(f.outputs, portName).join(','),
+      packets: f.packets,
+      bytes: f.bytes,
+      usedSeconds: f.used < 0 ? null : (now - f.used) / 1e9,
+    })),
+    caches: bridge instanceof KernelDatapath ? kernelCaches(bridge) : bridge instanceof NetdevDatapath ? netdevCaches(bridge) : {},
+  };
+}
+
+/** `ovs-dpctl show`. */
+function kernelCaches(d: KernelDatapath): Record<string, number> {
+  const lookups = d.hits + d.missed;
+  return {
+    'lookups hit': d.hits,
+    'lookups missed': d.missed,
+    'lookups lost': d.lost,
+    flows: d.table.flows.length,
+    'masks hit': d.masksProbed,
+    'masks total': d.table.masks,
+    'masks hit/pkt': lookups === 0 ? 0 : d.masksProbed / lookups,
+    'upcalls waiting': d.upcalls.length,
+  };
+}
+/** `ovs-appctl dpif-netdev/pmd-stats-show`. */
+function netdevCaches(d: NetdevDatapath): Record<string, number> {
+  return {
+    'packets received': d.packetsReceived,
+    'packet recirculations': 0,
+    'avg. datapath passes per packet': d.packetsReceived === 0 ? 0 : 1,
+    'emc hits': d.emcHits,
+    'smc hits': 0,
+    'megaflow hits': d.megaflowHits,
+    'avg. subtable lookups per megaflow hit': d.megaflowHits === 0 ? 0 : d.subtableLookups / d.megaflowHits,
+    'miss with success upcall': d.missWithSuccessUpcall,
+    'miss with failed upcall': 0,
+    'emc entries': d.emcEntries,
+    flows: d.flows.length,
+  };
+}
+
+function matchText(flow: Flow, portName: (n: number) => string): string {
+  const k = flow.key;
+  const byte = (word: number, i: number): string => ((k[word]! >>> (8 * i)) & 0xff).toString(16).padStart(2, '0');
+  const destination = [byte(1, 0), byte(1, 1), byte(1, 2), byte(1, 3), byte(2, 0), byte(2, 1)].join(':');
+  const source = [byte(2, 2), byte(2, 3), byte(3, 0), byte(3, 1), byte(3, 2), byte(3, 3)].join(':');
+  const type = ((k[4]! & 0xff) << 8) | ((k[4]! >>> 8) & 0xff);
+  return `recirc_id(0),in_port(${portName(k[0]!)}),eth(src=${source},dst=${destination}),eth_type(0x${type.toString(16).padStart(4, '0')})${type === 0x0800 ? ',ipv4(frag=no)' : ''}`;
+}

@@ -1,0 +1,304 @@
+/** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
+import { RawSource, FrameList } from '../machine/guest/raw-source.ts';
+import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
+import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
+import { PING_MIN_FRAME, PingSource } from '../machine/guest/ping-source.ts';
+import { UDP_MIN_FRAME, UdpSource, UdpTemplate } from '../machine/guest/udp-source.ts';
+import { FCS_BYTES } from '../machine/host/nic.ts';
+import { WireStream } from '../machine/host/wire.ts';
+import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import type { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
+import type { RunLedger } from '../machine/packet/run-ledger.ts';
+import { SLOT_BYTES } from '../machine/packet/pool.ts';
+import { type BuiltHostNic, type BuiltNic, type Machine, TEMPLATE_SLOTS } from './builder.ts';
+import { type End, Ends } from './ends.ts';
+import type { EngineError, FramesSpec, Generator, TrafficSpec } from './protocol.ts';
+import { Run } from './run.ts';
+
+/** linux net/core/pktgen.c `burst`: frames of one xmit_more chain here. */
+const PKTGEN_BURST = 32;
+/** Longest Ethernet frame in memory: MTU 1500 and the header. */
+export const MAX_FRAME = 1514;
+/** Runs of one world that may be in progress: each keeps a template slot. */
+const MAX_ACTIVE = TEMPLATE_SLOTS;
+
+/** A refusal on its way to the API. */
+export class Refusal extends Error {
+  readonly error: EngineError;
+  constructor(code: EngineError['code'], message: string, field?: string) {
+    super(message);
+    this.error = { code, message, ...(field === undefined ? {} : { field }) };
+  }
+}
+
+interface UdpEnd {
+  readonly mac: readonly number[];
+  readonly ip: number;
+}
+
+export class Traffic {
+  private readonly machine: Machine;
+  private readonly ends: Ends;
+  private templates = 0;
+
+  constructor(machine: Machine) {
+    this.machine = machine;
+    this.ends = new Ends(machine);
+  }
+
+  private end(name: string, field: string): End {
+    const end = this.ends.find(name);
+    if (end === undefined) throw new Refusal('INVALID', `${JSON.stringify(name)} is not an end of this topology; expected one of ${this.ends.names.slice(0, 20).join(', ')}`, field);
+    if (end.kind === 'wire' && end.nic.wire === null) {
+      throw new Refusal('INVALID', `${name} has a link, so it has no wire end; expected a NIC that no link connects`, field);
+    }
+    return end;
+  }
+
+  /** Starts a run of generated traffic at virtual time `now`. */
+  start(spec: TrafficSpec, now: number, active: number): Run {
+    if (active >= MAX_ACTIVE) throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
+    const from = this.end(spec.from, '/from');
+    const to = this.end(spec.to, '/to');
+    if (to.kind === 'port') throw new Refusal('INVALID', `${spec.to} is a bridge port, where frames can only come in; expected a guest's NIC or the wire end of a NIC`, '/to');
+    const via = from.name === to.name ? this.forwarderBehind(from) : null;
+    if (from.name === to.name && via === null) throw new Refusal('INVALID', `from and to are both ${spec.from}; expected two ends (a NIC's wire end may be both where a guest of its bridge forwards)`, '/to');
+    const length = spec.frameSize - FCS_BYTES;
+    if (length < 60 || length > MAX_FRAME) throw new Refusal('INVALID', `frameSize ${spec.frameSize} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`, '/frameSize');
+    if (spec.kind === 'ping') return this.ping(spec, from, to, length, now);
+    return this.udp(spec, from, to, via, length, now);
+  }
+
+  /** A guest that sends back what comes in from a wire: the first forwarding one on the same bridge. */
+  private forwarderBehind(end: End): BuiltNic | null {
+    if (end.kind !== 'wire') return null;
+    for (const g of this.machine.guests) {
+      if (g.document.app === 'stack' || g.host.name !== end.nic.host) continue;
+      const nic = g.nics.find((n) => n.document.bridge === end.nic.bridge);
+      if (nic) return nic;
+    }
+    return null;
+  }
+
+  private scope(ends: readonly (End | null)[], via: BuiltNic | null): { nics: BuiltNic[]; hostNics: BuiltHostNic[] } {
+    const nics = new Set<BuiltNic>();
+    const hostNics = new Set<BuiltHostNic>();
+    for (const e of ends) {
+      if (e?.kind === 'guest') nics.add(e.nic);
+      else if (e?.kind === 'wire') hostNics.add(e.nic);
+    }
+    if (via) nics.add(via);
+    return { nics: [...nics], hostNics: [...hostNics] };
+  }
+
+  private placeOf(end: End): number {
+    return end.kind === 'guest' ? end.nic.wiring.places.driver : end.kind === 'wire' ? end.nic.wire!.place : end.port.place;
+  }
+
+  // ---- ping ---------------------------------------------------------------------------------------------------------
+  private ping(spec: TrafficSpec, from: End, to: End, length: number, now: number): Run {
+    if (spec.generator !== null) throw new Refusal('INVALID', 'ping has no generator; expected the field to be left out', '/generator');
+    if (length < PING_MIN_FRAME) throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for an echo request`, '/frameSize');
+    const source = this.stackEnd(from, '/from', 'send echo requests');
+    const target = this.stackEnd(to, '/to', 'answer echo requests');
+    this.sameSubnet(source, target);
+    const ledger = this.machine.frames.openRun(this.placeOf(to), this.placeOf(from));
+    const run = new Run(this.machine, spec.id, 'ping', from.name, to.name, ledger, this.scope([from, to], null));
+    const { vcpu, stack } = source.guest;
+    const services = this.machine.services;
+    const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
+    const ip = target.document.addresses[0]!.ip;
+    stack.resolve(
+      source.nic,
+      {
+        ip,
+        resolved: (mac) => {
+          if (run.done) return;
+          const cost = vcpu instanceof LinuxVcpu ? services.ns('guest_udp_send') : services.ns('virtio_pmd_per_packet');
+          const ping = new PingSource(services, source.nic, stack, ledger, { mac, ip }, { frameLength: length, count: spec.count, interval, cost });
+          run.sentBySource = () => ping.sent;
+          run.stop = () => ping.cancel();
+          ping.start(Math.max(this.machine.scheduler.now[0]!, now));
+          vcpu.addSource(ping);
+        },
+        unreachable: () => this.unreachable(run, ip),
+      },
+      now,
+    );
+    vcpu.timersChanged();
+    return run;
+  }
+
+  /** Called when a run cannot start; the world ends it. */
+  onUnreachable: (run: Run, reason: string) => void = () => {};
+  private unreachable(run: Run, ip: number): void {
+    this.onUnreachable(run, `no answer to ARP for ${ipText(ip)}: is there a way between the two ends?`);
+  }
+
+  private stackEnd(end: End, field: string, what: string): BuiltNic {
+    if (end.kind !== 'guest' || end.nic.guest.document.app !== 'stack') {
+      throw new Refusal('INVALID', `${end.name} cannot ${what}; expected a NIC of a guest with app "stack"`, field);
+    }
+    if (end.nic.document.addresses.length === 0) throw new Refusal('INVALID', `${end.name} has no address; expected a NIC with addresses in the document`, field);
+    return end.nic;
+  }
+  private sameSubnet(a: BuiltNic, b: BuiltNic): void {
+    const { ip, prefix } = a.document.addresses[0]!;
+    const mask = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
+    const other = b.document.addresses[0]!.ip;
+    if (((ip & mask) >>> 0) !== ((other & mask) >>> 0)) {
+      throw new Refusal('INVALID', `${ipText(other)} is not in the subnet of ${ipText(ip)}/${prefix}; guests have no routes`, '/to');
+    }
+  }
+
+  // ---- UDP ----------------------------------------------------------------------------------------------------------
+  private template(flow: ConstructorParameters<typeof UdpTemplate>[2]): UdpTemplate {
+    const slot = this.templates++ % TEMPLATE_SLOTS;
+    return new UdpTemplate(this.machine.services, this.machine.templates + slot * SLOT_BYTES, flow);
+  }
+
+  private udp(spec: TrafficSpec, from: End, to: End, via: BuiltNic | null, length: number, now: number): Run {
+    if (length < UDP_MIN_FRAME) throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
+    const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
+    const generator = this.generator(spec.generator, from);
+    let target: UdpEnd;
+    if (via) target = { mac: via.document.mac, ip: via.document.addresses[0]?.ip ?? WIRE_IP };
+    else if (to.kind === 'guest') {
+      if (to.nic.guest.document.app === 'stack' && to.nic.document.addresses.length === 0) {
+        throw new Refusal('INVALID', `${to.name} has no address; expected a NIC with addresses in the document`, '/to');
+      }
+      target = { mac: to.nic.document.mac, ip: to.nic.document.addresses[0]?.ip ?? WIRE_IP };
+    } else if (to.kind === 'wire') target = { mac: to.nic.wire!.mac, ip: to.nic.wire!.ip };
+    else throw new Refusal('INVALID', 'expected an end that receives', '/to');
+
+    if (from.kind === 'guest') {
+      const source = this.stackEnd(from, '/from', 'send datagrams');
+      if (to.kind === 'guest' && to.nic.guest.document.app === 'stack') this.sameSubnet(source, to.nic);
+    }
+    const ledger = this.machine.frames.openRun(this.placeOf(to), 0);
+    const run = new Run(this.machine, spec.id, 'udp', from.name, to.name, ledger, this.scope([from, to], via));
+    const flowOf = (sender: UdpEnd, mac: readonly number[]): UdpTemplate =>
+      this.template({ sourceMac: sender.mac, destinationMac: mac, sourceIp: sender.ip, destinationIp: target.ip, flows: spec.flows, frameLength: length });
+
+    if (from.kind === 'wire') {
+      const stream = new WireStream(ledger, { template: flowOf(from.nic.wire!, target.mac), count: spec.count, interval });
+      run.stop = () => this.cancelStream(stream, ledger);
+      stream.start(now);
+      from.nic.wire!.addStream(stream);
+      return run;
+    }
+    if (from.kind === 'port') {
+      const stream = new WireStream(ledger, { template: flowOf(this.portIdentity(from), target.mac), count: spec.count, interval });
+      run.stop = () => this.cancelStream(stream, ledger);
+      stream.start(now);
+      this.inject(from, stream);
+      return run;
+    }
+    const { vcpu, stack } = from.nic.guest;
+    const sender = { mac: from.nic.document.mac, ip: from.nic.document.addresses[0]!.ip };
+    const begin = (mac: readonly number[]): void => {
+      if (run.done) return;
+      const source = new UdpSource(from.nic.nic, flowOf(sender, mac), spec.count, interval, generator);
+      source.ledger = ledger;
+      run.stop = () => {
+        source.cancel();
+        this.machine.frames.sourceDone(ledger);
+      };
+      source.start(Math.max(this.machine.scheduler.now[0]!, now));
+      vcpu.addSource(source);
+    };
+    // wires and forwarding programs answer no ARP: their address is in the sender's neighbour table (DEVIATION)
+    if (to.kind === 'guest' && to.nic.guest.document.app === 'stack') {
+      stack.resolve(from.nic.nic, { ip: target.ip, resolved: begin, unreachable: () => this.unreachable(run, target.ip) }, now);
+      vcpu.timersChanged();
+    } else begin(target.mac);
+    return run;
+  }
+
+  private cancelStream(stream: WireStream, ledger: RunLedger): void {
+    stream.cancel();
+    this.machine.frames.sourceDone(ledger);
+  }
+
+  private generator(wanted: Generator | null, from: End): { batch: number; cost: number; split: boolean } {
+    const services = this.machine.services;
+    if (from.kind !== 'guest') {
+      if (wanted !== null) throw new Refusal('INVALID', `${from.name} has no generators; expected the field to be left out`, '/generator');
+      return { batch: 1, cost: 0, split: false };
+    }
+    const kernel = from.nic.guest.vcpu instanceof LinuxVcpu;
+    const name = wanted ?? (kernel ? 'socket' : 'txonly');
+    if (kernel ? name === 'txonly' : name !== 'txonly') {
+      throw new Refusal('INVALID', `generator ${name} does not run on ${from.name}; expected ${kernel ? 'socket or pktgen' : 'txonly'} for its driver`, '/generator');
+    }
+    if (name === 'socket') return { batch: 1, cost: services.ns('guest_udp_send'), split: false };
+    if (name === 'pktgen') return { batch: PKTGEN_BURST, cost: services.ns('guest_pktgen_send'), split: true };
+    return { batch: MAX_PKT_BURST, cost: services.ns('virtio_pmd_per_packet'), split: false };
+  }
+
+  /** Frames at a bridge port look as if the guest behind the port had sent them. */
+  private portIdentity(end: End & { kind: 'port' }): UdpEnd {
+    for (const g of this.machine.guests) {
+      for (const n of g.nics) {
+        if (n.document.bridge === end.bridge.name && `${g.document.name}.${n.document.name}` === end.port.name) {
+          return { mac: n.document.mac, ip: n.document.addresses[0]?.ip ?? WIRE_IP };
+        }
+      }
+    }
+    const nic = this.machine.hostNics.find((n) => n.host === end.bridge.host && n.name === end.port.name);
+    return nic?.wire ?? { mac: [0x02, 0x72, 0x73, 0, 1, 0], ip: WIRE_IP };
+  }
+
+  private inject(end: End & { kind: 'port' }, stream: WireStream): void {
+    const { bridge } = end.bridge;
+    const netdev = bridge instanceof NetdevDatapath;
+    const pmd = netdev ? this.machine.pmds.find((p) => this.machine.catalog.contexts[p.id]!.host === end.bridge.host)! : null;
+    this.machine.injectors.get(end.bridge.host)!.add({ port: end.port, datapath: bridge as KernelDatapath | NetdevDatapath, pmd, stream });
+  }
+
+  // ---- raw frames ---------------------------------------------------------------------------------------------------
+  /** Starts a run of raw frames. Their lengths have been checked. */
+  frames(spec: FramesSpec, now: number, active: number): Run {
+    if (active >= MAX_ACTIVE) throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
+    const at = this.end(spec.at, '/at');
+    for (const [i, length] of spec.lengths.entries()) {
+      if (length < 14 || length > MAX_FRAME) throw new Refusal('INVALID', `frame of ${length} bytes; expected 14 to ${MAX_FRAME} bytes without FCS`, `/frames/${i}`);
+    }
+    if (spec.lengths.length === 0) throw new Refusal('INVALID', 'there is no frame to send', '/frames');
+    const list = new FrameList(spec.bytes, spec.lengths, spec.times);
+    const ledger = this.machine.frames.openRun(0, 0);
+    const scope = at.kind === 'guest' ? this.bridgeScope(at.nic.guest.host.name, at.nic.document.bridge) : at.kind === 'wire' ? this.bridgeScope(at.nic.host, at.nic.bridge) : this.bridgeScope(at.bridge.host, at.bridge.name);
+    const run = new Run(this.machine, spec.id, spec.kind, at.name, null, ledger, scope);
+    if (at.kind === 'guest') {
+      const services = this.machine.services;
+      const kernel = at.nic.guest.vcpu instanceof LinuxVcpu;
+      const source = new RawSource(services, at.nic.nic, list, kernel ? { batch: 1, cost: services.ns('guest_udp_send') } : { batch: MAX_PKT_BURST, cost: services.ns('virtio_pmd_per_packet') });
+      source.ledger = ledger;
+      run.stop = () => {
+        source.cancel();
+        this.machine.frames.sourceDone(ledger);
+      };
+      source.start(now);
+      at.nic.guest.vcpu.addSource(source);
+      return run;
+    }
+    const stream = new WireStream(ledger, { list });
+    run.stop = () => this.cancelStream(stream, ledger);
+    stream.start(now);
+    if (at.kind === 'wire') at.nic.wire!.addStream(stream);
+    else this.inject(at, stream);
+    return run;
+  }
+
+  /** All NICs of a bridge: raw frames may go anywhere. */
+  private bridgeScope(host: string, bridge: string): { nics: BuiltNic[]; hostNics: BuiltHostNic[] } {
+    return {
+      nics: this.machine.guests.filter((g) => g.host.name === host).flatMap((g) => g.nics.filter((n) => n.document.bridge === bridge)),
+      hostNics: this.machine.hostNics.filter((n) => n.host === host && n.bridge === bridge),
+    };
+  }
+}
+
+/** 198.18.0.254: of the range for benchmarks (RFC 2544), where an end has no address of its own. */
+const WIRE_IP = 0xc61200fe;
+const ipText = (ip: number): string => [ip >>> 24, (ip >>> 16) & 255, (ip >>> 8) & 255, ip & 255].join('.');

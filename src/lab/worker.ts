@@ -1,0 +1,27 @@
+/** Entry of an engine worker thread: an EngineService between two message ports. */
+import { parentPort } from 'node:worker_threads';
+import { NEVER } from '../engine/scheduler.ts';
+import { EngineService } from './engine-service.ts';
+import type { EngineCall, EngineMessage } from './protocol.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('this file is the entry of a worker thread');
+
+const service = new EngineService((message: EngineMessage) => port.postMessage(message));
+let timer: NodeJS.Timeout | null = null;
+let immediate: NodeJS.Immediate | null = null;
+
+function loop(): void {
+  immediate = null;
+  timer = null;
+  const wait = service.turn();
+  if (wait === 0) immediate = setImmediate(loop);
+  else if (wait !== NEVER) timer = setTimeout(loop, wait);
+}
+
+port.on('message', (call: EngineCall) => {
+  service.call(call);
+  if (timer !== null) clearTimeout(timer);
+  timer = null;
+  if (immediate === null) immediate = setImmediate(loop);
+});

@@ -1,0 +1,284 @@
+/**
+ * One running topology: the machine, its clock, its traffic runs and its journal. Single-threaded; everything that comes
+ * from outside lands between steps and is journalled with its virtual time.
+ */
+import { AssertionFailed } from '../engine/assert.ts';
+import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
+import { NEVER } from '../engine/scheduler.ts';
+import { buildMachine, type Machine } from './builder.ts';
+import { conservation, fingerprint } from './inspect.ts';
+import type { ClockCommand, ClockState, FramesSpec, RunResult, TrafficSpec, WorldStatus } from './protocol.ts';
+import type { Run } from './run.ts';
+import type { Topology } from './topology.ts';
+import { Refusal, Traffic } from './traffic.ts';
+
+/** Steps between two looks at the wall clock. */
+const STEPS_PER_LOOK = 4096;
+/** Steps within which every topology has booted. */
+const BOOT_STEPS = 1_000_000;
+/** Results and journal entries that are kept. */
+const MAX_RUNS = 1000;
+const MAX_JOURNAL = 10_000;
+
+export class World {
+  readonly machine: Machine;
+  readonly traffic: Traffic;
+  /** Called when a run has ended. */
+  onRunEnd: (result: RunResult) => void = () => {};
+  private readonly runs = new Map<string, Run>();
+  private readonly active = new Set<Run>();
+  private readonly journal: { virtualTimeSeconds: number; command: string; detail: string }[] = [];
+  private paused = false;
+  private failure: string | null = null;
+  private mode: 'work' | 'real';
+  private factor: number;
+  /** Virtual time until which the clock may run; NEVER without. */
+  private until = NEVER;
+  /** For clock `real`: virtual and wall time (ms) at which pacing began. */
+  private pacedFrom = 0;
+  private pacedAt = 0;
+
+  /** Builds and boots. Throws AssertionFailed. */
+  constructor(topology: Topology) {
+    this.machine = buildMachine(topology);
+    this.mode = topology.clock;
+    this.factor = topology.clockFactor;
+    this.traffic = new Traffic(this.machine);
+    this.traffic.onUnreachable = (run, reason) => this.endRun(run, 'FAILED', reason);
+    const { frames, scheduler } = this.machine;
+    frames.onFirstSend = (ledger) => this.runOf(ledger.index)?.begin();
+    frames.onComplete = () => scheduler.requestAfterStep();
+    scheduler.afterStep = () => this.finishComplete();
+    scheduler.run(NEVER, BOOT_STEPS);
+    this.publish();
+    this.repace();
+  }
+
+  private runOf(ledger: number): Run | undefined {
+    for (const run of this.active) if (run.ledger.index === ledger) return run;
+    return undefined;
+  }
+
+  get now(): number {
+    return this.machine.scheduler.now[0]!;
+  }
+  get failed(): string | null {
+    return this.failure;
+  }
+  private publish(): void {
+    this.machine.recorder.publish(this.now);
+  }
+
+  // ---- running ------------------------------------------------------------------------------------------------------
+  /**
+   * Runs for at most `budgetMs` of wall time. Returns how long to wait before the next turn: 0 = more to do at once,
+   * NEVER = nothing until a command, else ms (clock `real`).
+   */
+  turn(budgetMs: number): number {
+    if (this.paused || this.failure !== null) return NEVER;
+    const started = performance.now();
+    try {
+      for (;;) {
+        const target = this.mode === 'work' ? this.until : Math.min(this.until, this.pacedNow());
+        const stop = this.machine.scheduler.run(target, STEPS_PER_LOOK);
+        if (stop !== 'budget') {
+          this.publish();
+          return this.stopped(stop, target);
+        }
+        if (performance.now() - started >= budgetMs) {
+          this.publish();
+          return 0;
+        }
+      }
+    } catch (error) {
+      this.fail(error);
+      return NEVER;
+    }
+  }
+
+  private stopped(stop: 'idle' | 'until', target: number): number {
+    if (this.until !== NEVER && (stop === 'idle' || target === this.until)) {
+      this.until = NEVER;
+      this.pause();
+      return NEVER;
+    }
+    if (stop === 'idle') {
+      this.stall();
+      return this.mode === 'real' && this.until !== NEVER ? 10 : NEVER;
+    }
+    // clock `real`: the next step lies in the future
+    const ahead = this.machine.scheduler.earliest() - this.pacedNow();
+    return Math.max(1, ahead / 1e6 / this.factor);
+  }
+
+  /** Nothing is pending, yet a run has not ended: its frames lie in a ring that nobody empties. */
+  private stall(): void {
+    for (const run of [...this.active]) {
+      this.endRun(run, 'FAILED', `${run.ledger.live} frames are in queues that nobody empties, and nothing more will happen`);
+    }
+  }
+
+  private fail(error: unknown): void {
+    this.failure = error instanceof AssertionFailed ? error.message : error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    this.machine.recorder.event(metaOf(FAULT_ASSERT, 0, 0), 0, 0, 0);
+    this.publish();
+    for (const run of [...this.active]) this.endRun(run, 'FAILED', this.failure);
+  }
+
+  private finishComplete(): void {
+    for (const run of [...this.active]) if (run.ledger.complete) this.endRun(run, 'SUCCEEDED');
+  }
+
+  private endRun(run: Run, state: 'SUCCEEDED' | 'FAILED' | 'CANCELLED', reason: string | null = null): void {
+    if (run.done) return;
+    this.active.delete(run);
+    run.end(state, reason);
+    this.machine.recorder.stamp[0] = this.now;
+    this.machine.recorder.event(metaOf(TRAFFIC_END, 0, 0), 0, run.ledger.index, 0);
+    this.onRunEnd(run.result());
+  }
+
+  // ---- clock --------------------------------------------------------------------------------------------------------
+  private pacedNow(): number {
+    return Math.floor(this.pacedFrom + (performance.now() - this.pacedAt) * 1e6 * this.factor);
+  }
+  private repace(): void {
+    this.pacedFrom = this.now;
+    this.pacedAt = performance.now();
+  }
+  /** Virtual time at which a command lands. In clock `real` it has moved on while nothing happened. */
+  private commandTime(): number {
+    if (this.mode === 'real' && !this.paused && this.failure === null) {
+      const t = Math.min(this.pacedNow(), this.machine.scheduler.earliest());
+      if (t > this.now) this.machine.scheduler.now[0] = t;
+    }
+    return this.now;
+  }
+  private pause(): void {
+    this.paused = true;
+  }
+  private note(command: string, detail: string): void {
+    if (this.journal.length < MAX_JOURNAL) this.journal.push({ virtualTimeSeconds: this.now / 1e9, command, detail });
+  }
+
+  clock(command: ClockCommand | null): ClockState {
+    if (command !== null) this.setClock(command);
+    return {
+      mode: this.mode,
+      factor: this.factor,
+      state: this.paused ? 'PAUSED' : 'RUNNING',
+      virtualTimeSeconds: this.now / 1e9,
+      idle: this.machine.scheduler.earliest() === NEVER,
+      deterministic: this.mode === 'work',
+      events: this.machine.recorder.events,
+    };
+  }
+
+  private setClock(command: ClockCommand): void {
+    this.alive();
+    if (command.step !== undefined && command.untilSeconds !== undefined) throw new Refusal('INVALID', 'step and until exclude each other; expected one of them', '/step');
+    if (command.untilSeconds !== undefined && command.untilSeconds * 1e9 < this.now) {
+      throw new Refusal('INVALID', `until ${command.untilSeconds} s has passed; it is ${this.now / 1e9} s`, '/until');
+    }
+    this.commandTime();
+    this.note('clock', JSON.stringify(command));
+    if (command.mode !== undefined) this.mode = command.mode;
+    if (command.factor !== undefined) this.factor = command.factor;
+    if (command.state !== undefined) this.paused = command.state === 'PAUSED';
+    if (command.untilSeconds !== undefined) {
+      this.until = Math.floor(command.untilSeconds * 1e9);
+      this.paused = false;
+    }
+    if (command.step !== undefined) {
+      this.pause();
+      this.step(command.step);
+    }
+    this.repace();
+  }
+
+  /** Runs single steps until one of them has recorded an event, or ended a frame. */
+  private step(unit: 'event' | 'frame'): void {
+    const { scheduler, recorder } = this.machine;
+    const progress = (): number => {
+      if (unit === 'event') return recorder.events;
+      this.publish();
+      const c = conservation(this.machine);
+      return c.delivered + c.consumed + Object.values(c.dropped).reduce((n, d) => n + d, 0);
+    };
+    const before = progress();
+    try {
+      while (progress() === before && scheduler.run(NEVER, 1) === 'budget');
+    } catch (error) {
+      this.fail(error);
+    }
+    this.publish();
+  }
+
+  private alive(): void {
+    if (this.failure !== null) throw new Refusal('FAILED', `the topology has failed: ${this.failure}`);
+  }
+
+  // ---- traffic ------------------------------------------------------------------------------------------------------
+  startTraffic(spec: TrafficSpec): RunResult {
+    this.alive();
+    const now = this.commandTime();
+    return this.started(this.traffic.start(spec, now, this.active.size), JSON.stringify(spec));
+  }
+  startFrames(spec: FramesSpec): RunResult {
+    this.alive();
+    const now = this.commandTime();
+    return this.started(this.traffic.frames(spec, now, this.active.size), `${spec.kind} at ${spec.at}, ${spec.lengths.length} frames`);
+  }
+  private started(run: Run, detail: string): RunResult {
+    for (const other of this.active) {
+      other.shared = true;
+      run.shared = true;
+    }
+    this.runs.set(run.id, run);
+    this.active.add(run);
+    if (this.runs.size > MAX_RUNS) {
+      for (const [id, old] of this.runs) {
+        if (!old.done) continue;
+        this.runs.delete(id);
+        this.machine.frames.ledgers[old.ledger.index] = null;
+        break;
+      }
+    }
+    this.note('traffic', detail);
+    this.machine.recorder.stamp[0] = this.now;
+    this.machine.recorder.event(metaOf(TRAFFIC_START, 0, 0), 0, run.ledger.index, 0);
+    return run.result();
+  }
+
+  run(id: string): RunResult {
+    const run = this.runs.get(id);
+    if (run === undefined) throw new Refusal('NOT_FOUND', `there is no run ${id}`);
+    return run.result();
+  }
+  allRuns(): RunResult[] {
+    return [...this.runs.values()].map((r) => r.result());
+  }
+  cancel(id: string): RunResult {
+    const run = this.runs.get(id);
+    if (run === undefined) throw new Refusal('NOT_FOUND', `there is no run ${id}`);
+    if (!run.done) {
+      this.note('cancel', id);
+      run.stop();
+      this.endRun(run, 'CANCELLED');
+    }
+    return run.result();
+  }
+
+  status(): WorldStatus {
+    this.publish();
+    return {
+      state: this.failure !== null ? 'FAILED' : this.paused ? 'PAUSED' : 'RUNNING',
+      ...(this.failure === null ? {} : { reason: this.failure }),
+      virtualTimeSeconds: this.now / 1e9,
+      fingerprint: fingerprint(this.machine),
+      events: this.machine.recorder.events,
+      conservation: conservation(this.machine),
+      journal: this.journal,
+    };
+  }
+}

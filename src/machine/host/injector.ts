@@ -1,0 +1,90 @@
+/**
+ * Frames that the API puts into a bridge at one of its ports, as if they came in there. They are classified on the
+ * injector's own time: it stands for no thread of the host and occupies no core.
+ */
+import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { NEVER } from '../../engine/scheduler.ts';
+import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
+import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
+import type { Pmd } from '../ovs/pmd.ts';
+import type { Services } from '../services.ts';
+import { baseOf } from '../services.ts';
+import type { Port } from './port.ts';
+import type { WireStream } from './wire.ts';
+
+const LAND = PHASE_OWN;
+
+export interface Injection {
+  readonly port: Port;
+  readonly datapath: KernelDatapath | NetdevDatapath;
+  /** PMD that flushes the datapath's batches; null for the kernel datapath. */
+  readonly pmd: Pmd | null;
+  readonly stream: WireStream;
+}
+
+export class Injector extends Context {
+  private readonly services: Services;
+  private readonly injections: Injection[] = [];
+  private active: Injection | null = null;
+  private turn = 0;
+  private contextBits = 0;
+  private readonly frameCost: number;
+
+  constructor(name: string, services: Services) {
+    super(name, -1, services.recorder);
+    this.services = services;
+    this.frameCost = services.ns('napi_rx_per_packet') + services.ns('ovs_kernel_per_packet');
+  }
+  begin(): void {
+    this.contextBits = this.id << 20;
+  }
+
+  add(injection: Injection): void {
+    this.injections.push(injection);
+    if (this.active !== null) return;
+    this.timeline.now[1] = Math.ceil(Math.max(injection.stream.due, this.timeline.now[0]!));
+    this.rouse();
+  }
+
+  override step(): void {
+    const now = this.timeline.now[0]!;
+    if (this.phase !== WAKING && this.active !== null) this.land(now, this.active);
+    this.active = null;
+    let due = NEVER;
+    for (let i = 0; i < this.injections.length; i++) {
+      const at = (this.turn + i) % this.injections.length;
+      const injection = this.injections[at]!;
+      if (injection.stream.done) {
+        this.injections.splice(at, 1);
+        i--;
+        continue;
+      }
+      if (injection.stream.due <= now && this.active === null) {
+        this.turn = at + 1;
+        this.active = injection;
+      } else due = Math.min(due, injection.stream.due);
+    }
+    if (this.active !== null) {
+      this.spend(this.frameCost, LAND);
+      return;
+    }
+    this.phase = due === NEVER ? 0 : WAKING;
+    this.timeline.next[this.id] = due === NEVER ? NEVER : Math.ceil(Math.max(due, now));
+  }
+
+  private land(now: number, injection: Injection): void {
+    const { pool, recorder, frames } = this.services;
+    const { stream, port, datapath } = injection;
+    if (stream.done) return;
+    recorder.stamp[0] = now;
+    const packet = pool.alloc();
+    const length = stream.fill(this.services, pool.at(packet));
+    pool.length[packet] = length;
+    pool.inPort[packet] = port.number;
+    pool.frame[packet] = frames.born(baseOf(port.place, this.id), pool.at(packet), length, stream.ledger.index);
+    datapath.ingress(packet, this.contextBits);
+    datapath.process(packet, this.contextBits);
+    datapath.debt = 0;
+    if (injection.pmd !== null) this.timeline.unpark(injection.pmd.id);
+  }
+}
