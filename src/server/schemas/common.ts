@@ -1,7 +1,7 @@
 /** Path and query parameters that several resources share, and the problem document. */
 import { Type } from 'typebox';
 import { PROBLEMS, type ProblemCode } from '../problem-codes.ts';
-import { closed, name, oneOf, ref } from './reference.ts';
+import { closed, name, oneOf, ref, withDefaults } from './reference.ts';
 
 const NAME = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 /** Names in paths are only looked up: longer or stranger ones are simply not found. */
@@ -32,16 +32,20 @@ export const FramePath = closed({
 });
 export const PresetPath = closed({ preset: part('Name of the preset.', 'vhost-net') });
 
-export const PageQuery = closed({
-  limit: Type.Integer({
-    minimum: 1,
-    maximum: 1000,
-    default: 100,
-    description: 'Most items to answer.',
-    examples: [100],
+export const PageQuery = withDefaults(
+  closed({
+    limit: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      default: 100,
+      description: 'Most items to answer.',
+      examples: [100],
+    }),
+    cursor: Type.Optional(
+      Type.String({ maxLength: 400, description: '`next` of the page before.', examples: ['dDE'] }),
+    ),
   }),
-  cursor: Type.Optional(Type.String({ maxLength: 400, description: '`next` of the page before.', examples: ['dDE'] })),
-});
+);
 
 export const Fault = name(
   closed(

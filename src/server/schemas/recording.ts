@@ -2,7 +2,7 @@
 import { Type } from 'typebox';
 import { commaNames } from './comma-names.ts';
 import { ProblemSchema } from './common.ts';
-import { closed, mapOf, name, oneOf, orNull, ref } from './reference.ts';
+import { closed, mapOf, name, oneOf, orNull, ref, withDefaults } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ description, examples: [example] });
 const number = (description: string, example = 0) => Type.Number({ description, examples: [example] });
@@ -72,19 +72,21 @@ export const JourneySchema = name(
   ),
 );
 
-export const CaptureQuery = closed({
-  view: oneOf(['wire', 'journey'], {
-    default: 'wire',
-    description: '`wire`: frames as they enter a bridge. `journey`: every hop of every frame.',
-    examples: ['journey'],
+export const CaptureQuery = withDefaults(
+  closed({
+    view: oneOf(['wire', 'journey'], {
+      default: 'wire',
+      description: '`wire`: frames as they enter a bridge. `journey`: every hop of every frame.',
+      examples: ['journey'],
+    }),
+    points: Type.Optional(
+      commaNames('Hops to capture at: names, or patterns with `*`, comma-separated.', 'a/net0/tx0,br0/*'),
+    ),
+    snaplen: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 262144, description: 'Bytes kept of each frame; 0 = all.', examples: [128] }),
+    ),
   }),
-  points: Type.Optional(
-    commaNames('Hops to capture at: names, or patterns with `*`, comma-separated.', 'a/net0/tx0,br0/*'),
-  ),
-  snaplen: Type.Optional(
-    Type.Integer({ minimum: 0, maximum: 262144, description: 'Bytes kept of each frame; 0 = all.', examples: [128] }),
-  ),
-});
+);
 
 const filter = {
   events: Type.Optional(commaNames('Event names, `*` for any characters, a leading `!` takes out.', 'guest.*,dp.miss')),
@@ -95,18 +97,20 @@ const filter = {
 };
 const sequence = (description: string) =>
   Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description, examples: [0] }));
-export const EventQuery = closed({
-  ...filter,
-  after: sequence('Sequence number of the last event that you have; the answer begins with the one after it.'),
-  limit: Type.Optional(
-    Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Most events to answer.', examples: [100] }),
-  ),
-  follow: Type.Boolean({
-    default: false,
-    description: 'Goes on with what is recorded from now on.',
-    examples: [false],
+export const EventQuery = withDefaults(
+  closed({
+    ...filter,
+    after: sequence('Sequence number of the last event that you have; the answer begins with the one after it.'),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Most events to answer.', examples: [100] }),
+    ),
+    follow: Type.Boolean({
+      default: false,
+      description: 'Goes on with what is recorded from now on.',
+      examples: [false],
+    }),
   }),
-});
+);
 
 /** What a WebSocket client may say: it changes the filter. Told in words by the operation, no HTTP body has it. */
 export const Subscribe = closed({

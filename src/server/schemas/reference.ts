@@ -57,3 +57,34 @@ export function pageOf<T extends TSchema>(item: T, $id: string) {
     ),
   );
 }
+
+/**
+ * A schema in which what has a default may be left out, at every depth; its static type is that of the value with the
+ * defaults filled in, as Ajv hands it on.
+ */
+export function withDefaults<T extends TSchema>(schema: T): TUnsafe<Static<T>> {
+  return Type.Unsafe<Static<T>>(optionalWhereDefaulted(schema) as TSchema);
+}
+
+type Json = { readonly [key: string]: unknown };
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function optionalWhereDefaulted(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(optionalWhereDefaulted);
+  if (!isObject(schema)) return schema;
+  const out: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(schema)) {
+    out[key] = key === 'default' || key === 'examples' || key === 'enum' ? value : optionalWhereDefaulted(value);
+  }
+  const { required, properties } = schema;
+  if (Array.isArray(required) && isObject(properties)) {
+    const kept = required.filter((key) => {
+      const property = properties[String(key)];
+      return !(isObject(property) && 'default' in property);
+    });
+    if (kept.length > 0) out['required'] = kept;
+    else delete out['required'];
+  }
+  return out;
+}

@@ -1,6 +1,6 @@
 /** Traffic: what to send, and what came of it. */
 import { Type } from 'typebox';
-import { closed, mapOf, name, oneOf, orNull, pageOf } from './reference.ts';
+import { closed, mapOf, name, oneOf, orNull, pageOf, withDefaults } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
 const number = (description: string, example = 0) => Type.Number({ description, examples: [example] });
@@ -199,11 +199,13 @@ export const WaitQuery = closed({
     }),
   ),
 });
-export const ReplayQuery = closed({
-  at: End,
-  speed: oneOf(['original', 'max'], {
-    default: 'original',
-    description: "`original`: with the capture's times.",
-    examples: ['max'],
+export const ReplayQuery = withDefaults(
+  closed({
+    at: End,
+    speed: oneOf(['original', 'max'], {
+      default: 'original',
+      description: "`original`: with the capture's times.",
+      examples: ['max'],
+    }),
   }),
-});
+);
