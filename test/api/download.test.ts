@@ -1,5 +1,7 @@
 /** A large download while traffic runs does not hold up anybody else: the server is a process of its own here. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { afterEach, test } from 'vitest';
 import { closeServers } from './client.ts';
 import { startStub, startTraffic } from './stub-child.ts';
@@ -10,24 +12,41 @@ test('a capture of 100,000 frames downloads while traffic runs, and /readyz answ
   const { child, exit, base } = await startStub();
   await (await fetch(`${await startTraffic(base, 100_000, 'max')}?wait=60s`)).json();
   await startTraffic(base, 1e9, 20_000);
-  const quiet = await probe(base, performance.now() + 500);
-  let size = 0;
-  const end = new AbortController();
-  const download = (async () => {
-    const response = await fetch(`${base}/v1/topologies/t1/capture.pcapng?view=journey`);
-    for await (const chunk of response.body ?? []) size += (chunk as Uint8Array).length;
-    end.abort();
-  })();
-  const busy = await probe(base, Number.POSITIVE_INFINITY, end.signal);
-  await download;
+  const said: string[] = [];
+  for (;;) {
+    const quiet = await probe(base, performance.now() + 300);
+    const download = downloadElsewhere(`${base}/v1/topologies/t1/capture.pcapng?view=journey`);
+    const busy = await probe(base, Number.POSITIVE_INFINITY, download.over);
+    const bytes = await download.bytes;
+    assert.ok(bytes > 20_000_000, `${bytes} bytes`);
+    said.push(`quiet ${quiet.text}; during the download of ${(bytes / 1e6).toFixed(0)} MB ${busy.text}`);
+    if (busy.worst < 50) break;
+    // What else runs on the machine takes its turns too. A download that held up the server would do so every time.
+    assert.ok(said.length < 4, said.join('\n'));
+  }
   child.kill();
   await exit;
-  const text = `quiet ${quiet.text}; during the download of ${(size / 1e6).toFixed(0)} MB ${busy.text}`;
-  console.info(text);
-  assert.ok(size > 20_000_000, text);
-  // A machine that is busy with other things slows the quiet probe as well; that much is not the download's doing.
-  assert.ok(busy.worst < 50 + quiet.worst, text);
+  console.info(said.join('\n'));
 });
+
+/** Downloads in a thread of its own, so that reading does not hold up the probes. */
+function downloadElsewhere(url: string): { bytes: Promise<number>; over: AbortSignal } {
+  const over = new AbortController();
+  const worker = new Worker(
+    `const { parentPort, workerData } = require('node:worker_threads');
+     fetch(workerData).then(async (response) => {
+       let bytes = 0;
+       for await (const chunk of response.body) bytes += chunk.length;
+       parentPort.postMessage(bytes);
+     });`,
+    { eval: true, workerData: url },
+  );
+  const bytes = once(worker, 'message').then(([n]) => {
+    over.abort();
+    return n as number;
+  });
+  return { bytes, over: over.signal };
+}
 
 /** Asks /readyz again and again, and says how long the answers took. */
 async function probe(base: string, until: number, end?: AbortSignal): Promise<{ worst: number; text: string }> {
