@@ -2,7 +2,13 @@
 import type { EngineFault } from './engine-thread.ts';
 import { invalid, Problem } from './problem.ts';
 
-export function engineProblem(fault: EngineFault): Problem {
+/** `parameters`: the request's query, whose faults are told as such. */
+export function engineProblem(fault: EngineFault, parameters: unknown = {}): Problem {
+  const name = fault.field?.slice(1) ?? '';
+  if (typeof parameters === 'object' && parameters !== null && Object.hasOwn(parameters, name)) {
+    const errors = [{ pointer: `querystring/${name}`, detail: fault.message }];
+    return new Problem('RINGSIDE_E_REQUEST', fault.message, { errors });
+  }
   switch (fault.code) {
     case 'NOT_FOUND':
       // A name in the body that means nothing is a fault of the body; a name in the path is a missing resource.

@@ -40,7 +40,8 @@ export function toProblem(error: Partial<FastifyError> & Error): Problem {
 }
 
 export function handleError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  return sendProblem(reply, toProblem(error), request.url);
+  const problem = error instanceof EngineFault ? engineProblem(error, request.query) : toProblem(error);
+  return sendProblem(reply, problem, request.url);
 }
 
 /** The answer to what is not HTTP at all: there is no request to answer, only a socket. */

@@ -1,9 +1,17 @@
 /** What the API refuses: always a problem document of 4xx with its place, and never a change. */
 import assert from 'node:assert/strict';
-import { afterEach, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, test } from 'vitest';
 import { closeServers, smallDocument, startServer, type TestServer } from './client.ts';
 
-afterEach(closeServers);
+// One server for all: what is refused changes nothing, which the next test would notice.
+let server: TestServer;
+beforeAll(async () => {
+  server = await startServer();
+});
+beforeEach(async () => {
+  await server.put('/v1/topologies/t1', smallDocument());
+});
+afterAll(closeServers);
 
 const json = { 'content-type': 'application/json' };
 
@@ -59,8 +67,6 @@ const DOCUMENTS: readonly (readonly [what: string, document: unknown, pointer: s
 ];
 
 test.each(DOCUMENTS)('topology document: %s', async (_what, document, pointer) => {
-  const server = await startServer();
-  await server.put('/v1/topologies/t1', smallDocument());
   const before = (await server.get('/v1/topologies/t1')).headers['etag'];
   const payload = typeof document === 'string' ? document : JSON.stringify(document);
   const answer = await server.request('PUT', '/v1/topologies/t1', { payload, headers: json });
@@ -72,7 +78,6 @@ test.each(DOCUMENTS)('topology document: %s', async (_what, document, pointer) =
 });
 
 test('all faults of a document are told at once', async () => {
-  const server = await startServer();
   const document = { seed: -1, sead: 1, hosts: [{ guests: [{ name: 'A' }, { name: 'b', memory: '3 elephants' }] }] };
   const { body } = await server.put('/v1/topologies/t1', document);
   const pointers = body.errors.map((error: { pointer: string }) => error.pointer);
@@ -107,7 +112,6 @@ function bomb(): string {
 }
 
 test.each(BODIES)('topology body: %s', async (_what, type, payload, status) => {
-  const server = await startServer();
   for (const [method, url] of [
     ['PUT', '/v1/topologies/t1'],
     ['POST', '/v1/topologies'],
@@ -115,14 +119,9 @@ test.each(BODIES)('topology body: %s', async (_what, type, payload, status) => {
     const answer = await server.request(method, url, { payload, headers: { 'content-type': type } });
     assert.equal(answer.status, status, answer.text);
   }
-  assert.deepEqual((await server.get('/v1/topologies')).body.items, []);
+  assert.equal((await server.get('/v1/topologies')).body.items.length, 1);
+  assert.equal((await server.get('/v1/topologies/t1')).body.document.seed, 1);
 });
-
-async function serverWithTopology(): Promise<TestServer> {
-  const server = await startServer();
-  await server.put('/v1/topologies/t1', smallDocument());
-  return server;
-}
 
 const TRAFFIC: readonly (readonly [what: string, body: unknown, pointer: string])[] = [
   ['nothing', {}, '/kind'],
@@ -144,7 +143,6 @@ const TRAFFIC: readonly (readonly [what: string, body: unknown, pointer: string]
 ];
 
 test.each(TRAFFIC)('traffic: %s', async (_what, body, pointer) => {
-  const server = await serverWithTopology();
   const answer = await server.post('/v1/topologies/t1/traffic', body);
   assert.equal(answer.status, 422, answer.text);
   const pointers = answer.body.errors.map((error: { pointer: string }) => error.pointer);
@@ -158,7 +156,6 @@ test.each([
   ['too short', '00'.repeat(13)],
   ['too long', '00'.repeat(1515)],
 ])('raw frames: %s', async (_what, frame) => {
-  const server = await serverWithTopology();
   const answer = await server.post('/v1/topologies/t1/frames', { at: 'a/net0', frames: ['00'.repeat(60), frame] });
   assert.equal(answer.status, 422);
   assert.equal(answer.body.errors[0].pointer, '/frames/1');
@@ -175,14 +172,12 @@ test.each([
   ['record of 4 GiB', Buffer.concat([HEADER, Buffer.from('0000000000000000ffffffffffffffff00', 'hex')])],
   ['pcapng with a hostile length', Buffer.from('0a0d0d0affffffff4d3c2b1a01000000', 'hex')],
 ])('replay: %s', async (_what, payload) => {
-  const server = await serverWithTopology();
   const answer = await server.request('POST', '/v1/topologies/t1/replays?at=a/net0', { payload, headers: PCAP });
   assert.ok(answer.status === 422 || answer.status === 400, answer.text);
   assert.deepEqual((await server.get('/v1/topologies/t1/traffic')).body.items, []);
 });
 
 test('a replay needs an end, a known speed and a capture as its body', async () => {
-  const server = await serverWithTopology();
   const at = (query: string, headers: Record<string, string> = PCAP) =>
     server.request('POST', `/v1/topologies/t1/replays${query}`, { payload: HEADER, headers });
   assert.equal((await at('')).body.errors[0].pointer, 'querystring/at');
@@ -199,7 +194,6 @@ test.each([
   '/v1/topologies/t1/frames/1',
   '/v1/topologies/t1/frames/9007199254740991',
 ])('GET %s is 404', async (url) => {
-  const server = await serverWithTopology();
   assert.equal((await server.get(url)).status, 404);
 });
 
@@ -227,7 +221,6 @@ test.each([
   '/v1/topologies/t1/events?colour=red',
   '/v1/topologies/t1/traffic/run-1?wait=forever',
 ])('GET %s is 400', async (url) => {
-  const server = await serverWithTopology();
   const answer = await server.ringside.app.inject({ url, headers: { host: 'localhost' } });
   assert.equal(answer.statusCode, 400, answer.payload);
   assert.match(String(answer.headers['content-type']), /^application\/problem\+json/);
@@ -235,7 +228,6 @@ test.each([
 });
 
 test('a method that a resource does not have is 405 with those that it has', async () => {
-  const server = await serverWithTopology();
   const answer = await server.ringside.app.inject({
     method: 'PATCH',
     url: '/v1/topologies/t1',
@@ -247,7 +239,6 @@ test('a method that a resource does not have is 405 with those that it has', asy
 });
 
 test('the clock refuses what contradicts itself', async () => {
-  const server = await serverWithTopology();
   const bodies: readonly (readonly [object, string])[] = [
     [{}, ''],
     [{ state: 'STOPPED' }, '/state'],
@@ -264,10 +255,8 @@ test('the clock refuses what contradicts itself', async () => {
   }
 });
 
-test('a body of a million unknown fields is answered with a readable number of faults', async () => {
-  const server = await startServer({ limits: { body: 16 * 1024 * 1024 } });
-  await server.put('/v1/topologies/t1', smallDocument());
-  const body = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`f${i}`, i]));
+test('a body of very many unknown fields is answered with a readable number of faults', async () => {
+  const body = Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`f${i}`, i]));
   const answer = await server.post('/v1/topologies/t1/traffic', body);
   assert.equal(answer.status, 422);
   assert.ok(answer.body.errors.length <= 100);

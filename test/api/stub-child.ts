@@ -31,9 +31,18 @@ export function run(entry: string, env: Record<string, string>): ServerProcess {
   return { child, exit, output: () => output };
 }
 
-/** A server that listens and has a topology `t1` with room for 100,000 frames. */
-export async function startStub(): Promise<ServerProcess & { readonly base: string }> {
-  const server = run(STUB_SERVER, {});
+/** A server with the stub engine that listens and has a topology `t1` with room for 100,000 of the stub's frames. */
+export function startStub(): Promise<ServerProcess & { readonly base: string }> {
+  return start(STUB_SERVER, smallDocument({ recorder: { events: 1_048_576, bytes: '64MiB' } }));
+}
+
+/** The server as it is shipped, with room for 100,000 frames in `t1`. */
+export function startReal(): Promise<ServerProcess & { readonly base: string }> {
+  return start(MAIN, smallDocument({ recorder: { events: 4_194_304, bytes: '256MiB' } }));
+}
+
+async function start(entry: string, document: object): Promise<ServerProcess & { readonly base: string }> {
+  const server = run(entry, {});
   while (!server.output().includes('http://')) {
     await Promise.race([once(server.child.stdout, 'data'), server.exit.then((end) => assert.fail(end.output))]);
   }
@@ -41,7 +50,7 @@ export async function startStub(): Promise<ServerProcess & { readonly base: stri
   const put = await fetch(`${base}/v1/topologies/t1`, {
     method: 'PUT',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(smallDocument({ recorder: { events: 1_048_576, bytes: '64MiB' } })),
+    body: JSON.stringify(document),
   });
   assert.equal(put.status, 201, await put.text());
   return { ...server, base };

@@ -211,6 +211,7 @@ function startRun(world: StubWorld, spec: TrafficSpec | FramesSpec): RunResult {
       throw new Refusal({ code: 'NOT_FOUND', message: `there is no end '${name}'`, field });
     }
   }
+  if (from === to) throw new Refusal({ code: 'INVALID', message: `${from} is both ends`, field: '/to' });
   const count = 'count' in spec ? spec.count : spec.lengths.length;
   const rate = 'rate' in spec ? spec.rate : 0;
   const run: Run = { result: emptyResult(spec.id, spec.kind, from, to), count, rate };

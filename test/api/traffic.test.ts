@@ -88,7 +88,8 @@ test('raw frames and replays answer like a traffic run', async () => {
   assert.equal(replay.body.capture.skipped.tooLong, 1);
   assert.equal((await server.get(`${replay.headers['location']}?wait=30s`)).body.sent, 2);
   const unknown = await server.request('POST', '/v1/topologies/t1/replays?at=x', { payload: pcap([60]), headers });
-  assert.equal(unknown.status, 422);
+  assert.equal(unknown.status, 400);
+  assert.equal(unknown.body.errors[0].pointer, 'querystring/at');
 });
 
 function pcap(lengths: readonly number[]): Buffer {
@@ -133,5 +134,6 @@ test('guests are listed and their memory is read as JSON and as bytes', async ()
   });
   assert.equal(neither.status, 406);
   const outside = await server.get('/v1/topologies/t1/guests/a/memory?address=0x7fffffff&length=16');
-  assert.equal(outside.status, 422);
+  assert.equal(outside.status, 400);
+  assert.equal(outside.body.errors[0].pointer, 'querystring/address');
 });

@@ -63,7 +63,6 @@ export function addTrafficRoutes(app: App, { registry, settings, stopping }: Ser
     },
     async (request, reply) => {
       const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1 } = request.body;
-      if (from === to) throw invalid('/to', `'${to}' is the sending end too`, 'another end than `from`');
       const hosted = registry.get(request.params.topology);
       const spec = { kind, from, to, frameSize, count, rate: framesPerSecond(rate), generator, flows };
       const result = await startRun(hosted, settings.limits.runs, spec);
