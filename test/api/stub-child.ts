@@ -36,9 +36,9 @@ export function startStub(): Promise<ServerProcess & { readonly base: string }> 
   return start(STUB_SERVER, smallDocument({ recorder: { events: 1_048_576, bytes: '64MiB' } }));
 }
 
-/** The server as it is shipped, with room for 100,000 frames in `t1`. */
+/** The server as it is shipped, with room for 100,000 frames in `t1` and a clock that does not run ahead of readers. */
 export function startReal(): Promise<ServerProcess & { readonly base: string }> {
-  return start(MAIN, smallDocument({ recorder: { events: 4_194_304, bytes: '256MiB' } }));
+  return start(MAIN, smallDocument({ clock: { mode: 'real' }, recorder: { events: 8_388_608, bytes: '256MiB' } }));
 }
 
 async function start(entry: string, document: object): Promise<ServerProcess & { readonly base: string }> {
