@@ -117,7 +117,7 @@ export class TopologyRegistry {
     return this.exclusive(name, async () => {
       const hosted = this.get(name);
       precondition(hosted);
-      this.store.delete(name);
+      stored(() => this.store.delete(name));
       this.byName.delete(name);
       if (hosted.world !== null) await this.pool.delete(hosted.world);
     });
@@ -212,12 +212,7 @@ export class TopologyRegistry {
   }
 
   private persist(name: string, document: TopologyDocument): number {
-    try {
-      return this.store.put(name, JSON.stringify(document));
-    } catch (error) {
-      const cause = error instanceof Error ? error.message : String(error);
-      throw new Problem('RINGSIDE_E_STORAGE', `The document could not be stored, nothing was changed: ${cause}`);
-    }
+    return stored(() => this.store.put(name, JSON.stringify(document)));
   }
 
   private checkMemory(topology: Topology, replaced: HostedTopology | undefined): void {
@@ -254,4 +249,13 @@ function worldBytes(topology: Topology): number {
 
 function limit(pointer: string, detail: string): Problem {
   return new Problem('RINGSIDE_E_LIMIT', detail, { errors: [{ pointer, detail }] });
+}
+
+function stored<T>(write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new Problem('RINGSIDE_E_STORAGE', `The data folder cannot be written, nothing was changed: ${cause}`);
+  }
 }

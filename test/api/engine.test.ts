@@ -100,6 +100,34 @@ test('compare: six guests, and three runs at the same time', async () => {
   assert.equal(items.length, 3);
 });
 
+test('two hosts with a link: names take the host in front, escaped in paths', async () => {
+  const server = await startServer({ engine: null });
+  const host = (n: number, guest: string) => ({
+    name: `h${n}`,
+    nics: [{ name: 'eth0' }],
+    guests: [{ name: guest, nics: [{ name: 'net0', addresses: [`10.0.0.${n}/24`] }] }],
+  });
+  const document = {
+    recorder: RECORDER,
+    hosts: [host(1, 'a'), host(2, 'b')],
+    links: [{ ends: ['h1/eth0', 'h2/eth0'], latency: '5us' }],
+  };
+  const created = await server.put('/v1/topologies/t1', document);
+  assert.equal(created.body.state, 'RUNNING', created.text);
+  const run = await traffic(server, 't1', { kind: 'ping', from: 'h1/a/net0', to: 'h2/b/net0', count: 5 });
+  assert.equal(run.received, 5);
+  assert.ok(run.virtual.latencySeconds.p50 > 0.00001);
+  const nic = await server.get('/v1/topologies/t1/guests/h2%2Fb/nics/net0');
+  assert.equal(nic.status, 200, nic.text);
+  assert.equal((await server.get('/v1/topologies/t1/guests/h2%2Fb')).body.host, 'h2');
+  const bridges = (await server.get('/v1/topologies/t1/bridges')).body.items;
+  assert.deepEqual(
+    bridges.map((b: { host: string }) => b.host),
+    ['h1', 'h2'],
+  );
+  assert.equal((await server.get('/v1/topologies/t1/bridges/h2%2Fbr0/fdb')).body.items.length, 2);
+});
+
 test.each<readonly [what: string, body: object, pointer: string]>([
   ['identical ends', { ...udp, to: 'a/net0' }, '/to'],
   ['unknown source', { ...udp, from: 'x/net0' }, '/from'],

@@ -162,7 +162,7 @@ export function addTopologyRoutes(app: App, { registry }: Services): void {
         headers: conditions,
         response: {
           204: Type.Null({ description: 'Deleted.' }),
-          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_PRECONDITION'),
+          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_PRECONDITION', 'RINGSIDE_E_STORAGE'),
         },
       },
     },
