@@ -15,15 +15,7 @@ export interface Cost {
 }
 
 const rows: Cost[] = [];
-function cost(
-  name: string,
-  value: number,
-  unit: Cost['unit'],
-  range: readonly [number, number],
-  basis: Cost['basis'],
-  source: string,
-  text: string,
-): void {
+function cost(name: string, value: number, unit: Cost['unit'], range: readonly [number, number], basis: Cost['basis'], source: string, text: string): void {
   rows.push({ name, unit, default: value, range, basis, source, text });
 }
 

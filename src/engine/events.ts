@@ -38,12 +38,7 @@ export interface EventKind {
 }
 
 const rows: EventKind[] = [];
-function kind(
-  id: number,
-  name: string,
-  text: string,
-  options: { role?: FrameRole; hop?: 'in' | 'out'; a?: string; b?: string } = {},
-): number {
+function kind(id: number, name: string, text: string, options: { role?: FrameRole; hop?: 'in' | 'out'; a?: string; b?: string } = {}): number {
   if (rows.some((k) => k.id === id || k.name === name)) throw new Error(`event kind ${id} ${name} is declared twice`);
   rows.push({
     id,
@@ -177,9 +172,7 @@ export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
 export const KIND_STRIDE = 128;
 /** Kind by id; undefined where no kind has the id. */
-export const KIND_BY_ID: readonly (EventKind | undefined)[] = Array.from({ length: KIND_STRIDE }, (_, id) =>
-  rows.find((k) => k.id === id),
-);
+export const KIND_BY_ID: readonly (EventKind | undefined)[] = Array.from({ length: KIND_STRIDE }, (_, id) => rows.find((k) => k.id === id));
 /** Drop reasons: the kinds that end a frame as dropped, in table order. */
 export const DROP_KINDS: readonly EventKind[] = rows.filter((k) => k.role === 'dropped');
 

@@ -1,6 +1,6 @@
 /**
  * Three small functions over a world's shared memory, assembled by hand because they are the inner loops that
- * JavaScript runs slowly: memory.copy (TypedArray.set on shared memory takes six times as long for 1500 bytes), the
+ * JavaScript runs slowly: copying (TypedArray.set on shared memory takes six times as long for 1500 bytes), the
  * Internet checksum, and the fold of a block of events into the fingerprint and the counters (64-bit multiplications).
  */
 const leb = (n: number): number[] => {
@@ -63,7 +63,7 @@ export const MIX = {
 } as const;
 
 export interface WorldCode {
-  /** memory.copy: `length` bytes from `source` to `target` (byte offsets of the memory). */
+  /** Moves `length` bytes from `source` to `target` (byte offsets of the memory); the two must not overlap. */
   copy(target: number, source: number, length: number): void;
   /**
    * Folds `n` events, whose columns begin at the given byte offsets, into the fingerprint at `fingerprint` (u64: the
@@ -86,6 +86,42 @@ export interface WorldCode {
    * part of the Internet checksum (RFC 1071, which may sum in either byte order). An odd last byte counts as a word.
    */
   sum16(at: number, length: number): number;
+}
+
+/** Longest block that is moved by loads and stores in line: above, the call of memory.copy costs less than the loop. */
+const INLINE_COPY_BYTES = 256;
+const V128_LOAD = [0xfd, 0, 0, 0];
+const V128_STORE = [0xfd, 11, 0, 0];
+
+function copyBody(): number[] {
+  // parameters: 0 target, 1 source, 2 length
+  const length = get(2);
+  const sixteen = (at: number[]): number[] => [
+    ...get(0),
+    ...at,
+    ...I32_ADD,
+    ...get(1),
+    ...at,
+    ...I32_ADD,
+    ...V128_LOAD,
+    ...V128_STORE,
+  ];
+  const bump = (local: number, by: number): number[] => [...get(local), ...i32(by), ...I32_ADD, ...set(local)];
+  const lessThan = 0x49; // i32.lt_u
+  return [
+    ...[...length, ...i32(16), lessThan, ...length, ...i32(INLINE_COPY_BYTES), 0x4b, 0x72], // length < 16 or > INLINE
+    ...[0x04, 0x40], // if: memory.copy
+    ...[...get(0), ...get(1), ...length, 0xfc, 10, 0, 0, 0x0f],
+    ...END,
+    // the last 16 bytes first: blocks never overlap, and the loop may then stop short of them
+    ...sixteen([...length, ...i32(16), ...I32_SUB]),
+    ...[0x02, 0x40, 0x03, 0x40],
+    ...[...length, ...i32(17), lessThan, 0x0d, 1],
+    ...[...get(0), ...get(1), ...V128_LOAD, ...V128_STORE],
+    ...[...bump(0, 16), ...bump(1, 16), ...length, ...i32(16), ...I32_SUB, ...set(2)],
+    ...[0x0c, 0, ...END, ...END],
+    ...END,
+  ];
 }
 
 function sumBody(): number[] {
@@ -143,13 +179,31 @@ function foldBody(): number[] {
     ...[...pair(load32(3), load32(4), MIX.ab), ...I64_ADD],
     ...[...get(AT), ...I64_LOAD32_U, ...i64(MIX.ordinal), ...I64_MUL, ...I64_ADD, ...set(MIXED)],
     ...[...get(AT), ...get(AT), ...I32_LOAD, ...i32(1), ...I32_ADD, ...I32_STORE],
-    ...[...get(MIXED), ...get(MIXED), ...i64(29n), ...I64_SHR_U, ...I64_XOR, ...i64(MIX.final), ...I64_MUL, ...set(MIXED)],
+    ...[
+      ...get(MIXED),
+      ...get(MIXED),
+      ...i64(29n),
+      ...I64_SHR_U,
+      ...I64_XOR,
+      ...i64(MIX.final),
+      ...I64_MUL,
+      ...set(MIXED),
+    ],
     ...[...get(SUM), ...get(MIXED), ...get(MIXED), ...i64(32n), ...I64_SHR_U, ...I64_XOR, ...I64_ADD, ...set(SUM)],
     // counters: (place << 11) + (kind << 4)
     ...[...get(META), ...i32(8), ...I32_SHR_U, ...i32(0xfff), ...I32_AND, ...i32(11), ...I32_SHL],
     ...[...get(META), ...i32(0xff), ...I32_AND, ...i32(4), ...I32_SHL, ...I32_ADD, ...get(7), ...I32_ADD, ...set(AT)],
     ...[...get(AT), ...get(AT), ...F64_LOAD(0), ...F64_ONE, ...F64_ADD, ...F64_STORE(0)],
-    ...[...get(AT), ...get(AT), ...F64_LOAD(8), ...get(3), ...I32_LOAD, ...F64_CONVERT_I32_U, ...F64_ADD, ...F64_STORE(8)],
+    ...[
+      ...get(AT),
+      ...get(AT),
+      ...F64_LOAD(8),
+      ...get(3),
+      ...I32_LOAD,
+      ...F64_CONVERT_I32_U,
+      ...F64_ADD,
+      ...F64_STORE(8),
+    ],
     ...[...bump(0, 8), ...bump(1, 4), ...bump(2, 4), ...bump(3, 4), ...bump(4, 4)],
     ...[...get(5), ...i32(1), ...I32_SUB, ...set(5)],
     ...[0x0c, 0, ...END, ...END], // continue; end loop, end block
@@ -160,8 +214,14 @@ function foldBody(): number[] {
 
 /** Compiles the functions for one memory of `pages` pages (initial = maximum). */
 export function compileWorldCode(memory: WebAssembly.Memory, pages: number): WorldCode {
-  const copyCode = [0, ...get(0), ...get(1), ...get(2), 0xfc, 10, 0, 0, ...END];
-  const foldCode = [...vector([[2, I64], [2, I32]]), ...foldBody()];
+  const copyCode = [0, ...copyBody()];
+  const foldCode = [
+    ...vector([
+      [2, I64],
+      [2, I32],
+    ]),
+    ...foldBody(),
+  ];
   const sumCode = [...vector([[1, I64]]), ...sumBody()];
   const exported = (name: string, index: number): number[] => [
     ...leb(name.length),

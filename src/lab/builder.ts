@@ -5,8 +5,8 @@
 import { assert } from '../engine/assert.ts';
 import type { WorldCatalog, WorldLayout } from '../engine/catalog.ts';
 import { costOf, costTable } from '../engine/costs.ts';
-import { EventFd } from '../engine/eventfd.ts';
 import { BLOCK_EVENTS, CTL_SIZE } from '../engine/event-ring.ts';
+import { EventFd } from '../engine/eventfd.ts';
 import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../engine/events.ts';
 import { RandomStream } from '../engine/random.ts';
 import { Recorder } from '../engine/recorder.ts';
@@ -19,9 +19,9 @@ import { GuestNic } from '../machine/guest/guest-nic.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
 import { GuestStack, REPLY_SLOTS } from '../machine/guest/stack.ts';
+import { Injector } from '../machine/host/injector.ts';
 import { IN_FLIGHT, type Line, NicRx, NicTx } from '../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../machine/host/nic-port.ts';
-import { Injector } from '../machine/host/injector.ts';
 import { Tap } from '../machine/host/tap.ts';
 import { Wire } from '../machine/host/wire.ts';
 import { Vm } from '../machine/kvm/vm.ts';
@@ -157,7 +157,18 @@ class Builder {
       const prefix = prefixes.get(host)!;
       const pollerCores = this.pollerCores(host, cores);
       for (const guest of host.guests) {
-        later.push(this.guest(host, prefix, guest, cores, pollerCores, guestRam.get(guest)!, replySlots + slot * REPLY_SLOTS * SLOT_BYTES, bounces + slot * SLOT_BYTES));
+        later.push(
+          this.guest(
+            host,
+            prefix,
+            guest,
+            cores,
+            pollerCores,
+            guestRam.get(guest)!,
+            replySlots + slot * REPLY_SLOTS * SLOT_BYTES,
+            bounces + slot * SLOT_BYTES,
+          ),
+        );
         slot += guest.nics.length;
       }
       this.switches(host, prefix, cores, pollerCores);
@@ -174,8 +185,15 @@ class Builder {
     const fullLayout = { ...layout, memoryBytes };
     const busy = new Float64Array(arena.buffer, layout.busy, this.contexts.contexts.length);
     const idlePolls = new Float64Array(arena.buffer, layout.idlePolls, this.contexts.contexts.length);
-    const scheduler = new Scheduler(this.contexts.contexts, recorder, busy, idlePolls, Math.round(costOf(costs, 'thread_context_switch')));
-    for (const c of this.contexts.contexts) if (c instanceof LinuxVcpu || c instanceof PmdVcpu || c instanceof Pmd) scheduler.next[c.id] = 0;
+    const scheduler = new Scheduler(
+      this.contexts.contexts,
+      recorder,
+      busy,
+      idlePolls,
+      Math.round(costOf(costs, 'thread_context_switch')),
+    );
+    for (const c of this.contexts.contexts)
+      if (c instanceof LinuxVcpu || c instanceof PmdVcpu || c instanceof Pmd) scheduler.next[c.id] = 0;
     return {
       topology,
       arena,
@@ -254,34 +272,88 @@ class Builder {
 
   // ---- guests -----------------------------------------------------------------------------------------------------
   /** Makes the guest's places and contexts; the returned function wires its NICs to the host's bridges. */
-  private guest(host: Host, prefix: string, guest: Guest, cores: Cores, pollers: Map<string, number>, ram: number, replySlots: number, bounces: number): () => void {
+  private guest(
+    host: Host,
+    prefix: string,
+    guest: Guest,
+    cores: Cores,
+    pollers: Map<string, number>,
+    ram: number,
+    replySlots: number,
+    bounces: number,
+  ): () => void {
     const services = this.services;
     const name = prefix + guest.name;
     const vm = new Vm(name, ram, guest.memory);
     const backends = new Set(guest.nics.map((n) => n.backend));
     const label = backends.size === 1 ? [...backends][0]! : 'mixed';
-    const vcpuPlace = this.places.add({ name: `${name}/vcpu0`, type: 'vcpu', description: `vCPU 0 of guest ${name}: exits and interrupts`, host: host.name, guest: name, backend: label });
+    const vcpuPlace = this.places.add({
+      name: `${name}/vcpu0`,
+      type: 'vcpu',
+      description: `vCPU 0 of guest ${name}: exits and interrupts`,
+      host: host.name,
+      guest: name,
+      backend: label,
+    });
     const nics = guest.nics.map((document) => {
       const nicName = `${name}/${document.name}`;
       const common = { host: host.name, guest: name, nic: document.name, backend: document.backend };
       const driverText = document.driver === 'virtio-pmd' ? 'virtio poll-mode driver' : 'Linux virtio-net driver';
       const places = {
-        driver: this.places.add({ name: nicName, type: 'driver', description: `${driverText} of ${nicName}`, ...common }),
-        rx: this.places.add({ name: `${nicName}/rx0`, type: 'queue', description: `receive virtqueue of ${nicName}`, queue: 'rx0', queueIndex: 0, ...common }),
-        tx: this.places.add({ name: `${nicName}/tx0`, type: 'queue', description: `transmit virtqueue of ${nicName}`, queue: 'tx0', queueIndex: 1, ...common }),
+        driver: this.places.add({
+          name: nicName,
+          type: 'driver',
+          description: `${driverText} of ${nicName}`,
+          ...common,
+        }),
+        rx: this.places.add({
+          name: `${nicName}/rx0`,
+          type: 'queue',
+          description: `receive virtqueue of ${nicName}`,
+          queue: 'rx0',
+          queueIndex: 0,
+          ...common,
+        }),
+        tx: this.places.add({
+          name: `${nicName}/tx0`,
+          type: 'queue',
+          description: `transmit virtqueue of ${nicName}`,
+          queue: 'tx0',
+          queueIndex: 1,
+          ...common,
+        }),
       };
-      return { document, nic: new GuestNic(services, { name: nicName, mac: document.mac, addresses: document.addresses }, places, ram), places, common };
+      return {
+        document,
+        nic: new GuestNic(services, { name: nicName, mac: document.mac, addresses: document.addresses }, places, ram),
+        places,
+        common,
+      };
     });
     const poll = guest.nics.some((n) => n.driver === 'virtio-pmd');
-    const stackCost = poll ? services.ns('virtio_pmd_per_packet') : services.ns('guest_udp_send') - services.ns('syscall_entry_exit');
+    const stackCost = poll
+      ? services.ns('virtio_pmd_per_packet')
+      : services.ns('guest_udp_send') - services.ns('syscall_entry_exit');
     const guestNics = nics.map((n) => n.nic);
-    const stack = new GuestStack(services, guestNics, guestNics.map((_, i) => replySlots + i * REPLY_SLOTS * SLOT_BYTES), stackCost);
+    const stack = new GuestStack(
+      services,
+      guestNics,
+      guestNics.map((_, i) => replySlots + i * REPLY_SLOTS * SLOT_BYTES),
+      stackCost,
+    );
     const core = poll ? pollers.get(`vcpu ${guest.name}`)! : cores.shared();
     const vcpuName = `${name}/vcpu0`;
     const vcpu = poll
       ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, guest.app)
       : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack);
-    this.contexts.add(vcpu, vcpuPlace, { kind: 'vcpu', core: cores.local(core), host: host.name, guest: name, backend: label, polls: poll });
+    this.contexts.add(vcpu, vcpuPlace, {
+      kind: 'vcpu',
+      core: cores.local(core),
+      host: host.name,
+      guest: name,
+      backend: label,
+      polls: poll,
+    });
     this.begin.push(vcpu);
     for (const n of guestNics) n.attach(vcpu.id);
     const built: BuiltGuest = { document: guest, host, name, vm, vcpu, vcpuPlace, stack, nics: [] };
@@ -302,9 +374,21 @@ class Builder {
       }
       if (qemuNics.length > 0) {
         const loopCore = cores.shared();
-        const loop = new QemuMainLoop(`${prefix}qemu-${guest.name}`, loopCore, services, qemuNics.map((q) => q.nic));
+        const loop = new QemuMainLoop(
+          `${prefix}qemu-${guest.name}`,
+          loopCore,
+          services,
+          qemuNics.map((q) => q.nic),
+        );
         const place = nics[guestNics.indexOf(nics.find((n) => n.document.backend === 'virtio-net')!.nic)]!;
-        this.contexts.add(loop, this.backendPlace(place.nic.name), { kind: 'qemu', core: cores.local(loopCore), host: host.name, guest: name, backend: 'virtio-net', polls: false });
+        this.contexts.add(loop, this.backendPlace(place.nic.name), {
+          kind: 'qemu',
+          core: cores.local(loopCore),
+          host: host.name,
+          guest: name,
+          backend: 'virtio-net',
+          polls: false,
+        });
         this.begin.push(loop);
         setup.mainLoop = loop;
         for (const q of qemuNics) q.contexts.push(loop.name);
@@ -312,7 +396,14 @@ class Builder {
       for (const b of built.nics) {
         if (b.wiring.kind !== 'vhost-net') continue;
         const worker = b.wiring.worker;
-        this.contexts.add(worker, b.wiring.backendPlace, { kind: 'vhost', core: cores.local(worker.core), host: host.name, guest: name, backend: 'vhost-net', polls: false });
+        this.contexts.add(worker, b.wiring.backendPlace, {
+          kind: 'vhost',
+          core: cores.local(worker.core),
+          host: host.name,
+          guest: name,
+          backend: 'vhost-net',
+          polls: false,
+        });
         this.begin.push(worker);
       }
     };
@@ -323,14 +414,34 @@ class Builder {
   }
 
   /** Connects one NIC to its bridge through its back-end: the table of wirings. */
-  private wire(host: Host, prefix: string, document: GuestNicDocument, nic: GuestNic, places: { driver: number; rx: number; tx: number }, common: { host: string; guest: string; nic: string; backend: Backend }, bounce: number): NicWiring {
+  private wire(
+    host: Host,
+    prefix: string,
+    document: GuestNicDocument,
+    nic: GuestNic,
+    places: { driver: number; rx: number; tx: number },
+    common: { host: string; guest: string; nic: string; backend: Backend },
+    bounce: number,
+  ): NicWiring {
     const services = this.services;
     const bridge = this.bridges.find((b) => b.host === host.name && b.name === document.bridge)!;
     const bridgeName = prefix + bridge.name;
     const number = this.portNumber(bridgeName);
     const portName = `${common.guest.slice(prefix.length)}.${document.name}`;
-    const port = this.places.add({ name: `${bridgeName}/${portName}`, type: 'port', description: `port ${number} of bridge ${bridgeName}: ${nic.name}`, bridge: bridgeName, port: portName, ...common });
-    const backend = this.places.add({ name: `${nic.name}/${document.backend}`, type: 'backend', description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`, ...common });
+    const port = this.places.add({
+      name: `${bridgeName}/${portName}`,
+      type: 'port',
+      description: `port ${number} of bridge ${bridgeName}: ${nic.name}`,
+      bridge: bridgeName,
+      port: portName,
+      ...common,
+    });
+    const backend = this.places.add({
+      name: `${nic.name}/${document.backend}`,
+      type: 'backend',
+      description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`,
+      ...common,
+    });
     const base = { document, nic, places, backendPlace: backend, featuresOff: document.featuresOff };
     if (bridge.bridge instanceof NetdevDatapath) {
       const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port);
@@ -341,16 +452,37 @@ class Builder {
       return { ...base, kind: 'vhost-user', port: vhostPort, pmd, fds: this.ringFds(nic.name) };
     }
     assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
-    const tapPlace = this.places.add({ name: `${bridgeName}/${portName}/tap`, type: 'tap', description: `tap device of ${nic.name}`, ...common });
+    const tapPlace = this.places.add({
+      name: `${bridgeName}/${portName}/tap`,
+      type: 'tap',
+      description: `tap device of ${nic.name}`,
+      ...common,
+    });
     const tap = new Tap(services, bridge.bridge, number, portName, { port, tap: tapPlace }, document.tapQueueLength);
     bridge.bridge.addPort(tap);
     const fds = this.ringFds(nic.name);
     const pair = new NetQueuePair(services, nic.name, { backend, ...places });
     if (document.backend === 'virtio-net') {
-      return { ...base, kind: 'qemu', tap, pair, fds, ioeventfd: document.ioeventfd, qemu: new QemuNic(pair, tap, fds.txKick, fds.rxKick, bounce) };
+      return {
+        ...base,
+        kind: 'qemu',
+        tap,
+        pair,
+        fds,
+        ioeventfd: document.ioeventfd,
+        qemu: new QemuNic(pair, tap, fds.txKick, fds.rxKick, bounce),
+      };
     }
     const hostCores = this.coresOf(host);
-    const worker = new VhostNetWorker(`${prefix}vhost-${++this.pids}`, hostCores.shared(), services, pair, tap, fds.txKick, fds.rxKick);
+    const worker = new VhostNetWorker(
+      `${prefix}vhost-${++this.pids}`,
+      hostCores.shared(),
+      services,
+      pair,
+      tap,
+      fds.txKick,
+      fds.rxKick,
+    );
     return { ...base, kind: 'vhost-net', tap, pair, fds, worker, tapFd: this.fds++ };
   }
 
@@ -374,9 +506,21 @@ class Builder {
     const services = this.services;
     for (const document of host.bridges) {
       const name = prefix + document.name;
-      const place = this.places.add({ name, type: 'bridge', description: `bridge ${name}, ${document.datapath} datapath: flow caches, upcalls, MAC learning`, host: host.name, bridge: name });
+      const place = this.places.add({
+        name,
+        type: 'bridge',
+        description: `bridge ${name}, ${document.datapath} datapath: flow caches, upcalls, MAC learning`,
+        host: host.name,
+        bridge: name,
+      });
       if (document.datapath === 'netdev') {
-        const bridge = new NetdevDatapath(services, name, place, document, new RandomStream(this.topology.seed, `emc ${name}`));
+        const bridge = new NetdevDatapath(
+          services,
+          name,
+          place,
+          document,
+          new RandomStream(this.topology.seed, `emc ${name}`),
+        );
         this.bridges.push({ host: host.name, name: document.name, datapath: 'netdev', bridge });
         continue;
       }
@@ -407,8 +551,19 @@ class Builder {
       const bridgeName = prefix + bridge.name;
       const labels = { host: host.name, nic: name, bridge: bridgeName };
       const number = this.portNumber(bridgeName);
-      const place = this.places.add({ name, type: 'nic', description: `physical NIC ${name}: descriptor rings and line`, ...labels });
-      const port = this.places.add({ name: `${bridgeName}/${document.name}`, type: 'port', description: `port ${number} of bridge ${bridgeName}: NIC ${name}`, port: document.name, ...labels });
+      const place = this.places.add({
+        name,
+        type: 'nic',
+        description: `physical NIC ${name}: descriptor rings and line`,
+        ...labels,
+      });
+      const port = this.places.add({
+        name: `${bridgeName}/${document.name}`,
+        type: 'port',
+        description: `port ${number} of bridge ${bridgeName}: NIC ${name}`,
+        port: document.name,
+        ...labels,
+      });
       const rx = new NicRx(`${name}-rx`, services, document.rxRing);
       const tx = new NicTx(`${name}-tx`, services, document.speed, document.txRing);
       rx.port = number;
@@ -430,17 +585,42 @@ class Builder {
         this.contexts.add(softirq, place, { kind: 'softirq', core: cores.local(core), host: host.name, polls: false });
         this.begin.push(softirq);
       }
-      const linked = this.topology.links.some((l) => l.ends.some((e) => e.host === host.name && e.nic === document.name));
+      const linked = this.topology.links.some((l) =>
+        l.ends.some((e) => e.host === host.name && e.nic === document.name),
+      );
       let wire: Wire | null = null;
       if (!linked) {
         const index = this.hostNics.length + 1;
-        wire = new Wire(`${name}-wire`, services, rx, document.speed, { mac: [0x02, 0x72, 0x73, 0, 0, index], ip: 0xc6120000 + index });
-        const wirePlace = this.places.add({ name: `${name}/wire`, type: 'wire', description: `wire end of NIC ${name}: a traffic tester`, host: host.name, nic: name });
+        wire = new Wire(`${name}-wire`, services, rx, document.speed, {
+          mac: [0x02, 0x72, 0x73, 0, 0, index],
+          ip: 0xc6120000 + index,
+        });
+        const wirePlace = this.places.add({
+          name: `${name}/wire`,
+          type: 'wire',
+          description: `wire end of NIC ${name}: a traffic tester`,
+          host: host.name,
+          nic: name,
+        });
         this.contexts.add(wire, wirePlace, { kind: 'wire', ...hardware });
         this.begin.push(wire);
-        tx.line = { to: wire, latencyNs: 0, loss: 0, random: new RandomStream(this.topology.seed, `line ${name}`), rate: 0 };
+        tx.line = {
+          to: wire,
+          latencyNs: 0,
+          loss: 0,
+          random: new RandomStream(this.topology.seed, `line ${name}`),
+          rate: 0,
+        };
       }
-      this.hostNics.push({ host: host.name, name: document.name, rx, tx, wire, bridge: document.bridge, speed: document.speed });
+      this.hostNics.push({
+        host: host.name,
+        name: document.name,
+        rx,
+        tx,
+        wire,
+        bridge: document.bridge,
+        speed: document.speed,
+      });
     }
   }
 

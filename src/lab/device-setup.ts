@@ -14,24 +14,51 @@ import { type GuestBoot, ProbeClock, TrappedPci } from '../machine/guest/boot.ts
 import { BufferPool, type GuestNic } from '../machine/guest/guest-nic.ts';
 import type { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
-import { firmwareInit, type GuestAllocator, LINUX_6_1_VIRTIO_NET_FEATURES, type Probed, probeVirtioNet } from '../machine/guest/virtio-probe.ts';
 import { probeVirtioPmd } from '../machine/guest/virtio-pmd-probe.ts';
+import {
+  firmwareInit,
+  type GuestAllocator,
+  LINUX_6_1_VIRTIO_NET_FEATURES,
+  type Probed,
+  probeVirtioNet,
+} from '../machine/guest/virtio-probe.ts';
 import type { Tap } from '../machine/host/tap.ts';
 import { QEMU_TAP_GUEST_FEATURES, QEMU_TAP_OPEN, type TunStep } from '../machine/host/tun-ioctls.ts';
-import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_IOEVENTFD, KVM_IRQFD, KVM_SET_USER_MEMORY_REGION } from '../machine/kvm/ioctls.ts';
+import {
+  KVM_CREATE_VCPU,
+  KVM_CREATE_VM,
+  KVM_IOEVENTFD,
+  KVM_IRQFD,
+  KVM_SET_USER_MEMORY_REGION,
+} from '../machine/kvm/ioctls.ts';
 import { memorySlots } from '../machine/kvm/memory-slots.ts';
 import { type InterruptRoute, Irqfd, SignalMsi, type Vm } from '../machine/kvm/vm.ts';
 import { AddressSpace } from '../machine/memory/address-space.ts';
 import type { Pmd } from '../machine/ovs/pmd.ts';
 import { SLOT_BYTES } from '../machine/packet/pool.ts';
 import { baseOf, type Services } from '../machine/services.ts';
-import { type RingParams, type StartParams, type VhostNetFrontend, type VhostUserFrontend, vhostNetInit, vhostNetStart, vhostUserInit } from '../machine/vhost/frontend.ts';
+import {
+  type RingParams,
+  type StartParams,
+  type VhostNetFrontend,
+  type VhostUserFrontend,
+  vhostNetInit,
+  vhostNetStart,
+  vhostUserInit,
+} from '../machine/vhost/frontend.ts';
 import { type Trace, VhostNetDevice } from '../machine/vhost/ioctl-carrier.ts';
 import { type MemoryRegion, NO_FD, type VhostSession } from '../machine/vhost/session.ts';
 import { VhostUserBackend } from '../machine/vhost/socket-carrier.ts';
 import { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import { DriverQueue, INDIRECT_ENTRIES } from '../machine/virtio/driver-queue.ts';
-import { type Features, hasFeature, offeredFeatures, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC } from '../machine/virtio/features.ts';
+import {
+  type Features,
+  hasFeature,
+  offeredFeatures,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_RING_F_INDIRECT_DESC,
+} from '../machine/virtio/features.ts';
 import { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import { RX_QUEUE, TX_QUEUE } from '../machine/virtio/queue-index.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../machine/virtio/status.ts';
@@ -55,8 +82,20 @@ interface WiringBase {
 /** What a NIC is plugged into; made by the builder, brought to life here. */
 export type NicWiring = WiringBase &
   (
-    | { readonly kind: 'qemu'; readonly tap: Tap; readonly pair: NetQueuePair; readonly qemu: QemuNic; readonly ioeventfd: boolean }
-    | { readonly kind: 'vhost-net'; readonly tap: Tap; readonly pair: NetQueuePair; readonly worker: VhostNetWorker; readonly tapFd: number }
+    | {
+        readonly kind: 'qemu';
+        readonly tap: Tap;
+        readonly pair: NetQueuePair;
+        readonly qemu: QemuNic;
+        readonly ioeventfd: boolean;
+      }
+    | {
+        readonly kind: 'vhost-net';
+        readonly tap: Tap;
+        readonly pair: NetQueuePair;
+        readonly worker: VhostNetWorker;
+        readonly tapFd: number;
+      }
     | { readonly kind: 'vhost-user'; readonly port: VhostUserPort; readonly pmd: Pmd }
   );
 
@@ -159,7 +198,8 @@ export class DeviceSetup implements GuestBoot {
       hooks: {
         onStatus: (status, written) => {
           driverTrace(VIRTIO_STATUS, written, status);
-          if ((status & VIRTIO_CONFIG_S_DRIVER_OK) !== 0 && pair === null) pair = this.driverOk(index, wiring, device, backend, frameOf);
+          if ((status & VIRTIO_CONFIG_S_DRIVER_OK) !== 0 && pair === null)
+            pair = this.driverOk(index, wiring, device, backend, frameOf);
         },
         onReset: () => {
           driverTrace(VIRTIO_STATUS, 0, 0);
@@ -174,7 +214,14 @@ export class DeviceSetup implements GuestBoot {
     });
     driverTrace(VIRTIO_FEATURES, 0, device.offered.lo);
     driverTrace(VIRTIO_FEATURES, 1, device.offered.hi);
-    const bus = new TrappedPci(services.recorder, device, clock, baseOf(this.vcpuPlace, vcpu.id), FIRST_PCI_SLOT + index, services.ns('vm_exit_userspace'));
+    const bus = new TrappedPci(
+      services.recorder,
+      device,
+      clock,
+      baseOf(this.vcpuPlace, vcpu.id),
+      FIRST_PCI_SLOT + index,
+      services.ns('vm_exit_userspace'),
+    );
     firmwareInit(bus, {
       msixBar: 0xfebc_0000 + index * 0x1000,
       modernBar: 0xfe00_0000 + index * 0x4000,
@@ -184,7 +231,9 @@ export class DeviceSetup implements GuestBoot {
     const probed =
       vcpu instanceof PmdVcpu
         ? probeVirtioPmd(bus, this.allocator)
-        : probeVirtioNet(bus, this.allocator, LINUX_6_1_VIRTIO_NET_FEATURES, { firstVector: FIRST_VECTOR + index * VECTORS_PER_NIC });
+        : probeVirtioNet(bus, this.allocator, LINUX_6_1_VIRTIO_NET_FEATURES, {
+            firstVector: FIRST_VECTOR + index * VECTORS_PER_NIC,
+          });
     assert(probed.failed === undefined, `${nic.name}: ${'failed' in probed ? probed.failed : ''}`);
     assert(pair !== null, `${nic.name}: DRIVER_OK started the back-end`);
     this.states.push({ wiring, device, probed, pair });
@@ -196,7 +245,13 @@ export class DeviceSetup implements GuestBoot {
   }
 
   // ---- the driver's side --------------------------------------------------------------------------------------------
-  private bringUpDriver(index: number, wiring: NicWiring, device: VirtioPciDevice, probed: Probed, frameOf: Int32Array[]): void {
+  private bringUpDriver(
+    index: number,
+    wiring: NicWiring,
+    device: VirtioPciDevice,
+    probed: Probed,
+    frameOf: Int32Array[],
+  ): void {
     const { arena } = this.services;
     const { nic } = wiring;
     const indirect = hasFeature(probed.features, VIRTIO_RING_F_INDIRECT_DESC);
@@ -221,7 +276,10 @@ export class DeviceSetup implements GuestBoot {
       tx: queues[TX_QUEUE]!,
       rxVector: this.bit(index, rx.msixVector),
       txVector: this.bit(index, tx.msixVector),
-      doorbells: { rx: device.barAddress(rx.notifyBar) + rx.notifyOffset, tx: device.barAddress(tx.notifyBar) + tx.notifyOffset },
+      doorbells: {
+        rx: device.barAddress(rx.notifyBar) + rx.notifyOffset,
+        tx: device.barAddress(tx.notifyBar) + tx.notifyOffset,
+      },
       txSlots: pmd ? 0 : this.alloc(tx.size * SLOT_BYTES, 4096),
       rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * SLOT_BYTES, 4096), rx.size),
       txPool: pmd ? pmd.mempool : null,
@@ -254,7 +312,13 @@ export class DeviceSetup implements GuestBoot {
   }
 
   /** The driver wrote DRIVER_OK: the rings go to the back-end, notifications are wired, the back-end runs. */
-  private driverOk(index: number, wiring: NicWiring, device: VirtioPciDevice, backend: OpenBackend, frameOf: Int32Array[]): NetQueuePair {
+  private driverOk(
+    index: number,
+    wiring: NicWiring,
+    device: VirtioPciDevice,
+    backend: OpenBackend,
+    frameOf: Int32Array[],
+  ): NetQueuePair {
     const { services, vm, vcpu, vcpuPlace } = this;
     const features = device.driverFeatures;
     const kvm = this.trace(vcpuPlace);
@@ -274,7 +338,10 @@ export class DeviceSetup implements GuestBoot {
         frameOf: frameOf[q]!,
       });
     };
-    const pair = wiring.kind === 'vhost-user' ? new QueuePair(services, wiring.nic.name, { backend: wiring.backendPlace, ...wiring.places }) : wiring.pair;
+    const pair =
+      wiring.kind === 'vhost-user'
+        ? new QueuePair(services, wiring.nic.name, { backend: wiring.backendPlace, ...wiring.places })
+        : wiring.pair;
     const routes = [RX_QUEUE, TX_QUEUE].map((q): InterruptRoute => {
       const bit = this.bit(index, device.queues[q]!.msixVector);
       if (wiring.kind === 'qemu') return new SignalMsi(services.recorder, vcpu, bit, vcpuPlace, wiring.backendPlace);
@@ -311,7 +378,10 @@ export class DeviceSetup implements GuestBoot {
         assert(offset >= 0, 'our driver puts its rings into RAM');
         return offset;
       };
-      return { memory, rings: device.queues.map((q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) })) };
+      return {
+        memory,
+        rings: device.queues.map((q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) })),
+      };
     }
     const regions: MemoryRegion[] = slots.map((s, i) => ({
       guest_phys_addr: s.gpa,
@@ -350,7 +420,8 @@ export class DeviceSetup implements GuestBoot {
    */
   private reachOf(session: VhostSession, maps: boolean): Reach {
     const memory = new AddressSpace();
-    const offsetOf = (r: MemoryRegion): number => this.vm.ram + (maps ? r.mmap_offset : r.userspace_addr - QEMU_RAM_UVA);
+    const offsetOf = (r: MemoryRegion): number =>
+      this.vm.ram + (maps ? r.mmap_offset : r.userspace_addr - QEMU_RAM_UVA);
     for (const r of session.regions) memory.map(r.guest_phys_addr, r.memory_size, offsetOf(r));
     const at = (uva: number, length: number): number => {
       const region = session.translate(uva, length);
@@ -370,7 +441,12 @@ export class DeviceSetup implements GuestBoot {
 
 type OpenBackend =
   | { readonly kind: 'qemu'; readonly tunSteps: (steps: readonly TunStep[]) => void }
-  | { readonly kind: 'vhost-net'; readonly frontend: VhostNetFrontend; readonly session: VhostSession; readonly tunSteps: (steps: readonly TunStep[]) => void }
+  | {
+      readonly kind: 'vhost-net';
+      readonly frontend: VhostNetFrontend;
+      readonly session: VhostSession;
+      readonly tunSteps: (steps: readonly TunStep[]) => void;
+    }
   | { readonly kind: 'vhost-user'; readonly frontend: VhostUserFrontend; readonly session: VhostSession };
 
 interface Reach {

@@ -121,7 +121,8 @@ function createWorld(topology: ConstructorParameters<typeof World>[0]): World {
   try {
     return new World(topology);
   } catch (error) {
-    if (error instanceof RangeError) throw new Refusal('FAILED', `there is no memory for this topology: ${error.message}`);
+    if (error instanceof RangeError)
+      throw new Refusal('FAILED', `there is no memory for this topology: ${error.message}`);
     throw error;
   }
 }

@@ -1,10 +1,18 @@
 /** What the API shows of a world at rest between two steps: conservation, NICs, rings, memory, bridges. */
 import { CTL_FINGERPRINT } from '../engine/event-ring.ts';
-import { DP_INGRESS, DP_OUTPUT, DROP_KINDS, EVENT_KINDS, KIND_STRIDE, PACKET_BORN, PACKET_CLONE } from '../engine/events.ts';
-import { copyOut } from '../machine/packet/copy.ts';
+import {
+  DP_INGRESS,
+  DP_OUTPUT,
+  DROP_KINDS,
+  EVENT_KINDS,
+  KIND_STRIDE,
+  PACKET_BORN,
+  PACKET_CLONE,
+} from '../engine/events.ts';
 import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import { copyOut } from '../machine/packet/copy.ts';
 import { featureNames, featuresHex, hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
 import { statusNames } from '../machine/virtio/status.ts';
 import type { BuiltBridge, BuiltNic, Machine } from './builder.ts';
@@ -13,7 +21,11 @@ import type { BridgeState, Conservation, NicState, QueueState } from './protocol
 import { Refusal } from './traffic.ts';
 
 function counter(machine: Machine, place: number, kind: number, column: 0 | 1 = 0): number {
-  const all = new Float64Array(machine.arena.buffer, machine.catalog.layout.counters, machine.catalog.places.length * KIND_STRIDE * 2);
+  const all = new Float64Array(
+    machine.arena.buffer,
+    machine.catalog.layout.counters,
+    machine.catalog.places.length * KIND_STRIDE * 2,
+  );
   return all[(place * KIND_STRIDE + kind) * 2 + column]!;
 }
 function total(machine: Machine, kind: number): number {
@@ -24,7 +36,9 @@ function total(machine: Machine, kind: number): number {
 
 /** 16 hexadecimal digits; as published last. */
 export function fingerprint(machine: Machine): string {
-  return new BigUint64Array(machine.arena.buffer, machine.catalog.layout.control + CTL_FINGERPRINT, 1)[0]!.toString(16).padStart(16, '0');
+  return new BigUint64Array(machine.arena.buffer, machine.catalog.layout.control + CTL_FINGERPRINT, 1)[0]!
+    .toString(16)
+    .padStart(16, '0');
 }
 
 /**
@@ -34,7 +48,8 @@ export function fingerprint(machine: Machine): string {
 export function conservation(machine: Machine): Conservation {
   const injected = total(machine, PACKET_BORN);
   const replicated = total(machine, PACKET_CLONE);
-  const sumOf = (role: string): number => EVENT_KINDS.filter((k) => k.role === role).reduce((n, k) => n + total(machine, k.id), 0);
+  const sumOf = (role: string): number =>
+    EVENT_KINDS.filter((k) => k.role === role).reduce((n, k) => n + total(machine, k.id), 0);
   const delivered = sumOf('delivered');
   const consumed = sumOf('consumed');
   const dropped: Record<string, number> = {};
@@ -74,7 +89,9 @@ export function deviceState(nic: BuiltNic): DeviceState {
 }
 
 export function findNic(machine: Machine, guest: string, nic: string): BuiltNic {
-  const g = machine.guests.find((x) => x.name === guest || x.document.name === guest || `${x.host.name}/${x.document.name}` === guest);
+  const g = machine.guests.find(
+    (x) => x.name === guest || x.document.name === guest || `${x.host.name}/${x.document.name}` === guest,
+  );
   if (!g) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
   const n = g.nics.find((x) => x.document.name === nic);
   if (!n) throw new Refusal('NOT_FOUND', `guest ${guest} has no NIC ${nic}`);
@@ -108,15 +125,26 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
       offeredHex: featuresHex(device.offered),
       negotiatedHex: featuresHex(probed.features),
     },
-    config: { hex: Array.from(config, (b) => b.toString(16).padStart(2, '0')).join(''), mac: macText([...config.slice(0, 6)]), status: config[6]! | (config[7]! << 8) },
+    config: {
+      hex: Array.from(config, (b) => b.toString(16).padStart(2, '0')).join(''),
+      mac: macText([...config.slice(0, 6)]),
+      status: config[6]! | (config[7]! << 8),
+    },
     contexts: nic.contexts,
-    queues: device.queues.map((q) => ({ name: q.index === 0 ? 'rx0' : 'tx0', index: q.index, size: q.size, enabled: q.enabled, msixVector: q.msixVector })),
+    queues: device.queues.map((q) => ({
+      name: q.index === 0 ? 'rx0' : 'tx0',
+      index: q.index,
+      size: q.size,
+      enabled: q.enabled,
+      msixVector: q.msixVector,
+    })),
     counters,
   };
 }
 
 export function queueState(machine: Machine, nic: BuiltNic, name: string): QueueState {
-  if (name !== 'rx0' && name !== 'tx0') throw new Refusal('NOT_FOUND', `${nic.nic.name} has no queue ${name}; expected rx0 or tx0`);
+  if (name !== 'rx0' && name !== 'tx0')
+    throw new Refusal('NOT_FOUND', `${nic.nic.name} has no queue ${name}; expected rx0 or tx0`);
   const { device, pair, probed } = deviceState(nic);
   const index = name === 'rx0' ? 0 : 1;
   const registers = device.queues[index]!;
@@ -139,10 +167,20 @@ export function queueState(machine: Machine, nic: BuiltNic, name: string): Queue
       const at = l.desc + 16 * i;
       const flags = view.getUint16(at + 12, true);
       const names = ['VIRTQ_DESC_F_NEXT', 'VIRTQ_DESC_F_WRITE', 'VIRTQ_DESC_F_INDIRECT'];
-      return { addr: `0x${view.getBigUint64(at, true).toString(16)}`, len: view.getUint32(at + 8, true), flags: names.filter((_, bit) => (flags & (1 << bit)) !== 0), next: view.getUint16(at + 14, true) };
+      return {
+        addr: `0x${view.getBigUint64(at, true).toString(16)}`,
+        len: view.getUint32(at + 8, true),
+        flags: names.filter((_, bit) => (flags & (1 << bit)) !== 0),
+        next: view.getUint16(at + 14, true),
+      };
     }),
     avail: { flags: availFlags, idx: l.u16[l.availIdx]!, ring: range.map((i) => l.u16[l.availRing + i]!), usedEvent },
-    used: { flags: usedFlags, idx: l.u16[l.usedIdx]!, ring: range.map((i) => ({ id: l.u32[l.usedRing + 2 * i]!, len: l.u32[l.usedRing + 2 * i + 1]! })), availEvent },
+    used: {
+      flags: usedFlags,
+      idx: l.u16[l.usedIdx]!,
+      ring: range.map((i) => ({ id: l.u32[l.usedRing + 2 * i]!, len: l.u32[l.usedRing + 2 * i + 1]! })),
+      availEvent,
+    },
     device: { lastAvailIdx: queue.last_avail_idx, usedIdx: queue.used_idx },
     suppression: {
       eventIdx,
@@ -157,7 +195,11 @@ export function guestMemory(machine: Machine, guest: string, address: number, le
   const g = machine.guests.find((x) => x.name === guest || `${x.host.name}/${x.document.name}` === guest);
   if (!g) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
   if (address + length > g.vm.ramBytes) {
-    throw new Refusal('INVALID', `${hex(address)} + ${length} is beyond the guest's memory of ${g.vm.ramBytes} bytes`, '/address');
+    throw new Refusal(
+      'INVALID',
+      `${hex(address)} + ${length} is beyond the guest's memory of ${g.vm.ramBytes} bytes`,
+      '/address',
+    );
   }
   return copyOut(machine.arena, g.vm.ram + address, length);
 }
@@ -172,7 +214,8 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   const { bridge } = built;
   const now = machine.scheduler.now[0]!;
   const portName = (n: number): string => bridge.port(n).name;
-  const flows: readonly Flow[] = bridge instanceof KernelDatapath ? bridge.table.flows : bridge instanceof NetdevDatapath ? bridge.flows : [];
+  const flows: readonly Flow[] =
+    bridge instanceof KernelDatapath ? bridge.table.flows : bridge instanceof NetdevDatapath ? bridge.flows : [];
   const packets = flows.reduce((n, f) => n + f.packets, 0);
   const bytes = flows.reduce((n, f) => n + f.bytes, 0);
   return {
@@ -180,7 +223,9 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
     host: built.host,
     datapath: built.datapath,
     ports: [...bridge.ports.values()].map((p) => {
-      const related = machine.catalog.places.filter((x) => x.id === p.place || x.name === `${machine.catalog.places[p.place]!.name}/tap`);
+      const related = machine.catalog.places.filter(
+        (x) => x.id === p.place || x.name === `${machine.catalog.places[p.place]!.name}/tap`,
+      );
       const drops: Record<string, number> = {};
       for (const k of DROP_KINDS) {
         const n = related.reduce((sum, x) => sum + counter(machine, x.id, k.id), 0);
@@ -197,7 +242,14 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         drops,
       };
     }),
-    fdb: bridge.ofproto.entries().map((e) => ({ port: portName(e.port), vlan: e.vlan, mac: e.mac, ageSeconds: Math.floor((now - e.learned) / 1e9) })),
+    fdb: bridge.ofproto
+      .entries()
+      .map((e) => ({
+        port: portName(e.port),
+        vlan: e.vlan,
+        mac: e.mac,
+        ageSeconds: Math.floor((now - e.learned) / 1e9),
+      })),
     flows: [{ table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes }],
     datapathFlows: flows.map((f) => ({
       ufid: f.id.toString(16).padStart(8, '0'),
@@ -207,7 +259,12 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
       bytes: f.bytes,
       usedSeconds: f.used < 0 ? null : (now - f.used) / 1e9,
     })),
-    caches: bridge instanceof KernelDatapath ? kernelCaches(bridge) : bridge instanceof NetdevDatapath ? netdevCaches(bridge) : {},
+    caches:
+      bridge instanceof KernelDatapath
+        ? kernelCaches(bridge)
+        : bridge instanceof NetdevDatapath
+          ? netdevCaches(bridge)
+          : {},
   };
 }
 

@@ -1,7 +1,6 @@
 /** Gives out place and context ids in the order in which a topology is built, so that equal documents get equal ids. */
-import type { Place } from '../engine/catalog.ts';
+import type { ContextInfo, Place } from '../engine/catalog.ts';
 import type { Context } from '../engine/context.ts';
-import type { ContextInfo } from '../engine/catalog.ts';
 
 /** Order of places along a frame's way, for sorting interfaces of a capture. */
 export const ORDER = {

@@ -2,7 +2,25 @@
  * One traffic run: its account in the frame table, and the counters of the places that it touches, taken when its first
  * frame is sent and when its last one has ended.
  */
-import { KIND_BY_ID, KIND_STRIDE, KVM_ENTRY, KVM_EXIT_EXTERNAL_INTERRUPT, KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_MMIO_KERNEL, KVM_EXIT_MMIO_USER, PACKET_BORN, PACKET_COPY, PACKET_DMA, SCHED_SYSCALL, SCHED_WAKE, VIRTQ_INTERRUPT, VIRTQ_INTERRUPT_SUPPRESSED, VIRTQ_KICK, VIRTQ_KICK_SUPPRESSED } from '../engine/events.ts';
+import {
+  KIND_BY_ID,
+  KIND_STRIDE,
+  KVM_ENTRY,
+  KVM_EXIT_EXTERNAL_INTERRUPT,
+  KVM_EXIT_HLT,
+  KVM_EXIT_IO,
+  KVM_EXIT_MMIO_KERNEL,
+  KVM_EXIT_MMIO_USER,
+  PACKET_BORN,
+  PACKET_COPY,
+  PACKET_DMA,
+  SCHED_SYSCALL,
+  SCHED_WAKE,
+  VIRTQ_INTERRUPT,
+  VIRTQ_INTERRUPT_SUPPRESSED,
+  VIRTQ_KICK,
+  VIRTQ_KICK_SUPPRESSED,
+} from '../engine/events.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
 import type { RunResult, RunState } from './protocol.ts';
@@ -41,7 +59,15 @@ export class Run {
   private wallStart: number;
   private wallEnd = 0;
 
-  constructor(machine: Machine, id: string, kind: string, from: string, to: string | null, ledger: RunLedger, scope: RunScope) {
+  constructor(
+    machine: Machine,
+    id: string,
+    kind: string,
+    from: string,
+    to: string | null,
+    ledger: RunLedger,
+    scope: RunScope,
+  ) {
     this.machine = machine;
     this.id = id;
     this.kind = kind;
@@ -53,7 +79,14 @@ export class Run {
     const places = new Set<number>();
     const names = new Set<string>();
     for (const n of scope.nics) {
-      for (const p of [n.wiring.places.driver, n.wiring.places.rx, n.wiring.places.tx, n.wiring.backendPlace, n.guest.vcpuPlace]) places.add(p);
+      for (const p of [
+        n.wiring.places.driver,
+        n.wiring.places.rx,
+        n.wiring.places.tx,
+        n.wiring.backendPlace,
+        n.guest.vcpuPlace,
+      ])
+        places.add(p);
       for (const c of n.contexts) names.add(c);
     }
     for (const n of scope.hostNics) {
@@ -89,7 +122,11 @@ export class Run {
 
   private counters(): Float64Array {
     this.machine.recorder.publish(this.machine.scheduler.now[0]!);
-    const all = new Float64Array(this.machine.arena.buffer, this.machine.catalog.layout.counters, this.machine.catalog.places.length * KIND_STRIDE * 2);
+    const all = new Float64Array(
+      this.machine.arena.buffer,
+      this.machine.catalog.layout.counters,
+      this.machine.catalog.places.length * KIND_STRIDE * 2,
+    );
     const out = new Float64Array(this.places.length * KIND_STRIDE * 2);
     for (const [i, place] of this.places.entries()) {
       out.set(all.subarray(place * KIND_STRIDE * 2, (place + 1) * KIND_STRIDE * 2), i * KIND_STRIDE * 2);
@@ -181,7 +218,10 @@ export class Run {
       ),
       contexts: this.contextIds.map((id, i) => ({
         name: this.machine.catalog.contexts[id]!.name,
-        busyRatio: elapsed > 0 && this.busyBefore.length > 0 ? Math.min(1, Math.max(0, (busyAfter[i]! - this.busyBefore[i]!) / elapsed)) : 0,
+        busyRatio:
+          elapsed > 0 && this.busyBefore.length > 0
+            ? Math.min(1, Math.max(0, (busyAfter[i]! - this.busyBefore[i]!) / elapsed))
+            : 0,
       })),
       wall: { durationSeconds: wallSeconds, framesPerSecond: wallSeconds > 0 ? frames / wallSeconds : 0 },
       frames: { first: ledger.firstFrame, last: ledger.lastFrame },

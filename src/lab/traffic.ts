@@ -1,15 +1,16 @@
 /** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
-import { RawSource, FrameList } from '../machine/guest/raw-source.ts';
+
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
-import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import { PING_MIN_FRAME, PingSource } from '../machine/guest/ping-source.ts';
+import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
+import { FrameList, RawSource } from '../machine/guest/raw-source.ts';
 import { UDP_MIN_FRAME, UdpSource, UdpTemplate } from '../machine/guest/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import { WireStream } from '../machine/host/wire.ts';
-import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import type { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
-import type { RunLedger } from '../machine/packet/run-ledger.ts';
+import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { SLOT_BYTES } from '../machine/packet/pool.ts';
+import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import { type BuiltHostNic, type BuiltNic, type Machine, TEMPLATE_SLOTS } from './builder.ts';
 import { type End, Ends } from './ends.ts';
 import type { EngineError, FramesSpec, Generator, TrafficSpec } from './protocol.ts';
@@ -48,23 +49,48 @@ export class Traffic {
 
   private end(name: string, field: string): End {
     const end = this.ends.find(name);
-    if (end === undefined) throw new Refusal('INVALID', `${JSON.stringify(name)} is not an end of this topology; expected one of ${this.ends.names.slice(0, 20).join(', ')}`, field);
+    if (end === undefined)
+      throw new Refusal(
+        'INVALID',
+        `${JSON.stringify(name)} is not an end of this topology; expected one of ${this.ends.names.slice(0, 20).join(', ')}`,
+        field,
+      );
     if (end.kind === 'wire' && end.nic.wire === null) {
-      throw new Refusal('INVALID', `${name} has a link, so it has no wire end; expected a NIC that no link connects`, field);
+      throw new Refusal(
+        'INVALID',
+        `${name} has a link, so it has no wire end; expected a NIC that no link connects`,
+        field,
+      );
     }
     return end;
   }
 
   /** Starts a run of generated traffic at virtual time `now`. */
   start(spec: TrafficSpec, now: number, active: number): Run {
-    if (active >= MAX_ACTIVE) throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
+    if (active >= MAX_ACTIVE)
+      throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
     const from = this.end(spec.from, '/from');
     const to = this.end(spec.to, '/to');
-    if (to.kind === 'port') throw new Refusal('INVALID', `${spec.to} is a bridge port, where frames can only come in; expected a guest's NIC or the wire end of a NIC`, '/to');
+    if (to.kind === 'port')
+      throw new Refusal(
+        'INVALID',
+        `${spec.to} is a bridge port, where frames can only come in; expected a guest's NIC or the wire end of a NIC`,
+        '/to',
+      );
     const via = from.name === to.name ? this.forwarderBehind(from) : null;
-    if (from.name === to.name && via === null) throw new Refusal('INVALID', `from and to are both ${spec.from}; expected two ends (a NIC's wire end may be both where a guest of its bridge forwards)`, '/to');
+    if (from.name === to.name && via === null)
+      throw new Refusal(
+        'INVALID',
+        `from and to are both ${spec.from}; expected two ends (a NIC's wire end may be both where a guest of its bridge forwards)`,
+        '/to',
+      );
     const length = spec.frameSize - FCS_BYTES;
-    if (length < 60 || length > MAX_FRAME) throw new Refusal('INVALID', `frameSize ${spec.frameSize} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`, '/frameSize');
+    if (length < 60 || length > MAX_FRAME)
+      throw new Refusal(
+        'INVALID',
+        `frameSize ${spec.frameSize} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
+        '/frameSize',
+      );
     if (spec.kind === 'ping') return this.ping(spec, from, to, length, now);
     return this.udp(spec, from, to, via, length, now);
   }
@@ -92,13 +118,19 @@ export class Traffic {
   }
 
   private placeOf(end: End): number {
-    return end.kind === 'guest' ? end.nic.wiring.places.driver : end.kind === 'wire' ? end.nic.wire!.place : end.port.place;
+    return end.kind === 'guest'
+      ? end.nic.wiring.places.driver
+      : end.kind === 'wire'
+        ? end.nic.wire!.place
+        : end.port.place;
   }
 
   // ---- ping ---------------------------------------------------------------------------------------------------------
   private ping(spec: TrafficSpec, from: End, to: End, length: number, now: number): Run {
-    if (spec.generator !== null) throw new Refusal('INVALID', 'ping has no generator; expected the field to be left out', '/generator');
-    if (length < PING_MIN_FRAME) throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for an echo request`, '/frameSize');
+    if (spec.generator !== null)
+      throw new Refusal('INVALID', 'ping has no generator; expected the field to be left out', '/generator');
+    if (length < PING_MIN_FRAME)
+      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for an echo request`, '/frameSize');
     const source = this.stackEnd(from, '/from', 'send echo requests');
     const target = this.stackEnd(to, '/to', 'answer echo requests');
     this.sameSubnet(source, target);
@@ -115,7 +147,14 @@ export class Traffic {
         resolved: (mac) => {
           if (run.done) return;
           const cost = vcpu instanceof LinuxVcpu ? services.ns('guest_udp_send') : services.ns('virtio_pmd_per_packet');
-          const ping = new PingSource(services, source.nic, stack, ledger, { mac, ip }, { frameLength: length, count: spec.count, interval, cost });
+          const ping = new PingSource(
+            services,
+            source.nic,
+            stack,
+            ledger,
+            { mac, ip },
+            { frameLength: length, count: spec.count, interval, cost },
+          );
           run.sentBySource = () => ping.sent;
           run.stop = () => ping.cancel();
           ping.start(Math.max(this.machine.scheduler.now[0]!, now));
@@ -139,15 +178,20 @@ export class Traffic {
     if (end.kind !== 'guest' || end.nic.guest.document.app !== 'stack') {
       throw new Refusal('INVALID', `${end.name} cannot ${what}; expected a NIC of a guest with app "stack"`, field);
     }
-    if (end.nic.document.addresses.length === 0) throw new Refusal('INVALID', `${end.name} has no address; expected a NIC with addresses in the document`, field);
+    if (end.nic.document.addresses.length === 0)
+      throw new Refusal('INVALID', `${end.name} has no address; expected a NIC with addresses in the document`, field);
     return end.nic;
   }
   private sameSubnet(a: BuiltNic, b: BuiltNic): void {
     const { ip, prefix } = a.document.addresses[0]!;
     const mask = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
     const other = b.document.addresses[0]!.ip;
-    if (((ip & mask) >>> 0) !== ((other & mask) >>> 0)) {
-      throw new Refusal('INVALID', `${ipText(other)} is not in the subnet of ${ipText(ip)}/${prefix}; guests have no routes`, '/to');
+    if ((ip & mask) >>> 0 !== (other & mask) >>> 0) {
+      throw new Refusal(
+        'INVALID',
+        `${ipText(other)} is not in the subnet of ${ipText(ip)}/${prefix}; guests have no routes`,
+        '/to',
+      );
     }
   }
 
@@ -158,7 +202,8 @@ export class Traffic {
   }
 
   private udp(spec: TrafficSpec, from: End, to: End, via: BuiltNic | null, length: number, now: number): Run {
-    if (length < UDP_MIN_FRAME) throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
+    if (length < UDP_MIN_FRAME)
+      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
     const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
     const generator = this.generator(spec.generator, from);
     let target: UdpEnd;
@@ -178,17 +223,32 @@ export class Traffic {
     const ledger = this.machine.frames.openRun(this.placeOf(to), 0);
     const run = new Run(this.machine, spec.id, 'udp', from.name, to.name, ledger, this.scope([from, to], via));
     const flowOf = (sender: UdpEnd, mac: readonly number[]): UdpTemplate =>
-      this.template({ sourceMac: sender.mac, destinationMac: mac, sourceIp: sender.ip, destinationIp: target.ip, flows: spec.flows, frameLength: length });
+      this.template({
+        sourceMac: sender.mac,
+        destinationMac: mac,
+        sourceIp: sender.ip,
+        destinationIp: target.ip,
+        flows: spec.flows,
+        frameLength: length,
+      });
 
     if (from.kind === 'wire') {
-      const stream = new WireStream(ledger, { template: flowOf(from.nic.wire!, target.mac), count: spec.count, interval });
+      const stream = new WireStream(ledger, {
+        template: flowOf(from.nic.wire!, target.mac),
+        count: spec.count,
+        interval,
+      });
       run.stop = () => this.cancelStream(stream, ledger);
       stream.start(now);
       from.nic.wire!.addStream(stream);
       return run;
     }
     if (from.kind === 'port') {
-      const stream = new WireStream(ledger, { template: flowOf(this.portIdentity(from), target.mac), count: spec.count, interval });
+      const stream = new WireStream(ledger, {
+        template: flowOf(this.portIdentity(from), target.mac),
+        count: spec.count,
+        interval,
+      });
       run.stop = () => this.cancelStream(stream, ledger);
       stream.start(now);
       this.inject(from, stream);
@@ -209,7 +269,11 @@ export class Traffic {
     };
     // wires and forwarding programs answer no ARP: their address is in the sender's neighbour table (DEVIATION)
     if (to.kind === 'guest' && to.nic.guest.document.app === 'stack') {
-      stack.resolve(from.nic.nic, { ip: target.ip, resolved: begin, unreachable: () => this.unreachable(run, target.ip) }, now);
+      stack.resolve(
+        from.nic.nic,
+        { ip: target.ip, resolved: begin, unreachable: () => this.unreachable(run, target.ip) },
+        now,
+      );
       vcpu.timersChanged();
     } else begin(target.mac);
     return run;
@@ -223,13 +287,18 @@ export class Traffic {
   private generator(wanted: Generator | null, from: End): { batch: number; cost: number; split: boolean } {
     const services = this.machine.services;
     if (from.kind !== 'guest') {
-      if (wanted !== null) throw new Refusal('INVALID', `${from.name} has no generators; expected the field to be left out`, '/generator');
+      if (wanted !== null)
+        throw new Refusal('INVALID', `${from.name} has no generators; expected the field to be left out`, '/generator');
       return { batch: 1, cost: 0, split: false };
     }
     const kernel = from.nic.guest.vcpu instanceof LinuxVcpu;
     const name = wanted ?? (kernel ? 'socket' : 'txonly');
     if (kernel ? name === 'txonly' : name !== 'txonly') {
-      throw new Refusal('INVALID', `generator ${name} does not run on ${from.name}; expected ${kernel ? 'socket or pktgen' : 'txonly'} for its driver`, '/generator');
+      throw new Refusal(
+        'INVALID',
+        `generator ${name} does not run on ${from.name}; expected ${kernel ? 'socket or pktgen' : 'txonly'} for its driver`,
+        '/generator',
+      );
     }
     if (name === 'socket') return { batch: 1, cost: services.ns('guest_udp_send'), split: false };
     if (name === 'pktgen') return { batch: PKTGEN_BURST, cost: services.ns('guest_pktgen_send'), split: true };
@@ -252,27 +321,49 @@ export class Traffic {
   private inject(end: End & { kind: 'port' }, stream: WireStream): void {
     const { bridge } = end.bridge;
     const netdev = bridge instanceof NetdevDatapath;
-    const pmd = netdev ? this.machine.pmds.find((p) => this.machine.catalog.contexts[p.id]!.host === end.bridge.host)! : null;
-    this.machine.injectors.get(end.bridge.host)!.add({ port: end.port, datapath: bridge as KernelDatapath | NetdevDatapath, pmd, stream });
+    const pmd = netdev
+      ? this.machine.pmds.find((p) => this.machine.catalog.contexts[p.id]!.host === end.bridge.host)!
+      : null;
+    this.machine.injectors
+      .get(end.bridge.host)!
+      .add({ port: end.port, datapath: bridge as KernelDatapath | NetdevDatapath, pmd, stream });
   }
 
   // ---- raw frames ---------------------------------------------------------------------------------------------------
   /** Starts a run of raw frames. Their lengths have been checked. */
   frames(spec: FramesSpec, now: number, active: number): Run {
-    if (active >= MAX_ACTIVE) throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
+    if (active >= MAX_ACTIVE)
+      throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
     const at = this.end(spec.at, '/at');
     for (const [i, length] of spec.lengths.entries()) {
-      if (length < 14 || length > MAX_FRAME) throw new Refusal('INVALID', `frame of ${length} bytes; expected 14 to ${MAX_FRAME} bytes without FCS`, `/frames/${i}`);
+      if (length < 14 || length > MAX_FRAME)
+        throw new Refusal(
+          'INVALID',
+          `frame of ${length} bytes; expected 14 to ${MAX_FRAME} bytes without FCS`,
+          `/frames/${i}`,
+        );
     }
     if (spec.lengths.length === 0) throw new Refusal('INVALID', 'there is no frame to send', '/frames');
     const list = new FrameList(spec.bytes, spec.lengths, spec.times);
     const ledger = this.machine.frames.openRun(0, 0);
-    const scope = at.kind === 'guest' ? this.bridgeScope(at.nic.guest.host.name, at.nic.document.bridge) : at.kind === 'wire' ? this.bridgeScope(at.nic.host, at.nic.bridge) : this.bridgeScope(at.bridge.host, at.bridge.name);
+    const scope =
+      at.kind === 'guest'
+        ? this.bridgeScope(at.nic.guest.host.name, at.nic.document.bridge)
+        : at.kind === 'wire'
+          ? this.bridgeScope(at.nic.host, at.nic.bridge)
+          : this.bridgeScope(at.bridge.host, at.bridge.name);
     const run = new Run(this.machine, spec.id, spec.kind, at.name, null, ledger, scope);
     if (at.kind === 'guest') {
       const services = this.machine.services;
       const kernel = at.nic.guest.vcpu instanceof LinuxVcpu;
-      const source = new RawSource(services, at.nic.nic, list, kernel ? { batch: 1, cost: services.ns('guest_udp_send') } : { batch: MAX_PKT_BURST, cost: services.ns('virtio_pmd_per_packet') });
+      const source = new RawSource(
+        services,
+        at.nic.nic,
+        list,
+        kernel
+          ? { batch: 1, cost: services.ns('guest_udp_send') }
+          : { batch: MAX_PKT_BURST, cost: services.ns('virtio_pmd_per_packet') },
+      );
       source.ledger = ledger;
       run.stop = () => {
         source.cancel();
@@ -293,7 +384,9 @@ export class Traffic {
   /** All NICs of a bridge: raw frames may go anywhere. */
   private bridgeScope(host: string, bridge: string): { nics: BuiltNic[]; hostNics: BuiltHostNic[] } {
     return {
-      nics: this.machine.guests.filter((g) => g.host.name === host).flatMap((g) => g.nics.filter((n) => n.document.bridge === bridge)),
+      nics: this.machine.guests
+        .filter((g) => g.host.name === host)
+        .flatMap((g) => g.nics.filter((n) => n.document.bridge === bridge)),
       hostNics: this.machine.hostNics.filter((n) => n.host === host && n.bridge === bridge),
     };
   }

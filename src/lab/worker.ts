@@ -1,12 +1,14 @@
 /** Entry of an engine worker thread: an EngineService between two message ports. */
 import { parentPort } from 'node:worker_threads';
 import { NEVER } from '../engine/scheduler.ts';
+import { tuneEngine } from './engine-flags.ts';
 import { EngineService } from './engine-service.ts';
 import type { EngineCall, EngineMessage } from './protocol.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this file is the entry of a worker thread');
 
+tuneEngine();
 const service = new EngineService((message: EngineMessage) => port.postMessage(message));
 let timer: NodeJS.Timeout | null = null;
 let immediate: NodeJS.Immediate | null = null;

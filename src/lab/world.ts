@@ -114,12 +114,21 @@ export class World {
   /** Nothing is pending, yet a run has not ended: its frames lie in a ring that nobody empties. */
   private stall(): void {
     for (const run of [...this.active]) {
-      this.endRun(run, 'FAILED', `${run.ledger.live} frames are in queues that nobody empties, and nothing more will happen`);
+      this.endRun(
+        run,
+        'FAILED',
+        `${run.ledger.live} frames are in queues that nobody empties, and nothing more will happen`,
+      );
     }
   }
 
   private fail(error: unknown): void {
-    this.failure = error instanceof AssertionFailed ? error.message : error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    this.failure =
+      error instanceof AssertionFailed
+        ? error.message
+        : error instanceof Error
+          ? `${error.name}: ${error.message}`
+          : String(error);
     this.machine.recorder.event(metaOf(FAULT_ASSERT, 0, 0), 0, 0, 0);
     this.publish();
     for (const run of [...this.active]) this.endRun(run, 'FAILED', this.failure);
@@ -176,7 +185,8 @@ export class World {
 
   private setClock(command: ClockCommand): void {
     this.alive();
-    if (command.step !== undefined && command.untilSeconds !== undefined) throw new Refusal('INVALID', 'step and until exclude each other; expected one of them', '/step');
+    if (command.step !== undefined && command.untilSeconds !== undefined)
+      throw new Refusal('INVALID', 'step and until exclude each other; expected one of them', '/step');
     if (command.untilSeconds !== undefined && command.untilSeconds * 1e9 < this.now) {
       throw new Refusal('INVALID', `until ${command.untilSeconds} s has passed; it is ${this.now / 1e9} s`, '/until');
     }
@@ -227,7 +237,10 @@ export class World {
   startFrames(spec: FramesSpec): RunResult {
     this.alive();
     const now = this.commandTime();
-    return this.started(this.traffic.frames(spec, now, this.active.size), `${spec.kind} at ${spec.at}, ${spec.lengths.length} frames`);
+    return this.started(
+      this.traffic.frames(spec, now, this.active.size),
+      `${spec.kind} at ${spec.at}, ${spec.lengths.length} frames`,
+    );
   }
   private started(run: Run, detail: string): RunResult {
     for (const other of this.active) {

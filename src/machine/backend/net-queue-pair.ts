@@ -3,7 +3,19 @@
  * loop, a vhost worker or a DPDK PMD. They differ in which context calls this, when, through which address space the
  * queues reach memory, and what the frame is handed to; none of that is in here.
  */
-import { PACKET_COPY, VIRTQ_DROP_BAD_CHAIN, VIRTQ_ERROR, VIRTQ_INTERRUPT, VIRTQ_INTERRUPT_SUPPRESSED, VIRTQ_KICKS_OFF, VIRTQ_KICKS_ON, VIRTQ_POP, VIRTQ_TX_USED, VIRTQ_USED, VIRTQ_USED_IDX } from '../../engine/events.ts';
+import {
+  PACKET_COPY,
+  VIRTQ_DROP_BAD_CHAIN,
+  VIRTQ_ERROR,
+  VIRTQ_INTERRUPT,
+  VIRTQ_INTERRUPT_SUPPRESSED,
+  VIRTQ_KICKS_OFF,
+  VIRTQ_KICKS_ON,
+  VIRTQ_POP,
+  VIRTQ_TX_USED,
+  VIRTQ_USED,
+  VIRTQ_USED_IDX,
+} from '../../engine/events.ts';
 import type { InterruptRoute } from '../kvm/vm.ts';
 import { FRAME_OFFSET, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
@@ -46,7 +58,10 @@ export class NetQueuePair {
   }
 
   /** The driver is ready and the back-end has been given the rings. */
-  connect(queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue }, calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute }): void {
+  connect(
+    queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue },
+    calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute },
+  ): void {
     this.rx = queues.rx;
     this.tx = queues.tx;
     this.rxCall = calls.rx;
@@ -188,6 +203,4 @@ export class NetQueuePair {
     queue.disableKicks();
     this.services.recorder.event(base | VIRTQ_KICKS_OFF, 0, 0, 0);
   }
-
 }
-

@@ -7,8 +7,8 @@
  * schedules the bottom half.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { EVENTFD_READ, SCHED_SYSCALL, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
+import { EVENTFD_READ, SCHED_SYSCALL, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { baseOf, type Services } from '../services.ts';

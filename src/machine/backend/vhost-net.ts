@@ -4,8 +4,8 @@
  * signalled together.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
+import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap } from '../host/tap.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
@@ -43,7 +43,15 @@ export class VhostNetWorker extends Context {
   private readonly enableCost: number;
   private readonly byteCost256: number;
 
-  constructor(name: string, core: number, services: Services, pair: NetQueuePair, tap: Tap, txKick: EventFd, rxKick: EventFd) {
+  constructor(
+    name: string,
+    core: number,
+    services: Services,
+    pair: NetQueuePair,
+    tap: Tap,
+    txKick: EventFd,
+    rxKick: EventFd,
+  ) {
     super(name, core, services.recorder);
     this.services = services;
     this.pair = pair;

@@ -51,7 +51,14 @@ export class TrappedPci implements PciAccess {
   private readonly exitCost: number;
 
   /** `slot`: device number on bus 0. */
-  constructor(recorder: Recorder, device: VirtioPciDevice, clock: ProbeClock, vcpuBase: number, slot: number, exitCost: number) {
+  constructor(
+    recorder: Recorder,
+    device: VirtioPciDevice,
+    clock: ProbeClock,
+    vcpuBase: number,
+    slot: number,
+    exitCost: number,
+  ) {
     this.recorder = recorder;
     this.device = device;
     this.clock = clock;

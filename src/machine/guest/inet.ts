@@ -58,7 +58,14 @@ export class Inet {
   }
   macEquals(at: number, mac: readonly number[]): boolean {
     const u8 = this.u8;
-    return u8[at + 5] === mac[5] && u8[at + 4] === mac[4] && u8[at + 3] === mac[3] && u8[at + 2] === mac[2] && u8[at + 1] === mac[1] && u8[at] === mac[0];
+    return (
+      u8[at + 5] === mac[5] &&
+      u8[at + 4] === mac[4] &&
+      u8[at + 3] === mac[3] &&
+      u8[at + 2] === mac[2] &&
+      u8[at + 1] === mac[1] &&
+      u8[at] === mac[0]
+    );
   }
 
   /** Internet checksum of a block, in network order as it is stored (RFC 1071). */
@@ -69,15 +76,24 @@ export class Inet {
   valid(at: number, length: number): boolean {
     return this.sum16(at, length) === 0xffff;
   }
-  /** UDP checksum over the IPv4 pseudo-header, as stored; `ip` is the offset of the IPv4 header, `udp` of the UDP header. */
-  udpChecksum(ip: number, udp: number, length: number): number {
-    const sum = this.sum16(udp, length) + this.sum16(ip + 12, 8) + swap16(IPPROTO_UDP) + swap16(length);
-    const stored = swap16(~fold16(fold16(sum)) & 0xffff);
-    return stored === 0 ? 0xffff : stored;
+  /** True when an IPv4 header of 20 bytes or more sums to all ones. */
+  headerValid(ip: number, length: number): boolean {
+    if (length !== 20) return this.valid(ip, length);
+    const u16 = this.u16;
+    const w = ip >> 1;
+    let sum = 0;
+    for (let i = 0; i < 10; i++) sum += u16[w + i]!;
+    return fold16(sum) === 0xffff;
+  }
+  /** Sum of the UDP datagram and its IPv4 pseudo-header, in memory order. */
+  private udpSum(ip: number, udp: number, length: number): number {
+    const u16 = this.u16;
+    const w = (ip + 12) >> 1;
+    const addresses = u16[w]! + u16[w + 1]! + u16[w + 2]! + u16[w + 3]!;
+    return fold16(this.sum16(udp, length) + addresses + (IPPROTO_UDP << 8) + swap16(length));
   }
   udpValid(ip: number, udp: number, length: number): boolean {
-    const sum = this.sum16(udp, length) + this.sum16(ip + 12, 8) + swap16(IPPROTO_UDP) + swap16(length);
-    return fold16(fold16(sum)) === 0xffff;
+    return this.udpSum(ip, udp, length) === 0xffff;
   }
 
   ethernet(at: number, destination: readonly number[], source: readonly number[], type: number): void {

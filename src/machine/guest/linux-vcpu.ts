@@ -7,7 +7,16 @@
  * of timing and of the ring's words, never of the emulation.
  */
 import { PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { GUEST_IRQ, GUEST_NAPI_POLL, GUEST_TXQ_STOP, GUEST_TXQ_WAKE, GUEST_XMIT, VIRTQ_AVAIL, VIRTQ_INTERRUPTS_OFF, VIRTQ_INTERRUPTS_ON } from '../../engine/events.ts';
+import {
+  GUEST_IRQ,
+  GUEST_NAPI_POLL,
+  GUEST_TXQ_STOP,
+  GUEST_TXQ_WAKE,
+  GUEST_XMIT,
+  VIRTQ_AVAIL,
+  VIRTQ_INTERRUPTS_OFF,
+  VIRTQ_INTERRUPTS_ON,
+} from '../../engine/events.ts';
 import { NEVER } from '../../engine/scheduler.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
@@ -74,6 +83,8 @@ export class LinuxVcpu extends Vcpu {
 
   /** A new sender. Called between slices; the source is started by its owner. */
   addSource(source: TrafficSource): void {
+    for (let i = this.sources.length - 1; i >= 0; i--) if (this.sources[i]!.done) this.sources.splice(i, 1);
+    this.turn = 0;
     this.sources.push(source);
     this.timersChanged();
   }
@@ -288,19 +299,15 @@ export class LinuxVcpu extends Vcpu {
   // ---- sending ------------------------------------------------------------------------------------------------------
   private takeSender(now: number): boolean {
     const sources = this.sources;
-    for (let i = 0; i < sources.length; i++) {
-      const at = (this.turn + i) % sources.length;
+    const length = sources.length;
+    for (let i = 0; i < length; i++) {
+      const at = this.turn + i < length ? this.turn + i : this.turn + i - length;
       const source = sources[at]!;
-      if (source.done) {
-        sources.splice(at, 1);
-        i--;
-        continue;
-      }
-      if (source.nic.txStopped) continue;
+      if (source.due[0]! > now || source.nic.txStopped) continue;
       const n = Math.min(source.ready(now), source.nic.tx.num_free >> (source.split ? 1 : 0));
       if (n === 0) continue;
       // answers of the stack keep their precedence, senders take turns
-      this.turn = at < this.nics.length ? this.turn : (at + 1) % sources.length;
+      this.turn = at < this.nics.length ? this.turn : (at + 1) % length;
       this.source = source;
       this.count = n;
       this.begun = now;

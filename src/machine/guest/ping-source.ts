@@ -74,7 +74,14 @@ export class PingSource extends TrafficSource implements EchoListener {
     const inet = this.inet;
     const sequence = this.sent & 0xffff;
     inet.ethernet(at, this.destinationMac, this.nic.mac, ETH_P_IP);
-    inet.ipv4(at + ETH_HLEN, this.length - ETH_HLEN, this.sent & 0xffff, IPPROTO_ICMP, this.nic.addresses[0]!.ip, this.destinationIp);
+    inet.ipv4(
+      at + ETH_HLEN,
+      this.length - ETH_HLEN,
+      this.sent & 0xffff,
+      IPPROTO_ICMP,
+      this.nic.addresses[0]!.ip,
+      this.destinationIp,
+    );
     inet.set8(at + ICMP, ICMP_ECHO);
     inet.set8(at + ICMP + 1, 0);
     inet.set16(at + ICMP + 2, 0);

@@ -45,7 +45,15 @@ export class PmdVcpu extends Vcpu {
   private readonly frameCost: number;
   private readonly pollGrid: number;
 
-  constructor(name: string, core: number, services: Services, vm: Vm, nics: readonly GuestNic[], stack: GuestStack, program: PmdProgram) {
+  constructor(
+    name: string,
+    core: number,
+    services: Services,
+    vm: Vm,
+    nics: readonly GuestNic[],
+    stack: GuestStack,
+    program: PmdProgram,
+  ) {
     super(name, core, services, vm);
     this.nics = nics;
     this.stack = stack;
@@ -66,6 +74,8 @@ export class PmdVcpu extends Vcpu {
     this.phase = BOOT;
   }
   addSource(source: TrafficSource): void {
+    for (let i = this.sources.length - 1; i >= 0; i--) if (this.sources[i]!.done) this.sources.splice(i, 1);
+    this.turn = 0;
     this.sources.push(source);
     this.timersChanged();
   }
@@ -150,20 +160,17 @@ export class PmdVcpu extends Vcpu {
 
   private takeSource(now: number): boolean {
     const sources = this.sources;
-    for (let i = 0; i < sources.length; i++) {
-      const at = (this.turn + i) % sources.length;
+    const length = sources.length;
+    for (let i = 0; i < length; i++) {
+      const at = this.turn + i < length ? this.turn + i : this.turn + i - length;
       const source = sources[at]!;
-      if (source.done) {
-        sources.splice(at, 1);
-        i--;
-        continue;
-      }
+      if (source.due[0]! > now) continue;
       const ready = source.ready(now);
       if (ready === 0) continue;
       const room = this.room(source.nic, ready);
       source.nic.txStopped = room === 0;
       if (room === 0) continue;
-      this.turn = (at + 1) % sources.length;
+      this.turn = (at + 1) % length;
       this.source = source;
       this.count = Math.min(ready, room);
       this.begun = now;
@@ -290,4 +297,3 @@ export class PmdVcpu extends Vcpu {
     this.considerKick(nic.tx, nic.txBase, TX_QUEUE, nic.doorbells.tx, frame);
   }
 }
-

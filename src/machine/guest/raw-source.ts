@@ -58,7 +58,12 @@ export class RawSource extends TrafficSource {
   private readonly services: Services;
   private readonly list: FrameList;
 
-  constructor(services: Services, nic: GuestNic, list: FrameList, generator: { readonly batch: number; readonly cost: number }) {
+  constructor(
+    services: Services,
+    nic: GuestNic,
+    list: FrameList,
+    generator: { readonly batch: number; readonly cost: number },
+  ) {
     super(nic, generator.batch, generator.cost, false);
     this.services = services;
     this.list = list;

@@ -17,7 +17,19 @@ import { NEVER } from '../../engine/scheduler.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import type { GuestNic } from './guest-nic.ts';
-import { ARPOP_REPLY, ARPOP_REQUEST, ETH_HLEN, ETH_P_ARP, ETH_P_IP, ICMP_ECHO, ICMP_ECHOREPLY, Inet, IPPROTO_ICMP, IPPROTO_UDP, UDP_DISCARD } from './inet.ts';
+import {
+  ARPOP_REPLY,
+  ARPOP_REQUEST,
+  ETH_HLEN,
+  ETH_P_ARP,
+  ETH_P_IP,
+  ICMP_ECHO,
+  ICMP_ECHOREPLY,
+  Inet,
+  IPPROTO_ICMP,
+  IPPROTO_UDP,
+  UDP_DISCARD,
+} from './inet.ts';
 import { TrafficSource } from './source.ts';
 
 export const BROADCAST: readonly number[] = [255, 255, 255, 255, 255, 255];
@@ -131,7 +143,7 @@ export class GuestStack {
     if (inet.get8(ip) >> 4 !== 4 || headerLength < 20 || total < headerLength || total > length - ETH_HLEN) {
       return this.drop(nic, frame, length, GUEST_DROP_MALFORMED);
     }
-    if (!inet.valid(ip, headerLength)) return this.drop(nic, frame, length, GUEST_DROP_BAD_CHECKSUM);
+    if (!inet.headerValid(ip, headerLength)) return this.drop(nic, frame, length, GUEST_DROP_BAD_CHECKSUM);
     if (!this.ours(nic, inet.get32(ip + 16))) return this.drop(nic, frame, length, GUEST_DROP_OTHER_HOST);
     const protocol = inet.get8(ip + 9);
     const payload = ip + headerLength;
@@ -187,7 +199,12 @@ export class GuestStack {
   private arp(nic: GuestNic, frame: number, at: number, length: number): void {
     const inet = this.inet;
     const arp = at + ETH_HLEN;
-    if (length < ETH_HLEN + 28 || inet.get16(arp) !== 1 || inet.get16(arp + 2) !== ETH_P_IP || inet.get16(arp + 4) !== 0x0604) {
+    if (
+      length < ETH_HLEN + 28 ||
+      inet.get16(arp) !== 1 ||
+      inet.get16(arp + 2) !== ETH_P_IP ||
+      inet.get16(arp + 4) !== 0x0604
+    ) {
       return this.drop(nic, frame, length, GUEST_DROP_MALFORMED);
     }
     this.services.recorder.event(nic.base | GUEST_CONSUME, frame, length, 0);

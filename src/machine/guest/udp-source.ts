@@ -92,7 +92,13 @@ export class UdpSource extends TrafficSource {
   private sequence = 0;
 
   /** `interval`: ns between frames, 0 = as fast as the generator can. Starts when start() is called. */
-  constructor(nic: GuestNic, template: UdpTemplate, count: number, interval: number, generator: { readonly batch: number; readonly cost: number; readonly split: boolean }) {
+  constructor(
+    nic: GuestNic,
+    template: UdpTemplate,
+    count: number,
+    interval: number,
+    generator: { readonly batch: number; readonly cost: number; readonly split: boolean },
+  ) {
     super(nic, generator.batch, generator.cost, generator.split);
     this.template = template;
     this.interval = interval;

@@ -117,7 +117,15 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
   private readonly txCost: number;
   private readonly passCost: number;
 
-  constructor(services: Services, datapath: NetdevDatapath, number: number, name: string, place: number, rx: NicRx, tx: NicTx) {
+  constructor(
+    services: Services,
+    datapath: NetdevDatapath,
+    number: number,
+    name: string,
+    place: number,
+    rx: NicRx,
+    tx: NicTx,
+  ) {
     super(number, name, place, 'dpdk');
     this.services = services;
     this.datapath = datapath;
@@ -148,7 +156,12 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
       at += this.rxCost;
       recorder.stamp[0] = at;
       const packet = this.rx.take(contextBits);
-      recorder.event((this.place << 8) | contextBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, this.number);
+      recorder.event(
+        (this.place << 8) | contextBits | DP_INGRESS,
+        pool.frame[packet]!,
+        pool.length[packet]!,
+        this.number,
+      );
       at += this.passCost;
       recorder.stamp[0] = at;
       this.datapath.process(packet, contextBits);

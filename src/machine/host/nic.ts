@@ -5,7 +5,17 @@
  * DEVIATION: one queue each way, no offloads, no interrupt moderation, DMA costs no CPU.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { LINK_DROP_LOSS, NIC_DROP_RX_RING_FULL, NIC_DROP_TX_RING_FULL, NIC_INTERRUPT, NIC_RX, NIC_TX, NIC_WIRE_RX, NIC_WIRE_TX, PACKET_DMA } from '../../engine/events.ts';
+import {
+  LINK_DROP_LOSS,
+  NIC_DROP_RX_RING_FULL,
+  NIC_DROP_TX_RING_FULL,
+  NIC_INTERRUPT,
+  NIC_RX,
+  NIC_TX,
+  NIC_WIRE_RX,
+  NIC_WIRE_TX,
+  PACKET_DMA,
+} from '../../engine/events.ts';
 import type { RandomStream } from '../../engine/random.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';

@@ -20,7 +20,14 @@ export class Tap extends Port {
   private readonly tapBits: number;
   private readonly wakeCost: number;
 
-  constructor(services: Services, datapath: KernelDatapath, number: number, name: string, places: { readonly port: number; readonly tap: number }, queueLength: number) {
+  constructor(
+    services: Services,
+    datapath: KernelDatapath,
+    number: number,
+    name: string,
+    places: { readonly port: number; readonly tap: number },
+    queueLength: number,
+  ) {
     super(number, name, places.port, 'tap');
     this.services = services;
     this.datapath = datapath;

@@ -5,8 +5,8 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { NIC_WIRE_TX, PACKET_DMA, WIRE_DELIVER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/scheduler.ts';
-import type { UdpTemplate } from '../guest/udp-source.ts';
 import type { FrameList } from '../guest/raw-source.ts';
+import type { UdpTemplate } from '../guest/udp-source.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import { baseOf, type Services } from '../services.ts';
 import { FCS_BYTES, type LineEnd, type NicRx, wireNs } from './nic.ts';
@@ -25,7 +25,12 @@ export class WireStream {
   private sequence = 0;
 
   /** Either datagrams of a template (`count`, every `interval` ns, 0 = line rate), or a list of frames. */
-  constructor(ledger: RunLedger, content: { readonly template: UdpTemplate; readonly count: number; readonly interval: number } | { readonly list: FrameList }) {
+  constructor(
+    ledger: RunLedger,
+    content:
+      | { readonly template: UdpTemplate; readonly count: number; readonly interval: number }
+      | { readonly list: FrameList },
+  ) {
     this.ledger = ledger;
     this.template = 'template' in content ? content.template : null;
     this.list = 'list' in content ? content.list : null;
@@ -75,7 +80,13 @@ export class Wire extends Context implements LineEnd {
   private contextBits = 0;
   private lineFree = 0;
 
-  constructor(name: string, services: Services, rx: NicRx, speed: number, identity: { readonly mac: readonly number[]; readonly ip: number }) {
+  constructor(
+    name: string,
+    services: Services,
+    rx: NicRx,
+    speed: number,
+    identity: { readonly mac: readonly number[]; readonly ip: number },
+  ) {
     super(name, -1, services.recorder);
     this.services = services;
     this.rx = rx;

@@ -3,7 +3,16 @@
  * Linux kernel with its driver, or a DPDK program) is a subclass in guest/.
  */
 import { Context, SLEEPING, WAKING } from '../../engine/context.ts';
-import { EVENTFD_SIGNAL, KVM_ENTRY, KVM_EXIT_EXTERNAL_INTERRUPT, KVM_EXIT_HLT, KVM_EXIT_MMIO_KERNEL, KVM_EXIT_MMIO_USER, VIRTQ_KICK, VIRTQ_KICK_SUPPRESSED } from '../../engine/events.ts';
+import {
+  EVENTFD_SIGNAL,
+  KVM_ENTRY,
+  KVM_EXIT_EXTERNAL_INTERRUPT,
+  KVM_EXIT_HLT,
+  KVM_EXIT_MMIO_KERNEL,
+  KVM_EXIT_MMIO_USER,
+  VIRTQ_KICK,
+  VIRTQ_KICK_SUPPRESSED,
+} from '../../engine/events.ts';
 import { NEVER } from '../../engine/scheduler.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue } from '../virtio/driver-queue.ts';
@@ -36,7 +45,8 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     this.exitInterrupt = services.ns('vm_exit_external_interrupt');
     this.eventfdDelay = services.ns('ioeventfd_signal') + services.ns('idle_backend_wakeup');
     this.userDelay = Math.round(services.ns('vm_exit_userspace') / 2) + services.ns('idle_backend_wakeup');
-    this.injectDelay = services.ns('msi_injection') - services.ns('vm_exit_in_kernel_device') + services.ns('halted_vcpu_wakeup');
+    this.injectDelay =
+      services.ns('msi_injection') - services.ns('vm_exit_in_kernel_device') + services.ns('halted_vcpu_wakeup');
   }
 
   /** Called once when the id and place are known. */

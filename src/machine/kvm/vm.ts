@@ -2,8 +2,9 @@
  * A virtual machine as KVM knows it: its RAM, who answers a write to a doorbell (an ioeventfd in the kernel, or the VMM
  * in userspace), and which vCPU an MSI goes to. Nothing here runs by itself: vCPUs, workers and the VMM call it.
  */
-import { EVENTFD_SIGNAL, KVM_IRQFD, KVM_SIGNAL_MSI, SCHED_SYSCALL } from '../../engine/events.ts';
+
 import type { EventFd } from '../../engine/eventfd.ts';
+import { EVENTFD_SIGNAL, KVM_IRQFD, KVM_SIGNAL_MSI, SCHED_SYSCALL } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 
 /** What an interrupt reaches: a vCPU. */

@@ -14,7 +14,12 @@ export class Bridge {
   private readonly bridgeBits: number;
   private byNumber: (Port | undefined)[] = [];
 
-  constructor(services: Services, name: string, place: number, options: { readonly macTableSize: number; readonly macAgingSeconds: number }) {
+  constructor(
+    services: Services,
+    name: string,
+    place: number,
+    options: { readonly macTableSize: number; readonly macAgingSeconds: number },
+  ) {
     this.services = services;
     this.name = name;
     this.place = place;
@@ -35,7 +40,12 @@ export class Bridge {
   ingress(packet: number, contextBits: number): void {
     const pool = this.services.pool;
     const inPort = pool.inPort[packet]!;
-    this.services.recorder.event((this.port(inPort).place << 8) | contextBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, inPort);
+    this.services.recorder.event(
+      (this.port(inPort).place << 8) | contextBits | DP_INGRESS,
+      pool.frame[packet]!,
+      pool.length[packet]!,
+      inPort,
+    );
   }
 
   /** A frame without an Ethernet header. */

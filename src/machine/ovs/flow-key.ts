@@ -71,9 +71,9 @@ export class FlowKey {
 /** Hash of the whole key: what a NIC's RSS or the software hash gives the exact match cache. */
 export function hashKey(k: Int32Array): number {
   let h = Math.imul(k[1]! ^ Math.imul(k[2]!, 31) ^ k[3]! ^ 0x9e3779b1, 0x85ebca6b);
-  h = Math.imul((h ^ (h >>> 15)) ^ k[5]!, 0xc2b2ae35);
-  h = Math.imul((h ^ (h >>> 13)) ^ k[6]!, 0x27d4eb2f);
-  h = Math.imul((h ^ (h >>> 16)) ^ k[7]!, 0x165667b1);
-  h = Math.imul((h ^ (h >>> 15)) ^ k[8]! ^ (k[0]! << 24) ^ k[4]!, 0x9e3779b1);
+  h = Math.imul(h ^ (h >>> 15) ^ k[5]!, 0xc2b2ae35);
+  h = Math.imul(h ^ (h >>> 13) ^ k[6]!, 0x27d4eb2f);
+  h = Math.imul(h ^ (h >>> 16) ^ k[7]!, 0x165667b1);
+  h = Math.imul(h ^ (h >>> 15) ^ k[8]! ^ (k[0]! << 24) ^ k[4]!, 0x9e3779b1);
   return h ^ (h >>> 15);
 }

@@ -6,7 +6,7 @@
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { Services } from '../services.ts';
-import { KernelDatapath, type UpcallHandler } from './kernel-datapath.ts';
+import type { KernelDatapath, UpcallHandler } from './kernel-datapath.ts';
 
 /** ovs UPCALL_MAX_BATCH. */
 const UPCALL_MAX_BATCH = 64;

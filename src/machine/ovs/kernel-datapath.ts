@@ -36,7 +36,12 @@ export class KernelDatapath extends Bridge {
   private readonly maskCost: number;
   private flowIds = 0;
 
-  constructor(services: Services, name: string, place: number, options: { readonly macTableSize: number; readonly macAgingSeconds: number }) {
+  constructor(
+    services: Services,
+    name: string,
+    place: number,
+    options: { readonly macTableSize: number; readonly macAgingSeconds: number },
+  ) {
     super(services, name, place, options);
     this.key = new FlowKey(services.arena);
     this.bits = place << 8;

@@ -30,6 +30,7 @@ class Subtable {
   readonly mask: Int32Array;
   hits = 0;
   count = 0;
+  private last: Flow | null = null;
   private readonly wordsUsed: Int32Array;
   private slots: (Flow | null)[] = new Array<Flow | null>(64).fill(null);
 
@@ -44,7 +45,7 @@ class Subtable {
     const mask = this.mask;
     for (let i = 0; i < used.length; i++) {
       const w = used[i]!;
-      h = Math.imul((h ^ (h >>> 15)) ^ (key[w]! & mask[w]!), 0x85ebca6b);
+      h = Math.imul(h ^ (h >>> 15) ^ (key[w]! & mask[w]!), 0x85ebca6b);
     }
     return h ^ (h >>> 13);
   }
@@ -59,11 +60,18 @@ class Subtable {
   }
 
   find(key: Int32Array): Flow | null {
+    // frames come in trains of one flow: the last hit is looked at before the hash is computed
+    const last = this.last;
+    if (last !== null && this.matches(last, key)) return last;
     const slots = this.slots;
     const m = slots.length - 1;
     for (let i = this.hash(key) & m; ; i = (i + 1) & m) {
       const flow = slots[i]!;
-      if (flow === null || this.matches(flow, key)) return flow;
+      if (flow === null) return null;
+      if (this.matches(flow, key)) {
+        this.last = flow;
+        return flow;
+      }
     }
   }
   insert(flow: Flow): void {
@@ -72,6 +80,7 @@ class Subtable {
     this.count++;
   }
   remove(flow: Flow): void {
+    this.last = null;
     this.rebuild(this.slots.length, flow);
     this.count--;
   }

@@ -39,7 +39,13 @@ export class NetdevDatapath extends Bridge {
   private readonly upcallCost: number;
   private flowIds = 0;
 
-  constructor(services: Services, name: string, place: number, options: { readonly macTableSize: number; readonly macAgingSeconds: number }, random: RandomStream) {
+  constructor(
+    services: Services,
+    name: string,
+    place: number,
+    options: { readonly macTableSize: number; readonly macAgingSeconds: number },
+    random: RandomStream,
+  ) {
     super(services, name, place, options);
     this.key = new FlowKey(services.arena);
     this.bits = place << 8;
