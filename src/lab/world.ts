@@ -38,9 +38,9 @@ export class World {
   private pacedFrom = 0;
   private pacedAt = 0;
 
-  /** Builds and boots. Throws AssertionFailed. */
-  constructor(topology: Topology) {
-    this.machine = buildMachine(topology);
+  /** Builds and boots. Throws AssertionFailed. `machine`: one that has been built differently, and not yet run (tests). */
+  constructor(topology: Topology, machine: Machine = buildMachine(topology)) {
+    this.machine = machine;
     this.mode = topology.clock;
     this.factor = topology.clockFactor;
     this.traffic = new Traffic(this.machine);
