@@ -3,7 +3,7 @@
  * or slower, and takes what comes out of the NIC.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { NIC_WIRE_TX, PACKET_DMA, WIRE_DELIVER } from '../../engine/events.ts';
+import { NIC_WIRE_TX, WIRE_DELIVER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/scheduler.ts';
 import type { FrameList } from '../guest/raw-source.ts';
 import type { UdpTemplate } from '../guest/udp-source.ts';
@@ -155,7 +155,6 @@ export class Wire extends Context implements LineEnd {
     const frame = frames.born(this.base, pool.at(packet), length, stream.ledger.index);
     pool.length[packet] = length;
     pool.frame[packet] = frame;
-    recorder.event(this.base | PACKET_DMA, frame, length, 0);
     recorder.event(this.base | NIC_WIRE_TX, frame, length, 0);
     this.timeline.now[1] = now;
     this.rx.arrive(packet, this.contextBits);
