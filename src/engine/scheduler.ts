@@ -12,7 +12,7 @@
  * write to a word that they watch; the polls in between are computed.
  */
 import { assert } from './assert.ts';
-import type { Context } from './context.ts';
+import { type Context, WAKING } from './context.ts';
 import { metaOf, SCHED_SWITCH } from './events.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -59,6 +59,8 @@ export class Scheduler implements Timeline {
   private readonly holder: Int32Array;
   private readonly lastOn: Int32Array;
   private readonly waiting: Uint8Array;
+  /** By core: its holder has not been asked since it got the core, so it has a slice before it gives the core up. */
+  private readonly fresh: Uint8Array;
   private readonly switchCost: number;
   private running = -1;
   private afterStepWanted = false;
@@ -90,6 +92,7 @@ export class Scheduler implements Timeline {
     const cores = 1 + contexts.reduce((most, c) => Math.max(most, c.core), -1);
     this.holder = new Int32Array(Math.max(1, cores)).fill(-1);
     this.lastOn = new Int32Array(Math.max(1, cores)).fill(-1);
+    this.fresh = new Uint8Array(Math.max(1, cores));
     for (const [i, c] of contexts.entries()) {
       assert(c.id === i, `context ${c.name} has id ${c.id}, expected ${i}`);
       this.coreOf[i] = c.core;
@@ -227,6 +230,7 @@ export class Scheduler implements Timeline {
       this.next[id] = Math.max(now + 1, this.next[holder]!);
       return;
     }
+    if (holder < 0) this.fresh[core] = 1;
     this.holder[core] = id;
     this.waiting[id] = 0;
     if (this.lastOn[core] !== id) {
@@ -238,13 +242,18 @@ export class Scheduler implements Timeline {
       if (this.switchCost > 0) return;
     }
     context.step();
-    if (this.next[id] === NEVER) this.holder[core] = -1;
+    // asleep, or halted until a timer: the core is free
+    if (this.next[id] === NEVER || context.phase === WAKING) this.holder[core] = -1;
   }
 
   /** Asked by a context on a shared core between two slices: true when it has given the core to one that waits. */
   contended(id: number): boolean {
     if (this.shared[id] === 0) return false;
     const core = this.coreOf[id]!;
+    if (this.fresh[core] === 1) {
+      this.fresh[core] = 0;
+      return false;
+    }
     for (let j = 0; j < this.next.length; j++) {
       if (this.waiting[j] === 1 && this.coreOf[j] === core && j !== id) {
         this.holder[core] = -1;
