@@ -242,14 +242,12 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         drops,
       };
     }),
-    fdb: bridge.ofproto
-      .entries()
-      .map((e) => ({
-        port: portName(e.port),
-        vlan: e.vlan,
-        mac: e.mac,
-        ageSeconds: Math.floor((now - e.learned) / 1e9),
-      })),
+    fdb: bridge.ofproto.entries().map((e) => ({
+      port: portName(e.port),
+      vlan: e.vlan,
+      mac: e.mac,
+      ageSeconds: Math.floor((now - e.learned) / 1e9),
+    })),
     flows: [{ table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes }],
     datapathFlows: flows.map((f) => ({
       ufid: f.id.toString(16).padStart(8, '0'),

@@ -1,6 +1,7 @@
 /** Entry of an engine worker thread: an EngineService between two message ports. */
 import { parentPort } from 'node:worker_threads';
 import { NEVER } from '../engine/scheduler.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import { tuneEngine } from './engine-flags.ts';
 import { EngineService } from './engine-service.ts';
 import type { EngineCall, EngineMessage } from './protocol.ts';
@@ -23,6 +24,7 @@ function loop(): void {
 
 port.on('message', (call: EngineCall) => {
   service.call(call);
+  if (call.request.op === 'delete') setImmediate(collectGarbage);
   if (timer !== null) clearTimeout(timer);
   timer = null;
   if (immediate === null) immediate = setImmediate(loop);

@@ -3,9 +3,13 @@
  * goes to the thread with the fewest; when a thread dies, its worlds fail with the reason and the next world that is
  * placed there gets a fresh thread.
  */
+import { collectGarbage } from '../lab/collect-garbage.ts';
 import type { Topology } from '../lab/topology.ts';
 import { EngineThread, type Notice } from './engine-thread.ts';
 import { World } from './world.ts';
+
+/** Wall time between the deletion of a world and the collection of its memory. */
+const COLLECT_AFTER_MS = 1000;
 
 interface Slot {
   thread: EngineThread | null;
@@ -20,6 +24,7 @@ export class EnginePool {
   private nextWorld = 1;
   private readonly silenceMs: number | undefined;
   private stopped = false;
+  private collection: NodeJS.Timeout | null = null;
 
   /** `silenceMs`: how long a thread may be silent before it is given up; left out = the default. */
   constructor(size: number, entry: URL, silenceMs?: number) {
@@ -49,8 +54,17 @@ export class EnginePool {
   async delete(world: World): Promise<void> {
     world.close();
     for (const slot of this.slots) slot.worlds.delete(world.id);
-    if (!world.thread.alive) return;
-    await world.thread.call({ op: 'delete', world: world.id }).catch(() => undefined);
+    if (world.thread.alive) await world.thread.call({ op: 'delete', world: world.id }).catch(() => undefined);
+    this.collectLater();
+  }
+
+  /** Streams that still read a deleted world end first; several deletions are one collection. */
+  private collectLater(): void {
+    if (this.collection !== null) return;
+    this.collection = setTimeout(() => {
+      this.collection = null;
+      collectGarbage();
+    }, COLLECT_AFTER_MS).unref();
   }
 
   /** Number of worlds by thread slot, for metrics and tests. */
