@@ -18,8 +18,18 @@ interface Step {
   readonly body?: object;
 }
 
-const ends = (preset: string) =>
-  preset === 'pvp' ? ['eth0', 'a/net0', 'br0/eth0', 'br0/a.net0'] : ['a/net0', 'b/net0', 'br0/a.net0', 'br0/b.net0'];
+/** Ends that send, pairs that traffic can go between, and the generators of the drivers. */
+function shape(preset: string): { ends: string[]; pairs: (readonly [string, string])[]; generators: string[] } {
+  if (preset === 'pvp')
+    return { ends: ['eth0', 'a/net0', 'br0/eth0', 'br0/a.net0'], pairs: [['eth0', 'eth0']], generators: [] };
+  const pairs = [
+    ['a/net0', 'b/net0'],
+    ['b/net0', 'a/net0'],
+    ['br0/a.net0', 'b/net0'],
+  ] as const;
+  const generators = preset === 'vhost-user' ? ['txonly'] : ['socket', 'pktgen'];
+  return { ends: ['a/net0', 'b/net0', 'br0/a.net0', 'br0/b.net0'], pairs: [...pairs], generators };
+}
 
 /** Frames of random bytes; some of them begin with addresses and a type that somebody listens to. */
 const frame = fc
@@ -36,20 +46,31 @@ const frame = fc
   .map(([start, bytes]) => start + Buffer.from(bytes).toString('hex'));
 
 function steps(preset: string): fc.Arbitrary<Step[]> {
-  const end = fc.constantFrom(...ends(preset));
+  const { ends, pairs, generators } = shape(preset);
+  const end = fc.constantFrom(...ends);
+  const request = fc.record(
+    {
+      frameSize: fc.constantFrom(64, 65, 128, 1000, 1517, 1518),
+      count: fc.constantFrom(1, 2, 33, 300, 3000),
+      rate: fc.constantFrom<string | number>('max', 1, 1000, '100000/s', 1e9),
+      flows: fc.constantFrom(1, 7, 65536),
+      ...(generators.length === 0 ? {} : { generator: fc.constantFrom(...generators) }),
+    },
+    { requiredKeys: [] },
+  );
+  const wellFormed = fc.tuple(fc.constantFrom('udp', 'ping'), fc.constantFrom(...pairs), request);
   const traffic = fc
-    .record(
+    .oneof(
+      { weight: 5, arbitrary: wellFormed.map(([kind, [from, to], rest]) => ({ kind, from, to, ...rest })) },
       {
-        kind: fc.constantFrom('udp', 'ping'),
-        from: end,
-        to: end,
-        frameSize: fc.constantFrom(64, 65, 128, 1000, 1517, 1518),
-        count: fc.constantFrom(1, 2, 33, 300, 3000),
-        rate: fc.constantFrom<string | number>('max', 1, 1000, '100000/s', 1e9),
-        generator: fc.constantFrom('socket', 'pktgen', 'txonly'),
-        flows: fc.constantFrom(1, 7, 65536),
+        weight: 1,
+        arbitrary: fc.record({
+          kind: fc.constantFrom('udp', 'ping'),
+          from: end,
+          to: end,
+          generator: fc.constantFrom('socket', 'pktgen', 'txonly'),
+        }),
       },
-      { requiredKeys: ['kind', 'from', 'to'] },
     )
     .map((body): Step => ({ what: 'traffic', method: 'POST', path: '/traffic', body }));
   const frames = fc
