@@ -35,6 +35,8 @@ export class QemuNic {
   readonly bounce: number;
   /** The transmit bottom half is scheduled (q->tx_waiting). */
   txBh = false;
+  /** Kicks of the receive ring are wanted: no buffer was found, or none was looked for yet. */
+  rxKicks = true;
   base = 0;
 
   constructor(pair: NetQueuePair, tap: Tap, txKick: EventFd, rxKick: EventFd, bounce: number) {
@@ -226,6 +228,7 @@ export class QemuMainLoop extends Context {
     const available = nic.pair.rx.available();
     if (available > 0) {
       this.begun = this.timeline.now[0]!;
+      if (nic.rxKicks) this.disableRxKicks(nic); // virtio_net_has_buffers()
       const bytes = this.services.pool.length[tap.queue.peek(0)]!;
       // twice: skb to TAPState.buf, TAPState.buf to the guest
       this.spend(this.readCost + ((2 * bytes * this.byteCost256) >> 8), LAND_RX);
@@ -236,9 +239,18 @@ export class QemuMainLoop extends Context {
       tap.paused = true;
       return false;
     }
-    nic.pair.enableRxKicks();
+    this.enableRxKicks(nic);
     this.spend(this.enableCost, RECHECK_RX);
     return true;
+  }
+  private enableRxKicks(nic: QemuNic): void {
+    nic.rxKicks = true;
+    nic.pair.enableRxKicks();
+  }
+  private disableRxKicks(nic: QemuNic): void {
+    nic.rxKicks = false;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    nic.pair.disableRxKicks();
   }
 
   private landRx(): boolean {
@@ -256,7 +268,7 @@ export class QemuMainLoop extends Context {
       // a frame that spans more buffers than there are: virtio_net_receive() returns 0 and the tap waits for a kick
       nic.tap.queue.unshift(packet);
       recorder.stamp[0] = now;
-      pair.enableRxKicks();
+      this.enableRxKicks(nic);
       this.spend(this.enableCost, RECHECK_RX);
       return true;
     }
@@ -270,7 +282,7 @@ export class QemuMainLoop extends Context {
   private recheckRx(): void {
     const nic = this.active;
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    if (nic.pair.rx.available() > 0) nic.pair.disableRxKicks();
+    if (nic.pair.rx.available() > 0) this.disableRxKicks(nic);
     else {
       nic.tap.paused = true;
       this.recorder.event(baseOf(nic.pair.places.rx, this.id) | VIRTQ_RX_EMPTY, 0, 0, nic.pair.rx.last_avail_idx);
