@@ -97,7 +97,7 @@ export const KVM_EXIT_EXTERNAL_INTERRUPT = kind(37, 'kvm.exit_external_interrupt
 export const KVM_EXIT_IO = kind(38, 'kvm.exit_io_user', 'IO_INSTRUCTION exit answered in userspace (KVM_EXIT_IO): PCI configuration space', { a: 'address', b: 'value' });
 export const KVM_IRQFD = kind(39, 'kvm.irqfd', 'an eventfd signal became an MSI in the kernel', { a: 'vector' });
 export const KVM_SIGNAL_MSI = kind(40, 'kvm.signal_msi', 'KVM_SIGNAL_MSI ioctl: userspace injects an MSI', { a: 'vector' });
-export const KVM_ENTRY = kind(41, 'kvm.entry', 'a halted vCPU runs again', { a: 'vector' });
+export const KVM_ENTRY = kind(41, 'kvm.entry', 'a halted vCPU runs again', { a: 'pending | one bit per vector' });
 export const KVM_IOCTL = kind(42, 'kvm.ioctl', 'a KVM ioctl of the set-up', { a: 'ioctl', b: 'argument' });
 
 // ---- eventfd, scheduling, system calls --------------------------------------------------------------------------

@@ -219,6 +219,7 @@ export class DeviceSetup implements GuestBoot {
       device,
       clock,
       baseOf(this.vcpuPlace, vcpu.id),
+      baseOf(wiring.places.driver, vcpu.id),
       FIRST_PCI_SLOT + index,
       services.ns('vm_exit_userspace'),
     );
@@ -322,6 +323,23 @@ export class DeviceSetup implements GuestBoot {
     const { services, vm, vcpu, vcpuPlace } = this;
     const features = device.driverFeatures;
     const kvm = this.trace(vcpuPlace);
+    if (backend.kind !== 'vhost-user') backend.tunSteps(QEMU_TAP_GUEST_FEATURES);
+    // qemu hw/net/vhost_net.c, vhost_net_start(): guest notifiers (irqfd), host notifiers (ioeventfd), then the rings.
+    const routes = [RX_QUEUE, TX_QUEUE].map((q): InterruptRoute => {
+      const bit = this.bit(index, device.queues[q]!.msixVector);
+      if (wiring.kind === 'qemu') return new SignalMsi(services.recorder, vcpu, bit, vcpuPlace, wiring.backendPlace);
+      const call = q === RX_QUEUE ? wiring.fds.rxCall : wiring.fds.txCall;
+      kvm(KVM_IOCTL, KVM_IRQFD, this.gsi++);
+      return new Irqfd(services.recorder, call, vcpu, bit, vcpuPlace);
+    });
+    for (const q of [RX_QUEUE, TX_QUEUE]) {
+      const address = device.barAddress(4) + 0x3000 + q * 4;
+      if (wiring.kind === 'qemu' && !wiring.ioeventfd) this.userDoorbells.set(address, { nic: wiring.qemu, queue: q });
+      else {
+        kvm(KVM_IOCTL, KVM_IOEVENTFD, address);
+        vm.assignIoeventfd(address, q === RX_QUEUE ? wiring.fds.rxKick : wiring.fds.txKick);
+      }
+    }
     const spaces = this.hand(wiring, device, backend, features);
     const queueOf = (q: number): DeviceQueue => {
       const registers = device.queues[q]!;
@@ -342,25 +360,9 @@ export class DeviceSetup implements GuestBoot {
       wiring.kind === 'vhost-user'
         ? new QueuePair(services, wiring.nic.name, { backend: wiring.backendPlace, ...wiring.places })
         : wiring.pair;
-    const routes = [RX_QUEUE, TX_QUEUE].map((q): InterruptRoute => {
-      const bit = this.bit(index, device.queues[q]!.msixVector);
-      if (wiring.kind === 'qemu') return new SignalMsi(services.recorder, vcpu, bit, vcpuPlace, wiring.backendPlace);
-      const call = q === RX_QUEUE ? wiring.fds.rxCall : wiring.fds.txCall;
-      kvm(KVM_IOCTL, KVM_IRQFD, this.gsi++);
-      return new Irqfd(services.recorder, call, vcpu, bit, vcpuPlace);
-    });
     pair.connect({ rx: queueOf(RX_QUEUE), tx: queueOf(TX_QUEUE) }, { rx: routes[RX_QUEUE]!, tx: routes[TX_QUEUE]! });
     pair.endsFrames = !(vcpu instanceof PmdVcpu) || vcpu.ends;
     pair.driverPoller = vcpu instanceof PmdVcpu ? vcpu.id : -1;
-    // doorbells
-    for (const q of [RX_QUEUE, TX_QUEUE]) {
-      const address = device.barAddress(4) + 0x3000 + q * 4;
-      if (wiring.kind === 'qemu' && !wiring.ioeventfd) this.userDoorbells.set(address, { nic: wiring.qemu, queue: q });
-      else {
-        kvm(KVM_IOCTL, KVM_IOEVENTFD, address);
-        vm.assignIoeventfd(address, q === RX_QUEUE ? wiring.fds.rxKick : wiring.fds.txKick);
-      }
-    }
     if (wiring.kind === 'vhost-user') wiring.port.connect(pair);
     else wiring.tap.paused = false;
     return pair;
@@ -370,7 +372,6 @@ export class DeviceSetup implements GuestBoot {
   private hand(wiring: NicWiring, device: VirtioPciDevice, backend: OpenBackend, features: Features): Reach {
     const slots = memorySlots(this.vm.ramBytes);
     if (backend.kind === 'qemu' || wiring.kind === 'qemu') {
-      if (backend.kind === 'qemu') backend.tunSteps(QEMU_TAP_GUEST_FEATURES);
       const memory = new AddressSpace();
       for (const s of slots) memory.map(s.gpa, s.size, this.vm.ram + s.offsetInRam);
       const at = (gpa: number): number => {
@@ -403,7 +404,6 @@ export class DeviceSetup implements GuestBoot {
     }));
     const params: StartParams = { features, regions, rings };
     if (backend.kind === 'vhost-net') {
-      backend.tunSteps(QEMU_TAP_GUEST_FEATURES);
       assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
       const r = vhostNetStart(backend.frontend, params, wiring.tapFd);
       assert(r === 0, `vhost-net refuses the rings: errno ${-r}`);

@@ -5,7 +5,7 @@
  *
  * DEVIATION: a guest does nothing else when it boots: no BIOS, no kernel, no other devices.
  */
-import { KVM_EXIT_IO, KVM_EXIT_MMIO_USER } from '../../engine/events.ts';
+import { KVM_EXIT_IO, KVM_EXIT_MMIO_USER, PCI_CAPABILITY } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import type { VirtioPciDevice } from '../virtio/pci-transport.ts';
 import type { PciAccess } from './virtio-probe.ts';
@@ -47,6 +47,7 @@ export class TrappedPci implements PciAccess {
   private readonly device: VirtioPciDevice;
   private readonly clock: ProbeClock;
   private readonly vcpuBase: number;
+  private readonly driverBase: number;
   private readonly slot: number;
   private readonly exitCost: number;
 
@@ -56,6 +57,7 @@ export class TrappedPci implements PciAccess {
     device: VirtioPciDevice,
     clock: ProbeClock,
     vcpuBase: number,
+    driverBase: number,
     slot: number,
     exitCost: number,
   ) {
@@ -63,6 +65,7 @@ export class TrappedPci implements PciAccess {
     this.device = device;
     this.clock = clock;
     this.vcpuBase = vcpuBase;
+    this.driverBase = driverBase;
     this.slot = slot;
     this.exitCost = exitCost;
   }
@@ -84,6 +87,9 @@ export class TrappedPci implements PciAccess {
   barWrite(bar: number, offset: number, width: number, value: number): void {
     this.mmio(bar, offset, value);
     this.device.writeBar(bar, offset, width, value);
+  }
+  found(offset: number, id: number, cfgType: number): void {
+    this.recorder.event(this.driverBase | PCI_CAPABILITY, 0, offset, id | (cfgType << 8));
   }
 
   /** Two exits: the address register selects function and dword, then the data port is read or written. */

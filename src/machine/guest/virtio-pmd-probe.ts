@@ -94,12 +94,16 @@ function readCapabilities(bus: PciAccess): Transport | string {
   for (let n = 0; at !== 0 && n < CAPABILITIES_MAX; n++) {
     const head = bus.cfgRead(at, 2);
     const id = head & 0xff;
-    if (id === PCI_CAP_ID_MSIX) bus.cfgRead(at + 2, 2);
+    if (id === PCI_CAP_ID_MSIX) {
+      bus.cfgRead(at + 2, 2);
+      bus.found?.(at, id, 0);
+    }
     if (id === PCI_CAP_ID_VNDR) {
       const type = bus.cfgRead(at, 4) >>> 24;
       const bar = bus.cfgRead(at + CAP.bar.offset, 4) & 0xff;
       const offset = bus.cfgRead(at + CAP.offset.offset, 4);
       const length = bus.cfgRead(at + CAP.length.offset, 4);
+      bus.found?.(at, id, type);
       if (type === VIRTIO_PCI_CAP_COMMON_CFG && !common) {
         common = true;
         t.commonBar = bar;

@@ -82,6 +82,8 @@ export interface PciAccess {
   cfgWrite(offset: number, width: number, value: number): void;
   barRead(bar: number, offset: number, width: number): number;
   barWrite(bar: number, offset: number, width: number, value: number): void;
+  /** The driver recognised the capability at `offset` of the configuration space; `cfgType`: 0 where it is not virtio's. */
+  found?(offset: number, id: number, cfgType: number): void;
 }
 export interface GuestAllocator {
   /** Zeroed guest memory. Address below 2^53, or -1 if there is none. */

@@ -68,7 +68,10 @@ function findVirtioCapability(bus: PciAccess, cfgType: number): number {
   for (let ttl = PCI_FIND_CAP_TTL; ttl > 0 && at > 0; ttl--) {
     const type = bus.cfgRead(at + CAP.cfg_type.offset, 1);
     const bar = bus.cfgRead(at + CAP.bar.offset, 1);
-    if (bar < PCI_STD_NUM_BARS && type === cfgType) return at;
+    if (bar < PCI_STD_NUM_BARS && type === cfgType) {
+      bus.found?.(at, PCI_CAP_ID_VNDR, cfgType);
+      return at;
+    }
     at = walkCapabilities(bus, at + CAP.cap_next.offset, PCI_CAP_ID_VNDR);
   }
   return 0;
@@ -93,7 +96,10 @@ export function enumerateFunction(bus: PciAccess): number {
   bus.cfgRead(H.subsystem_vendor_id.offset, 2);
   bus.cfgRead(H.subsystem_id.offset, 2);
   const virtioNet = PCI_VENDOR_ID_REDHAT_QUMRANET + PCI_DEVICE_ID_VIRTIO_NET_MODERN * 0x1_0000;
-  return ids === virtioNet ? findCapability(bus, PCI_CAP_ID_MSIX) : -1;
+  if (ids !== virtioNet) return -1;
+  const at = findCapability(bus, PCI_CAP_ID_MSIX);
+  if (at > 0) bus.found?.(at, PCI_CAP_ID_MSIX, 0);
+  return at;
 }
 
 /** The device's windows as a driver has mapped them. */
