@@ -18,6 +18,11 @@ import type { Recorder } from './recorder.ts';
 
 export const NEVER = Number.POSITIVE_INFINITY;
 
+/** Index into `limit`, and what pick() answers where nobody runs. */
+const UNTIL = 1;
+const NOBODY = -1;
+const TOO_LATE = -2;
+
 /** Why run() came back. */
 export type RunStop = 'idle' | 'until' | 'budget';
 
@@ -50,7 +55,8 @@ export class Scheduler implements Timeline {
   afterStep: () => void = () => {};
   steps = 0;
   private readonly recorder: Recorder;
-  private readonly limit = new Float64Array(1);
+  /** [0] time up to which the running context may go on inline; [UNTIL] end of the current run(). */
+  private readonly limit = new Float64Array(2);
   private readonly parkedAt: Float64Array;
   private readonly grid: Float64Array;
   private readonly parked: Uint8Array;
@@ -107,44 +113,25 @@ export class Scheduler implements Timeline {
    */
   run(until: number, budget: number): RunStop {
     const next = this.next;
-    const n = next.length;
     const limit = this.limit;
+    const now = this.now;
     const recorder = this.recorder;
+    limit[UNTIL] = until;
     let left = budget;
     while (left > 0) {
-      // the earliest step, and the earliest of the others
-      let k = -1;
-      let t = NEVER;
-      let other = -1;
-      let otherTime = NEVER;
-      for (let j = 0; j < n; j++) {
-        const v = next[j]!;
-        if (v < t) {
-          other = k;
-          otherTime = t;
-          t = v;
-          k = j;
-        } else if (v < otherTime) {
-          otherTime = v;
-          other = j;
-        }
-      }
-      if (k < 0) return 'idle';
-      if (t > until) return 'until';
-      // on equal times the lower id goes first: a context may also run at otherTime if its id is the lower one
-      const bound = otherTime + (other > k ? 1 : 0);
-      limit[0] = bound <= until ? bound : until + 1;
+      const k = this.pick();
+      if (k < 0) return k === NOBODY ? 'idle' : 'until';
       this.running = k;
       const context = this.contexts[k]!;
       if (this.shared[k] === 1) {
-        this.now[0] = t;
+        now[0] = next[k]!;
         this.steps++;
         left--;
         this.stepShared(context, k);
         if (this.afterStepWanted) this.runAfterStep();
       } else {
         do {
-          this.now[0] = next[k]!;
+          now[0] = next[k]!;
           this.steps++;
           left--;
           context.step();
@@ -152,9 +139,38 @@ export class Scheduler implements Timeline {
         } while (next[k]! < limit[0]! && left > 0 && !recorder.due);
       }
       this.running = -1;
-      if (recorder.due) recorder.publish(this.now[0]!);
+      if (recorder.due) recorder.publish(now[0]!);
     }
     return 'budget';
+  }
+
+  /** Finds who runs next and how far (limit[0]). A function of its own: its doubles then stay in registers. */
+  private pick(): number {
+    const next = this.next;
+    const n = next.length;
+    let k = -1;
+    let t = Number.POSITIVE_INFINITY;
+    let other = -1;
+    let otherTime = Number.POSITIVE_INFINITY;
+    for (let j = 0; j < n; j++) {
+      const v = next[j]!;
+      if (v < t) {
+        other = k;
+        otherTime = t;
+        t = v;
+        k = j;
+      } else if (v < otherTime) {
+        otherTime = v;
+        other = j;
+      }
+    }
+    if (k < 0) return NOBODY;
+    const until = this.limit[UNTIL]!;
+    if (t > until) return TOO_LATE;
+    // on equal times the lower id goes first: a context may also run at otherTime if its id is the lower one
+    const bound = other > k ? otherTime + 1 : otherTime;
+    this.limit[0] = bound <= until ? bound : until + 1;
+    return k;
   }
 
   private runAfterStep(): void {

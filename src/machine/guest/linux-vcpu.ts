@@ -110,7 +110,7 @@ export class LinuxVcpu extends Vcpu {
   }
 
   private earliestDue(): number {
-    let t = this.stack.timer;
+    let t = this.stack.timer[0]!;
     for (const s of this.sources) if (!s.nic.txStopped && s.due[0]! < t) t = s.due[0]!;
     return t;
   }
@@ -159,17 +159,17 @@ export class LinuxVcpu extends Vcpu {
 
   private take(): void {
     if (this.pending !== 0) this.handleInterrupts();
-    const now = this.timeline.now[0]!;
-    if (this.stack.timer <= now) this.stack.runTimers(now);
+    if (this.stack.timer[0]! <= this.timeline.now[0]!) this.stack.runTimers(this.timeline.now[0]!);
     // softirq work first, but a sender that waits gets a turn after each poll, as ksoftirqd would give it
     if (!this.senderFirst && this.takeNapi()) {
       this.senderFirst = true;
       return;
     }
     this.senderFirst = false;
-    if (this.takeSender(now)) return;
+    if (this.takeSender()) return;
     if (this.takeNapi()) return;
-    this.halt(this.earliestDue());
+    this.timeline.now[1] = this.earliestDue();
+    this.halt();
   }
 
   // ---- interrupts ---------------------------------------------------------------------------------------------------
@@ -297,14 +297,15 @@ export class LinuxVcpu extends Vcpu {
   }
 
   // ---- sending ------------------------------------------------------------------------------------------------------
-  private takeSender(now: number): boolean {
+  private takeSender(): boolean {
+    const now = this.timeline.now[0]!;
     const sources = this.sources;
     const length = sources.length;
     for (let i = 0; i < length; i++) {
       const at = this.turn + i < length ? this.turn + i : this.turn + i - length;
       const source = sources[at]!;
       if (source.due[0]! > now || source.nic.txStopped) continue;
-      const n = Math.min(source.ready(now), source.nic.tx.num_free >> (source.split ? 1 : 0));
+      const n = Math.min(source.ready(this.timeline.now), source.nic.tx.num_free >> (source.split ? 1 : 0));
       if (n === 0) continue;
       // answers of the stack keep their precedence, senders take turns
       this.turn = at < this.nics.length ? this.turn : (at + 1) % length;

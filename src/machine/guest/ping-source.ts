@@ -61,8 +61,8 @@ export class PingSource extends TrafficSource implements EchoListener {
     this.due[0] = now;
   }
 
-  override ready(now: number): number {
-    if (this.due[0]! > now) return 0;
+  override ready(clock: Float64Array): number {
+    if (this.due[0]! > clock[0]!) return 0;
     // due again with an answer missing: it timed out
     if (this.outstanding > 0 && (this.interval === 0 || this.left === 0)) this.giveUp();
     return this.left > 0 ? 1 : 0;

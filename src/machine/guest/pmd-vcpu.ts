@@ -103,7 +103,7 @@ export class PmdVcpu extends Vcpu {
   }
 
   private earliestDue(): number {
-    let t = this.stack.timer;
+    let t = this.stack.timer[0]!;
     for (const s of this.sources) if (!s.nic.txStopped && s.due[0]! < t) t = s.due[0]!;
     return t;
   }
@@ -137,7 +137,7 @@ export class PmdVcpu extends Vcpu {
 
   private take(): void {
     const now = this.timeline.now[0]!;
-    if (this.stack.timer <= now) this.stack.runTimers(now);
+    if (this.stack.timer[0]! <= now) this.stack.runTimers(now);
     const nics = this.nics;
     // receive and transmit take turns, as in a run-to-completion loop
     for (let i = 0; i < nics.length; i++) {
@@ -152,20 +152,21 @@ export class PmdVcpu extends Vcpu {
       this.spend(this.burstCost * forwards + n * this.frameCost * forwards, LAND_RX);
       return;
     }
-    if (this.takeSource(now)) return;
+    if (this.takeSource()) return;
     this.phase = PARKED;
     this.timeline.now[1] = this.earliestDue();
     this.timeline.park(this.id, this.pollGrid);
   }
 
-  private takeSource(now: number): boolean {
+  private takeSource(): boolean {
+    const now = this.timeline.now[0]!;
     const sources = this.sources;
     const length = sources.length;
     for (let i = 0; i < length; i++) {
       const at = this.turn + i < length ? this.turn + i : this.turn + i - length;
       const source = sources[at]!;
       if (source.due[0]! > now) continue;
-      const ready = source.ready(now);
+      const ready = source.ready(this.timeline.now);
       if (ready === 0) continue;
       const room = this.room(source.nic, ready);
       source.nic.txStopped = room === 0;

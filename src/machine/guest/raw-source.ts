@@ -72,7 +72,8 @@ export class RawSource extends TrafficSource {
     this.list.begin(now);
     this.due[0] = this.list.due;
   }
-  override ready(now: number): number {
+  override ready(clock: Float64Array): number {
+    const now = clock[0]!;
     return this.due[0]! > now ? 0 : this.list.dueCount(now, this.batch);
   }
   override nextLength(): number {

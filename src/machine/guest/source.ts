@@ -26,8 +26,8 @@ export abstract class TrafficSource {
     this.split = split;
   }
 
-  /** Frames that may be sent now, at most `batch`; 0 when the next is not due. */
-  abstract ready(now: number): number;
+  /** Frames that may be sent at clock[0], at most `batch`; 0 when the next is not due. (A time as argument would be boxed.) */
+  abstract ready(clock: Float64Array): number;
   /** Bytes of the next frame, for its cost. */
   abstract nextLength(): number;
   /** Writes the next frame at arena offset `at`, returns its length in bytes and moves on. */

@@ -77,11 +77,12 @@ export class GuestStack {
     this.echo.splice(this.echo.indexOf(listener) >>> 0, 1);
   }
 
-  /** Earliest time at which the stack must look at its timers, NEVER without. */
-  get timer(): number {
+  /** [0] earliest time at which the stack must look at its timers, NEVER without. */
+  readonly timer = new Float64Array([NEVER]);
+  private setTimer(): void {
     let t = NEVER;
     for (const r of this.resolving) if (r.next < t) t = r.next;
-    return t;
+    this.timer[0] = t;
   }
 
   /** Resolves an address of the NIC's subnet, at once or after ARP. */
@@ -113,6 +114,7 @@ export class GuestStack {
       this.inet.arp(at + ETH_HLEN, ARPOP_REQUEST, r.nic.mac, r.nic.addresses[0]!.ip, [0, 0, 0, 0, 0, 0], r.resolver.ip);
       source.commit(ARP_FRAME);
     }
+    this.setTimer();
   }
 
   private sourceOf(nic: GuestNic): ReplySource {
@@ -230,6 +232,7 @@ export class GuestStack {
       this.resolving.splice(this.resolving.indexOf(r), 1);
       r.resolver.resolved(mac);
     }
+    this.setTimer();
   }
 
   private ours(nic: GuestNic, ip: number): boolean {
@@ -271,8 +274,8 @@ class ReplySource extends TrafficSource {
     this.lengths[(this.head + this.count) % REPLY_SLOTS] = length;
     this.count++;
   }
-  override ready(now: number): number {
-    return this.count > 0 && this.due[0]! <= now ? 1 : 0;
+  override ready(clock: Float64Array): number {
+    return this.count > 0 && this.due[0]! <= clock[0]! ? 1 : 0;
   }
   override nextLength(): number {
     return this.lengths[this.head]!;

@@ -110,7 +110,8 @@ export class UdpSource extends TrafficSource {
     this.due[0] = now;
   }
 
-  override ready(now: number): number {
+  override ready(clock: Float64Array): number {
+    const now = clock[0]!;
     if (this.due[0]! > now) return 0;
     const most = Math.min(this.batch, this.left);
     if (this.interval === 0) return most;

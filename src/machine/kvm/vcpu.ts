@@ -90,8 +90,9 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     }
   }
 
-  /** HLT: sleeps until an interrupt, or until the guest's timer at `timer` (NEVER without). */
-  protected halt(timer: number): void {
+  /** HLT: sleeps until an interrupt, or until the guest's timer at timeline.now[1] (NEVER without). */
+  protected halt(): void {
+    const timer = this.timeline.now[1]!;
     this.recorder.stamp[0] = this.timeline.now[0]!;
     this.recorder.event(this.vcpuBase | KVM_EXIT_HLT, 0, 0, 0);
     this.halted = true;
