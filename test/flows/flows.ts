@@ -266,7 +266,7 @@ const dd1: Flow = {
   title: 'virtio-net inside QEMU: device set-up',
   about: [
     'A Linux guest finds a virtio-net device on PCI and brings it up. QEMU has opened a tap for it before. The guest finds the device by its ids, walks the capability list to learn in which BARs the device’s structures are, negotiates features, allocates the queues in its own memory and writes their addresses, wires MSI-X vectors, and says DRIVER_OK. Then it posts empty buffers.',
-    'Every access to configuration space or to a register is a VM exit that QEMU answers. The column *exits* counts those since the step before; each takes `vm_exit_userspace`. Two are needed for one access to configuration space (address and data port).',
+    'Every access to configuration space or to a register is a VM exit that QEMU answers. The last column counts those since the step before. Two are needed for one access to configuration space (address and data port).',
   ],
   notes: [
     'The device has one receive and one transmit queue; it has no control queue in this release.',
