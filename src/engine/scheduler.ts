@@ -68,6 +68,7 @@ export class Scheduler implements Timeline {
   /** By core: its holder has not been asked since it got the core, so it has a slice before it gives the core up. */
   private readonly fresh: Uint8Array;
   private readonly switchCost: number;
+  /** Who runs, or ran last: what comes from outside comes after its step (after everybody's where run() had no more). */
   private running = -1;
   private afterStepWanted = false;
 
@@ -120,7 +121,10 @@ export class Scheduler implements Timeline {
     let left = budget;
     while (left > 0) {
       const k = this.pick();
-      if (k < 0) return k === NOBODY ? 'idle' : 'until';
+      if (k < 0) {
+        this.running = next.length;
+        return k === NOBODY ? 'idle' : 'until';
+      }
       this.running = k;
       const context = this.contexts[k]!;
       if (this.shared[k] === 1) {
@@ -138,7 +142,6 @@ export class Scheduler implements Timeline {
           if (this.afterStepWanted) this.runAfterStep();
         } while (next[k]! < limit[0]! && left > 0 && !recorder.due);
       }
-      this.running = -1;
       if (recorder.due) recorder.publish(now[0]!);
     }
     return 'budget';
@@ -190,6 +193,8 @@ export class Scheduler implements Timeline {
 
   /** Context `id` has a step at now[1]. Only makes steps earlier or sets a sleeper's. */
   wake(id: number): void {
+    // its core is being switched to it, which takes as long as it takes
+    if (this.shared[id] === 1 && this.holder[this.coreOf[id]!] === id) return;
     const t = this.now[1]!;
     this.next[id] = t;
     const bound = t + (id > this.running ? 1 : 0);
@@ -270,8 +275,11 @@ export class Scheduler implements Timeline {
       this.fresh[core] = 0;
       return false;
     }
-    for (let j = 0; j < this.next.length; j++) {
-      if (this.waiting[j] === 1 && this.coreOf[j] === core && j !== id) {
+    // in turns: who comes after `id`, or else the first, so that nobody waits for ever
+    const n = this.next.length;
+    for (let i = 1; i < n; i++) {
+      const j = id + i < n ? id + i : id + i - n;
+      if (this.waiting[j] === 1 && this.coreOf[j] === core) {
         this.holder[core] = -1;
         this.next[id] = this.now[0]! + 1;
         // the one that waits goes first, whatever the ids

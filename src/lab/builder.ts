@@ -333,7 +333,7 @@ class Builder {
     const poll = guest.nics.some((n) => n.driver === 'virtio-pmd');
     const stackCost = poll
       ? services.ns('virtio_pmd_per_packet')
-      : services.ns('guest_udp_send') - services.ns('syscall_entry_exit');
+      : Math.max(0, services.ns('guest_udp_send') - services.ns('syscall_entry_exit'));
     const guestNics = nics.map((n) => n.nic);
     const stack = new GuestStack(
       services,

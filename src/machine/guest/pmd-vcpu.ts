@@ -61,7 +61,7 @@ export class PmdVcpu extends Vcpu {
     this.halted = false;
     this.burstCost = services.ns('virtio_pmd_burst');
     this.frameCost = services.ns('virtio_pmd_per_packet');
-    this.pollGrid = services.ns('virtio_pmd_poll');
+    this.pollGrid = Math.max(1, services.ns('virtio_pmd_poll'));
     this.sources.push(...stack.replies());
   }
 

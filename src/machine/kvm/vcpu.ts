@@ -45,8 +45,11 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     this.exitInterrupt = services.ns('vm_exit_external_interrupt');
     this.eventfdDelay = services.ns('ioeventfd_signal') + services.ns('idle_backend_wakeup');
     this.userDelay = Math.round(services.ns('vm_exit_userspace') / 2) + services.ns('idle_backend_wakeup');
-    this.injectDelay =
-      services.ns('msi_injection') - services.ns('vm_exit_in_kernel_device') + services.ns('halted_vcpu_wakeup');
+    // with overridden costs the trap may cost more than the whole: nothing wakes before its cause
+    this.injectDelay = Math.max(
+      0,
+      services.ns('msi_injection') - services.ns('vm_exit_in_kernel_device') + services.ns('halted_vcpu_wakeup'),
+    );
   }
 
   /** Called once when the id and place are known. */

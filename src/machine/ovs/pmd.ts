@@ -49,7 +49,7 @@ export class Pmd extends Context {
 
   constructor(name: string, core: number, services: Services) {
     super(name, core, services.recorder);
-    this.pollGrid = services.ns('pmd_idle_iteration');
+    this.pollGrid = Math.max(1, services.ns('pmd_idle_iteration'));
   }
 
   addRxq(rxq: PmdRxq): void {
