@@ -328,7 +328,7 @@ export class LinuxVcpu extends Vcpu {
     const recorder = this.recorder;
     const services = this.services;
     const now = this.timeline.now[0]!;
-    const n = this.count;
+    const n = source.done ? 0 : this.count; // done: cancelled meanwhile
     const step = (now - this.begun) / n;
     // free what has been sent, and ask for an interrupt when three quarters of the rest are done
     recorder.stamp[0] = now;

@@ -273,6 +273,7 @@ export class PmdVcpu extends Vcpu {
     const u32 = this.services.arena.u32;
     let at = this.begun + this.burstCost;
     let frame = 0;
+    if (source.done) return; // cancelled meanwhile
     for (let i = 0; i < this.count; i++) {
       at += this.frameCost;
       recorder.stamp[0] = at;
