@@ -36,6 +36,8 @@ export class UdpTemplate {
   private readonly flows: number;
   private readonly ipSum: number;
   private readonly udpSum: number;
+  /** Datagram that the template holds. */
+  private prepared = -1;
 
   /** `at`: arena offset of a slot that this template keeps. */
   constructor(services: Services, at: number, flow: UdpFlow) {
@@ -64,9 +66,16 @@ export class UdpTemplate {
 
   /** Writes datagram number `sequence` at arena offset `to`. */
   write(to: number, sequence: number): void {
-    const u16 = this.u16;
+    if (this.prepared !== sequence) this.prepare(sequence);
     this.services.copy(to, this.at, this.length);
-    const w = to >> 1;
+    // the template is made ready for the next datagram now: a copy right behind these small stores would wait for them
+    this.prepare(sequence + 1);
+  }
+
+  private prepare(sequence: number): void {
+    this.prepared = sequence;
+    const u16 = this.u16;
+    const w = this.at >> 1;
     const id = swap16(sequence & 0xffff);
     const port = swap16((UDP_FIRST_PORT + (this.flows === 1 ? 0 : sequence % this.flows)) & 0xffff);
     const high = swap16(sequence >>> 16);
