@@ -30,6 +30,8 @@ export const CHAIN_BAD_INDIRECT = -5;
 export const CHAIN_TOO_SMALL = -6;
 /** enqueue(): the driver has posted no buffer, or not enough for this frame. */
 export const RING_EMPTY = -16;
+/** Offset of num_buffers in struct virtio_net_hdr_v1, virtio 1.2 §5.1.6. */
+const NUM_BUFFERS = 10;
 /** available(): avail.idx is further ahead than the ring is long. */
 export const RING_BROKEN = -17;
 
@@ -65,6 +67,7 @@ export class DeviceQueue {
   broken = false;
   /** Chains refused. */
   errors = 0;
+  private readonly u8: Uint8Array;
   private readonly copy: Copy;
   private readonly space: AddressSpace;
   private readonly mrgRxbuf: boolean;
@@ -75,6 +78,7 @@ export class DeviceQueue {
 
   constructor(arena: Arena, copy: Copy, options: DeviceQueueOptions) {
     this.layout = new SplitLayout(arena, options.size, options.desc, options.avail, options.used);
+    this.u8 = arena.u8;
     this.copy = copy;
     this.space = options.space;
     this.eventIdx = options.eventIdx;
@@ -172,7 +176,9 @@ export class DeviceQueue {
           this.last_avail_idx = (this.last_avail_idx + 1) & 0xffff;
           this.head = head;
           this.copy(at, source, length);
-          l.u16[(at + 10) >> 1] = 1;
+          // byte by byte: a buffer may begin at an odd address
+          this.u8[at + NUM_BUFFERS] = 1;
+          this.u8[at + NUM_BUFFERS + 1] = 0;
           this.putUsed(head, length);
           return 1;
         }
@@ -187,7 +193,9 @@ export class DeviceQueue {
     const firstIndex = this.last_avail_idx;
     let done = 0;
     let heads = 0;
-    let numBuffersAt = -1;
+    // where the two bytes of num_buffers go, in whichever segments
+    let low = -1;
+    let high = -1;
     const usedBefore = this.used_idx;
     while (done < length) {
       if (heads === available || (heads === 1 && !this.mrgRxbuf)) {
@@ -211,17 +219,16 @@ export class DeviceQueue {
         const n = Math.min(this.segmentLength[i]!, length - done);
         const at = this.segmentAt[i]!;
         this.copy(at, source + done, n);
-        if (done === 0 && n >= FRAME_OFFSET) numBuffersAt = at + 10;
+        if (low < 0 && done + n > NUM_BUFFERS) low = at + NUM_BUFFERS - done;
+        if (high < 0 && done + n > NUM_BUFFERS + 1) high = at + NUM_BUFFERS + 1 - done;
         done += n;
         taken += n;
       }
       heads++;
       this.putUsed(head, taken);
     }
-    // a header that is split over segments keeps the num_buffers that the source carries, which is 1 where it matters
-    if (numBuffersAt >= 0) {
-      l.u16[numBuffersAt >> 1] = heads;
-    }
+    this.u8[low] = heads & 0xff;
+    this.u8[high] = heads >>> 8;
     return heads;
   }
 
