@@ -11,9 +11,9 @@ const mib = (bytes: number): number => Number((bytes / MIB).toFixed(2));
 
 /** Resident once the collector has had its turns and the pages that it frees are back with the system. */
 async function settled(): Promise<NodeJS.MemoryUsage> {
-  for (let i = 0; i < 6; i++) {
+  for (let i = 0; i < 5; i++) {
     gc();
-    await new Promise((done) => setTimeout(done, 150));
+    await new Promise((done) => setTimeout(done, 60));
   }
   return process.memoryUsage();
 }

@@ -145,10 +145,11 @@ function ends(document: RandomTopology): NamedEnd[] {
 /** Events after which a world is left as it is: two NICs of a forwarding guest on one bridge are a loop, and loops storm. */
 export const ENOUGH_EVENTS = 60_000;
 /** Runs a world until nothing is pending, or it has had enough. What it does depends on virtual time alone. */
-export function runOut(world: World): void {
+export function runOut(world: World, watch: () => void = () => {}): void {
   for (let slice = 20_000; !isIdle(world) && world.machine.recorder.events < ENOUGH_EVENTS; slice *= 2) {
     world.clock({ untilSeconds: (world.now + slice) / 1e9 });
     turns(world);
+    watch();
     if (world.failed !== null) return;
   }
 }
@@ -156,8 +157,16 @@ function turns(world: World): void {
   while (world.turn(1000) === 0);
 }
 
-/** Gives the commands one after the other; refused ones do nothing. Returns the results of all runs, without wall times. */
-export function play(world: World, document: RandomTopology, commands: readonly Command[]): object[] {
+/**
+ * Gives the commands one after the other; refused ones do nothing. Returns the results of all runs, without
+ * wall times. `watch` is called wherever the world stands still in between.
+ */
+export function play(
+  world: World,
+  document: RandomTopology,
+  commands: readonly Command[],
+  watch: () => void = () => {},
+): object[] {
   const all = ends(document);
   for (const [i, c] of commands.entries()) {
     const id = `run${i}`;
@@ -170,10 +179,11 @@ export function play(world: World, document: RandomTopology, commands: readonly 
     if (c.pause !== null) {
       world.clock({ untilSeconds: (world.now + c.pause) / 1e9 });
       turns(world);
+      watch();
       if (c.cancelled) world.cancel(id);
-    } else runOut(world);
+    } else runOut(world, watch);
   }
-  runOut(world);
+  runOut(world, watch);
   return world.allRuns().map((r: RunResult) => ({ ...r, wall: null }));
 }
 
