@@ -242,7 +242,7 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         drops,
       };
     }),
-    fdb: bridge.ofproto.entries().map((e) => ({
+    fdb: bridge.ofproto.entries(now).map((e) => ({
       port: portName(e.port),
       vlan: e.vlan,
       mac: e.mac,

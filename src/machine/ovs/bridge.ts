@@ -81,10 +81,23 @@ export class Bridge {
     }
   }
 
-  /** After the MAC table changed: translates installed flows again; those whose outputs differ get the new ones. */
-  revalidate(flows: Iterable<Flow>, now: number, contextBits: number): void {
-    for (const flow of flows) {
-      if (flow.used >= 0) this.ofproto.refresh(flow.key, flow.used);
+  /** The MAC table's ages, as the use of flows made them. */
+  protected refresh(flows: Iterable<Flow>): void {
+    for (const flow of flows) if (flow.used >= 0) this.ofproto.refresh(flow.key, flow.used);
+  }
+
+  /**
+   * After the MAC table changed: translates installed flows again; those whose outputs differ get the new ones. A flow
+   * whose source has moved away or was pushed out of the table is removed, so that its next frame is learned from.
+   */
+  revalidate(flows: Iterable<Flow>, now: number, contextBits: number, remove: (flow: Flow) => void): void {
+    this.refresh(flows);
+    for (const flow of [...flows]) {
+      if (!this.ofproto.knows(flow.key)) {
+        remove(flow);
+        this.services.recorder.event(this.bridgeBits | contextBits | DP_REVALIDATE, 0, flow.id, 0);
+        continue;
+      }
       const outputs = this.ofproto.outputs(flow.key, now);
       if (outputs.length === flow.outputs.length && outputs.every((p, i) => p === flow.outputs[i])) continue;
       flow.outputs = outputs;

@@ -46,6 +46,7 @@ export class KernelDatapath extends Bridge {
     this.key = new FlowKey(services.arena);
     this.bits = place << 8;
     this.maskCost = services.ns('ovs_kernel_mask_lookup');
+    this.ofproto.refreshAll = () => this.refresh(this.table.flows);
   }
 
   /** ovs_dp_process_packet(): the packet entered at its inPort; `done` is when the lookup is over and actions run. */
@@ -101,7 +102,7 @@ export class KernelDatapath extends Bridge {
     const words = this.key.words;
     const result = this.ofproto.translate(words, now, contextBits);
     recorder.event(this.bits | contextBits | DP_UPCALL, frame, pool.inPort[packet]!, result.outputs.length);
-    if (result.learned) this.revalidate(this.table.flows, now, contextBits);
+    if (result.learned) this.revalidate(this.table.flows, now, contextBits, (flow) => this.table.remove(flow));
     let flow = this.table.find(words);
     if (flow === null) {
       flow = this.table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);

@@ -53,6 +53,7 @@ export class NetdevDatapath extends Bridge {
     this.dpclsCost = services.ns('emc_miss_to_dpcls');
     this.subtableCost = services.ns('dpcls_subtable_lookup');
     this.upcallCost = services.ns('netdev_upcall');
+    this.ofproto.refreshAll = () => this.refresh(this.flows);
   }
 
   get flows(): Flow[] {
@@ -106,7 +107,8 @@ export class NetdevDatapath extends Bridge {
     recorder.event(this.bits | contextBits | DP_MISS, frame, table.probed, inPort);
     const result = this.ofproto.translate(words, now, contextBits);
     recorder.event(this.bits | contextBits | DP_UPCALL, frame, inPort, result.outputs.length);
-    if (result.learned) this.revalidate(this.flows, now, contextBits);
+    if (result.learned)
+      this.revalidate(this.flows, now, contextBits, (flow) => this.classifiers.get(flow.key[0]!)!.remove(flow));
     const flow = table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);
     recorder.event(this.bits | contextBits | DP_FLOW_PUT, 0, flow.id, table.masks);
     this.missWithSuccessUpcall++;

@@ -37,6 +37,8 @@ export class Ofproto {
   private readonly bridgeBits: number;
   /** Translations made. */
   translations = 0;
+  /** Brings the ages up to date by what the datapath's flows have seen (refresh()). */
+  refreshAll: () => void = () => {};
 
   constructor(recorder: Recorder, bridgePlace: number, maxEntries: number, agingSeconds: number) {
     this.recorder = recorder;
@@ -45,16 +47,23 @@ export class Ofproto {
     this.agingNs = agingSeconds * 1e9;
   }
 
-  entries(): readonly FdbEntry[] {
-    return [...this.fdb.values()];
+  /** What is known at `now`. */
+  entries(now: number): readonly FdbEntry[] {
+    this.refreshAll();
+    return [...this.fdb.values()].filter((entry) => now - entry.learned <= this.agingNs);
+  }
+  /** False where frames with this key would be learned: their source is not known at their port. */
+  knows(key: Int32Array): boolean {
+    const source = sourceOf(key);
+    return source.multicast || reserved(destinationOf(key)) || this.fdb.get(source.id)?.port === key[0];
   }
 
   /** Translates the frame with `key` at `now`. `learned` is set when the MAC table changed. */
   translate(key: Int32Array, now: number, contextBits: number): { outputs: Int32Array; learned: boolean } {
     this.translations++;
     const inPort = key[0]!;
-    const source = macNumber((key[KEY_ETH_DST + 1]! >>> 16) & 0xffff, key[KEY_ETH_DST + 2]!);
-    const learned = !source.multicast && this.learn(source, inPort, now, contextBits);
+    const source = sourceOf(key);
+    const learned = !source.multicast && !reserved(destinationOf(key)) && this.learn(source, inPort, now, contextBits);
     return { outputs: this.outputs(key, now), learned };
   }
 
@@ -64,16 +73,19 @@ export class Ofproto {
     const destination = destinationOf(key);
     if (!destination.multicast) {
       const entry = this.fdb.get(destination.id);
-      if (entry && now - entry.learned <= this.agingNs) {
-        return entry.port === inPort ? new Int32Array(0) : Int32Array.of(entry.port);
-      }
-    }
+      if (entry && this.young(entry, now)) return entry.port === inPort ? new Int32Array(0) : Int32Array.of(entry.port);
+    } else if (reserved(destination)) return new Int32Array(0);
     return Int32Array.from(this.ports.filter((p) => p !== inPort));
+  }
+
+  private young(entry: FdbEntry, now: number): boolean {
+    if (now - entry.learned > this.agingNs) this.refreshAll();
+    return now - entry.learned <= this.agingNs;
   }
 
   private learn(source: Mac, port: number, now: number, contextBits: number): boolean {
     const entry = this.fdb.get(source.id);
-    if (entry && entry.port === port) {
+    if (entry && entry.port === port && this.young(entry, now)) {
       entry.learned = now;
       return false;
     }
@@ -90,7 +102,7 @@ export class Ofproto {
 
   /** A flow whose source is this address was used: its entry stays young (xlate_push_stats of the revalidators). */
   refresh(key: Int32Array, used: number): void {
-    const entry = this.fdb.get(macNumber((key[KEY_ETH_DST + 1]! >>> 16) & 0xffff, key[KEY_ETH_DST + 2]!).id);
+    const entry = this.fdb.get(sourceOf(key).id);
     if (entry && entry.port === key[0] && used > entry.learned) entry.learned = used;
   }
 }
@@ -105,6 +117,13 @@ interface Mac {
 function macNumber(first: number, rest: number): Mac {
   const bytes = [first & 0xff, first >>> 8, rest & 0xff, (rest >>> 8) & 0xff, (rest >>> 16) & 0xff, rest >>> 24];
   return mac(bytes);
+}
+function sourceOf(key: Int32Array): Mac {
+  return macNumber((key[KEY_ETH_DST + 1]! >>> 16) & 0xffff, key[KEY_ETH_DST + 2]!);
+}
+/** 01:80:c2:00:00:00 to :0f: for the bridge itself, neither forwarded nor learned from (other_config:forward-bpdu is off). */
+function reserved(destination: Mac): boolean {
+  return Math.floor(destination.id / 16) === 0x0180c200000;
 }
 function destinationOf(key: Int32Array): Mac {
   const a = key[KEY_ETH_DST]!;
