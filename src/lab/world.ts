@@ -98,8 +98,11 @@ export class World {
 
   private stopped(stop: 'idle' | 'until', target: number): number {
     if (this.until !== NEVER && (stop === 'idle' || target === this.until)) {
+      // Nothing happens before `until`: time is there, also where nothing is pending at all.
+      if (this.until > this.now) this.machine.scheduler.now[0] = this.until;
       this.until = NEVER;
       this.pause();
+      this.publish();
       return NEVER;
     }
     if (stop === 'idle') {
@@ -172,6 +175,7 @@ export class World {
 
   clock(command: ClockCommand | null): ClockState {
     if (command !== null) this.setClock(command);
+    else this.commandTime();
     return {
       mode: this.mode,
       factor: this.factor,
@@ -283,6 +287,7 @@ export class World {
   }
 
   status(): WorldStatus {
+    this.commandTime();
     this.publish();
     return {
       state: this.failure !== null ? 'FAILED' : this.paused ? 'PAUSED' : 'RUNNING',
