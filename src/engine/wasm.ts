@@ -53,7 +53,7 @@ const F64_ONE = [0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
 const F64_CONVERT_I32_U = [0xb8];
 const END = [0x0b];
 
-/** The constants of the event mix; test/unit/engine restates the mix in BigInt. */
+/** The constants of the event mix; test/property/scheduler.test.ts restates the mix in BigInt. */
 export const MIX = {
   time: 0x9e3779b97f4a7c15n,
   metaFrame: 0xc2b2ae3d27d4eb4fn,

@@ -3,12 +3,15 @@
  * <frames> <runs>`. A world in process, recording as always, and the preset's two guests. Prints one JSON object.
  */
 import { parseTopology } from '../../src/lab/document.ts';
+import { tuneEngine } from '../../src/lab/engine-flags.ts';
 import { PRESETS } from '../../src/lab/presets.ts';
 import { World } from '../../src/lab/world.ts';
 import { spread } from './spread.ts';
 
 const [preset = 'vhost-net', size = '64', frames = '1000000', runs = '5'] = process.argv.slice(2);
 const document = PRESETS.find((p) => p.name === preset)?.document;
+// as engine workers do
+tuneEngine();
 const parsed = parseTopology(document, { name: 'bench' });
 if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
 const world = new World(parsed.topology);
