@@ -95,7 +95,7 @@ export class NicTx extends Context {
       return;
     }
     const length = this.services.pool.length[this.ring.peek(0)]!;
-    this.lineFree = Math.max(this.lineFree, now) + wireNs(length, this.overhead, this.line.rate || this.speed);
+    this.lineFree = lineStart(this.lineFree, now) + wireNs(length, this.overhead, this.line.rate || this.speed);
     this.spend(Math.ceil(this.lineFree) - now, PHASE_OWN);
   }
 
@@ -122,6 +122,11 @@ export class NicTx extends Context {
 /** Time that a frame takes on a line, ns (not rounded). */
 export function wireNs(length: number, overhead: number, bitsPerSecond: number): number {
   return ((Math.max(length, MIN_FRAME_BYTES - FCS_BYTES) + overhead) * 8e9) / bitsPerSecond;
+}
+
+/** When the next frame begins: where the last one ended, also between two ns (steps are at whole ones), or now on an idle line. */
+export function lineStart(lineFree: number, now: number): number {
+  return now - lineFree < 1 ? lineFree : now;
 }
 
 export class NicRx extends Context implements LineEnd {

@@ -9,7 +9,7 @@ import type { FrameList } from '../guest/raw-source.ts';
 import type { UdpTemplate } from '../guest/udp-source.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import { baseOf, type Services } from '../services.ts';
-import { FCS_BYTES, type LineEnd, type NicRx, wireNs } from './nic.ts';
+import { FCS_BYTES, type LineEnd, lineStart, type NicRx, wireNs } from './nic.ts';
 
 const SENDING = PHASE_OWN;
 
@@ -136,7 +136,7 @@ export class Wire extends Context implements LineEnd {
       } else due = Math.min(due, stream.due);
     }
     if (this.active !== null) {
-      this.lineFree = Math.max(this.lineFree, now) + wireNs(this.active.length, this.overhead, this.speed);
+      this.lineFree = lineStart(this.lineFree, now) + wireNs(this.active.length, this.overhead, this.speed);
       this.spend(Math.ceil(this.lineFree) - now, SENDING);
       return;
     }
