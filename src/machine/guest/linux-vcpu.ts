@@ -260,6 +260,8 @@ export class LinuxVcpu extends Vcpu {
     const nic = this.active;
     if (nic.rx.usedReady() > 0) {
       nic.rx.disableInterrupts();
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.recorder.event(nic.rxBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
       return;
     }
     nic.rxNapi = false;
@@ -280,6 +282,8 @@ export class LinuxVcpu extends Vcpu {
     const nic = this.active;
     if (nic.tx.usedReady() > 0) {
       nic.tx.disableInterrupts();
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.recorder.event(nic.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
       return;
     }
     nic.txNapi = false;
