@@ -75,7 +75,7 @@ export class EngineService {
       return null;
     }
     const hosted = this.worlds.get(request.world);
-    if (hosted === undefined) throw new Refusal('NOT_FOUND', `there is no world ${request.world}`);
+    if (hosted === undefined) throw new Refusal('NOT_FOUND', 'the topology has been deleted or rebuilt');
     const { world } = hosted;
     const { machine } = world;
     const value = ((): unknown => {
