@@ -5,7 +5,7 @@
  */
 import { metaOf, SCHED_SLEEP, SCHED_WAKE } from './events.ts';
 import type { Recorder } from './recorder.ts';
-import { NEVER, type Timeline } from './scheduler.ts';
+import { NEVER, type Timeline } from './timeline.ts';
 
 /** Phases that every context knows; a context's own phases begin at PHASE_OWN. */
 export const SLEEPING = 0;

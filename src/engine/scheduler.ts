@@ -15,35 +15,12 @@ import { assert } from './assert.ts';
 import { type Context, WAKING } from './context.ts';
 import { metaOf, SCHED_SWITCH } from './events.ts';
 import type { Recorder } from './recorder.ts';
-
-export const NEVER = Number.POSITIVE_INFINITY;
+import { NEVER, type RunStop, type Timeline } from './timeline.ts';
 
 /** Index into `limit`, and what pick() answers where nobody runs. */
 const UNTIL = 1;
 const NOBODY = -1;
 const TOO_LATE = -2;
-
-/** Why run() came back. */
-export type RunStop = 'idle' | 'until' | 'budget';
-
-/** What contexts need of a scheduler; the reference scheduler of the tests offers the same. */
-export interface Timeline {
-  /** Time of each context's next step by id; NEVER while it sleeps or is parked. */
-  readonly next: Float64Array;
-  /** [0] time of the current step; [1] the argument of wake(): doubles as arguments are boxed. */
-  readonly now: Float64Array;
-  /** Busy ns by context id. */
-  readonly busy: Float64Array;
-  /** Polls that found nothing, by context id. */
-  readonly idlePolls: Float64Array;
-  wake(id: number): void;
-  park(id: number, grid: number): void;
-  unpark(id: number): void;
-  resumed(id: number): void;
-  contended(id: number): boolean;
-  /** Asks for afterStep() at the end of the current step. */
-  requestAfterStep(): void;
-}
 
 export class Scheduler implements Timeline {
   readonly next: Float64Array;

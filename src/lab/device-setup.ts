@@ -14,14 +14,9 @@ import { type GuestBoot, ProbeClock, TrappedPci } from '../machine/guest/boot.ts
 import { BufferPool, type GuestNic } from '../machine/guest/guest-nic.ts';
 import type { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
+import type { GuestAllocator, Probed } from '../machine/guest/probe-types.ts';
 import { probeVirtioPmd } from '../machine/guest/virtio-pmd-probe.ts';
-import {
-  firmwareInit,
-  type GuestAllocator,
-  LINUX_6_1_VIRTIO_NET_FEATURES,
-  type Probed,
-  probeVirtioNet,
-} from '../machine/guest/virtio-probe.ts';
+import { firmwareInit, LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioNet } from '../machine/guest/virtio-probe.ts';
 import type { Tap } from '../machine/host/tap.ts';
 import { QEMU_TAP_GUEST_FEATURES, QEMU_TAP_OPEN, type TunStep } from '../machine/host/tun-ioctls.ts';
 import {

@@ -3,7 +3,7 @@
  * between turns. Knows nothing of threads or sockets; whoever hosts it passes messages in and out.
  */
 import { AssertionFailed } from '../engine/assert.ts';
-import { NEVER } from '../engine/scheduler.ts';
+import { NEVER } from '../engine/timeline.ts';
 import { bridgeState, findNic, guestMemory, nicState, queueState } from './inspect.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
 import { Refusal } from './traffic.ts';

@@ -1,6 +1,6 @@
 /** Entry of an engine worker thread: an EngineService between two message ports. */
 import { parentPort } from 'node:worker_threads';
-import { NEVER } from '../engine/scheduler.ts';
+import { NEVER } from '../engine/timeline.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import { tuneEngine } from './engine-flags.ts';
 import { EngineService } from './engine-service.ts';

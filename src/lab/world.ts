@@ -4,7 +4,7 @@
  */
 import { AssertionFailed } from '../engine/assert.ts';
 import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
-import { NEVER } from '../engine/scheduler.ts';
+import { NEVER } from '../engine/timeline.ts';
 import { buildMachine, type Machine } from './builder.ts';
 import { conservation, fingerprint } from './inspect.ts';
 import type { ClockCommand, ClockState, FramesSpec, RunResult, TrafficSpec, WorldStatus } from './protocol.ts';

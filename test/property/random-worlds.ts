@@ -1,7 +1,7 @@
 /** Random topologies and random traffic over them, as fast-check arbitraries: for the scheduler's tests and the soak. */
 import fc from 'fast-check';
 import { COSTS } from '../../src/engine/costs.ts';
-import { NEVER } from '../../src/engine/scheduler.ts';
+import { NEVER } from '../../src/engine/timeline.ts';
 import { FEATURES } from '../../src/lab/document-schema.ts';
 import type { RunResult, TrafficSpec } from '../../src/lab/protocol.ts';
 import { Refusal } from '../../src/lab/traffic.ts';

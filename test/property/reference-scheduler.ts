@@ -10,7 +10,7 @@ import { assert } from '../../src/engine/assert.ts';
 import { type Context, SLEEPING, WAKING } from '../../src/engine/context.ts';
 import { metaOf, SCHED_SWITCH } from '../../src/engine/events.ts';
 import type { Recorder } from '../../src/engine/recorder.ts';
-import { NEVER, type RunStop, type Timeline } from '../../src/engine/scheduler.ts';
+import { NEVER, type RunStop, type Timeline } from '../../src/engine/timeline.ts';
 
 /** Polls in vain after which the rest of a park, up to the next step of anybody, is computed: or a second of it takes one. */
 const LONG_PARK = 3000;
@@ -46,6 +46,8 @@ export class ReferenceScheduler implements Timeline {
   private readonly recorder: Recorder;
   private readonly switchCost: number;
   private readonly parks = new Map<number, Park>();
+  /** Timers of parks that a poll without reason has interrupted, by context id. */
+  private readonly asked = new Map<number, number>();
   /** Polls in vain of the present park, by context id. */
   private readonly inVain: number[];
   private readonly cores = new Map<Context, Core>();
@@ -153,7 +155,9 @@ export class ReferenceScheduler implements Timeline {
 
   // ---- pollers ----------------------------------------------------------------------------------------------------
   park(id: number, grid: number): void {
-    this.parks.set(id, { grid, timer: this.now[1]!, announced: false });
+    // a timer that it has asked for stays, also where it would no longer ask (its traffic was cancelled)
+    const timer = Math.min(this.now[1]!, this.asked.get(id) ?? NEVER);
+    this.parks.set(id, { grid, timer, announced: false });
     this.inVain[id]!++;
     this.next[id] = this.now[0]! + grid;
   }
@@ -163,6 +167,8 @@ export class ReferenceScheduler implements Timeline {
     const park = this.parks.get(id);
     if (park === undefined) return;
     this.parks.delete(id);
+    if (park.announced || this.now[0]! >= park.timer) this.asked.delete(id);
+    else this.asked.set(id, park.timer);
     if (this.now[0]! >= park.timer) this.count(id);
   }
 

@@ -8,7 +8,7 @@
 import { KVM_EXIT_IO, KVM_EXIT_MMIO_USER, PCI_CAPABILITY } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import type { VirtioPciDevice } from '../virtio/pci-transport.ts';
-import type { PciAccess } from './virtio-probe.ts';
+import type { PciAccess } from './probe-types.ts';
 
 /** What a vCPU does first. */
 export interface GuestBoot {

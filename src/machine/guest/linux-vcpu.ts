@@ -17,7 +17,7 @@ import {
   VIRTQ_INTERRUPTS_OFF,
   VIRTQ_INTERRUPTS_ON,
 } from '../../engine/events.ts';
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';

@@ -2,7 +2,7 @@
  * ping: ICMP echo requests at an interval, or (interval 0) the next one when the answer has come, as `ping -A` at depth 1
  * does. An answer that does not come within a second is counted as lost, as in ping's -W.
  */
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import type { Frames } from '../packet/frames.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import type { Services } from '../services.ts';

@@ -1,5 +1,5 @@
 /** Frames as they are: injected over the API or replayed from a capture, sent by the driver at its times or at once. */
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import { copyIn } from '../packet/copy.ts';
 import type { Services } from '../services.ts';
 import type { GuestNic } from './guest-nic.ts';

@@ -2,7 +2,7 @@
  * What a guest sends: something that writes one frame after the other into transmit buffers. A vCPU asks its sources in
  * turn; each says when its next frame is due and what making it costs.
  */
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import type { GuestNic } from './guest-nic.ts';
 

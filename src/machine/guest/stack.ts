@@ -13,7 +13,7 @@ import {
   GUEST_DROP_NO_SOCKET,
   GUEST_DROP_OTHER_HOST,
 } from '../../engine/events.ts';
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import type { GuestNic } from './guest-nic.ts';

@@ -2,7 +2,7 @@
  * A UDP sender: a socket loop, pktgen, or testpmd's txonly. Real datagrams: IPv4 id and a sequence number in the payload
  * count up, header and UDP checksums are right (kept up to date by the sum of what changes, RFC 1624).
  */
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import { copyIn } from '../packet/copy.ts';
 import type { Services } from '../services.ts';
 import type { GuestNic } from './guest-nic.ts';

@@ -51,7 +51,7 @@ import {
   virtio_pci_notify_cap_multiplier,
 } from '../wire/pci.ts';
 import { isVirtqSize, virtqDescBytes, vringBytes, vringUsedOffset } from '../wire/virtio-ring.ts';
-import type { GuestAllocator, PciAccess, ProbedQueue, ProbeOptions, ProbeResult } from './virtio-probe.ts';
+import type { GuestAllocator, PciAccess, ProbedQueue, ProbeOptions, ProbeResult } from './probe-types.ts';
 import { enumerateFunction, readMac, Transport, waitForReset } from './virtio-transport.ts';
 
 /** dpdk 22.11 drivers/net/virtio/virtio_ethdev.h, VIRTIO_PMD_DEFAULT_GUEST_FEATURES: no EVENT_IDX among them. */

@@ -32,7 +32,7 @@ import {
   virtio_pci_notify_cap_multiplier,
 } from '../wire/pci.ts';
 import { VIRTIO_NET_S_LINK_UP, virtio_net_config } from '../wire/virtio-net.ts';
-import type { PciAccess, ProbeFailed } from './virtio-probe.ts';
+import type { PciAccess, ProbeFailed } from './probe-types.ts';
 
 const H = pci_header;
 const CAP = virtio_pci_cap;

@@ -3,7 +3,7 @@
  * injector's own time: it stands for no thread of the host and occupies no core.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { Pmd } from '../ovs/pmd.ts';

@@ -4,7 +4,7 @@
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { NIC_WIRE_TX, WIRE_DELIVER } from '../../engine/events.ts';
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import type { FrameList } from '../guest/raw-source.ts';
 import type { UdpTemplate } from '../guest/udp-source.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';

@@ -13,7 +13,7 @@ import {
   VIRTQ_KICK,
   VIRTQ_KICK_SUPPRESSED,
 } from '../../engine/events.ts';
-import { NEVER } from '../../engine/scheduler.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue } from '../virtio/driver-queue.ts';
 import type { InterruptTarget, Vm } from './vm.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { NEVER } from '../../../src/engine/scheduler.ts';
+import { NEVER } from '../../../src/engine/timeline.ts';
 import type { RunResult } from '../../../src/lab/protocol.ts';
 import { Refusal } from '../../../src/lab/traffic.ts';
 import type { World } from '../../../src/lab/world.ts';

@@ -1,7 +1,7 @@
 /** Drives a world from a test, in process: build it from a document, start traffic, run it out, watch every event. */
 import assert from 'node:assert/strict';
 import * as E from '../../../src/engine/events.ts';
-import { NEVER } from '../../../src/engine/scheduler.ts';
+import { NEVER } from '../../../src/engine/timeline.ts';
 import type { Machine } from '../../../src/lab/builder.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import type { RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';

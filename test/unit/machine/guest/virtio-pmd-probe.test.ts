@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'vitest';
+import type { PciAccess } from '../../../../src/machine/guest/probe-types.ts';
 import { probeVirtioPmd } from '../../../../src/machine/guest/virtio-pmd-probe.ts';
-import { firmwareInit, type PciAccess, SEABIOS_Q35_ASSIGNMENT } from '../../../../src/machine/guest/virtio-probe.ts';
+import { firmwareInit, SEABIOS_Q35_ASSIGNMENT } from '../../../../src/machine/guest/virtio-probe.ts';
 import {
   featureNames,
   hasFeature,

@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
+import type { PciAccess, ProbeOptions, ProbeResult } from '../../../../src/machine/guest/probe-types.ts';
 import {
   firmwareInit,
   LINUX_6_1_VIRTIO_NET_FEATURES,
-  type PciAccess,
-  type ProbeOptions,
-  type ProbeResult,
   probeVirtioNet,
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../src/machine/guest/virtio-probe.ts';

@@ -1,0 +1,29 @@
+/**
+ * Virtual time as contexts see it: what they may ask of whoever schedules them. The scheduler and the slow reference of the
+ * tests both offer it.
+ */
+
+/** No time at all: a sleeper's next step, an alarm that is not set. */
+export const NEVER = Number.POSITIVE_INFINITY;
+
+/** Why run() came back. */
+export type RunStop = 'idle' | 'until' | 'budget';
+
+/** What contexts need of a scheduler; the reference scheduler of the tests offers the same. */
+export interface Timeline {
+  /** Time of each context's next step by id; NEVER while it sleeps or is parked. */
+  readonly next: Float64Array;
+  /** [0] time of the current step; [1] the argument of wake(): doubles as arguments are boxed. */
+  readonly now: Float64Array;
+  /** Busy ns by context id. */
+  readonly busy: Float64Array;
+  /** Polls that found nothing, by context id. */
+  readonly idlePolls: Float64Array;
+  wake(id: number): void;
+  park(id: number, grid: number): void;
+  unpark(id: number): void;
+  resumed(id: number): void;
+  contended(id: number): boolean;
+  /** Asks for afterStep() at the end of the current step. */
+  requestAfterStep(): void;
+}
