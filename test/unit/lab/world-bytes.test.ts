@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { guestMemory } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';
+import { FrameBytes } from './frame-bytes.ts';
 import {
   BACKENDS,
   full,
@@ -23,72 +23,22 @@ import {
 const COUNT = full ? 5000 : 150;
 const SIZES = [64, 65, 66, 67, 127, 128, 255, 256, 270, 271, 272, 273, 511, 600, 1000, 1499, 1500, 1517, 1518];
 
-/** Follows every frame of a world from its birth to its ends. */
-class Bytes {
-  /** Bytes of each live frame, by id: of its last recorded version. */
-  readonly sent = new Map<number, Uint8Array>();
-  readonly arrived = new Map<number, number>();
-  compared = 0;
-  private readonly world: World;
-
-  constructor(world: World) {
-    this.world = world;
-    const { machine } = world;
-    const l = machine.catalog.layout;
-    const receivers = new Map(machine.guests.flatMap((g) => g.nics.map((n) => [n.wiring.places.driver, n] as const)));
-    watch(machine, ({ kind, place, frame, a, b }) => {
-      if (kind === E.PACKET_BYTES) {
-        const at = l.byteRing + ((a * 8) % l.byteCapacity);
-        this.sent.set(frame, machine.arena.u8.slice(at, at + b));
-      } else if (kind === E.PACKET_CLONE) this.sent.set(frame, this.sent.get(a | 0)!);
-      else if (kind === E.GUEST_RX) {
-        const { nic, guest } = receivers.get(place)!;
-        assert.equal(a, this.sent.get(frame)!.length, 'length as sent');
-        this.compare(frame, guestMemory(machine, guest.name, nic.bufferGpa + 12, a));
-        // virtio 1.2 §5.1.6.4.1: no offloads were negotiated, so all that the header says is one buffer
-        const header = guestMemory(machine, guest.name, nic.bufferGpa, 12);
-        assert.deepEqual([...header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 'virtio_net_hdr_v1');
-      }
-    });
-    for (const { wire } of machine.hostNics) {
-      if (wire === null) continue;
-      const arrive = wire.arrive.bind(wire);
-      wire.arrive = (packet, bits) => {
-        const { pool, arena } = machine;
-        const at = pool.at(packet);
-        this.compare(pool.frame[packet]!, arena.u8.slice(at, at + pool.length[packet]!));
-        arrive(packet, bits);
-      };
-    }
-  }
-
-  private compare(frame: number, bytes: Uint8Array): void {
-    const sent = this.sent.get(frame);
-    assert.ok(sent, `frame ${frame} was never born`);
-    if (Buffer.compare(sent, bytes) !== 0) {
-      assert.fail(`frame ${frame}: ${Buffer.from(sent).toString('hex')} became ${Buffer.from(bytes).toString('hex')}`);
-    }
-    this.compared++;
-    this.arrived.set(frame, (this.arrived.get(frame) ?? 0) + 1);
-  }
-
-  done(): void {
-    runOut(this.world);
-    for (const run of this.world.allRuns()) assert.equal(run.state, 'SUCCEEDED', run.reason);
-  }
+function done(world: World): void {
+  runOut(world);
+  for (const run of world.allRuns()) assert.equal(run.state, 'SUCCEEDED', run.reason);
 }
 
 describe.each(BACKENDS)('%s', (backend) => {
   test('frames of all sizes and flows arrive byte for byte, once', () => {
     const world = makeWorld(pairDocument(backend, { guests: ['a', 'b', 'c'] }));
-    const bytes = new Bytes(world);
+    const bytes = new FrameBytes(world);
     for (const [i, frameSize] of SIZES.entries()) {
       world.startTraffic(udp('a/net0', 'b/net0', { frameSize, count: COUNT, flows: 1 + i * 7 }));
       if (i % 3 === 0) world.startTraffic(udp('b/net0', 'c/net0', { frameSize, count: COUNT, flows: 3 }));
-      bytes.done();
+      done(world);
     }
     for (const frameSize of SIZES) world.startTraffic(ping('c/net0', 'a/net0', { frameSize, count: 3 }));
-    bytes.done();
+    done(world);
     const runs = world.allRuns();
     assert.ok(runs.every((r) => r.received === (r.kind === 'ping' ? 3 : COUNT)));
     assert.ok(bytes.compared >= COUNT * (SIZES.length + 7) + 6 * SIZES.length);
@@ -98,19 +48,19 @@ describe.each(BACKENDS)('%s', (backend) => {
 
   test('between two hosts, and from and to a wire', () => {
     const cable = makeWorld(twoHostsDocument(backend, { latency: '2us' }));
-    const overCable = new Bytes(cable);
+    const overCable = new FrameBytes(cable);
     for (const frameSize of [64, 999, 1518])
       cable.startTraffic(udp('h1/a/net0', 'h2/a/net0', { frameSize, count: COUNT, rate: 200_000 }));
-    overCable.done();
+    done(cable);
     assert.ok(overCable.compared >= 3 * COUNT);
 
     const world = makeWorld(pairDocument(backend, { host: { nics: [{ name: 'eth0' }] } }));
-    const bytes = new Bytes(world);
+    const bytes = new FrameBytes(world);
     for (const frameSize of [64, 333, 1518]) {
       world.startTraffic(udp('eth0', 'b/net0', { frameSize, count: COUNT, rate: 100_000 }));
       world.startTraffic(udp('a/net0', 'eth0', { frameSize, count: COUNT, rate: 100_000 }));
     }
-    bytes.done();
+    done(world);
     assert.ok(bytes.compared >= 6 * COUNT);
     assert.ok(
       world.allRuns().every((r) => r.received === COUNT),
@@ -120,7 +70,7 @@ describe.each(BACKENDS)('%s', (backend) => {
 
   test('raw frames of every length keep every bit', () => {
     const world = makeWorld(pairDocument(backend, { guests: ['a', 'b', 'c'] }));
-    const bytes = new Bytes(world);
+    const bytes = new FrameBytes(world);
     const random = new Uint8Array(1514 * 200);
     let state = 88172645;
     for (let i = 0; i < random.length; i++) {
@@ -133,7 +83,7 @@ describe.each(BACKENDS)('%s', (backend) => {
     world.startFrames({ id: 'f', kind: 'frames', at: 'a/net0', bytes: random, lengths, times: null });
     // and from a port of the bridge, as if c had sent them
     world.startFrames({ id: 'g', kind: 'frames', at: 'br0/c.net0', bytes: random, lengths, times: null });
-    bytes.done();
+    done(world);
     assert.ok(bytes.compared > 100);
   });
 });
@@ -141,10 +91,10 @@ describe.each(BACKENDS)('%s', (backend) => {
 test('pktgen sends header and frame apart; the frame arrives as one', () => {
   for (const features of [{}, { VIRTIO_RING_F_INDIRECT_DESC: false }]) {
     const world = makeWorld(pairDocument('vhost-net', { nic: { features } }));
-    const bytes = new Bytes(world);
+    const bytes = new FrameBytes(world);
     for (const frameSize of [64, 700, 1518])
       world.startTraffic(udp('a/net0', 'b/net0', { frameSize, count: COUNT, generator: 'pktgen' }));
-    bytes.done();
+    done(world);
     assert.ok(bytes.compared >= COUNT);
   }
 });
@@ -153,13 +103,13 @@ test('a forwarding guest: io changes nothing, macswap the two addresses', () => 
   for (const app of ['io', 'macswap'] as const) {
     const world = makeWorld(pvpDocument(app));
     const originals = new Map<number, Uint8Array>();
-    const bytes = new Bytes(world);
+    const bytes = new FrameBytes(world);
     watch(world.machine, ({ kind, frame }) => {
       if (kind === E.GUEST_RX) originals.set(frame, bytes.sent.get(frame)!);
     });
     for (const frameSize of [64, 400, 1518])
       world.startTraffic(udp('eth0', 'eth0', { frameSize, count: COUNT, rate: 500_000 }));
-    bytes.done();
+    done(world);
     let checked = 0;
     for (const [frame, original] of originals) {
       const last = Buffer.from(bytes.sent.get(frame)!);

@@ -1,0 +1,54 @@
+/** Compares what arrives with what was sent, frame by frame, while a world runs. */
+import assert from 'node:assert/strict';
+import * as E from '../../../src/engine/events.ts';
+import { guestMemory } from '../../../src/lab/inspect.ts';
+import type { World } from '../../../src/lab/world.ts';
+import { watch } from './world-driver.ts';
+
+/** Follows every frame of a world from its birth to its ends. */
+export class FrameBytes {
+  /** Bytes of each live frame, by id: of its last recorded version. */
+  readonly sent = new Map<number, Uint8Array>();
+  readonly arrived = new Map<number, number>();
+  compared = 0;
+
+  constructor(world: World) {
+    const { machine } = world;
+    const l = machine.catalog.layout;
+    const receivers = new Map(machine.guests.flatMap((g) => g.nics.map((n) => [n.wiring.places.driver, n] as const)));
+    watch(machine, ({ kind, place, frame, a, b }) => {
+      if (kind === E.PACKET_BYTES) {
+        const at = l.byteRing + ((a * 8) % l.byteCapacity);
+        this.sent.set(frame, machine.arena.u8.slice(at, at + b));
+      } else if (kind === E.PACKET_CLONE) this.sent.set(frame, this.sent.get(a | 0)!);
+      else if (kind === E.GUEST_RX) {
+        const { nic, guest } = receivers.get(place)!;
+        assert.equal(a, this.sent.get(frame)!.length, 'length as sent');
+        this.compare(frame, guestMemory(machine, guest.name, nic.bufferGpa + 12, a));
+        // virtio 1.2 §5.1.6.4.1: no offloads were negotiated, so all that the header says is one buffer
+        const header = guestMemory(machine, guest.name, nic.bufferGpa, 12);
+        assert.deepEqual([...header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 'virtio_net_hdr_v1');
+      }
+    });
+    for (const { wire } of machine.hostNics) {
+      if (wire === null) continue;
+      const arrive = wire.arrive.bind(wire);
+      wire.arrive = (packet, bits) => {
+        const { pool, arena } = machine;
+        const at = pool.at(packet);
+        this.compare(pool.frame[packet]!, arena.u8.slice(at, at + pool.length[packet]!));
+        arrive(packet, bits);
+      };
+    }
+  }
+
+  private compare(frame: number, bytes: Uint8Array): void {
+    const sent = this.sent.get(frame);
+    assert.ok(sent, `frame ${frame} was never born`);
+    if (Buffer.compare(sent, bytes) !== 0) {
+      assert.fail(`frame ${frame}: ${Buffer.from(sent).toString('hex')} became ${Buffer.from(bytes).toString('hex')}`);
+    }
+    this.compared++;
+    this.arrived.set(frame, (this.arrived.get(frame) ?? 0) + 1);
+  }
+}
