@@ -16,6 +16,9 @@ const PROBLEM_PAGE =
 const health = media('Healthy.', { 'application/json': ref(HealthSchema) });
 
 export function addServerRoutes(app: App, { registry, stopping }: Services): void {
+  // Who follows the address that the server prints at its start wants to see something.
+  app.get('/', { schema: { hide: true } }, async (_request, reply) => reply.redirect('/docs'));
+
   app.get(
     '/livez',
     {
