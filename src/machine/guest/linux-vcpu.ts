@@ -6,7 +6,7 @@
  * pktgen with xmit_more). Each socket frame is published and its kick considered at its own time: batching is an outcome
  * of timing and of the ring's words, never of the emulation.
  */
-import { PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { WAKING } from '../../engine/context.ts';
 import {
   GUEST_IRQ,
   GUEST_NAPI_POLL,
@@ -18,43 +18,34 @@ import {
   VIRTQ_INTERRUPTS_ON,
 } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
-import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
-import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
-import type { GuestBoot } from './boot.ts';
+import { TX_QUEUE } from '../virtio/queue-index.ts';
 import type { GuestNic } from './guest-nic.ts';
+import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
 
-const TAKE = PHASE_OWN;
-const LAND_RX = PHASE_OWN + 1;
-const RECHECK_RX = PHASE_OWN + 2;
-const LAND_TX_CLEAN = PHASE_OWN + 3;
-const RECHECK_TX = PHASE_OWN + 4;
-const LAND_XMIT = PHASE_OWN + 5;
-const BOOT = PHASE_OWN + 6;
-const LINK_UP = PHASE_OWN + 7;
+const TAKE = PHASE_GUEST;
+const LAND_RX = PHASE_GUEST + 1;
+const RECHECK_RX = PHASE_GUEST + 2;
+const LAND_TX_CLEAN = PHASE_GUEST + 3;
+const RECHECK_TX = PHASE_GUEST + 4;
+const LAND_XMIT = PHASE_GUEST + 5;
 
 /** linux include/linux/netdevice.h NAPI_POLL_WEIGHT. */
 const NAPI_POLL_WEIGHT = 64;
 /** linux drivers/net/virtio_net.c: the queue stops with fewer free descriptors (2 + MAX_SKB_FRAGS). */
 const STOP_BELOW = 19;
 
-export class LinuxVcpu extends Vcpu {
-  readonly nics: readonly GuestNic[];
-  readonly stack: GuestStack;
-  /** Senders, the stack's answers first. */
-  private readonly sources: TrafficSource[] = [];
-  private turn = 0;
+export class LinuxVcpu extends GuestVcpu {
   private active!: GuestNic;
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
   private napiTurn = 0;
   private senderFirst = false;
-  private boot: GuestBoot | null = null;
   private readonly napiCost: number;
   private readonly rxCost: number;
   private readonly cleanCost: number;
@@ -63,33 +54,17 @@ export class LinuxVcpu extends Vcpu {
   private readonly checksumCost256: number;
 
   constructor(name: string, core: number, services: Services, vm: Vm, nics: readonly GuestNic[], stack: GuestStack) {
-    super(name, core, services, vm);
-    this.nics = nics;
-    this.stack = stack;
+    super(name, core, services, vm, nics, stack);
     this.napiCost = services.ns('guest_napi_poll');
     this.rxCost = services.ns('guest_rx_per_packet');
     this.cleanCost = services.ns('guest_tx_clean');
     this.enableCost = services.ns('notification_enable');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
     this.checksumCost256 = services.per256('checksum_per_byte');
-    this.sources.push(...stack.replies());
   }
 
-  /** The first step probes the devices. */
-  onBoot(boot: GuestBoot): void {
-    this.boot = boot;
-    this.phase = BOOT;
-  }
-
-  /** A new sender. Called between slices; the source is started by its owner. */
-  addSource(source: TrafficSource): void {
-    for (let i = this.sources.length - 1; i >= 0; i--) if (this.sources[i]!.done) this.sources.splice(i, 1);
-    this.turn = 0;
-    this.sources.push(source);
-    this.timersChanged();
-  }
   /** Something may be due earlier than the halt thinks. */
-  timersChanged(): void {
+  override timersChanged(): void {
     if (!this.halted || this.phase === BOOT) return;
     const due = Math.max(this.earliestDue(), this.timeline.now[0]!);
     if (due === NEVER) return;
@@ -99,20 +74,8 @@ export class LinuxVcpu extends Vcpu {
 
   /** virtnet_open(): the receive rings are filled, and interrupts are on from the start. */
   private linkUp(): void {
-    this.boot = null;
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    for (const nic of this.nics) {
-      if (!nic.up) continue;
-      nic.refill();
-      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
-      this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
-    }
-  }
-
-  private earliestDue(): number {
-    let t = this.stack.timer[0]!;
-    for (const s of this.sources) if (!s.nic.txStopped && s.due[0]! < t) t = s.due[0]!;
-    return t;
+    for (const nic of this.nics) if (nic.up) this.refill(nic);
   }
 
   override step(): void {
@@ -137,7 +100,7 @@ export class LinuxVcpu extends Vcpu {
         break;
       case BOOT:
         this.halted = false;
-        this.spend(this.boot!.probe(this.timeline.now[0]!), LINK_UP);
+        this.probeDevices();
         return;
       case LINK_UP:
         this.linkUp();
@@ -240,12 +203,7 @@ export class LinuxVcpu extends Vcpu {
     const now = this.timeline.now[0]!;
     recorder.stamp[0] = now;
     // try_fill_recv() when more than half of the budget (or of the ring) is free
-    if (nic.rx.num_free > Math.min(NAPI_POLL_WEIGHT, nic.rx.layout.size) >> 1) {
-      if (nic.refill() > 0) {
-        if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
-        this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
-      }
-    }
+    if (nic.rx.num_free > Math.min(NAPI_POLL_WEIGHT, nic.rx.layout.size) >> 1) this.refill(nic);
     if (n === NAPI_POLL_WEIGHT) return false;
     // virtqueue_napi_complete(): switch on, then look again
     const event = nic.rx.enableInterrupts();

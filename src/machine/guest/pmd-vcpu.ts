@@ -5,42 +5,35 @@
  *
  * Notifications follow from the ring's words here too: the driver sets VIRTQ_AVAIL_F_NO_INTERRUPT and asks before a kick.
  */
-import { PARKED, PHASE_OWN } from '../../engine/context.ts';
+import { PARKED } from '../../engine/context.ts';
 import { GUEST_DROP_TX_FULL, GUEST_FORWARD, GUEST_XMIT, VIRTQ_AVAIL } from '../../engine/events.ts';
-import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
-import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
-import type { GuestBoot } from './boot.ts';
+import { TX_QUEUE } from '../virtio/queue-index.ts';
 import type { BufferPool, GuestNic } from './guest-nic.ts';
+import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
 
-const TAKE = PHASE_OWN;
-const LAND_RX = PHASE_OWN + 1;
-const LAND_TX = PHASE_OWN + 2;
-const BOOT = PHASE_OWN + 3;
-const START = PHASE_OWN + 4;
+const TAKE = PHASE_GUEST;
+const LAND_RX = PHASE_GUEST + 1;
+const LAND_TX = PHASE_GUEST + 2;
+
 /** testpmd --burst default, and the burst of rte_eth_rx_burst loops. */
 export const MAX_PKT_BURST = 32;
 
 export type PmdProgram = 'stack' | 'macswap' | 'io';
 
-export class PmdVcpu extends Vcpu {
-  readonly nics: readonly GuestNic[];
-  readonly stack: GuestStack;
+export class PmdVcpu extends GuestVcpu {
   private readonly program: PmdProgram;
   /** The program's mbufs, made when the devices are probed. */
   mempool!: BufferPool;
-  private readonly sources: TrafficSource[] = [];
-  private turn = 0;
   private rxTurn = 0;
   private active!: GuestNic;
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
-  private boot: GuestBoot | null = null;
   private readonly burstCost: number;
   private readonly frameCost: number;
   private readonly pollGrid: number;
@@ -54,33 +47,20 @@ export class PmdVcpu extends Vcpu {
     stack: GuestStack,
     program: PmdProgram,
   ) {
-    super(name, core, services, vm);
-    this.nics = nics;
-    this.stack = stack;
+    super(name, core, services, vm, nics, stack);
     this.program = program;
     this.halted = false;
     this.burstCost = services.ns('virtio_pmd_burst');
     this.frameCost = services.ns('virtio_pmd_per_packet');
     this.pollGrid = Math.max(1, services.ns('virtio_pmd_poll'));
-    this.sources.push(...stack.replies());
   }
 
   /** Whether received frames end in this guest. */
   get ends(): boolean {
     return this.program === 'stack';
   }
-  onBoot(boot: GuestBoot): void {
-    this.boot = boot;
-    this.phase = BOOT;
-  }
-  addSource(source: TrafficSource): void {
-    for (let i = this.sources.length - 1; i >= 0; i--) if (this.sources[i]!.done) this.sources.splice(i, 1);
-    this.turn = 0;
-    this.sources.push(source);
-    this.timersChanged();
-  }
   /** A source may be due: the program's loop will see it with its next poll. */
-  timersChanged(): void {
+  override timersChanged(): void {
     if (this.phase === PARKED) this.timeline.unpark(this.id);
   }
   /** The driver masks its queues, so this comes only from a device that ignores the flag; the program does not look. */
@@ -90,22 +70,13 @@ export class PmdVcpu extends Vcpu {
 
   /** rte_eth_dev_start(): interrupts off, receive rings filled. */
   private start(): void {
-    this.boot = null;
     this.recorder.stamp[0] = this.timeline.now[0]!;
     for (const nic of this.nics) {
       if (!nic.up) continue;
       nic.rx.disableInterrupts();
       nic.tx.disableInterrupts();
-      nic.refill();
-      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
-      this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
+      this.refill(nic);
     }
-  }
-
-  private earliestDue(): number {
-    let t = this.stack.timer[0]!;
-    for (const s of this.sources) if (!s.nic.txStopped && s.due[0]! < t) t = s.due[0]!;
-    return t;
   }
 
   override step(): void {
@@ -120,9 +91,9 @@ export class PmdVcpu extends Vcpu {
         this.landTransmit();
         break;
       case BOOT:
-        this.spend(this.boot!.probe(this.timeline.now[0]!), START);
+        this.probeDevices();
         return;
-      case START:
+      case LINK_UP:
         this.start();
         break;
     }
@@ -215,10 +186,7 @@ export class PmdVcpu extends Vcpu {
       }
     }
     recorder.stamp[0] = this.timeline.now[0]!;
-    if (nic.refill() > 0) {
-      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
-      this.considerKick(nic.rx, nic.rxBase, RX_QUEUE, nic.doorbells.rx, 0);
-    }
+    this.refill(nic);
     if (sent > 0) this.publish(out, last);
   }
 
