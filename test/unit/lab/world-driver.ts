@@ -124,7 +124,7 @@ export function placeId(machine: Machine, name: string): number {
 }
 
 /** Runs step by step, calling `check` after every single one. Returns the number of steps. */
-export function stepThrough(world: World, check: () => void, most = 1_000_000): number {
+export function stepThrough(world: World, check: () => void, most = 20_000_000): number {
   const { scheduler } = world.machine;
   let steps = 0;
   while (steps < most && scheduler.earliest() !== NEVER) {
