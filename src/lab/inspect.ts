@@ -205,8 +205,13 @@ export function guestMemory(machine: Machine, guest: string, address: number, le
 }
 
 export function bridgeState(machine: Machine, name: string): BridgeState {
-  const built = machine.bridges.find((b) => b.name === name || `${b.host}/${b.name}` === name);
+  const full = (b: BuiltBridge): string => `${b.host}/${b.name}`;
+  const [built, other] = machine.bridges.filter((b) => b.name === name || full(b) === name);
   if (!built) throw new Refusal('NOT_FOUND', `there is no bridge ${name}`);
+  if (other) {
+    const names = machine.bridges.map(full).join(', ');
+    throw new Refusal('NOT_FOUND', `several hosts have a bridge ${name}; expected one of ${names}`);
+  }
   return bridgeStateOf(machine, built);
 }
 

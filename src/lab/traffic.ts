@@ -114,6 +114,10 @@ export class Traffic {
       else if (e?.kind === 'wire') hostNics.add(e.nic);
     }
     if (via) nics.add(via);
+    // From one host to another: the NICs that links connect carry the frames too.
+    if (new Set(ends.flatMap((e) => (e === null ? [] : [hostOf(e)]))).size > 1) {
+      for (const n of this.machine.hostNics) if (n.wire === null) hostNics.add(n);
+    }
     return { nics: [...nics], hostNics: [...hostNics] };
   }
 
@@ -395,3 +399,7 @@ export class Traffic {
 /** 198.18.0.254: of the range for benchmarks (RFC 2544), where an end has no address of its own. */
 const WIRE_IP = 0xc61200fe;
 const ipText = (ip: number): string => [ip >>> 24, (ip >>> 16) & 255, (ip >>> 8) & 255, ip & 255].join('.');
+
+function hostOf(end: End): string {
+  return end.kind === 'guest' ? end.nic.guest.host.name : end.kind === 'wire' ? end.nic.host : end.bridge.host;
+}
