@@ -257,7 +257,8 @@ export class World {
       for (const [id, old] of this.runs) {
         if (!old.done) continue;
         this.runs.delete(id);
-        this.machine.frames.ledgers[old.ledger.index] = null;
+        // a cancelled run's frames may still be under way
+        if (old.ledger.live === 0) this.machine.frames.ledgers[old.ledger.index] = null;
         break;
       }
     }

@@ -8,7 +8,7 @@ import { PACKET_BORN, PACKET_BYTES, PACKET_CLONE } from '../../engine/events.ts'
 import type { Recorder } from '../../engine/recorder.ts';
 import { RunLedger } from './run-ledger.ts';
 
-/** Frames that can be in flight at once, with a wide margin over all queues of a large topology. */
+/** Rows of the frame table: a frame that lives while so many others are born moves to `elders`. */
 const TABLE = 1 << 18;
 const MASK = TABLE - 1;
 
@@ -19,6 +19,8 @@ export class Frames {
   private readonly sentAt = new Float64Array(TABLE);
   /** 1 once the frame has been accounted for in its run. */
   private readonly settled = new Uint8Array(TABLE);
+  /** Frames of runs whose row was needed before they ended (on a long link, in a queue that waits), by id. */
+  private readonly elders = new Map<number, { readonly run: number; readonly sentAt: number }>();
   /** Ledgers by index; [0] is unused. */
   readonly ledgers: (RunLedger | null)[] = [null];
   /** Called before a run's first frame is recorded. */
@@ -78,13 +80,16 @@ export class Frames {
 
   /** A copy of `parent` with an id of its own. */
   clone(base: number, parent: number, length: number): number {
+    const p = parent & MASK;
+    if (this.tag[p] !== parent) this.recall(parent);
+    const run = this.tag[p] === parent ? this.run[p]! : 0;
+    const settled = run !== 0 ? this.settled[p]! : 0;
+    const sentAt = this.sentAt[p]!;
     const id = this.next();
     const i = id & MASK;
-    const p = parent & MASK;
-    const run = this.tag[p] === parent ? this.run[p]! : 0;
     this.run[i] = run;
-    this.settled[i] = run !== 0 ? this.settled[p]! : 0;
-    this.sentAt[i] = this.sentAt[p]!;
+    this.settled[i] = settled;
+    this.sentAt[i] = sentAt;
     this.recorder.event(base | PACKET_CLONE, id, parent, length);
     if (run !== 0 && this.settled[i] === 0) {
       const ledger = this.ledgers[run]!;
@@ -100,6 +105,7 @@ export class Frames {
    */
   placed(frame: number, place: number, length: number, ends: boolean): void {
     const i = frame & MASK;
+    if (this.tag[i] !== frame) this.recall(frame);
     const run = this.run[i]!;
     if (run === 0 || this.tag[i] !== frame || this.settled[i] === 1) return;
     const ledger = this.ledgers[run]!;
@@ -123,6 +129,7 @@ export class Frames {
   /** The frame was dropped for the reason `kind`. The caller records the event. */
   dropped(frame: number, kind: number): void {
     const i = frame & MASK;
+    if (this.tag[i] !== frame) this.recall(frame);
     const run = this.run[i]!;
     if (run === 0 || this.tag[i] !== frame || this.settled[i] === 1) return;
     this.settled[i] = 1;
@@ -134,6 +141,7 @@ export class Frames {
   /** Run that the frame belongs to, 0 = none. */
   runOf(frame: number): number {
     const i = frame & MASK;
+    if (this.tag[i] !== frame) this.recall(frame);
     return this.tag[i] === frame ? this.run[i]! : 0;
   }
   /** When the frame was sent, ns; only for frames of a run. */
@@ -154,7 +162,25 @@ export class Frames {
       recorder.frames++; // 0 means "no frame", so the ids whose low half is 0 are left out
       id = recorder.frames | 0;
     }
-    this.tag[id & MASK] = id;
+    const i = id & MASK;
+    if (this.run[i] !== 0 && this.settled[i] === 0) this.retire(i);
+    this.tag[i] = id;
     return id;
+  }
+
+  private retire(i: number): void {
+    this.elders.set(this.tag[i]!, { run: this.run[i]!, sentAt: this.sentAt[i]! });
+  }
+  /** Brings an elder back into the table, in the place of whoever is there. */
+  private recall(frame: number): void {
+    const elder = this.elders.get(frame);
+    if (elder === undefined) return;
+    this.elders.delete(frame);
+    const i = frame & MASK;
+    if (this.run[i] !== 0 && this.settled[i] === 0) this.retire(i);
+    this.tag[i] = frame;
+    this.run[i] = elder.run;
+    this.sentAt[i] = elder.sentAt;
+    this.settled[i] = 0;
   }
 }

@@ -249,6 +249,26 @@ describe('runs', () => {
     expect(world.status().conservation).toMatchObject({ holds: true, inFlight: 0 });
   });
 
+  test('frames that are long under way keep their account while hundreds of thousands of others come and go', () => {
+    const document = twoHostsDocument('vhost-user', { latency: '150ms' }) as {
+      hosts: { cores?: number; guests: object[] }[];
+    };
+    const c = { name: 'net0', backend: 'vhost-user', driver: 'virtio-pmd', addresses: ['10.0.0.9/24'] };
+    document.hosts[0]!.guests.push({ name: 'c', nics: [c] });
+    const world = makeWorld(document);
+    runOne(world, ping('h1/a/net0', 'h2/a/net0', { count: 1 }));
+    runOne(world, ping('h1/c/net0', 'h1/a/net0', { count: 1 }));
+    const slow = udp('h1/a/net0', 'h2/a/net0', { count: 5 });
+    const echo = ping('h1/a/net0', 'h2/a/net0', { count: 2 });
+    const runs = traffic(world, slow, echo, udp('h1/c/net0', 'h1/a/net0', { count: 600_000 }));
+    expect(runs.map((r) => [r.state, r.received])).toEqual([
+      ['SUCCEEDED', 5],
+      ['SUCCEEDED', 2],
+      ['SUCCEEDED', 600_000],
+    ]);
+    expect(runs[0]!.virtual.latencySeconds.p50).toBeGreaterThan(0.149);
+  });
+
   test('what cannot be run is refused with its field and leaves nothing behind', () => {
     const world = makeWorld(pairDocument('vhost-net', { host: { nics: [{ name: 'eth0' }] } }));
     const before = world.status();
