@@ -620,7 +620,7 @@ const vu2: Flow = {
     step('pmd-c07', 'br0/a.net0', 'dp.ingress'),
     step('pmd-c07', 'br0', 'dp.megaflow_hit', {
       takes: ['emc_pass'],
-      text: '6: not in the exact match cache (few flows get in), found by the classifier',
+      text: '6: not in the exact match cache (one lookup in a hundred enters it), found by the classifier',
     }),
     step('pmd-c07', 'br0/b.net0', 'dp.output'),
     step('pmd-c07', 'a/net0/tx0', 'virtq.used_idx', { text: '5: visible to the guest, once for each burst' }),
@@ -674,7 +674,7 @@ const notifications = (events: readonly FlowEvent[]): FlowEvent[] =>
 const rest = (usedEvent: number): Step[] => [
   step('vhost-1201', 'a/net0/tx0', 'virtq.interrupt', {
     is: { used_event: usedEvent, used_idx: 5 },
-    text: 'four chains went back: one interrupt',
+    text: 'four chains went back together: one interrupt',
   }),
   step('vhost-1201', 'a/net0/tx0', 'virtq.kicks_on', {
     is: { avail_event: 5 },
