@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import { NEVER } from '../../../src/engine/timeline.ts';
-import type { RunResult } from '../../../src/lab/protocol.ts';
+import type { RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';
 import { Refusal } from '../../../src/lab/traffic.ts';
 import type { World } from '../../../src/lab/world.ts';
 import {
@@ -196,6 +196,35 @@ describe('runs', () => {
       }
     }
   });
+
+  test.each([...BACKENDS, 'pvp'] as const)(
+    '%s: a run may be cancelled at any moment, also in the middle of a slice',
+    (name) => {
+      const [from, to] = name === 'pvp' ? ['eth0', 'eth0'] : ['a/net0', 'b/net0'];
+      const kinds: Partial<TrafficSpec>[] = [{}];
+      if (name !== 'pvp') kinds.push({ kind: 'ping', frameSize: 98 });
+      if (name === 'virtio-net' || name === 'vhost-net') kinds.push({ generator: 'pktgen' });
+      for (const kind of kinds) {
+        for (let events = 1; events < 100; events += full ? 1 : 9) {
+          const world = makeWorld(name === 'pvp' ? pvpDocument() : pairDocument(name));
+          if (name !== 'pvp') runOne(world, ping(from!, to!, { count: 1 }));
+          const spec = udp(from!, to!, { count: 500, ...kind });
+          world.startTraffic(spec);
+          for (let i = 0; i < events; i++) world.clock({ step: 'event' });
+          world.cancel(spec.id);
+          world.clock({ state: 'RUNNING' });
+          runOut(world);
+          assert.ok(world.run(spec.id).sent < 500);
+          const { conservation } = world.status();
+          assert.deepEqual(
+            [conservation.holds, conservation.inFlight, world.clock(null).idle, world.failed],
+            [true, 0, true, null],
+          );
+          assert.equal(runOne(world, udp(from!, to!, { count: 50, rate: 1_000_000 })).received, 50);
+        }
+      }
+    },
+  );
 
   test('a run that is cancelled before its first frame has sent nothing', () => {
     const world = makeWorld(pairDocument('vhost-net'));
