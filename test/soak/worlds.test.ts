@@ -12,7 +12,7 @@ import { play, type RandomTopology, runOut, topologies, traffic } from '../prope
 
 const full = process.env['RINGSIDE_FULL'] === '1';
 const seed = Number(process.env['RINGSIDE_SEED'] ?? Date.now() % 2 ** 31);
-const SECONDS = Number(process.env['RINGSIDE_SECONDS'] ?? (full ? 70 : 6));
+const SECONDS = Number(process.env['RINGSIDE_SECONDS'] ?? (full ? 45 : 6));
 /** As many cases as fit into the time. */
 const options = {
   seed,
