@@ -7,7 +7,9 @@ export class RandomStream {
 
   /** A stream is named by the world's seed and its consumer, e.g. (1, 'link l1 loss'). */
   constructor(seed: number, consumer: string) {
-    let h = (seed ^ 0x9e3779b9) | 0;
+    // the seed is mixed before the name comes in: (1, 'b') and (2, 'a') are different streams
+    let h = Math.imul(seed ^ (seed >>> 16) ^ 0x9e3779b9, 0x85ebca6b);
+    h ^= h >>> 13;
     for (let i = 0; i < consumer.length; i++) h = Math.imul(h ^ consumer.charCodeAt(i), 0x01000193);
     h = Math.imul(h ^ (h >>> 15), 0x85ebca6b);
     this.state = (h ^ (h >>> 13)) | 0 || 1;

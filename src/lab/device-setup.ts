@@ -130,9 +130,9 @@ export class DeviceSetup implements GuestBoot {
     this.vm = vm;
     this.vcpu = vcpu;
     this.vcpuPlace = vcpuPlace;
-    vm.onUserWrite = (address) => {
+    vm.onUserWrite = (address, _value, contextBits) => {
       const doorbell = this.userDoorbells.get(address);
-      if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue);
+      if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
     };
   }
 

@@ -221,8 +221,8 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   const portName = (n: number): string => bridge.port(n).name;
   const flows: readonly Flow[] =
     bridge instanceof KernelDatapath ? bridge.table.flows : bridge instanceof NetdevDatapath ? bridge.flows : [];
-  const packets = flows.reduce((n, f) => n + f.packets, 0);
-  const bytes = flows.reduce((n, f) => n + f.bytes, 0);
+  const packets = flows.reduce((n, f) => n + f.packets, bridge.ofproto.creditedPackets);
+  const bytes = flows.reduce((n, f) => n + f.bytes, bridge.ofproto.creditedBytes);
   return {
     name: built.name,
     host: built.host,

@@ -1,5 +1,6 @@
 /** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
 
+import { ETH_HLEN } from '../machine/guest/inet.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PING_MIN_FRAME, PingSource } from '../machine/guest/ping-source.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
@@ -20,6 +21,8 @@ import { Run } from './run.ts';
 const PKTGEN_BURST = 32;
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
 export const MAX_FRAME = 1514;
+/** Shortest frame on Ethernet without FCS. */
+const MIN_FRAME = 60;
 /** Runs of one world that may be in progress: each keeps a template slot. */
 const MAX_ACTIVE = TEMPLATE_SLOTS;
 
@@ -85,7 +88,7 @@ export class Traffic {
         '/to',
       );
     const length = spec.frameSize - FCS_BYTES;
-    if (length < 60 || length > MAX_FRAME)
+    if (length < MIN_FRAME || length > MAX_FRAME)
       throw new Refusal(
         'INVALID',
         `frameSize ${spec.frameSize} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
@@ -339,11 +342,12 @@ export class Traffic {
     if (active >= MAX_ACTIVE)
       throw new Refusal('CONFLICT', `${active} runs are in progress in this topology; expected at most ${MAX_ACTIVE}`);
     const at = this.end(spec.at, '/at');
+    // captures taken inside a host hold frames that nobody has padded yet
     for (const [i, length] of spec.lengths.entries()) {
-      if (length < 14 || length > MAX_FRAME)
+      if (length < ETH_HLEN || length > MAX_FRAME)
         throw new Refusal(
           'INVALID',
-          `frame of ${length} bytes; expected 14 to ${MAX_FRAME} bytes without FCS`,
+          `frame of ${length} bytes; expected ${ETH_HLEN} to ${MAX_FRAME} bytes without FCS`,
           `/frames/${i}`,
         );
     }

@@ -109,6 +109,7 @@ const interrupted = (after: string, text: string): Step[] => [
   step('a/vcpu0', 'a/vcpu0', 'kvm.entry', { after, takes: HALTED, text }),
   step('a/vcpu0', 'a/net0/tx0', 'guest.irq'),
   step('a/vcpu0', 'a/net0/tx0', 'virtq.interrupts_off'),
+  step('a/vcpu0', 'a/net0/tx0', 'guest.napi_poll'),
 ];
 const reclaimed: readonly Step[] = [
   step('a/vcpu0', 'a/net0/tx0', 'virtq.reclaim', { takes: ['guest_napi_poll', 'guest_tx_clean'] }),
@@ -162,7 +163,7 @@ const vhostRested = step('vhost-1201', 'a/net0/vhost-net', 'sched.sleep', {
 });
 const vhostDelivers = (guest: string, worker: string): Step[] => [
   step(worker, `${guest}/net0/vhost-net`, 'packet.copy', {
-    takes: ['vhost_net_rx_per_packet', '60 * copy_per_byte_kernel'],
+    takes: ['vhost_net_rx_per_packet', '72 * copy_per_byte_kernel'],
     text: 'skb to a buffer that the driver had posted',
   }),
   step(worker, `${guest}/net0/rx0`, 'virtq.used'),
@@ -466,7 +467,9 @@ const dd2: Flow = {
     ...driverSends,
     step('a/vcpu0', 'a/net0/tx0', 'virtq.kick', { name: 'kicked', text: '2: available buffer notification' }),
     step('a/vcpu0', 'a/vcpu0', 'kvm.exit_ept_misconfig_user', { text: '2: the vCPU stops, control goes to QEMU' }),
-    step('qemu-a', 'a/net0/tx0', 'virtq.kicks_off'),
+    step('a/vcpu0', 'a/net0/tx0', 'virtq.kicks_off', {
+      text: 'virtio_queue_notify() schedules the bottom half, on the vCPU’s thread',
+    }),
     step('a/vcpu0', 'a/vcpu0', 'kvm.exit_hlt', {
       after: 'kicked',
       takes: ['vm_exit_userspace'],
@@ -511,7 +514,7 @@ const dd2: Flow = {
     }),
     step('qemu-b', 'b/net0/virtio-net', 'packet.copy', { text: 'the tap’s skb into a buffer of QEMU' }),
     step('qemu-b', 'b/net0/virtio-net', 'packet.copy', {
-      takes: ['tap_read_syscall', '120 * copy_per_byte_kernel'],
+      takes: ['tap_read_syscall', '144 * copy_per_byte_kernel'],
       text: 'and from there into a buffer that the driver had posted: the third copy',
     }),
     step('qemu-b', 'b/net0/rx0', 'virtq.used'),
@@ -631,7 +634,7 @@ const vu2: Flow = {
         'vhost_burst_overhead',
         'vhost_enqueue',
         LIBRARY_LINES,
-        '60 * copy_per_byte_vhost_user',
+        '72 * copy_per_byte_vhost_user',
       ],
       text: 'mbuf to guest memory',
     }),

@@ -186,8 +186,9 @@ export class NetQueuePair {
   enableTxKicks(): void {
     this.enable(this.tx, this.txBase);
   }
-  disableTxKicks(): void {
-    this.disable(this.tx, this.txBase);
+  /** `contextBits`: who does it; with ioeventfd off that is the vCPU's thread. */
+  disableTxKicks(contextBits: number): void {
+    this.disable(this.tx, (this.places.tx << 8) | contextBits);
   }
   enableRxKicks(): void {
     this.enable(this.rx, this.rxBase);

@@ -11,6 +11,7 @@ import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, SCHED_SYSCALL, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
+import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
@@ -90,17 +91,17 @@ export class QemuMainLoop extends Context {
   }
 
   /** A kick that came as an exit to userspace: virtio_queue_notify() on the vCPU's thread. now[1] is set. */
-  userKick(nic: QemuNic, queue: number): void {
-    if (queue === TX_QUEUE) this.handleTx(nic);
+  userKick(nic: QemuNic, queue: number, contextBits: number): void {
+    if (queue === TX_QUEUE) this.handleTx(nic, contextBits);
     else if (queue === RX_QUEUE) nic.tap.paused = false;
     this.rouse();
   }
 
   /** virtio_net_handle_tx_bh(). */
-  private handleTx(nic: QemuNic): void {
+  private handleTx(nic: QemuNic, contextBits: number): void {
     if (nic.txBh) return;
     nic.txBh = true;
-    nic.pair.disableTxKicks();
+    nic.pair.disableTxKicks(contextBits);
   }
 
   override step(): void {
@@ -151,7 +152,7 @@ export class QemuMainLoop extends Context {
   private readKicks(nic: QemuNic): void {
     if (nic.txKick.counter > 0) {
       this.readKick(nic, nic.txKick);
-      this.handleTx(nic);
+      this.handleTx(nic, this.contextBits);
     }
     if (nic.rxKick.counter > 0) {
       this.readKick(nic, nic.rxKick);
@@ -216,7 +217,7 @@ export class QemuMainLoop extends Context {
     const nic = this.active;
     if (nic.pair.tx.available() > 0) {
       this.recorder.stamp[0] = this.timeline.now[0]!;
-      nic.pair.disableTxKicks();
+      nic.pair.disableTxKicks(this.contextBits);
     } else nic.txBh = false;
   }
 
@@ -229,7 +230,7 @@ export class QemuMainLoop extends Context {
     if (available > 0) {
       this.begun = this.timeline.now[0]!;
       if (nic.rxKicks) this.disableRxKicks(nic); // virtio_net_has_buffers()
-      const bytes = this.services.pool.length[tap.queue.peek(0)]!;
+      const bytes = this.services.pool.length[tap.queue.peek(0)]! + FRAME_OFFSET;
       // twice: skb to TAPState.buf, TAPState.buf to the guest
       this.spend(this.readCost + ((2 * bytes * this.byteCost256) >> 8), LAND_RX);
       return true;

@@ -7,6 +7,7 @@ import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap } from '../host/tap.ts';
+import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
@@ -121,7 +122,7 @@ export class VhostNetWorker extends Context {
       this.readKick(this.txKick);
       if (!this.txWork) {
         this.txWork = true;
-        this.pair.disableTxKicks();
+        this.pair.disableTxKicks(this.contextBits);
       }
     }
     if (this.rxKick.counter > 0) {
@@ -189,7 +190,7 @@ export class VhostNetWorker extends Context {
   private recheckTx(): void {
     if (this.pair.tx.available() > 0) {
       this.recorder.stamp[0] = this.timeline.now[0]!;
-      this.pair.disableTxKicks();
+      this.pair.disableTxKicks(this.contextBits);
     } else this.txWork = false;
   }
 
@@ -204,7 +205,7 @@ export class VhostNetWorker extends Context {
       this.begun = this.timeline.now[0]!;
       const lengths = this.services.pool.length;
       let cost = this.fixedCost + n * this.rxCost;
-      for (let i = 0; i < n; i++) cost += (lengths[tap.queue.peek(i)]! * this.byteCost256) >> 8;
+      for (let i = 0; i < n; i++) cost += ((lengths[tap.queue.peek(i)]! + FRAME_OFFSET) * this.byteCost256) >> 8;
       this.spend(cost, LAND_RX);
       return true;
     }
@@ -226,7 +227,7 @@ export class VhostNetWorker extends Context {
     let begin = this.begun + this.fixedCost;
     let pushed = 0;
     for (let i = 0; i < this.count; i++) {
-      const end = begin + this.rxCost + ((lengths[tap.queue.peek(0)]! * this.byteCost256) >> 8);
+      const end = begin + this.rxCost + (((lengths[tap.queue.peek(0)]! + FRAME_OFFSET) * this.byteCost256) >> 8);
       recorder.stamp[0] = begin;
       if (pair.rx.available() <= 0) break; // a frame took several buffers
       const packet = tap.dequeue(this.contextBits);

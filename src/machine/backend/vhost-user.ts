@@ -9,7 +9,7 @@ import { DP_INGRESS, VHOST_USER_DROP_RX_FULL } from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
-import { PacketQueue } from '../packet/pool.ts';
+import { FRAME_OFFSET, PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
@@ -55,7 +55,7 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
   connect(pair: NetQueuePair): void {
     this.pair = pair;
     if (this.context >= 0) pair.attach(this.context);
-    pair.disableTxKicks();
+    pair.disableTxKicks(this.context << 20);
     pair.disableRxKicks();
   }
 
@@ -118,7 +118,7 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
   flushCost(n: number): number {
     const lengths = this.services.pool.length;
     let bytes = 0;
-    for (let i = 0; i < n; i++) bytes += lengths[this.batch.peek(i)]!;
+    for (let i = 0; i < n; i++) bytes += lengths[this.batch.peek(i)]! + FRAME_OFFSET;
     return this.burstCost + n * this.enqueueCost + ((bytes * this.byteCost256) >> 8);
   }
   flush(n: number, begun: number, contextBits: number): void {
@@ -127,7 +127,7 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
     let begin = begun + this.burstCost;
     for (let i = 0; i < n; i++) {
       const packet = this.batch.shift();
-      const end = begin + this.enqueueCost + ((pool.length[packet]! * this.byteCost256) >> 8);
+      const end = begin + this.enqueueCost + (((pool.length[packet]! + FRAME_OFFSET) * this.byteCost256) >> 8);
       pair.at[0] = begin;
       pair.at[1] = end;
       if (pair.pushRx(packet, 0)) this.placed++;

@@ -167,6 +167,8 @@ export class LinuxVcpu extends GuestVcpu {
       const nic = nics[(this.napiTurn + i) % nics.length]!;
       if (nic.txNapi) {
         this.active = nic;
+        this.recorder.stamp[0] = this.timeline.now[0]!;
+        this.recorder.event(nic.txBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
         this.spend(this.napiCost + nic.tx.usedReady() * this.cleanCost, LAND_TX_CLEAN);
         return true;
       }

@@ -88,7 +88,7 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     } else {
       recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, frame, address, index);
       this.timeline.now[1] = now + this.userDelay;
-      this.vm.onUserWrite(address, index);
+      this.vm.onUserWrite(address, index, this.id << 20);
       this.exitDebt += this.exitUser;
     }
   }

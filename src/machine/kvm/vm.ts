@@ -25,7 +25,7 @@ export class Vm {
   readonly ramBytes: number;
   private readonly ioeventfds = new Map<number, EventFd>();
   /** The VMM's answer to a write that no ioeventfd takes. Runs on the vCPU's thread. */
-  onUserWrite: (address: number, value: number) => void = () => {};
+  onUserWrite: (address: number, value: number, contextBits: number) => void = () => {};
 
   constructor(name: string, ram: number, ramBytes: number) {
     this.name = name;

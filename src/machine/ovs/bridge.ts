@@ -2,7 +2,7 @@
 import { DP_DROP_MALFORMED, DP_DROP_NO_OUTPUT, DP_INGRESS, DP_OUTPUT, DP_REVALIDATE } from '../../engine/events.ts';
 import type { Port } from '../host/port.ts';
 import type { Services } from '../services.ts';
-import type { Flow } from './megaflow-table.ts';
+import type { Flow, MegaflowTable } from './megaflow-table.ts';
 import { Ofproto } from './ofproto.ts';
 
 export class Bridge {
@@ -34,6 +34,12 @@ export class Bridge {
   }
   port(number: number): Port {
     return this.byNumber[number]!;
+  }
+
+  /** Removes a flow; what it counted stays with the OpenFlow rule, as revalidators see to it. */
+  protected forget(table: MegaflowTable, flow: Flow): void {
+    this.ofproto.credit(flow.packets, flow.bytes);
+    table.remove(flow);
   }
 
   /** Records that the packet entered at its port. */

@@ -102,16 +102,13 @@ export class KernelDatapath extends Bridge {
     const words = this.key.words;
     const result = this.ofproto.translate(words, now, contextBits);
     recorder.event(this.bits | contextBits | DP_UPCALL, frame, pool.inPort[packet]!, result.outputs.length);
-    if (result.learned) this.revalidate(this.table.flows, now, contextBits, (flow) => this.table.remove(flow));
-    let flow = this.table.find(words);
-    if (flow === null) {
-      flow = this.table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);
+    if (result.learned) this.revalidate(this.table.flows, now, contextBits, (flow) => this.forget(this.table, flow));
+    if (this.table.find(words) === null) {
+      const flow = this.table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);
       recorder.event(this.bits | contextBits | DP_FLOW_PUT, 0, flow.id, this.table.masks);
     }
-    // OVS_PACKET_CMD_EXECUTE brings the frame back into the kernel; the flow's statistics count it
-    flow.packets++;
-    flow.bytes += length;
-    flow.used = now;
+    // OVS_PACKET_CMD_EXECUTE brings the frame back into the kernel; it counts for the OpenFlow rule, not for the new flow
+    this.ofproto.credit(1, length);
     recorder.event(this.bits | contextBits | DP_UPCALL_COPY, frame, length, 0);
     this.execute(packet, result.outputs, contextBits);
   }

@@ -90,7 +90,13 @@ export class NetdevDatapath extends Bridge {
         this.subtableLookups += table.probed;
         recorder.event(this.bits | contextBits | DP_MEGAFLOW_HIT, frame, table.probed, flow.id);
         if (this.random.below(EMC_INSERT_INV_PROB) === 0) this.emcInsert(words, hash, flow, frame, contextBits);
-      } else flow = this.upcall(packet, table, contextBits);
+      } else {
+        // the frame that misses counts for the OpenFlow rule, not for the flow that it brings
+        const fresh = this.upcall(packet, table, contextBits);
+        this.ofproto.credit(1, length);
+        this.execute(packet, fresh.outputs, contextBits);
+        return;
+      }
     }
     flow.packets++;
     flow.bytes += length;
@@ -108,7 +114,7 @@ export class NetdevDatapath extends Bridge {
     const result = this.ofproto.translate(words, now, contextBits);
     recorder.event(this.bits | contextBits | DP_UPCALL, frame, inPort, result.outputs.length);
     if (result.learned)
-      this.revalidate(this.flows, now, contextBits, (flow) => this.classifiers.get(flow.key[0]!)!.remove(flow));
+      this.revalidate(this.flows, now, contextBits, (flow) => this.forget(this.classifiers.get(flow.key[0]!)!, flow));
     const flow = table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);
     recorder.event(this.bits | contextBits | DP_FLOW_PUT, 0, flow.id, table.masks);
     this.missWithSuccessUpcall++;

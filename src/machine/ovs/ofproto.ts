@@ -35,6 +35,9 @@ export class Ofproto {
   private readonly agingNs: number;
   private readonly recorder: Recorder;
   private readonly bridgeBits: number;
+  /** What the OpenFlow rule counted beyond the datapath flows that stand: upcalled frames, and flows that are gone. */
+  creditedPackets = 0;
+  creditedBytes = 0;
   /** Translations made. */
   translations = 0;
   /** Brings the ages up to date by what the datapath's flows have seen (refresh()). */
@@ -56,6 +59,11 @@ export class Ofproto {
   knows(key: Int32Array): boolean {
     const source = sourceOf(key);
     return source.multicast || reserved(destinationOf(key)) || this.fdb.get(source.id)?.port === key[0];
+  }
+
+  credit(packets: number, bytes: number): void {
+    this.creditedPackets += packets;
+    this.creditedBytes += bytes;
   }
 
   /** Translates the frame with `key` at `now`. `learned` is set when the MAC table changed. */

@@ -18,6 +18,10 @@ export function addCaptureRoutes(app: App, { registry, stopping, streams }: Serv
         operationId: 'downloadCapture',
         tags: ['recording'],
         summary: 'Downloads the recorded hops as pcapng',
+        description:
+          'What is held in the recorder’s rings when the download begins. While traffic runs at full speed the rings go ' +
+          'on and overtake a slow download: rows that are lost so are counted in the interface statistics at the end of the ' +
+          'file. Pause the clock first where nothing may be missing.',
         params: TopologyPath,
         querystring: CaptureQuery,
         response: {

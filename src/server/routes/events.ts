@@ -21,6 +21,8 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
       tags: ['recording'],
       summary: 'Streams events as NDJSON or over a WebSocket',
       description:
+        'Events come in the order in which they were recorded: each context in the order of its time, different contexts ' +
+        'interleaved as their slices ended, so times may go back by as much as a slice (at boot: by a guest’s whole probe). ' +
         'As a WebSocket (subprotocol `ringside.v1+json`) the server sends `EventMessage`s, beginning with `hello` and, ' +
         'without `after`, with what is recorded from then on. The client may change its filter by sending ' +
         '`{"type":"subscribe"}` with `events`, `places`, `contexts`, `role`, `frame` and `after`, which mean what the ' +

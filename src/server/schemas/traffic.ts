@@ -80,10 +80,12 @@ export const FramesRequest = name(
       at: End,
       frames: Type.Array(
         Type.String({
-          pattern: '^([0-9a-fA-F]{2}){14,1514}$',
+          pattern: '^([0-9a-fA-F]{2}){60,1514}$',
           maxLength: 3028,
-          description: 'An Ethernet frame without FCS in hexadecimal, 14 to 1514 bytes.',
-          examples: ['ffffffffffff52540000000108060001080006040001525400000001'],
+          description: 'An Ethernet frame without FCS in hexadecimal, 60 to 1514 bytes.',
+          examples: [
+            'ffffffffffff525400000001080600010800060400015254000000010a0000010000000000000a000002000000000000000000000000000000000000',
+          ],
         }),
         { minItems: 1, maxItems: 100_000, description: 'Sent as fast as possible, in this order.' },
       ),

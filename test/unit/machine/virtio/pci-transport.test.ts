@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
+import type { PciAccess } from '../../../../src/machine/guest/probe-types.ts';
 import {
   firmwareInit,
   LINUX_6_1_VIRTIO_NET_FEATURES,
-  type PciAccess,
   probeVirtioNet,
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../src/machine/guest/virtio-probe.ts';
