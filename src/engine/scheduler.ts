@@ -10,6 +10,8 @@
  * Contexts on one core exclude each other (`shared`): a switch is a slice of its own, and a context that finds others
  * waiting gives the core up between two slices. Pollers with empty queues are parked and resumed on their poll grid by a
  * write to a word that they watch; the polls in between are computed.
+ *
+ * DEVIATION: a shared core changes hands after every slice when somebody waits, more often than Linux would preempt.
  */
 import { assert } from './assert.ts';
 import { type Context, WAKING } from './context.ts';

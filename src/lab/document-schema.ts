@@ -168,7 +168,7 @@ const GuestNic = object(
 const Guest = object(
   {
     name: name('Unique among the bridges, NICs and guests of its host.', 'a'),
-    vcpus: integer('Virtual CPUs.', 1, 1, 64),
+    vcpus: integer('Virtual CPUs. All NICs are served by the first; the others stay halted.', 1, 1, 64),
     memory: size("RAM, a multiple of 4 KiB. Must hold the rings and buffers of the guest's NICs.", '16MiB'),
     app: choice(
       '`stack`: the kernel’s IP stack with sockets and ICMP echo. `macswap` and `io`: DPDK programs that forward every frame, for guests whose NICs all have the driver virtio-pmd.',

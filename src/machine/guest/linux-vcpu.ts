@@ -5,6 +5,8 @@
  * One slice is one of: a NAPI receive poll (up to 64 frames), a transmit clean, one frame out of a socket (or a burst of
  * pktgen with xmit_more). Each socket frame is published and its kick considered at its own time: batching is an outcome
  * of timing and of the ring's words, never of the emulation.
+ *
+ * DEVIATION: everything runs on vCPU 0; a guest's other vCPUs stay halted and have no context.
  */
 import { WAKING } from '../../engine/context.ts';
 import {

@@ -5,6 +5,8 @@
  *
  * DEVIATION: no VLANs (tagged frames are forwarded within VLAN 0), no LOCAL port, no STP; revalidators act at once when
  * the MAC table changes, where OVS wakes revalidator threads.
+ * DEVIATION: a flow towards an address that has aged stays until the MAC table changes, and idle flows stay for ever; a full
+ * table forgets its oldest entry, where OVS takes the least recently used of the port with the most.
  */
 import { DP_FDB_LEARN } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
