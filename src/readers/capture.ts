@@ -178,7 +178,8 @@ export class Capture {
     while (this.next < to) {
       const started = performance.now();
       for (let i = 0; i < BLOCKS_PER_STEP && this.next < to; i++) {
-        if (performance.now() - started > STEP_MS) break;
+        // At least one block: a thread that is stalled here must not stand still.
+        if (i > 0 && performance.now() - started > STEP_MS) break;
         this.scanBlock(to);
         while (this.fill(false)) yield this.writer.take();
       }
@@ -216,7 +217,12 @@ export class Capture {
     const count = reader.read(this.next);
     const block = reader.block;
     const first = block.first;
-    if (first > this.next) this.lostEvents += Math.max(0, Math.min(first, to) - Math.max(this.next, this.from));
+    if (first > this.next) {
+      this.lostEvents += Math.max(0, Math.min(first, to) - Math.max(this.next, this.from));
+      // Among the lost events may be new bytes of any frame that was followed, and parts of its way: a row without its
+      // bytes is counted as dropped, a row with earlier ones would be wrong.
+      this.frames.clear();
+    }
     const end = Math.min(first + count, to);
     this.next = Math.max(end, first);
     for (let i = 0; first + i < end; i++) {

@@ -51,6 +51,11 @@ export class FrameTable {
       if (key === this.cachedKey) this.cachedKey = -1;
     }
   }
+  /** Forgets all: after events that were lost, any frame may have other bytes and be elsewhere. */
+  clear(): void {
+    this.pages.clear();
+    this.cachedKey = -1;
+  }
   get size(): number {
     return this.pages.size;
   }

@@ -4,7 +4,7 @@
  * its frame, or lost without being counted.
  */
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import * as E from '../../src/engine/events.ts';
 import { contextOf, placeOf } from '../../src/engine/events.ts';
 import { type CaptureOptions, captureChunks } from '../../src/readers/capture.ts';
@@ -187,6 +187,18 @@ const scenario = fc.record({
 });
 type Scenario = typeof scenario extends fc.Arbitrary<infer T> ? T : never;
 
+/** A frame's new bytes are among the events that were overwritten between two steps; its earlier ones are still held. */
+const LOST_VERSION: Scenario = {
+  run: 576463115,
+  slices: 314,
+  frameLength: 60,
+  eventCapacity: 32768,
+  byteCapacity: 4194304,
+  wrapFrames: 0,
+  wrapBytes: 0,
+  overtake: 40,
+};
+
 function build(s: Scenario): Model {
   const world = new FakeWorld({
     eventCapacity: s.eventCapacity,
@@ -199,8 +211,23 @@ function build(s: Scenario): Model {
   return model;
 }
 
+/** A capture looks at the clock to end its steps, which decides what is overwritten meanwhile: a clock from the seed. */
+function tick(s: Scenario): void {
+  const random = stream(s.run + 2);
+  const pace = random() * 3;
+  let now = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => {
+    now += random() * pace;
+    return now;
+  });
+}
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
 function check(model: Model, s: Scenario, options: CaptureOptions, isRow: (row: Row) => boolean): void {
   const { world } = model;
+  tick(s);
   const chunks: Uint8Array[] = [];
   const source = captureChunks(world.reader, options);
   chunks.push(source.next().value!);
@@ -251,7 +278,7 @@ function check(model: Model, s: Scenario, options: CaptureOptions, isRow: (row: 
 test(`captures of all hops are exact, sorted and account for every loss (seed ${seed})`, () => {
   fc.assert(
     fc.property(scenario, (s) => check(build(s), s, { view: 'journey' }, () => true)),
-    { seed, numRuns: RUNS },
+    { seed, numRuns: RUNS, examples: [[LOST_VERSION]] },
   );
 });
 

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import {
   Capture,
@@ -12,6 +12,9 @@ import { floodedFrame, vhostNetFrame } from './journeys.ts';
 import { type Decoded, decodePcapng, join } from './pcapng-decoder.ts';
 
 const EPOCH = 1767225600000000000n;
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 function capture(w: FakeWorld, options: CaptureOptions): Decoded {
   return decodePcapng(join(captureChunks(w.reader, options)));
 }
@@ -286,6 +289,58 @@ test('a followed capture goes on where it left, and keeps the bytes of frames th
   for (const row of rows) expect(row.data).toEqual(frameBytes(parked, 60));
   expect(d.packets.length).toBe(2 + 40 * 170 * 8);
   expect(d.statistics.map((s) => s.dropped)).toEqual(d.statistics.map(() => 0n));
+});
+
+test('after lost events no row has bytes, or counts time, from before them', () => {
+  const w = new FakeWorld({ eventCapacity: 1 << 14 });
+  const f = w.newFrame();
+  w.version(0, 0, 1, f, frameBytes(f, 60, 0));
+  w.event(0, 10, E.GUEST_XMIT, 1, f, 60);
+  w.publish();
+  const capture = new Capture(w.reader, { view: 'journey' });
+  const chunks = [capture.header(), ...capture.scan()];
+  // The frame and its clone change among the events that are overwritten before they are read; the old bytes are held.
+  w.version(0, 20, 1, f, frameBytes(f, 60, 1));
+  for (let i = 0; i < 1 << 14; i++) w.event(0, 30 + i, E.SCHED_SLEEP, 0);
+  w.event(1, 50_000, E.DP_INGRESS, 8, f, 60);
+  const clone = w.newFrame();
+  w.event(1, 50_010, E.PACKET_CLONE, 7, clone, f);
+  w.event(1, 50_020, E.DP_OUTPUT, 9, clone, 60);
+  w.version(1, 50_100, 7, f, frameBytes(f, 60, 2));
+  w.event(1, 50_130, E.DP_OUTPUT, 9, f, 60);
+  w.publish();
+  chunks.push(...capture.scan(), ...capture.flush(), capture.trailer());
+  const d = decodePcapng(join(chunks));
+  expect(names(d)).toEqual(['a/net0', 'br0/b.net0']);
+  expect(d.packets.map((p) => p.packetId)).toEqual([BigInt(f), BigInt(f)]);
+  expect(d.packets.map((p) => p.data)).toEqual([frameBytes(f, 60, 0), frameBytes(f, 60, 2)]);
+  expect(d.packets[1]!.comments[0]).not.toContain('wait=');
+  const counts = (name: string): bigint[] => {
+    const s = d.statistics.find((x) => d.interfaces[x.interfaceId]!.name === name)!;
+    return [s.received, s.dropped];
+  };
+  expect([counts('a/net0'), counts('br0/a.net0'), counts('br0/b.net0')]).toEqual([
+    [1n, 0n],
+    [1n, 1n],
+    [2n, 1n],
+  ]);
+});
+
+test('a capture goes on where each look at the clock is a step late', () => {
+  const w = new FakeWorld();
+  for (let i = 0; i < 500; i++) vhostNetFrame(w, i * 1000);
+  w.publish();
+  let now = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => {
+    now += 1000;
+    return now;
+  });
+  const chunks: Uint8Array[] = [];
+  for (const chunk of captureChunks(w.reader, { view: 'journey' })) {
+    chunks.push(chunk);
+    if (chunks.length > 1000) throw new Error('it stands still');
+  }
+  expect(decodePcapng(join(chunks)).packets.length).toBe(4000);
 });
 
 test('the same world gives the same bytes', () => {
