@@ -24,6 +24,8 @@ export const CTL_FINGERPRINT = 16;
 export const CTL_TIME = 24;
 /** Highest frame id given out (f64). */
 export const CTL_FRAMES = 32;
+/** Sequence number of the first event after the block that is being written (u64): written before the block is. */
+export const CTL_ENTERED = 40;
 export const CTL_SIZE = 64;
 
 /**
@@ -108,10 +110,16 @@ export class RingReader {
   head(): number {
     return Number(Atomics.load(this.control64, CTL_EVENTS / 8));
   }
-  /** Sequence number of the oldest event that can still be read. */
+  /**
+   * Sequence number of the oldest event that can still be read. The margin keeps readers away from the writer; where a
+   * slice runs further ahead than the margin, what it has begun to write over is gone as well.
+   */
   tail(): number {
-    const held = this.layout.eventCapacity - Math.min(EVENT_MARGIN, this.layout.eventCapacity / 2);
-    return Math.max(0, this.head() - held);
+    const capacity = this.layout.eventCapacity;
+    const entered = Number(Atomics.load(this.control64, CTL_ENTERED / 8));
+    const head = this.head();
+    const margin = Math.min(EVENT_MARGIN, capacity / 2);
+    return Math.min(head, Math.max(0, head + margin - capacity, entered - capacity));
   }
   /** Highest frame id given out when the block that holds event `seq` was published. */
   highFrame(seq: number): number {

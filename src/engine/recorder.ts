@@ -5,7 +5,16 @@
  * Hot-path rule: the time of an event travels in `stamp[0]`, because a double that crosses a call is boxed.
  */
 import type { WorldLayout } from './catalog.ts';
-import { BLOCK_EVENTS, CTL_BYTES, CTL_EVENTS, CTL_FINGERPRINT, CTL_FRAMES, CTL_SIZE, CTL_TIME } from './event-ring.ts';
+import {
+  BLOCK_EVENTS,
+  CTL_BYTES,
+  CTL_ENTERED,
+  CTL_EVENTS,
+  CTL_FINGERPRINT,
+  CTL_FRAMES,
+  CTL_SIZE,
+  CTL_TIME,
+} from './event-ring.ts';
 import type { WorldCode } from './wasm.ts';
 
 export class Recorder {
@@ -29,6 +38,8 @@ export class Recorder {
   private foldedSlot = 0;
   /** Events folded since the world began. */
   private folded = 0;
+  /** Sequence number of the first event after the block that is being written. */
+  private entered = 0;
   /** Byte ring: offset of the next record and how much was written before this turn of the ring. */
   private byteAt = 0;
   private byteBase = 0;
@@ -56,12 +67,19 @@ export class Recorder {
   /** Records one event at stamp[0]. `meta` is metaOf(kind, place, context); frame, a and b are taken modulo 2^32. */
   event(meta: number, frame: number, a: number, b: number): void {
     const i = this.slot;
+    if ((i & (BLOCK_EVENTS - 1)) === 0) this.enterBlock();
     this.slot = (i + 1) & this.mask;
     this.time[i] = this.stamp[0]!;
     this.meta[i] = meta;
     this.frame[i] = frame;
     this.a[i] = a;
     this.b[i] = b;
+  }
+
+  /** Says that a block is about to be written over, which may be long before it is published: a slice has no limit. */
+  private enterBlock(): void {
+    this.entered += BLOCK_EVENTS;
+    Atomics.store(this.control64, CTL_ENTERED / 8, BigInt(this.entered));
   }
 
   /** Stores a version of a frame's bytes (arena offset `source`) and returns its position / 8, low 32 bits. */

@@ -15,7 +15,7 @@ interface Message {
   readonly oldest: number;
   readonly next: number;
   readonly reason: string;
-  readonly events: readonly { readonly seq: number; readonly event: string }[];
+  readonly events: readonly { readonly seq: number; readonly event: string; readonly frame: number }[];
   readonly problem: { readonly code: string };
 }
 
@@ -51,7 +51,7 @@ class Client {
       await this.changed.promise;
     }
   }
-  get events(): readonly { readonly seq: number; readonly event: string }[] {
+  get events(): Message['events'] {
     return this.messages.flatMap((m) => (m.type === 'events' ? m.events : []));
   }
 }
@@ -143,6 +143,9 @@ test('a slow reader is told exactly what it missed', async () => {
     assert.equal(message.from, at, 'nothing is left out and nothing comes twice');
     if (message.type === 'gap') assert.equal(message.to - message.from, message.dropped);
     at = message.to;
+  }
+  for (const event of client.events) {
+    assert.equal(event.frame, Math.floor(event.seq / 5) + 1, 'an event that arrives is the one that was recorded');
   }
   const dropped = gaps.reduce((sum, gap) => sum + gap.dropped, 0);
   assert.equal(client.events.length + dropped, 2_000_000);

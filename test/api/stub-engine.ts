@@ -71,6 +71,7 @@ class StubWorld {
   deleted = false;
   private readonly view: DataView;
   private events = 0;
+  private published = 0;
   private bytes = 0;
   private frames = 0;
 
@@ -95,7 +96,10 @@ class StubWorld {
     return this.events.toString(16).padStart(16, '0');
   }
 
-  /** Records the events of `count` frames and publishes them. */
+  /**
+   * Records the events of `count` frames. Publishes them as the recorder does, as soon as a block is full: readers leave
+   * half of a small ring to the writer, and one who runs further ahead writes over what they are reading.
+   */
   send(count: number): void {
     const l = this.catalog.layout;
     const place = (type: Place['type']): number => this.catalog.places.findIndex((p) => p.type === type);
@@ -109,13 +113,20 @@ class StubWorld {
       this.event(GUEST_XMIT, driver, frame, FRAME_BYTES, 0);
       this.event(DP_INGRESS, port, frame, FRAME_BYTES, 1);
       this.event(GUEST_DELIVER, driver, frame, FRAME_BYTES, 0);
+      if (this.events - this.published >= BLOCK_EVENTS) this.publish();
     }
+    this.publish();
+  }
+
+  private publish(): void {
+    const l = this.catalog.layout;
     const control = new BigInt64Array(this.memory, l.control, CTL_SIZE / 8);
     this.view.setFloat64(l.control + CTL_TIME, this.frames * 1000, true);
     this.view.setFloat64(l.control + CTL_FRAMES, this.frames, true);
     Atomics.store(control, CTL_FINGERPRINT / 8, BigInt(this.events));
     Atomics.store(control, CTL_BYTES / 8, BigInt(this.bytes));
     Atomics.store(control, CTL_EVENTS / 8, BigInt(this.events));
+    this.published = this.events;
   }
 
   private event(kind: number, place: number, frame: number, a: number, b: number): void {

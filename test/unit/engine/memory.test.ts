@@ -168,6 +168,32 @@ describe('recorder', () => {
     }
   });
 
+  test('what a long slice has begun to write over is not read any more, long before the slice is published', () => {
+    const { recorder, reader } = make();
+    const capacity = reader.layout.eventCapacity;
+    const record = (): void => recorder.event(E.metaOf(E.PACKET_COPY, 3, 0), 0, 0, recorder.events);
+    // The slice begins at a block and within one.
+    for (const published of [capacity, 2 * capacity + 100]) {
+      while (recorder.events < published) {
+        record();
+        if (recorder.due) recorder.publish(0);
+      }
+      recorder.publish(0);
+      while (recorder.events < published + capacity - 1) {
+        record();
+        if (recorder.events % 37 !== 0) continue;
+        const n = reader.read(0);
+        const { first, b } = reader.block;
+        assert.equal(reader.head(), published);
+        assert.ok(first <= published && first + n <= published);
+        for (let i = 0; i < n; i++) assert.equal(b[i], first + i, `${recorder.events - published} events unpublished`);
+      }
+      assert.equal(reader.read(0), 0, 'all of it is gone');
+      assert.equal(reader.block.first, published, 'and counted as a gap up to what was published');
+      recorder.publish(0);
+    }
+  });
+
   test('the fingerprint depends on every column, and not on the blocks', () => {
     const print = (change: (i: number) => number[], every: number): string => {
       const { recorder, reader } = make();
