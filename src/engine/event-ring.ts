@@ -26,6 +26,8 @@ export const CTL_TIME = 24;
 export const CTL_FRAMES = 32;
 /** Sequence number of the first event after the block that is being written (u64): written before the block is. */
 export const CTL_ENTERED = 40;
+/** Byte ring position up to which bytes may have been written, published or not (u64): announced before they are. */
+export const CTL_BYTES_ENTERED = 48;
 export const CTL_SIZE = 64;
 
 /**
@@ -191,7 +193,8 @@ export class RingReader {
   /** Whether bytes at `position` are still held. */
   holdsBytes(position: number): boolean {
     const held = this.layout.byteCapacity - Math.min(BYTE_MARGIN, this.layout.byteCapacity / 2);
-    return this.bytesHead() - position <= held;
+    const entered = Number(Atomics.load(this.control64, CTL_BYTES_ENTERED / 8));
+    return this.bytesHead() - position <= held && entered - position <= this.layout.byteCapacity;
   }
 
   /** Number of events of `kind` at `place` since the world began. */

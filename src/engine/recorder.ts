@@ -8,6 +8,7 @@ import type { WorldLayout } from './catalog.ts';
 import {
   BLOCK_EVENTS,
   CTL_BYTES,
+  CTL_BYTES_ENTERED,
   CTL_ENTERED,
   CTL_EVENTS,
   CTL_FINGERPRINT,
@@ -16,6 +17,9 @@ import {
   CTL_TIME,
 } from './event-ring.ts';
 import type { WorldCode } from './wasm.ts';
+
+/** Bytes that are announced at a time. */
+const BYTES_AHEAD = 65536;
 
 export class Recorder {
   /** Time of the events recorded next, ns since the run's start. Written by the context that records. */
@@ -43,6 +47,7 @@ export class Recorder {
   /** Byte ring: offset of the next record and how much was written before this turn of the ring. */
   private byteAt = 0;
   private byteBase = 0;
+  private bytesEntered = 0;
   /** Frame ids given out; events carry the low 32 bits. */
   frames = 0;
 
@@ -76,8 +81,12 @@ export class Recorder {
     this.b[i] = b;
   }
 
-  /** Says that a block is about to be written over, which may be long before it is published: a slice has no limit. */
+  /**
+   * Says that a block is about to be written over. A slice has no limit, so what it has recorded is published from within
+   * where it fills whole blocks: readers are never further behind than that, and the ring cannot run over itself.
+   */
   private enterBlock(): void {
+    if (this.due) this.publish(Math.max(this.controlF[CTL_TIME / 8]!, this.stamp[0]!));
     this.entered += BLOCK_EVENTS;
     Atomics.store(this.control64, CTL_ENTERED / 8, BigInt(this.entered));
   }
@@ -91,8 +100,16 @@ export class Recorder {
     }
     const at = this.byteAt;
     this.byteAt = at + size;
+    if (this.byteBase + this.byteAt > this.bytesEntered) this.enterBytes();
     this.code.copy(this.layout.byteRing + at, source, length);
     return ((this.byteBase + at) / 8) | 0;
+  }
+
+  /** Says how far bytes are about to be written, some way ahead. */
+  private enterBytes(): void {
+    const ahead = Math.min(BYTES_AHEAD, this.layout.byteCapacity / 16);
+    this.bytesEntered = this.byteBase + Math.min(this.layout.byteCapacity, this.byteAt + ahead);
+    Atomics.store(this.control64, CTL_BYTES_ENTERED / 8, BigInt(this.bytesEntered));
   }
 
   /** Events recorded since the world began. */
