@@ -67,7 +67,6 @@ export const GUEST_DROP_NO_SOCKET = kind(11, 'guest.no_socket', 'dropped: nobody
 export const GUEST_DROP_BAD_CHECKSUM = kind(12, 'guest.bad_checksum', 'dropped: IP or UDP checksum is wrong', { role: 'dropped', a: 'bytes' });
 export const GUEST_DROP_MALFORMED = kind(13, 'guest.malformed', 'dropped: not a protocol or layout that the stack takes', { role: 'dropped', a: 'bytes' });
 export const GUEST_DROP_TX_FULL = kind(14, 'guest.tx_full', 'dropped: transmit ring of the forwarding port is full', { role: 'dropped', a: 'bytes' });
-export const GUEST_DROP_UNREACHABLE = kind(15, 'guest.unreachable', 'dropped: no answer to ARP for the destination', { role: 'dropped', a: 'bytes' });
 
 // ---- virtqueue --------------------------------------------------------------------------------------------------
 export const VIRTQ_AVAIL = kind(16, 'virtq.avail', 'the driver put the frame into the available ring', { hop: 'out', a: 'head', b: 'avail_idx' });

@@ -42,6 +42,7 @@ import {
   vhostUserInit,
 } from '../machine/vhost/frontend.ts';
 import { type Trace, VhostNetDevice } from '../machine/vhost/ioctl-carrier.ts';
+import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../machine/vhost/offers.ts';
 import { type MemoryRegion, NO_FD, type VhostSession } from '../machine/vhost/session.ts';
 import { VhostUserBackend } from '../machine/vhost/socket-carrier.ts';
 import { DeviceQueue } from '../machine/virtio/device-queue.ts';
@@ -188,7 +189,7 @@ export class DeviceSetup implements GuestBoot {
     const frameOf = [new Int32Array(document.queueSize), new Int32Array(document.queueSize)];
     const device: VirtioPciDevice = new VirtioPciDevice({
       mac: document.mac,
-      offered: offeredFeatures(wiring.featuresOff),
+      offered: offered(offeredFeatures(wiring.featuresOff), backend),
       queueSizes: [document.queueSize, document.queueSize],
       hooks: {
         onStatus: (status, written) => {
@@ -443,6 +444,13 @@ type OpenBackend =
       readonly tunSteps: (steps: readonly TunStep[]) => void;
     }
   | { readonly kind: 'vhost-user'; readonly frontend: VhostUserFrontend; readonly session: VhostSession };
+
+/** A device with a vhost back-end offers what the back-end has of the bits that it decides about; QEMU's own decides alone. */
+function offered(device: Features, backend: OpenBackend): Features {
+  if (backend.kind === 'qemu') return device;
+  const decides = backend.kind === 'vhost-net' ? QEMU_KERNEL_FEATURE_BITS : QEMU_USER_FEATURE_BITS;
+  return offeredWithBackend(device, backend.frontend.features, decides);
+}
 
 interface Reach {
   readonly memory: AddressSpace;

@@ -180,9 +180,6 @@ export interface WorldStatus {
 }
 
 // ---- messages ---------------------------------------------------------------------------------------------------
-export interface EngineLimits {
-  readonly maxWorldBytes: number;
-}
 export type EngineRequest =
   | { readonly op: 'create'; readonly world: number; readonly topology: Topology }
   | { readonly op: 'delete'; readonly world: number }

@@ -1,6 +1,5 @@
 /** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
 
-import { ETH_HLEN } from '../machine/guest/inet.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PING_MIN_FRAME, PingSource } from '../machine/guest/ping-source.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
@@ -12,6 +11,7 @@ import type { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { SLOT_BYTES } from '../machine/packet/pool.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
+import { ETH_HLEN } from '../machine/wire/ethernet.ts';
 import { type BuiltHostNic, type BuiltNic, type Machine, TEMPLATE_SLOTS } from './builder.ts';
 import { type End, Ends } from './ends.ts';
 import type { EngineError, FramesSpec, Generator, TrafficSpec } from './protocol.ts';

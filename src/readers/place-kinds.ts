@@ -50,7 +50,6 @@ export function hopPlaces(reader: RingReader, dropsToo: boolean): Place[] {
 /** Drops of frames that were leaving the device; the others were entering it. */
 const OUTBOUND_DROPS = new Set<number>([
   E.GUEST_DROP_TX_FULL,
-  E.GUEST_DROP_UNREACHABLE,
   E.TAP_DROP_QUEUE_FULL,
   E.NIC_DROP_TX_RING_FULL,
   E.LINK_DROP_LOSS,

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RING_BROKEN, RING_EMPTY } from '../../src/machine/virtio/device-queue.ts';
-import { VIRTQ_DESC_F_WRITE, vring_need_event } from '../../src/machine/virtio/split-layout.ts';
+import { VIRTQ_DESC_F_WRITE, vring_need_event } from '../../src/machine/wire/virtio-ring.ts';
 import {
   BUFFERS,
   namedEntryPublished,

@@ -7,7 +7,7 @@ import { GUEST_DROP_MALFORMED, GUEST_RX, VIRTQ_AVAIL_IDX, VIRTQ_RECLAIM } from '
 import { FRAME_OFFSET, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue } from '../virtio/driver-queue.ts';
-import { VIRTQ_DESC_F_WRITE } from '../virtio/split-layout.ts';
+import { VIRTQ_DESC_F_WRITE } from '../wire/virtio-ring.ts';
 
 /** Free buffers of a guest, by guest-physical address: a page pool or a DPDK mempool. */
 export class BufferPool {

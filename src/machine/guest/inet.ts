@@ -1,15 +1,8 @@
 /** Byte work of the guest IP stack: fields of Ethernet, ARP, IPv4, ICMP and UDP in the arena, and their checksums. */
 import type { Arena } from '../memory/arena.ts';
+import { ETH_P_IP } from '../wire/ethernet.ts';
+import { IPPROTO_UDP } from '../wire/ip.ts';
 
-export const ETH_HLEN = 14;
-export const ETH_P_IP = 0x0800;
-export const ETH_P_ARP = 0x0806;
-export const IPPROTO_ICMP = 1;
-export const IPPROTO_UDP = 17;
-export const ICMP_ECHOREPLY = 0;
-export const ICMP_ECHO = 8;
-export const ARPOP_REQUEST = 1;
-export const ARPOP_REPLY = 2;
 /** RFC 863: what is sent here is thrown away. The port of our UDP traffic. */
 export const UDP_DISCARD = 9;
 

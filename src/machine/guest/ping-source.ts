@@ -6,8 +6,10 @@ import { NEVER } from '../../engine/timeline.ts';
 import type { Frames } from '../packet/frames.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import type { Services } from '../services.ts';
+import { ETH_HLEN, ETH_P_IP } from '../wire/ethernet.ts';
+import { ICMP_ECHO, IPPROTO_ICMP } from '../wire/ip.ts';
 import type { GuestNic } from './guest-nic.ts';
-import { ETH_HLEN, ETH_P_IP, ICMP_ECHO, Inet, IPPROTO_ICMP } from './inet.ts';
+import { Inet } from './inet.ts';
 import { TrafficSource } from './source.ts';
 import type { EchoListener, GuestStack } from './stack.ts';
 

@@ -16,20 +16,10 @@ import {
 import { NEVER } from '../../engine/timeline.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
+import { ARPOP_REPLY, ARPOP_REQUEST, ETH_HLEN, ETH_P_ARP, ETH_P_IP } from '../wire/ethernet.ts';
+import { ICMP_ECHO, ICMP_ECHOREPLY, IPPROTO_ICMP, IPPROTO_UDP } from '../wire/ip.ts';
 import type { GuestNic } from './guest-nic.ts';
-import {
-  ARPOP_REPLY,
-  ARPOP_REQUEST,
-  ETH_HLEN,
-  ETH_P_ARP,
-  ETH_P_IP,
-  ICMP_ECHO,
-  ICMP_ECHOREPLY,
-  Inet,
-  IPPROTO_ICMP,
-  IPPROTO_UDP,
-  UDP_DISCARD,
-} from './inet.ts';
+import { Inet, UDP_DISCARD } from './inet.ts';
 import { TrafficSource } from './source.ts';
 
 export const BROADCAST: readonly number[] = [255, 255, 255, 255, 255, 255];

@@ -5,8 +5,10 @@
 import { NEVER } from '../../engine/timeline.ts';
 import { copyIn } from '../packet/copy.ts';
 import type { Services } from '../services.ts';
+import { ETH_HLEN, ETH_P_IP } from '../wire/ethernet.ts';
+import { IPPROTO_UDP } from '../wire/ip.ts';
 import type { GuestNic } from './guest-nic.ts';
-import { ETH_HLEN, ETH_P_IP, Inet, IPPROTO_UDP, UDP_DISCARD } from './inet.ts';
+import { Inet, UDP_DISCARD } from './inet.ts';
 import { TrafficSource } from './source.ts';
 
 export const UDP_FIRST_PORT = 49152;

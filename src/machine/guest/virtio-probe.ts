@@ -11,7 +11,6 @@ import {
   featuresOf,
   featureWord,
   hasFeature,
-  minusFeatures,
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_ORDER_PLATFORM,
   VIRTIO_F_RING_PACKED,
@@ -296,6 +295,3 @@ export function probeVirtioNet(
   const linkUp = !hasFeature(features, VIRTIO_NET_F_STATUS) || t.readLink();
   return { features, queues, mac, vectors, linkUp, status };
 }
-
-/** `wanted` of a driver that was told to leave some features out. */
-export const driverFeaturesWithout = (off: Features): Features => minusFeatures(LINUX_6_1_VIRTIO_NET_FEATURES, off);

@@ -34,10 +34,10 @@ export class FlowKey {
     const u16 = this.u16;
     const k = this.words;
     const w = at >> 1;
-    k[0] = inPort;
-    k[1] = u16[w]! | (u16[w + 1]! << 16);
-    k[2] = u16[w + 2]! | (u16[w + 3]! << 16);
-    k[3] = u16[w + 4]! | (u16[w + 5]! << 16);
+    k[KEY_IN_PORT] = inPort;
+    k[KEY_ETH_DST] = u16[w]! | (u16[w + 1]! << 16);
+    k[KEY_ETH_DST + 1] = u16[w + 2]! | (u16[w + 3]! << 16);
+    k[KEY_ETH_DST + 2] = u16[w + 4]! | (u16[w + 5]! << 16);
     let type = u16[w + 6]!;
     let tci = 0;
     let l3 = at + 14;
@@ -46,22 +46,22 @@ export class FlowKey {
       type = u16[w + 8]!;
       l3 += 4;
     }
-    k[4] = type | (tci << 16);
-    k[5] = 0;
-    k[6] = 0;
-    k[7] = 0;
-    k[8] = 0;
+    k[KEY_ETH_TYPE] = type | (tci << 16);
+    k[KEY_IP_SRC] = 0;
+    k[KEY_IP_DST] = 0;
+    k[KEY_PORTS] = 0;
+    k[KEY_IP_MISC] = 0;
     if (type === ETH_P_IP_LE && at + length >= l3 + 20) {
       const q = l3 >> 1;
       const u8 = this.u8;
-      k[5] = u16[q + 6]! | (u16[q + 7]! << 16);
-      k[6] = u16[q + 8]! | (u16[q + 9]! << 16);
+      k[KEY_IP_SRC] = u16[q + 6]! | (u16[q + 7]! << 16);
+      k[KEY_IP_DST] = u16[q + 8]! | (u16[q + 9]! << 16);
       const protocol = u8[l3 + 9]!;
       const fragment = (u8[l3 + 6]! & 0x3f) | u8[l3 + 7]! ? 1 : 0;
-      k[8] = protocol | (u8[l3 + 1]! << 8) | (fragment << 16);
+      k[KEY_IP_MISC] = protocol | (u8[l3 + 1]! << 8) | (fragment << 16);
       const l4 = l3 + ((u8[l3]! & 15) << 2);
       if ((protocol === 17 || protocol === 6) && fragment === 0 && at + length >= l4 + 4) {
-        k[7] = u16[l4 >> 1]! | (u16[(l4 >> 1) + 1]! << 16);
+        k[KEY_PORTS] = u16[l4 >> 1]! | (u16[(l4 >> 1) + 1]! << 16);
       }
     }
     return true;

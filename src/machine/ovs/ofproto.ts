@@ -10,7 +10,7 @@
  */
 import { DP_FDB_LEARN } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
-import { KEY_ETH_DST, KEY_WORDS } from './flow-key.ts';
+import { KEY_ETH_DST, KEY_ETH_TYPE, KEY_IN_PORT, KEY_IP_MISC, KEY_WORDS } from './flow-key.ts';
 
 export interface FdbEntry {
   readonly mac: string;
@@ -23,8 +23,8 @@ export interface FdbEntry {
 /** The fields that NORMAL looks at, and so what the datapath flow must match exactly: in_port, Ethernet, VLAN, fragments. */
 export const NORMAL_MASK: Int32Array = (() => {
   const mask = new Int32Array(KEY_WORDS);
-  for (let i = 0; i <= 4; i++) mask[i] = -1;
-  mask[8] = 0x10000;
+  for (let i = KEY_IN_PORT; i <= KEY_ETH_TYPE; i++) mask[i] = -1;
+  mask[KEY_IP_MISC] = 0x10000;
   return mask;
 })();
 

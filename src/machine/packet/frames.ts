@@ -144,11 +144,6 @@ export class Frames {
     if (this.tag[i] !== frame) this.recall(frame);
     return this.tag[i] === frame ? this.run[i]! : 0;
   }
-  /** When the frame was sent, ns; only for frames of a run. */
-  sentAtOf(frame: number): number {
-    return this.sentAt[frame & MASK]!;
-  }
-
   private settle(ledger: RunLedger): void {
     ledger.live--;
     if (ledger.live === 0 && ledger.sourceDone) this.onComplete();

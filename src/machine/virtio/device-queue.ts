@@ -12,14 +12,14 @@ import type { Arena } from '../memory/arena.ts';
 import type { Copy } from '../packet/copy.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import {
-  SplitLayout,
   VIRTQ_AVAIL_F_NO_INTERRUPT,
   VIRTQ_DESC_F_INDIRECT,
   VIRTQ_DESC_F_NEXT,
   VIRTQ_DESC_F_WRITE,
   VIRTQ_USED_F_NO_NOTIFY,
   vring_need_event,
-} from './split-layout.ts';
+} from '../wire/virtio-ring.ts';
+import { SplitLayout } from './split-layout.ts';
 
 /** Why a chain was refused. */
 export const CHAIN_BAD_HEAD = -1;

@@ -5,13 +5,13 @@
 import { assert } from '../../engine/assert.ts';
 import type { Arena } from '../memory/arena.ts';
 import {
-  SplitLayout,
   VIRTQ_AVAIL_F_NO_INTERRUPT,
   VIRTQ_DESC_F_INDIRECT,
   VIRTQ_DESC_F_NEXT,
   VIRTQ_USED_F_NO_NOTIFY,
   vring_need_event,
-} from './split-layout.ts';
+} from '../wire/virtio-ring.ts';
+import { SplitLayout } from './split-layout.ts';
 
 export interface DriverQueueOptions {
   readonly size: number;

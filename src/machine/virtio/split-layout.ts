@@ -4,20 +4,6 @@
  */
 import type { Arena } from '../memory/arena.ts';
 
-/** virtio 1.2 §2.7.5. */
-export const VIRTQ_DESC_SIZE = 16;
-export const VIRTQ_DESC_F_NEXT = 1;
-export const VIRTQ_DESC_F_WRITE = 2;
-export const VIRTQ_DESC_F_INDIRECT = 4;
-/** virtio 1.2 §2.7.6, §2.7.8. */
-export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
-export const VIRTQ_USED_F_NO_NOTIFY = 1;
-
-/** virtio 1.2 §2.7.10: does moving an index from `old` to `now` cross the event index? (vring_need_event) */
-export function vring_need_event(event: number, now: number, old: number): boolean {
-  return ((now - event - 1) & 0xffff) < ((now - old) & 0xffff);
-}
-
 export class SplitLayout {
   readonly u16: Uint16Array;
   readonly u32: Uint32Array;

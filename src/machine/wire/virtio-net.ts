@@ -47,7 +47,3 @@ export const virtio_net_config = struct({
 /** §5.1.4: `status` bits. */
 export const VIRTIO_NET_S_LINK_UP = 1;
 export const VIRTIO_NET_S_ANNOUNCE = 2;
-
-/** §5.1.2: receiveqN is 2(N-1), transmitqN is 2(N-1)+1; here by pair, counted from 0. */
-export const rxQueue = (pair: number): number => 2 * pair;
-export const txQueue = (pair: number): number => 2 * pair + 1;

@@ -73,6 +73,6 @@ export function vringBytes(size: number, align = LINUX_VRING_ALIGN): number {
  * §2.7.10.1, vring_need_event(): has the index passed the other side's event index since `oldIdx`? All three are
  * free-running 16-bit numbers.
  */
-export function vringNeedEvent(eventIdx: number, newIdx: number, oldIdx: number): boolean {
+export function vring_need_event(eventIdx: number, newIdx: number, oldIdx: number): boolean {
   return ((newIdx - eventIdx - 1) & 0xffff) < ((newIdx - oldIdx) & 0xffff);
 }

@@ -58,8 +58,8 @@ import {
   virtqAvailBytes,
   virtqDescBytes,
   virtqUsedBytes,
+  vring_need_event,
   vringBytes,
-  vringNeedEvent,
   vringUsedOffset,
 } from '../../../../src/machine/wire/virtio-ring.ts';
 
@@ -249,13 +249,13 @@ describe('ring arithmetic', () => {
     assert.deepEqual([0, 3, 65536, -2, 1.5, Number.NaN].map(isVirtqSize), Array(6).fill(false));
   });
   it('need_event: crossed the event index since the last look', () => {
-    assert.equal(vringNeedEvent(5, 6, 5), true);
-    assert.equal(vringNeedEvent(5, 5, 4), false);
-    assert.equal(vringNeedEvent(0xffff, 0, 0xffff), true);
+    assert.equal(vring_need_event(5, 6, 5), true);
+    assert.equal(vring_need_event(5, 5, 4), false);
+    assert.equal(vring_need_event(0xffff, 0, 0xffff), true);
     fc.assert(
       fc.property(fc.nat(0xffff), fc.nat(0xffff), fc.nat(300), (event, old, n) => {
         const passed = Array.from({ length: n }, (_, i) => (old + i) & 0xffff).includes(event);
-        assert.equal(vringNeedEvent(event, (old + n) & 0xffff, old), passed);
+        assert.equal(vring_need_event(event, (old + n) & 0xffff, old), passed);
       }),
       { verbose: 1 },
     );
