@@ -3,8 +3,8 @@ import { type CaptureOptions, captureChunks, UnknownPointError } from '../../rea
 import { commaList } from '../../readers/glob.ts';
 import { Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
+import { CaptureQuery } from '../schemas/capture.ts';
 import { TopologyPath } from '../schemas/common.ts';
-import { CaptureQuery } from '../schemas/recording.ts';
 import type { App, Services } from '../services.ts';
 import { sendStream, streamOf } from '../streaming.ts';
 import { VERSION } from '../version.ts';

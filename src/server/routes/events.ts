@@ -4,7 +4,7 @@ import { serveEvents } from '../event-socket.ts';
 import { type EventRequest, eventLines, openCursor } from '../event-stream.ts';
 import { media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
-import { EventLine, EventMessage, EventQuery, Subscribe } from '../schemas/recording.ts';
+import { EventLine, EventMessage, EventQuery, Subscribe } from '../schemas/event.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { sendStream, streamOf } from '../streaming.ts';

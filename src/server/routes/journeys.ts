@@ -4,7 +4,7 @@ import { negotiate } from '../negotiation.ts';
 import { notFound, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
 import { FramePath } from '../schemas/common.ts';
-import { JourneySchema } from '../schemas/recording.ts';
+import { JourneySchema } from '../schemas/journey.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { inTurns } from '../streaming.ts';

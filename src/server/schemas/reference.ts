@@ -12,9 +12,10 @@ export function name<T extends TSchema>(schema: T): T {
   return schema;
 }
 
-/** All named schemas, for Ajv and for the API document. */
+/** All named schemas, for Ajv and for the API document; by name, so that the document does not depend on who imports whom. */
 export function namedSchemas(): readonly TSchema[] {
-  return named;
+  const id = (schema: TSchema): string => (schema as { $id?: string }).$id ?? '';
+  return named.toSorted((x, y) => (id(x) < id(y) ? -1 : 1));
 }
 
 /** A reference to a named schema, with its static type. */

@@ -1,0 +1,11 @@
+/** The filter grammar of events as query parameters: the same for streams, captures and journeys. */
+import { Type } from 'typebox';
+import { commaNames } from './comma-names.ts';
+
+export const eventFilter = {
+  events: Type.Optional(commaNames('Event names, `*` for any characters, a leading `!` takes out.', 'guest.*,dp.miss')),
+  places: Type.Optional(commaNames('Place names, same rules.', 'a/*,br0')),
+  contexts: Type.Optional(commaNames('Context names, same rules.', 'vhost-*')),
+  role: Type.Optional(commaNames('born, cloned, delivered, consumed, dropped, none.', 'dropped')),
+  frame: Type.Optional(Type.String({ maxLength: 40, description: 'A frame id, or a range.', examples: ['17-40'] })),
+};
