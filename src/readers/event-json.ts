@@ -1,25 +1,12 @@
 /**
- * Events as JSON, one line each, for the WebSocket and for NDJSON downloads: the filter that a client asks for, and the
- * cursor that a slow client reads with. A cursor never makes the engine wait; what it could not read any more is counted.
+ * Events as JSON, one line each, for the WebSocket and for downloads: the cursor that a client reads with. A cursor never
+ * makes the engine wait; what it could not read any more is counted. Which events: event-filter.ts.
  */
-import type { WorldCatalog } from '../engine/catalog.ts';
 import type { EventBlock, RingReader } from '../engine/event-ring.ts';
 import { restore } from '../engine/event-ring.ts';
-import {
-  contextOf,
-  EVENT_KINDS,
-  type FrameRole,
-  KIND_BY_ID,
-  KIND_STRIDE,
-  kindOf,
-  MAX_CONTEXTS,
-  MAX_PLACES,
-  PACKET_BYTES,
-  PACKET_CLONE,
-  placeOf,
-} from '../engine/events.ts';
+import { contextOf, KIND_BY_ID, KIND_STRIDE, kindOf, PACKET_BYTES, PACKET_CLONE, placeOf } from '../engine/events.ts';
 import { ByteWriter, piece } from './byte-writer.ts';
-import { commaList, globMatches } from './glob.ts';
+import type { EventFilter } from './event-filter.ts';
 
 export type EventJson = Readonly<Record<string, number | string | null>>;
 
@@ -59,122 +46,6 @@ export function eventObject(reader: RingReader, block: EventBlock, i: number): E
   if (NAME_A[kind]) event[NAME_A[kind]] = valueOfA(reader, kind, frame, block.a[i]!);
   if (NAME_B[kind]) event[NAME_B[kind]] = block.b[i]!;
   return event;
-}
-
-// ---- filter -----------------------------------------------------------------------------------------------------
-
-/**
- * The filter grammar, as query parameters; all that are given must match:
- *
- *     events=guest.*,dp.miss     kind names, comma-separated, `*` for any characters; a leading `!` takes kinds out again
- *     places=a/*,br0             place names, same rules
- *     contexts=vhost-*           context names, same rules
- *     role=dropped               born, cloned, delivered, consumed, dropped or none; comma-separated
- *     frame=17                   one frame id; or a range 17-40
- */
-export interface EventFilterQuery {
-  readonly events?: string;
-  readonly places?: string;
-  readonly contexts?: string;
-  readonly role?: string;
-  readonly frame?: string;
-}
-
-/** A parameter of the filter cannot be understood or matches nothing that exists. */
-export class EventFilterError extends Error {
-  readonly parameter: keyof EventFilterQuery;
-  readonly value: string;
-  readonly valid: readonly string[];
-  constructor(parameter: keyof EventFilterQuery, value: string, expected: string, valid: readonly string[]) {
-    super(`${parameter}: ${JSON.stringify(value)} ${expected}`);
-    this.name = 'EventFilterError';
-    this.parameter = parameter;
-    this.value = value;
-    this.valid = valid;
-  }
-}
-
-const ROLES: readonly FrameRole[] = ['born', 'cloned', 'delivered', 'consumed', 'dropped', 'none'];
-
-/** Which events a client wants: one byte per kind, place and context, and a range of frames. */
-export class EventFilter {
-  private readonly kinds = new Uint8Array(256);
-  private readonly places = new Uint8Array(MAX_PLACES);
-  private readonly contexts = new Uint8Array(MAX_CONTEXTS);
-  private firstFrame = 0;
-  private lastFrame = Number.POSITIVE_INFINITY;
-
-  constructor(catalog: WorldCatalog, query: EventFilterQuery = {}) {
-    const roles = parseRoles(query.role);
-    select('events', query.events, EVENT_KINDS, this.kinds);
-    for (const kind of EVENT_KINDS) if (!roles.has(kind.role)) this.kinds[kind.id] = 0;
-    select('places', query.places, catalog.places, this.places);
-    select('contexts', query.contexts, catalog.contexts, this.contexts);
-    if (query.frame !== undefined) this.parseFrames(query.frame);
-  }
-
-  /** `frame` is the full id, 0 = the event has none. */
-  matches(meta: number, frame: number): boolean {
-    return (
-      this.kinds[kindOf(meta)] === 1 &&
-      this.places[placeOf(meta)] === 1 &&
-      this.contexts[contextOf(meta)] === 1 &&
-      frame >= this.firstFrame &&
-      frame <= this.lastFrame
-    );
-  }
-
-  private parseFrames(text: string): void {
-    const match = /^(\d{1,16})(?:-(\d{1,16}))?$/.exec(text.trim());
-    const first = Number(match?.[1] ?? Number.NaN);
-    const last = Number(match?.[2] ?? first);
-    if (!(Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 1 && last >= first)) {
-      throw new EventFilterError('frame', text, 'is neither a frame id nor a range such as 17-40', []);
-    }
-    this.firstFrame = first;
-    this.lastFrame = last;
-  }
-}
-
-function parseRoles(text: string | undefined): ReadonlySet<FrameRole> {
-  if (text === undefined) return new Set(ROLES);
-  const wanted = new Set<FrameRole>();
-  for (const name of commaList(text)) {
-    const role = ROLES.find((r) => r === name);
-    if (role === undefined) throw new EventFilterError('role', name, `is not one of ${ROLES.join(', ')}`, ROLES);
-    wanted.add(role);
-  }
-  if (wanted.size === 0)
-    throw new EventFilterError('role', text, `is empty; expected some of ${ROLES.join(', ')}`, ROLES);
-  return wanted;
-}
-
-/** Sets table[id] for the names that a list of patterns selects; all when there is no list or it only takes out. */
-function select(
-  parameter: 'events' | 'places' | 'contexts',
-  text: string | undefined,
-  items: readonly { readonly id: number; readonly name: string }[],
-  table: Uint8Array,
-): void {
-  const patterns = commaList(text ?? '');
-  if (text !== undefined && patterns.length === 0) {
-    throw new EventFilterError(parameter, text, 'is empty; expected names or patterns such as guest.*', namesOf(items));
-  }
-  if (patterns.every((p) => p.startsWith('!'))) for (const item of items) table[item.id] = 1;
-  for (const pattern of patterns) {
-    const out = pattern.startsWith('!');
-    const name = out ? pattern.slice(1) : pattern;
-    let hits = 0;
-    for (const item of items) {
-      if (!globMatches(name, item.name)) continue;
-      hits++;
-      table[item.id] = out ? 0 : 1;
-    }
-    if (hits === 0) throw new EventFilterError(parameter, name, 'matches nothing here', namesOf(items));
-  }
-}
-function namesOf(items: readonly { readonly name: string }[]): string[] {
-  return items.map((x) => x.name);
 }
 
 // ---- cursor -----------------------------------------------------------------------------------------------------
@@ -256,7 +127,7 @@ export class EventCursor {
       const end = Math.min(block.first + count, head);
       while (at < end) {
         const i = at - block.first;
-        if (this.filter.matches(block.meta[i]!, block.frame[i]!)) {
+        if (this.filter.matches(block.meta[i]!, block.frame[i]!, block.time[i]!)) {
           if (events === maxEvents || (this.writer.at >= maxBytes && events > 0)) {
             stop = true;
             break;

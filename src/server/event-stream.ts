@@ -1,6 +1,7 @@
 /** What the NDJSON download and the WebSocket of a topology's events share: the filter and the place in the stream. */
-import { EventCursor, EventFilter, EventFilterError, type EventFilterQuery } from '../readers/event-json.ts';
-import { Problem } from './problem.ts';
+import type { EventFilterQuery } from '../readers/event-filter.ts';
+import { EventCursor } from '../readers/event-json.ts';
+import { openFilter } from './event-filter.ts';
 import type { Stopping } from './stopping.ts';
 import { pause } from './stopping.ts';
 import type { World } from './world.ts';
@@ -16,20 +17,7 @@ export const POLL_MS = 20;
 export function openCursor(world: World, query: EventRequest, start?: number): EventCursor {
   const reader = world.openReader();
   const from = query.after === undefined ? start : query.after + 1;
-  try {
-    return new EventCursor(reader, new EventFilter(reader.catalog, filterOf(query)), from);
-  } catch (error) {
-    if (!(error instanceof EventFilterError)) throw error;
-    const expected = error.valid.length === 0 ? {} : { expected: error.valid.slice(0, 100).join(', ') };
-    const fault = { pointer: `querystring/${error.parameter}`, detail: error.message, ...expected };
-    throw new Problem('RINGSIDE_E_REQUEST', error.message, { errors: [fault] });
-  }
-}
-
-/** Only the filter's own parameters, and only those that are given. */
-function filterOf({ events, places, contexts, role, frame }: EventFilterQuery): EventFilterQuery {
-  const given = Object.entries({ events, places, contexts, role, frame }).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given);
+  return new EventCursor(reader, openFilter(reader.catalog, query), from);
 }
 
 export function gapJson(from: number, dropped: number): string {

@@ -3,7 +3,8 @@
  * size. Run with the pinned Node: `npx node test/bench/readers.ts`.
  */
 import { captureChunks } from '../../src/readers/capture.ts';
-import { EventCursor, EventFilter } from '../../src/readers/event-json.ts';
+import { EventFilter } from '../../src/readers/event-filter.ts';
+import { EventCursor } from '../../src/readers/event-json.ts';
 import { findJourney } from '../../src/readers/journey.ts';
 import { worldMetrics } from '../../src/readers/prometheus.ts';
 import { FakeWorld, place } from '../unit/readers/fake-world.ts';

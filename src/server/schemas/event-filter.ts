@@ -1,4 +1,4 @@
-/** The filter grammar of events as query parameters: the same for streams, captures and journeys. */
+/** The filter grammar of events (readers/event-filter.ts, docs/filters.md) as parameters: the same for streams, captures and journeys. */
 import { Type } from 'typebox';
 import { commaNames } from './comma-names.ts';
 
@@ -8,4 +8,11 @@ export const eventFilter = {
   contexts: Type.Optional(commaNames('Context names, same rules.', 'vhost-*')),
   role: Type.Optional(commaNames('born, cloned, delivered, consumed, dropped, none.', 'dropped')),
   frame: Type.Optional(Type.String({ maxLength: 40, description: 'A frame id, or a range.', examples: ['17-40'] })),
+  time: Type.Optional(
+    Type.String({
+      maxLength: 80,
+      description: 'A range of virtual time since the world began, both ends included; either may be left out.',
+      examples: ['1ms-2.5ms'],
+    }),
+  ),
 };
