@@ -2,7 +2,8 @@
  * The event ring and the byte ring as they lie in a world's shared memory, and the reader's half.
  *
  * The engine writes (recorder.ts) and publishes once per block; readers copy, then look again at what the engine has
- * published and discard what was overwritten meanwhile. Readers never write and never make the engine wait.
+ * published and discard what was overwritten meanwhile. Readers write nothing and make nobody wait, unless they hold
+ * (hold.ts).
  *
  * Frame ids and byte positions are recorded as their low 32 bits; each block of BLOCK_EVENTS events keeps the high end
  * (blockFrame, blockBytes), from which readers restore full numbers.
@@ -28,7 +29,12 @@ export const CTL_FRAMES = 32;
 export const CTL_ENTERED = 40;
 /** Byte ring position up to which bytes may have been written, published or not (u64): announced before they are. */
 export const CTL_BYTES_ENTERED = 48;
-export const CTL_SIZE = 64;
+/** Number of holds that are taken (u64, see hold.ts). */
+export const CTL_HOLDS_TAKEN = 56;
+/** Holds: HOLDS words, each 0 = free, else 1 + the sequence number of the first event that its reader has not read (u64). */
+export const CTL_HOLDS = 64;
+export const HOLDS = 16;
+export const CTL_SIZE = CTL_HOLDS + 8 * HOLDS;
 
 /**
  * What readers leave to the writer, who runs ahead of what is published: a block that is about to be published, and the
@@ -36,6 +42,12 @@ export const CTL_SIZE = 64;
  */
 const EVENT_MARGIN = 8 * BLOCK_EVENTS;
 const BYTE_MARGIN = 8 << 20;
+export function eventMargin(layout: WorldLayout): number {
+  return Math.min(EVENT_MARGIN, layout.eventCapacity / 2);
+}
+export function byteMargin(layout: WorldLayout): number {
+  return Math.min(BYTE_MARGIN, layout.byteCapacity / 2);
+}
 
 /** A block of events copied out of the ring; valid until the next call of the reader that filled it. */
 export interface EventBlock {
@@ -120,8 +132,7 @@ export class RingReader {
     const capacity = this.layout.eventCapacity;
     const entered = Number(Atomics.load(this.control64, CTL_ENTERED / 8));
     const head = this.head();
-    const margin = Math.min(EVENT_MARGIN, capacity / 2);
-    return Math.min(head, Math.max(0, head + margin - capacity, entered - capacity));
+    return Math.min(head, Math.max(0, head + eventMargin(this.layout) - capacity, entered - capacity));
   }
   /** Highest frame id given out when the block that holds event `seq` was published. */
   highFrame(seq: number): number {
@@ -192,7 +203,7 @@ export class RingReader {
   }
   /** Whether bytes at `position` are still held. */
   holdsBytes(position: number): boolean {
-    const held = this.layout.byteCapacity - Math.min(BYTE_MARGIN, this.layout.byteCapacity / 2);
+    const held = this.layout.byteCapacity - byteMargin(this.layout);
     const entered = Number(Atomics.load(this.control64, CTL_BYTES_ENTERED / 8));
     return this.bytesHead() - position <= held && entered - position <= this.layout.byteCapacity;
   }

@@ -117,6 +117,11 @@ export class Recorder {
     return this.folded + ((this.slot - this.foldedSlot) & this.mask);
   }
 
+  /** Byte ring position up to which bytes have been stored. */
+  get bytesHead(): number {
+    return this.byteBase + this.byteAt;
+  }
+
   /** True when at least one block waits to be folded. Asked between the scheduler's dispatches. */
   get due(): boolean {
     return ((this.slot - this.foldedSlot) & this.mask) >= BLOCK_EVENTS;

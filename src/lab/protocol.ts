@@ -105,6 +105,8 @@ export interface ClockState {
   readonly idle: boolean;
   readonly deterministic: boolean;
   readonly events: number;
+  /** Readers that hold and are so far behind that virtual time waits for them. */
+  readonly waitingFor: number;
 }
 export interface ClockCommand {
   readonly mode?: 'work' | 'real';

@@ -4,6 +4,7 @@
  */
 import { AssertionFailed } from '../engine/assert.ts';
 import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
+import { HoldGate } from '../engine/hold.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { buildMachine, type Machine } from './builder.ts';
 import { conservation, fingerprint } from './inspect.ts';
@@ -14,6 +15,8 @@ import { Refusal, Traffic } from './traffic.ts';
 
 /** Steps between two looks at the wall clock. */
 const STEPS_PER_LOOK = 4096;
+/** Wall time in ms between two looks at readers that virtual time waits for. */
+const HELD_MS = 1;
 /** Steps within which every topology has booted. */
 const BOOT_STEPS = 1_000_000;
 /** Results and journal entries that are kept. */
@@ -37,10 +40,14 @@ export class World {
   /** For clock `real`: virtual and wall time (ms) at which pacing began. */
   private pacedFrom = 0;
   private pacedAt = 0;
+  private readonly gate: HoldGate;
+  /** The last turn ended because a reader holds. */
+  private held = false;
 
   /** Builds and boots. Throws AssertionFailed. `machine`: one that has been built differently, and not yet run (tests). */
   constructor(topology: Topology, machine: Machine = buildMachine(topology)) {
     this.machine = machine;
+    this.gate = new HoldGate(machine.arena.buffer, machine.catalog.layout);
     this.mode = topology.clock;
     this.factor = topology.clockFactor;
     this.traffic = new Traffic(this.machine);
@@ -65,6 +72,10 @@ export class World {
   get failed(): string | null {
     return this.failure;
   }
+  /** Nothing is pending. */
+  private get idle(): boolean {
+    return this.machine.scheduler.earliest() === NEVER;
+  }
   private publish(): void {
     this.machine.recorder.publish(this.now);
   }
@@ -72,15 +83,17 @@ export class World {
   // ---- running ------------------------------------------------------------------------------------------------------
   /**
    * Runs for at most `budgetMs` of wall time. Returns how long to wait before the next turn: 0 = more to do at once,
-   * NEVER = nothing until a command, else ms (clock `real`).
+   * NEVER = nothing until a command, else ms (clock `real`, or a reader holds).
    */
   turn(budgetMs: number): number {
     if (this.paused || this.failure !== null) return NEVER;
     const started = performance.now();
     try {
       for (;;) {
+        const steps = this.stepsAllowed();
+        if (steps === 0 && !this.idle) return this.wait();
         const target = this.mode === 'work' ? this.until : Math.min(this.until, this.pacedNow());
-        const stop = this.machine.scheduler.run(target, STEPS_PER_LOOK);
+        const stop = this.machine.scheduler.run(target, Math.max(1, steps));
         if (stop !== 'budget') {
           this.publish();
           return this.stopped(stop, target);
@@ -94,6 +107,27 @@ export class World {
       this.fail(error);
       return NEVER;
     }
+  }
+
+  /** Steps until the next look at the clock and at the readers that hold; 0 = one of them is too far behind. */
+  private stepsAllowed(): number {
+    if (!this.gate.taken) return this.resume(STEPS_PER_LOOK);
+    const { recorder } = this.machine;
+    return this.resume(this.gate.steps(recorder.events, recorder.bytesHead, STEPS_PER_LOOK));
+  }
+  /** Time that was waited for a reader is not caught up with. */
+  private resume(steps: number): number {
+    if (this.held && steps > 0) {
+      this.held = false;
+      this.repace();
+    }
+    return steps;
+  }
+  /** Readers see all that there is, so that they can go on. */
+  private wait(): number {
+    this.held = true;
+    this.publish();
+    return HELD_MS;
   }
 
   private stopped(stop: 'idle' | 'until', target: number): number {
@@ -181,10 +215,16 @@ export class World {
       factor: this.factor,
       state: this.paused ? 'PAUSED' : 'RUNNING',
       virtualTimeSeconds: this.now / 1e9,
-      idle: this.machine.scheduler.earliest() === NEVER,
+      idle: this.idle,
       deterministic: this.mode === 'work',
       events: this.machine.recorder.events,
+      waitingFor: this.waitingFor(),
     };
+  }
+  private waitingFor(): number {
+    if (this.paused || this.idle) return 0;
+    const { recorder } = this.machine;
+    return this.gate.waitingFor(recorder.events, recorder.bytesHead);
   }
 
   private setClock(command: ClockCommand): void {
@@ -221,7 +261,7 @@ export class World {
     };
     const before = progress();
     try {
-      while (progress() === before && scheduler.run(NEVER, 1) === 'budget');
+      while (progress() === before && this.stepsAllowed() > 0 && scheduler.run(NEVER, 1) === 'budget');
     } catch (error) {
       this.fail(error);
     }

@@ -3,9 +3,12 @@
  * Made by the engine pool; a rebuilt topology gets a new one.
  */
 import { EventEmitter } from 'node:events';
-import { RingReader } from '../engine/event-ring.ts';
+import type { WorldCatalog } from '../engine/catalog.ts';
+import { HOLDS, RingReader } from '../engine/event-ring.ts';
+import { Hold } from '../engine/hold.ts';
 import type { EngineAnswers, EngineRequest, RunResult } from '../lab/protocol.ts';
 import { EngineFault, type EngineThread } from './engine-thread.ts';
+import { Problem } from './problem.ts';
 
 type WorldRequest<Op> = Omit<Extract<EngineRequest, { op: Op }>, 'world' | 'op'>;
 
@@ -21,7 +24,7 @@ export class World {
   readonly thread: EngineThread;
   readonly events = new EventEmitter<WorldEvents>();
   private readonly memory: SharedArrayBuffer;
-  private readonly catalog: EngineAnswers['create']['catalog'];
+  private readonly catalog: WorldCatalog;
   private failure: string | null = null;
   private deleted = false;
   /** Shared by everything that only looks at counters and control words; not for `read`, whose block is one caller's. */
@@ -39,6 +42,23 @@ export class World {
   /** A reader of its own for a stream or a download. */
   openReader(): RingReader {
     return new RingReader(this.memory, this.catalog);
+  }
+
+  /** What another thread needs to read the rings. */
+  get shared(): { readonly memory: SharedArrayBuffer; readonly catalog: WorldCatalog } {
+    return { memory: this.memory, catalog: this.catalog };
+  }
+
+  /**
+   * From now on virtual time waits for a reader that has read everything before event `seq`, until it is released.
+   * Throws RINGSIDE_E_TOO_MANY where all holds of this world are taken.
+   */
+  takeHold(seq = this.counters.head()): Hold {
+    const hold = Hold.take(this.memory, this.catalog.layout, seq);
+    if (hold !== null) return hold;
+    throw new Problem('RINGSIDE_E_TOO_MANY', `At most ${HOLDS} readers of one topology may make virtual time wait`, {
+      headers: { 'retry-after': '5' },
+    });
   }
 
   /** Why the world is dead; null while it runs. */

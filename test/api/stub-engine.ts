@@ -307,6 +307,7 @@ function clockOf(world: StubWorld): ClockState {
     idle: true,
     deterministic: true,
     events: world.eventCount,
+    waitingFor: 0,
   };
 }
 

@@ -87,6 +87,11 @@ export const ClockSchema = name(
       idle: Type.Boolean({ description: 'Nothing is pending: virtual time stands still.', examples: [true] }),
       deterministic: Type.Boolean({ examples: [true] }),
       events: status.events,
+      waitingFor: Type.Integer({
+        minimum: 0,
+        description: 'Readers with `slow=block` that are behind: virtual time waits for them.',
+        examples: [0],
+      }),
     },
     { $id: 'Clock', description: "A world's clock." },
   ),
