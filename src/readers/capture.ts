@@ -152,6 +152,11 @@ export class Capture {
     return index;
   }
 
+  /** Sequence number of the event that scan() reads next: what a reader that holds may let go of (rows that wait aside). */
+  get position(): number {
+    return this.next;
+  }
+
   /** Section header and interfaces. */
   header(): Uint8Array {
     const { topology, seed } = this.reader.catalog;
