@@ -69,6 +69,7 @@ export const GUEST_DROP_MALFORMED = kind(13, 'guest.malformed', 'dropped: not a 
 export const GUEST_DROP_TX_FULL = kind(14, 'guest.tx_full', 'dropped: transmit ring of the forwarding port is full', { role: 'dropped', a: 'bytes' });
 
 // ---- virtqueue --------------------------------------------------------------------------------------------------
+export const VIRTQ_DESCRIPTORS = kind(15, 'virtq.descriptors', 'the descriptors that the driver wrote for a chain, as they stand in guest memory', { a: 'position/8', b: 'bytes' });
 export const VIRTQ_AVAIL = kind(16, 'virtq.avail', 'the driver put the frame into the available ring', { hop: 'out', a: 'head', b: 'avail_idx' });
 export const VIRTQ_AVAIL_IDX = kind(17, 'virtq.avail_idx', 'the driver published avail.idx', { a: 'entries', b: 'avail_idx' });
 export const VIRTQ_POP = kind(18, 'virtq.pop', 'the device took a chain out of the available ring', { a: 'head', b: 'last_avail_idx' });
@@ -153,6 +154,7 @@ export const VHOST_IOCTL = kind(86, 'vhost.ioctl', 'an ioctl on /dev/vhost-net',
 export const VHOST_USER_REQUEST = kind(87, 'vhost.user_request', 'a vhost-user message of the front-end', { a: 'request', b: 'payload bytes' });
 export const VHOST_USER_REPLY = kind(88, 'vhost.user_reply', 'a vhost-user reply of the back-end', { a: 'request', b: 'payload bytes' });
 export const VHOST_USER_DROP_RX_FULL = kind(89, 'vhost_user.rx_full', 'dropped: the guest has no receive buffer (ovs_tx_failure_drops)', { role: 'dropped', a: 'bytes' });
+export const VHOST_USER_MESSAGE = kind(90, 'vhost.user_message', 'a vhost-user message as it is on the socket, byte for byte', { a: 'position/8', b: 'bytes' });
 
 // ---- device set-up ----------------------------------------------------------------------------------------------
 export const VIRTIO_STATUS = kind(92, 'virtio.status', 'device status written by the driver', { a: 'status', b: 'accepted status' });
