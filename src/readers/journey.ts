@@ -2,13 +2,14 @@
  * The journey of one frame: every event of it that is still held, as steps with what each one cost. Found by the block
  * index (highest frame id per block), so that a frame of a long run costs a few blocks, not a scan of the ring.
  *
- * Read frame-path.ts first: it says what is processing, what is waiting, and what is not on the frame's way.
+ * Read frame-path.ts first: it says what is processing, what is waiting, and what is not on the frame's way. The steps are
+ * put together in journey-build.ts. Frames are neither cut into segments nor merged: offloads are not emulated.
  */
-import type { PlaceType } from '../engine/catalog.ts';
+import type { ContextInfo, PlaceType } from '../engine/catalog.ts';
 import type { RingReader } from '../engine/event-ring.ts';
 import { BLOCK_EVENTS, restore } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
-import { PATH_CHARGED, PATH_OF_KIND, PATH_OFF, PATH_STEP } from './frame-path.ts';
+import { Announcement, buildJourney, type Seen } from './journey-build.ts';
 
 /** Blocks that are still searched once the frame has reached its end: for the return of its buffer. */
 const BLOCKS_AFTER_END = 8;
@@ -20,7 +21,10 @@ export interface JourneyHop {
   readonly sinceStartNs: number;
   readonly place: string;
   readonly placeType: PlaceType;
+  /** Who did it, what that is, and on which core of its host; null for hardware. */
   readonly context: string;
+  readonly contextKind: ContextInfo['kind'];
+  readonly core: number | null;
   readonly event: string;
   readonly text: string;
   /** Index into `versions`: the bytes as they are at this step; -1 = not known yet. */
@@ -39,10 +43,15 @@ export interface JourneyHop {
    * the step that put the frame into the used ring, and is shared with the other frames that it announced.
    */
   exits: number;
+  /** The exits by event name. */
+  readonly exitsByReason: Record<string, number>;
   kicks: number;
   interrupts: number;
-  /** Which flow cache answered. */
+  /** Which flow cache answered (`emc_hit`, `megaflow_hit`, `hit` of the kernel's table, `miss`), and how many masks or subtables it probed. */
   readonly cache: string | null;
+  readonly probed: number | null;
+  /** Reason, where the frame ends here as dropped. */
+  readonly drop: string | null;
   /** False for what happens to the buffer after the frame has gone on. */
   readonly onPath: boolean;
   /** Names of the events that were charged to this step, in order. */
@@ -56,6 +65,18 @@ export interface FrameVersion {
   readonly hex: string | null;
 }
 
+/** A context that had the frame: how long it worked for it, and how long the frame waited to be taken by it. */
+export interface JourneyLane {
+  readonly context: string;
+  readonly kind: ContextInfo['kind'];
+  readonly host: string;
+  readonly core: number | null;
+  /** How often the frame came to it. */
+  visits: number;
+  busyNs: number;
+  waitedNs: number;
+}
+
 export interface Journey {
   readonly frame: number;
   /** The frame that this one is a copy of. */
@@ -64,8 +85,12 @@ export interface Journey {
   readonly clones: readonly number[];
   readonly versions: readonly FrameVersion[];
   readonly hops: readonly JourneyHop[];
+  /** In the order in which the frame came to them. */
+  readonly lanes: readonly JourneyLane[];
   /** `delivered`, `consumed`, `dropped:<reason>` or `in flight`. */
   readonly outcome: string;
+  /** The reason alone; null where the frame was not dropped. */
+  readonly dropReason: string | null;
   readonly totals: {
     readonly latencyNs: number;
     readonly processingNs: number;
@@ -86,63 +111,6 @@ export type JourneyResult =
   | { readonly kind: 'gone'; readonly oldest: number }
   /** No frame has this id (yet). */
   | { readonly kind: 'unknown' };
-
-/** One event of the frame, copied out of the ring. */
-interface Seen {
-  readonly seq: number;
-  readonly time: number;
-  readonly meta: number;
-  readonly a: number;
-  readonly b: number;
-  /** Restored byte ring position for PACKET_BYTES, else 0. */
-  readonly position: number;
-}
-
-/** The used buffer notification that announced a frame: found by where and by whom the frame was put into the used ring. */
-class Announcement {
-  private place = -1;
-  private context = -1;
-  /** True once the device decided to notify: what that context does next carries it out. */
-  private sending = false;
-  /** Kinds of the events, by the sequence number of the step that they belong to. */
-  readonly of = new Map<number, number[]>();
-  private step = -1;
-
-  /** The frame was put into the used ring by event `seq`. */
-  begin(seq: number, meta: number): void {
-    this.place = E.placeOf(meta);
-    this.context = E.contextOf(meta);
-    this.sending = false;
-    this.step = seq;
-    this.of.set(seq, []);
-  }
-  /** Looks at an event that belongs to no frame, or to another one. */
-  see(meta: number): void {
-    if (this.context < 0 || E.contextOf(meta) !== this.context) return;
-    const kind = E.kindOf(meta);
-    if (this.sending) {
-      if (CARRIERS.has(kind)) this.of.get(this.step)!.push(kind);
-      else this.context = -1;
-    } else if (
-      E.placeOf(meta) === this.place &&
-      (kind === E.VIRTQ_INTERRUPT || kind === E.VIRTQ_INTERRUPT_SUPPRESSED)
-    ) {
-      this.of.get(this.step)!.push(kind);
-      this.sending = true;
-      if (kind === E.VIRTQ_INTERRUPT_SUPPRESSED) this.context = -1;
-    }
-  }
-}
-
-const EXITS = new Set<number>(E.EVENT_KINDS.filter((k) => k.name.startsWith('kvm.exit_')).map((k) => k.id));
-/** What carries a used buffer notification to the vCPU. */
-const CARRIERS = new Set<number>([E.EVENTFD_SIGNAL, E.KVM_IRQFD, E.SCHED_SYSCALL, E.KVM_SIGNAL_MSI]);
-const CACHES: ReadonlyMap<number, string> = new Map([
-  [E.DP_HIT, 'hit'],
-  [E.DP_EMC_HIT, 'emc_hit'],
-  [E.DP_MEGAFLOW_HIT, 'megaflow_hit'],
-  [E.DP_MISS, 'miss'],
-]);
 
 /** First event of the first block that can hold `frame`: marks grow, and no event comes before its frame's id was given out. */
 function firstBlockOf(reader: RingReader, frame: number): number {
@@ -224,169 +192,4 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
     if (version !== undefined) inherited.push(version);
   }
   return { kind: 'found', journey: buildJourney(reader, frame, parent, clones, seen, inherited, announcement) };
-}
-
-function buildJourney(
-  reader: RingReader,
-  frame: number,
-  parent: number | null,
-  clones: number[],
-  seen: readonly Seen[],
-  versions: FrameVersion[],
-  announcement: Announcement,
-): Journey {
-  const { places, contexts } = reader.catalog;
-  const start = seen[0]!.time;
-  const hops: JourneyHop[] = [];
-  const lastIn = new Map<number, JourneyHop>();
-  const exitsByReason: Record<string, number> = {};
-  let context = -1;
-  let last = start;
-  let end = start;
-  let outcome = 'in flight';
-  let [processingNs, waitingNs, copies, copiedBytes, exits, kicks, interrupts] = [0, 0, 0, 0, 0, 0, 0];
-
-  for (const event of seen) {
-    const id = E.kindOf(event.meta);
-    const kind = E.KIND_BY_ID[id];
-    if (kind === undefined) continue;
-    const in_ = E.contextOf(event.meta);
-    const path = PATH_OF_KIND[id]!;
-    if (id === E.PACKET_BYTES) {
-      versions.push({ time: event.time / NS_PER_SECOND, bytes: event.b, hex: hexOf(reader, event.position, event.b) });
-    }
-    let cost = 0;
-    let waited = 0;
-    const counted = path === PATH_STEP || (path === PATH_CHARGED && (context === -1 || context === in_));
-    if (counted) {
-      if (context === in_) cost = event.time - last;
-      else waited = event.time - last;
-      context = in_;
-      last = event.time;
-      processingNs += cost;
-      waitingNs += waited;
-    }
-    if (counted && kind.role !== 'none') end = event.time;
-    if (EXITS.has(id)) {
-      exits++;
-      exitsByReason[kind.name] = (exitsByReason[kind.name] ?? 0) + 1;
-    }
-    if (id === E.VIRTQ_KICK) kicks++;
-    if (id === E.VIRTQ_INTERRUPT) interrupts++;
-    if (id === E.PACKET_COPY) {
-      copies++;
-      copiedBytes += event.a;
-    }
-    if (kind.role === 'delivered' || kind.role === 'consumed') outcome = kind.role;
-    if (kind.role === 'dropped') outcome = `dropped:${kind.name}`;
-    const charge = path === PATH_CHARGED ? lastIn.get(in_) : undefined;
-    if (charge !== undefined) {
-      charge.costNs += cost;
-      charge.charged.push(kind.name);
-      if (EXITS.has(id)) charge.exits++;
-      if (id === E.VIRTQ_KICK) charge.kicks++;
-      if (id === E.VIRTQ_INTERRUPT) charge.interrupts++;
-      continue;
-    }
-    const place = places[E.placeOf(event.meta)];
-    const hop: JourneyHop = {
-      time: event.time / NS_PER_SECOND,
-      sinceStartNs: event.time - start,
-      place: place?.name ?? '?',
-      placeType: place?.type ?? 'world',
-      context: contexts[in_]?.name ?? '?',
-      event: kind.name,
-      text: kind.text,
-      version: versions.length - 1,
-      costNs: cost,
-      waitedNs: waited,
-      copies: id === E.PACKET_COPY ? event.a : 0,
-      exits: EXITS.has(id) ? 1 : 0,
-      kicks: id === E.VIRTQ_KICK ? 1 : 0,
-      interrupts: id === E.VIRTQ_INTERRUPT ? 1 : 0,
-      cache: CACHES.get(id) ?? null,
-      onPath: path !== PATH_OFF,
-      charged: [],
-    };
-    for (const announced of announcement.of.get(event.seq) ?? []) {
-      hop.charged.push(E.KIND_BY_ID[announced]!.name);
-      if (announced === E.VIRTQ_INTERRUPT) {
-        hop.interrupts++;
-        interrupts++;
-      }
-    }
-    hops.push(hop);
-    lastIn.set(in_, hop);
-  }
-  if (outcome === 'in flight') end = last;
-  return {
-    frame,
-    parent,
-    clones,
-    versions,
-    hops,
-    outcome,
-    totals: {
-      latencyNs: end - start,
-      processingNs,
-      waitingNs,
-      copies,
-      copiedBytes,
-      exits,
-      exitsByReason,
-      kicks,
-      interrupts,
-    },
-  };
-}
-
-const HEX: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
-function hexOf(reader: RingReader, position: number, length: number): string | null {
-  const bytes = new Uint8Array(length);
-  if (!reader.readBytes(position, length, bytes)) return null;
-  let text = '';
-  for (let i = 0; i < length; i++) text += HEX[bytes[i]!]!;
-  return text;
-}
-
-/** The journey as a ladder of text, one step per line, columns in ns. */
-export function journeyText(journey: Journey): string {
-  const t = journey.totals;
-  const size = journey.versions[0]?.bytes;
-  const lines = [
-    `frame ${journey.frame}${size === undefined ? '' : `, ${size} bytes`}${journey.parent === null ? '' : `, a copy of frame ${journey.parent}`}: ${journey.outcome}`,
-    `latency ${t.latencyNs} ns = processing ${t.processingNs} + waiting ${t.waitingNs}; ${plural(t.copies, 'copy', 'copies')} (${t.copiedBytes} bytes), ${plural(t.exits, 'VM exit')}, ${plural(t.kicks, 'kick')}, ${plural(t.interrupts, 'interrupt')}`,
-    '',
-  ];
-  const table = [['+ns', 'cost', 'waited', 'context', 'place', 'event', '']];
-  for (const hop of journey.hops) {
-    const notes = [];
-    if (hop.copies > 0) notes.push(`copies ${hop.copies} bytes`);
-    if (hop.charged.length > 0) notes.push(hop.charged.join(', '));
-    if (!hop.onPath) notes.push('not on the way');
-    table.push([
-      String(hop.sinceStartNs),
-      String(hop.costNs),
-      hop.waitedNs > 0 ? String(hop.waitedNs) : '',
-      hop.context,
-      hop.place,
-      hop.event,
-      notes.join('; '),
-    ]);
-  }
-  const widths = table[0]!.map((_, c) => Math.max(...table.map((row) => row[c]!.length)));
-  for (const row of table) {
-    lines.push(
-      row
-        .map((cell, c) => (c < 3 ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!)))
-        .join('  ')
-        .trimEnd(),
-    );
-  }
-  if (journey.clones.length > 0)
-    lines.push('', `copied by flooding as ${journey.clones.map((c) => `frame ${c}`).join(', ')}`);
-  return lines.join('\n') + '\n';
-}
-function plural(n: number, one: string, many = `${one}s`): string {
-  return `${n} ${n === 1 ? one : many}`;
 }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { findJourney, type Journey, type JourneyResult, journeyText } from '../../../src/readers/journey.ts';
+import { findJourney, type Journey, type JourneyResult } from '../../../src/readers/journey.ts';
+import { journeyText } from '../../../src/readers/journey-text.ts';
 import { FakeWorld, frameBytes } from './fake-world.ts';
 import { floodedFrame, vhostNetFrame } from './journeys.ts';
 
@@ -50,9 +51,12 @@ test('a frame over vhost-net: every step, what it cost, and totals that add up',
     kicks: 1,
     exits: 1,
     charged: ['virtq.kick', 'kvm.exit_ept_misconfig_kernel'],
+    exitsByReason: { 'kvm.exit_ept_misconfig_kernel': 1 },
+    contextKind: 'vcpu',
+    core: 0,
   });
   expect(j.hops[3]).toMatchObject({ event: 'virtq.pop', costNs: 0, waitedNs: 1900 });
-  expect(j.hops[7]).toMatchObject({ cache: 'hit', place: 'br0', version: 0 });
+  expect(j.hops[7]).toMatchObject({ cache: 'hit', probed: 1, place: 'br0', version: 0 });
   expect(j.hops[13]).toMatchObject({ interrupts: 1, charged: ['virtq.interrupt', 'eventfd.signal', 'kvm.irqfd'] });
   expect(j.hops.filter((h) => !h.onPath).map((h) => h.event)).toEqual(['virtq.tx_used', 'virtq.reclaim']);
   expect(j.totals).toEqual({
@@ -115,6 +119,8 @@ test('clones name their parent, have its bytes, and the parent lists them', () =
   expect(p.outcome).toBe('dropped:dp.no_output');
   expect(c.parent).toBe(parent);
   expect(c.outcome).toBe('dropped:tap.queue_full');
+  expect(c.dropReason).toBe('tap.queue_full');
+  expect(c.hops.map((hop) => hop.drop)).toEqual([null, null, 'tap.queue_full']);
   expect(c.versions[0]!.hex).toBe(Buffer.from(frameBytes(parent, 60)).toString('hex'));
   expect(journeyText(c)).toMatch(/^frame 2, 60 bytes, a copy of frame 1: dropped:tap\.queue_full$/m);
 });
