@@ -87,6 +87,8 @@ export interface WorldLayout {
   /** f64 by context: busy ns; then idle polls. */
   readonly busy: number;
   readonly idlePolls: number;
+  /** Latency histograms, and what is counted beside them: see latency.ts. */
+  readonly latency: number;
 }
 
 export interface WorldCatalog {

@@ -90,3 +90,20 @@ export function costOf(table: CostTable, name: string): number {
   if (value === undefined) throw new Error(`the cost table has no entry ${name}`);
   return value;
 }
+
+/** What the table's defaults stand for. */
+const DEFAULT_PROFILE = 'server-2.4ghz';
+/** FNV-1a, 64 bits: enough to tell two tables apart. */
+const FNV_OFFSET = 0xcbf29ce484222325n;
+const FNV_PRIME = 0x100000001b3n;
+
+/** A name for a table, `custom` where a document overrides anything, and a hash over all its effective costs. */
+export function costProfile(table: CostTable): { readonly profile: string; readonly hash: string } {
+  const text = rows.map((c) => `${c.name}=${table[c.name] ?? c.default}\n`).join('');
+  let hash = FNV_OFFSET;
+  for (let i = 0; i < text.length; i++) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(text.charCodeAt(i))) * FNV_PRIME);
+  }
+  const changed = rows.some((c) => (table[c.name] ?? c.default) !== c.default);
+  return { profile: changed ? 'custom' : DEFAULT_PROFILE, hash: hash.toString(16).padStart(16, '0') };
+}

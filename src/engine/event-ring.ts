@@ -10,6 +10,7 @@
  */
 import type { WorldCatalog, WorldLayout } from './catalog.ts';
 import { KIND_STRIDE } from './events.ts';
+import { GAUGES, LATENCY_GAUGES, LATENCY_HISTOGRAMS, LATENCY_SLOTS, LATENCY_WORDS } from './latency.ts';
 
 /** Events per block: the unit of hashing, counting and publishing. */
 export const BLOCK_EVENTS = 2048;
@@ -88,6 +89,9 @@ export class RingReader {
   readonly counters: Float64Array;
   readonly busy: Float64Array;
   readonly idlePolls: Float64Array;
+  /** Latency histograms and gauges, see latency.ts. */
+  readonly histograms: Float64Array;
+  readonly gauges: Float64Array;
   readonly block: EventBlock;
 
   constructor(memory: SharedArrayBuffer, catalog: WorldCatalog) {
@@ -107,6 +111,9 @@ export class RingReader {
     this.counters = new Float64Array(memory, l.counters, catalog.places.length * KIND_STRIDE * 2);
     this.busy = new Float64Array(memory, l.busy, catalog.contexts.length);
     this.idlePolls = new Float64Array(memory, l.idlePolls, catalog.contexts.length);
+    const words = catalog.places.length * LATENCY_SLOTS * LATENCY_WORDS;
+    this.histograms = new Float64Array(memory, l.latency + LATENCY_HISTOGRAMS, words);
+    this.gauges = new Float64Array(memory, l.latency + LATENCY_GAUGES, GAUGES);
     this.block = {
       first: 0,
       count: 0,

@@ -8,6 +8,7 @@ import { costOf, costTable } from '../engine/costs.ts';
 import { BLOCK_EVENTS, CTL_SIZE } from '../engine/event-ring.ts';
 import { EventFd } from '../engine/eventfd.ts';
 import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../engine/events.ts';
+import { latencyBytes } from '../engine/latency.ts';
 import { RandomStream } from '../engine/random.ts';
 import { Recorder } from '../engine/recorder.ts';
 import { Scheduler } from '../engine/scheduler.ts';
@@ -181,6 +182,7 @@ class Builder {
     for (const f of later) f();
     this.links();
     for (const c of this.begin) c.begin();
+    assert(this.places.list.length <= this.mostPlaces(), 'there is a histogram for each place');
 
     const fullLayout = { ...layout, memoryBytes };
     const busy = new Float64Array(arena.buffer, layout.busy, this.contexts.contexts.length);
@@ -239,7 +241,17 @@ class Builder {
       counters: plan.reserve(MAX_PLACES * KIND_STRIDE * 16, 4096),
       busy: plan.reserve(MAX_CONTEXTS * 8),
       idlePolls: plan.reserve(MAX_CONTEXTS * 8),
+      latency: plan.reserve(latencyBytes(this.mostPlaces()), 4096),
     };
+  }
+
+  /** At least as many as the places that will be made: six of a guest's NIC, three of a host's. */
+  private mostPlaces(): number {
+    const places = this.topology.hosts.map((host) => {
+      const nics = host.guests.reduce((n, guest) => n + 6 * guest.nics.length, 0);
+      return host.guests.length + nics + host.bridges.length + 3 * host.nics.length;
+    });
+    return 1 + places.reduce((sum, n) => sum + n, 0);
   }
 
   /** More packets than all queues of all hosts can hold together. */

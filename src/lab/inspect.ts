@@ -9,6 +9,7 @@ import {
   PACKET_BORN,
   PACKET_CLONE,
 } from '../engine/events.ts';
+import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
 import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
@@ -79,6 +80,15 @@ export function conservation(machine: Machine): Conservation {
     inFlight,
     holds: injected + replicated === delivered + consumed + drops + inFlight,
   };
+}
+
+/** Counts conservation for the metrics, as it stands now. */
+export function publishGauges(machine: Machine): void {
+  const { catalog, arena } = machine;
+  const gauges = new Float64Array(arena.buffer, catalog.layout.latency + LATENCY_GAUGES, GAUGES);
+  const { inFlight, holds } = conservation(machine);
+  gauges[GAUGE_IN_FLIGHT] = inFlight;
+  gauges[GAUGE_CONSERVATION] = holds ? 1 : 0;
 }
 
 /** The state that a NIC's set-up left. */

@@ -7,7 +7,7 @@ import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/even
 import { HoldGate } from '../engine/hold.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { buildMachine, type Machine } from './builder.ts';
-import { conservation, fingerprint } from './inspect.ts';
+import { conservation, fingerprint, publishGauges } from './inspect.ts';
 import type { ClockCommand, ClockState, FramesSpec, RunResult, TrafficSpec, WorldStatus } from './protocol.ts';
 import type { Run } from './run.ts';
 import type { Topology } from './topology.ts';
@@ -17,6 +17,8 @@ import { Refusal, Traffic } from './traffic.ts';
 const STEPS_PER_LOOK = 4096;
 /** Wall time in ms between two looks at readers that virtual time waits for. */
 const HELD_MS = 1;
+/** Wall time in ms between two counts of what is in flight, for the metrics. */
+const COUNT_MS = 100;
 /** Steps within which every topology has booted. */
 const BOOT_STEPS = 1_000_000;
 /** Results and journal entries that are kept. */
@@ -40,6 +42,8 @@ export class World {
   /** For clock `real`: virtual and wall time (ms) at which pacing began. */
   private pacedFrom = 0;
   private pacedAt = 0;
+  /** Wall time of the last count of what is in flight. */
+  private countedAt = Number.NEGATIVE_INFINITY;
   private readonly gate: HoldGate;
   /** The last turn ended because a reader holds. */
   private held = false;
@@ -78,6 +82,10 @@ export class World {
   }
   private publish(): void {
     this.machine.recorder.publish(this.now);
+    const wall = performance.now();
+    if (this.failure !== null || (wall - this.countedAt < COUNT_MS && !this.idle)) return;
+    this.countedAt = wall;
+    publishGauges(this.machine);
   }
 
   // ---- running ------------------------------------------------------------------------------------------------------

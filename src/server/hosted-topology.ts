@@ -31,6 +31,8 @@ export class HostedTopology {
   failure: string | null = null;
   /** Runs that have been started and have not ended, over all worlds of this topology; ids are never used twice. */
   readonly activeRuns = new Set<string>();
+  /** How often the world was built anew since the server started. */
+  reconfigurations = 0;
   private lastRun = 0;
 
   constructor(name: string, document: TopologyDocument, topology: Topology | null, revision: number) {

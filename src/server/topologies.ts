@@ -189,6 +189,7 @@ export class TopologyRegistry {
     hosted.revision = next.revision;
     hosted.world = next.world;
     hosted.failure = next.failure;
+    hosted.reconfigurations++;
     hosted.activeRuns.clear();
     if (old !== null) await this.pool.delete(old);
   }

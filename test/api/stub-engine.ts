@@ -23,6 +23,7 @@ import {
   PACKET_BORN,
   PACKET_BYTES,
 } from '../../src/engine/events.ts';
+import { latencyBytes } from '../../src/engine/latency.ts';
 import type {
   ClockState,
   EngineCall,
@@ -191,6 +192,7 @@ function layoutOf(topology: Topology, places: number, contexts: number): WorldLa
     counters: take(places * KIND_STRIDE * 16),
     busy: take(contexts * 8),
     idlePolls: take(contexts * 8),
+    latency: take(latencyBytes(places)),
   };
   return { ...regions, eventCapacity, byteCapacity, memoryBytes: at };
 }

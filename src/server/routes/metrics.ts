@@ -17,7 +17,11 @@ export function addMetricsRoute(app: App, { registry, metrics }: Services): void
       },
     },
     async (_request, reply) => {
-      const worlds = registry.all().flatMap(({ world }) => (world === null ? [] : [{ reader: world.counters }]));
+      const worlds = registry
+        .all()
+        .flatMap(({ world, revision, reconfigurations }) =>
+          world === null ? [] : [{ reader: world.counters, revision, reconfigurations }],
+        );
       const text = (await metrics.registry.metrics()) + worldMetrics(worlds);
       return reply.type(metrics.registry.contentType).send(text);
     },

@@ -6,6 +6,7 @@ import { COSTS, costOf, costTable } from '../../../src/engine/costs.ts';
 import { BLOCK_EVENTS, CTL_SIZE, RingReader } from '../../../src/engine/event-ring.ts';
 import { EventFd } from '../../../src/engine/eventfd.ts';
 import * as E from '../../../src/engine/events.ts';
+import { latencyBytes } from '../../../src/engine/latency.ts';
 import { RandomStream } from '../../../src/engine/random.ts';
 import { Recorder } from '../../../src/engine/recorder.ts';
 import { Inet } from '../../../src/machine/guest/inet.ts';
@@ -121,6 +122,7 @@ describe('recorder', () => {
       counters: plan.reserve(8 * E.KIND_STRIDE * 16),
       busy: plan.reserve(64),
       idlePolls: plan.reserve(64),
+      latency: plan.reserve(latencyBytes(8)),
     };
     const ordinals = plan.reserve(64);
     const source = plan.reserve(4096);

@@ -14,6 +14,7 @@ import {
   RingReader,
 } from '../../../src/engine/event-ring.ts';
 import { KIND_STRIDE, kindOf, metaOf, PACKET_BYTES, placeOf } from '../../../src/engine/events.ts';
+import { latencyBytes } from '../../../src/engine/latency.ts';
 
 export interface FakeOptions {
   readonly places?: readonly Place[];
@@ -24,6 +25,7 @@ export interface FakeOptions {
   readonly firstFrame?: number;
   readonly firstByte?: number;
   readonly epochNs?: string;
+  readonly topology?: string;
 }
 
 /** Two guests on vhost-net behind one bridge, named as the presets name them. */
@@ -100,13 +102,14 @@ export class FakeWorld {
       counters: region(places.length * KIND_STRIDE * 16),
       busy: region(contexts.length * 8),
       idlePolls: region(contexts.length * 8),
+      latency: region(latencyBytes(places.length)),
     };
     this.layout = { ...layout, memoryBytes: at };
     const shared = new SharedArrayBuffer(at);
     this.view = new DataView(shared);
     this.memory = new Uint8Array(shared);
     this.catalog = {
-      topology: 't1',
+      topology: options.topology ?? 't1',
       seed: 1,
       epochNs: options.epochNs ?? '1767225600000000000',
       places,

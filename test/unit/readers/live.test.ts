@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { BLOCK_EVENTS, CTL_SIZE, RingReader } from '../../../src/engine/event-ring.ts';
 import { KIND_STRIDE } from '../../../src/engine/events.ts';
+import { latencyBytes } from '../../../src/engine/latency.ts';
 import { captureChunks } from '../../../src/readers/capture.ts';
 import { EventFilter } from '../../../src/readers/event-filter.ts';
 import { EventCursor } from '../../../src/readers/event-json.ts';
@@ -36,6 +37,7 @@ function startWorld(eventCapacity: number, byteCapacity: number, burst: number, 
     counters: region(PLACES.length * KIND_STRIDE * 16),
     busy: region(CONTEXTS.length * 8),
     idlePolls: region(CONTEXTS.length * 8),
+    latency: region(latencyBytes(PLACES.length)),
   };
   const ordinals = region(CONTEXTS.length * 8);
   const source = region(2048);

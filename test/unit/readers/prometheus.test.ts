@@ -1,41 +1,24 @@
 import { expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import { METRICS, worldMetrics } from '../../../src/readers/prometheus.ts';
+import { parseExposition } from '../../tools/exposition.ts';
 import { FakeWorld, PLACES, place } from './fake-world.ts';
 import { floodedFrame, vhostNetFrame } from './journeys.ts';
 
-/** Series text to value; fails on a series that comes twice, or whose family has no HELP and TYPE just before it. */
-function parse(text: string): Map<string, number> {
-  const out = new Map<string, number>();
-  let family = '';
-  const seen = new Set<string>();
-  for (const line of text.split('\n').slice(0, -1)) {
-    if (line.startsWith('# HELP ')) {
-      family = line.split(' ')[2]!;
-      expect(seen.has(family)).toBe(false);
-      seen.add(family);
-    } else if (line.startsWith('# TYPE ')) {
-      expect(line.split(' ')[2]).toBe(family);
-    } else {
-      const [, series, name, value] = /^((\w+)\{(?:\w+="(?:[^"\\\n]|\\.)*",?)*\}) (\S+)$/.exec(line) ?? [];
-      expect(name).toBe(family);
-      expect(out.has(series!)).toBe(false);
-      expect(Number(value)).not.toBeNaN();
-      out.set(series!, Number(value));
-    }
-  }
-  return out;
-}
+const parse = (text: string): ReadonlyMap<string, number> => parseExposition(text, 'prometheus').samples;
 
 test('every series is there from the start, at 0', () => {
   const metrics = parse(worldMetrics([{ reader: new FakeWorld().reader }]));
-  expect([...metrics].filter(([name, v]) => v !== 0 && !name.includes('capacity'))).toEqual([]);
+  expect([...metrics].filter(([name, v]) => v !== 0 && !/capacity|_info/.test(name))).toEqual([]);
   for (const k of E.DROP_KINDS) {
     expect(metrics.get(`ringside_frames_dropped_total{topology="t1",reason="${k.name}"}`)).toBe(0);
   }
   const names = new Set([...metrics.keys()].map((s) => s.slice(0, s.indexOf('{'))));
-  // This world has no place that some families count at.
-  for (const m of METRICS) expect(names.has(m.name), m.name).toBe(true);
+  for (const m of METRICS) {
+    // This world has no physical NIC.
+    if (m.name === 'ringside_dma_transfers_total') continue;
+    expect(names.has(m.type === 'histogram' ? `${m.name}_count` : m.name), m.name).toBe(true);
+  }
 });
 
 test('the counters of a frame over vhost-net', () => {
@@ -115,4 +98,38 @@ test('a hundred thousand series in a fraction of a second', () => {
   const took = performance.now() - started;
   expect(text.split('\n').length).toBeGreaterThan(100_000);
   expect(took).toBeLessThan(1000);
+});
+
+test('beyond the cap whole metrics are left out, each world has its share, and what is missing is counted', () => {
+  const small = new FakeWorld().reader;
+  const places = Array.from({ length: 40 }, (_, i) =>
+    place(i, `g${i}/net0`, 'driver', 20, { guest: `g${i}`, nic: 'net0', backend: 'vhost-net' }),
+  );
+  const big = new FakeWorld({ places, contexts: [], topology: 't2' }).reader;
+  const worlds = [{ reader: big }, { reader: small }];
+  const all = parse(worldMetrics(worlds));
+  for (const maxSeries of [40, 200, 1500, all.size - 1, all.size, 1_000_000]) {
+    const text = worldMetrics(worlds, { maxSeries });
+    const metrics = parse(text);
+    expect(metrics.size).toBeLessThanOrEqual(maxSeries);
+    for (const [name, value] of metrics) if (!name.includes('omitted')) expect(all.get(name), name).toBe(value);
+    for (const topology of ['t1', 't2']) {
+      const of = (m: ReadonlyMap<string, number>) => [...m.keys()].filter((s) => s.includes(`topology="${topology}"`));
+      const omitted = metrics.get(`ringside_metrics_series_omitted{topology="${topology}"}`)!;
+      expect(of(metrics).length + omitted).toBe(of(all).length);
+      // Whole metrics: a name is there with all its series or with none.
+      const names = (series: readonly string[]) => new Map(series.map((s) => [s.slice(0, s.indexOf('{')), 0]));
+      for (const name of names(of(metrics)).keys()) {
+        const count = (m: ReadonlyMap<string, number>) => of(m).filter((s) => s.startsWith(`${name}{`)).length;
+        expect(count(metrics), name).toBe(count(all));
+      }
+    }
+    // The clock comes first.
+    expect(metrics.has('ringside_virtual_time_seconds{topology="t1"}')).toBe(maxSeries >= 2);
+  }
+  expect(parse(worldMetrics(worlds, { maxSeries: all.size })).size).toBe(all.size);
+  // The small one is whole as long as its share suffices.
+  const half = parse(worldMetrics(worlds, { maxSeries: 1500 }));
+  expect(half.get('ringside_metrics_series_omitted{topology="t1"}')).toBe(0);
+  expect(half.get('ringside_metrics_series_omitted{topology="t2"}')).toBeGreaterThan(0);
 });

@@ -2,6 +2,7 @@
 import { costTable } from '../../../../src/engine/costs.ts';
 import { BLOCK_EVENTS, CTL_SIZE } from '../../../../src/engine/event-ring.ts';
 import * as E from '../../../../src/engine/events.ts';
+import { latencyBytes } from '../../../../src/engine/latency.ts';
 import { Recorder } from '../../../../src/engine/recorder.ts';
 import { Arena, ArenaPlan } from '../../../../src/machine/memory/arena.ts';
 import { Frames } from '../../../../src/machine/packet/frames.ts';
@@ -42,6 +43,7 @@ export class Bare {
       counters: plan.reserve(256 * E.KIND_STRIDE * 16),
       busy: plan.reserve(64 * 8),
       idlePolls: plan.reserve(64 * 8),
+      latency: plan.reserve(latencyBytes(256)),
     };
     const ordinals = plan.reserve(64 * 4);
     const pool = plan.reserve(packets * SLOT_BYTES, 4096);
