@@ -12,7 +12,7 @@ import { ApiMetrics } from './api-metrics.ts';
 import { Connections } from './connections.ts';
 import { EnginePool } from './engine-pool.ts';
 import { handleError, rawProblem, toProblem } from './error-handler.ts';
-import { SUBPROTOCOL } from './event-socket.ts';
+import { chooseSubprotocol, MESSAGE_BYTES } from './event-protocol.ts';
 import { Guard, isOpen } from './guard.ts';
 import { MethodTable } from './methods.ts';
 import { notFound, Problem, sendProblem } from './problem.ts';
@@ -132,9 +132,9 @@ async function buildRoutes(services: Services): Promise<App> {
   // Before the guard: the plugin has to know a refused upgrade as one, to end its socket.
   await app.register(websocket, {
     options: {
-      maxPayload: 64 * 1024,
+      maxPayload: MESSAGE_BYTES,
       perMessageDeflate: false,
-      handleProtocols: (offered: Set<string>) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+      handleProtocols: chooseSubprotocol,
     },
     // Each socket closes itself, with its own code, when the server begins to stop.
     preClose: (done) => done(),

@@ -1,56 +1,75 @@
-/** What the NDJSON download and the WebSocket of a topology's events share: the filter and the place in the stream. */
-import type { EventFilterQuery } from '../readers/event-filter.ts';
-import { EventCursor } from '../readers/event-json.ts';
-import { openFilter } from './event-filter.ts';
+/** A topology's events as an HTTP body: NDJSON, or server-sent events. The WebSocket is in event-socket.ts. */
+import type { Hold } from '../engine/hold.ts';
+import type { EventBatch } from '../readers/event-cursor.ts';
+import { gapJson } from './event-protocol.ts';
+import type { EventPlace, EventSource } from './event-source.ts';
+import { Waiter } from './event-waiter.ts';
 import type { Stopping } from './stopping.ts';
-import { pause } from './stopping.ts';
-import type { World } from './world.ts';
 
-export interface EventRequest extends EventFilterQuery {
-  readonly after?: number;
-}
+/** After how much silence a server-sent stream shows that it is alive. */
+const HEARTBEAT_MS = 15_000;
+/** After how long a browser that lost the stream comes back. */
+const RETRY_MS = 1000;
 
-/** How often a stream that has nothing to send looks again. */
-export const POLL_MS = 20;
-
-/** A cursor of its own for one client. `start`: where to begin without `after`; left out = with what comes from now on. */
-export function openCursor(world: World, query: EventRequest, start?: number): EventCursor {
-  const reader = world.openReader();
-  const from = query.after === undefined ? start : query.after + 1;
-  return new EventCursor(reader, openFilter(reader.catalog, query), from);
-}
-
-export function gapJson(from: number, dropped: number): string {
-  return JSON.stringify({ type: 'gap', from, to: from + dropped, dropped });
-}
-
-export interface LineOptions {
+export interface StreamOptions {
+  readonly form: 'lines' | 'server-sent';
   readonly limit: number;
   readonly follow: boolean;
+  /** Where virtual time waits for this client. The caller releases it. */
+  readonly hold: Hold | null;
 }
 
-/** NDJSON until the limit, until what was recorded at the start is out, or (following) until somebody ends it. */
-export async function* eventLines(
-  world: World,
-  cursor: EventCursor,
-  options: LineOptions,
+/** Until the limit, until what was recorded at the start is out, or (following) until somebody ends it. */
+export async function* eventChunks(
+  source: EventSource,
+  place: EventPlace,
+  { form, limit, follow, hold }: StreamOptions,
   stopping: Stopping,
   gone: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const end = options.follow ? Number.POSITIVE_INFINITY : world.counters.head();
-  let left = options.limit;
-  while (left > 0 && cursor.position < end && !gone.aborted) {
-    const over = world.over;
-    const batch = cursor.next(Math.min(left, 1000));
-    if (batch === null) {
-      if (!options.follow || over) return;
-      await pause(POLL_MS, stopping.signal, gone);
-      if (stopping.begun) return;
-      continue;
+  const sse = form === 'server-sent';
+  const { world } = source;
+  const end = follow ? Number.POSITIVE_INFINITY : source.next;
+  let left = limit;
+  const waiter = new Waiter(source, stopping.signal, gone);
+  try {
+    if (sse) yield text(`retry: ${RETRY_MS}\n\n`);
+    while (left > 0 && place.position < end) {
+      if (gone.aborted || stopping.begun) return;
+      const { over } = world;
+      const batch = place.next(left);
+      if (batch !== null) {
+        left -= batch.events;
+        if (batch.dropped > 0) yield text(gapText(batch, sse));
+        // Empty too: it gives the event loop air while a filter matches nothing.
+        yield batch.bytes;
+        hold?.advance(place.position);
+      } else if (over || !follow) break;
+      else if (!(await waiter.sleep(HEARTBEAT_MS)) && sse) yield text(heartbeat(place));
     }
-    left -= batch.events;
-    if (batch.dropped > 0) yield Buffer.from(`${gapJson(batch.from, batch.dropped)}\n`);
-    // Empty too: it gives the event loop air while a filter matches nothing.
-    yield batch.lines;
+  } finally {
+    waiter.close();
   }
+  if (sse) yield text(`event: end\ndata: ${JSON.stringify(endOf(source, place, left))}\n\n`);
+}
+
+function gapText({ from, dropped }: EventBatch, sse: boolean): string {
+  const gap = gapJson(from, dropped);
+  // Who comes back after a gap shall not be told of it again: its id is that of the last event that was missed.
+  return sse ? `id: ${from + dropped - 1}\nevent: gap\ndata: ${gap}\n\n` : `${gap}\n`;
+}
+
+/** A comment; and the id without data moves the place to come back to past what the filter left out, without an event. */
+function heartbeat(place: EventPlace): string {
+  return place.position === 0 ? ': alive\n\n' : `: alive\nid: ${place.position - 1}\n\n`;
+}
+
+function endOf(source: EventSource, place: EventPlace, left: number): object {
+  const { world, next } = source;
+  const gone = world.over ? (world.failed ?? 'the topology was deleted or rebuilt') : 'everything that was held is out';
+  return { type: 'end', reason: left <= 0 ? 'the limit is reached' : gone, position: place.position, next };
+}
+
+function text(value: string): Uint8Array {
+  return Buffer.from(value);
 }

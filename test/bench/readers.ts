@@ -3,8 +3,9 @@
  * size. Run with the pinned Node: `npx node test/bench/readers.ts`.
  */
 import { captureChunks } from '../../src/readers/capture.ts';
+import { EventCursor } from '../../src/readers/event-cursor.ts';
 import { EventFilter } from '../../src/readers/event-filter.ts';
-import { EventCursor } from '../../src/readers/event-json.ts';
+import { JsonEncoder } from '../../src/readers/event-json.ts';
 import { findJourney } from '../../src/readers/journey.ts';
 import { worldMetrics } from '../../src/readers/prometheus.ts';
 import { FakeWorld, place } from '../unit/readers/fake-world.ts';
@@ -72,10 +73,15 @@ for (const length of [64, 1500]) {
   if (length !== 64) continue;
   for (const events of ['*', 'guest.deliver']) {
     const result = best(function* () {
-      const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, { events }), 0);
+      const cursor = new EventCursor(
+        w.reader,
+        new EventFilter(w.catalog, { events }),
+        new JsonEncoder(w.catalog, 'lines'),
+        0,
+      );
       let bytes = 0;
       for (let batch = cursor.next(); batch !== null; batch = cursor.next()) {
-        bytes += batch.lines.length;
+        bytes += batch.bytes.length;
         yield;
       }
       return bytes;

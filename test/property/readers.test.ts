@@ -8,8 +8,9 @@ import { afterEach, expect, test, vi } from 'vitest';
 import * as E from '../../src/engine/events.ts';
 import { contextOf, placeOf } from '../../src/engine/events.ts';
 import { type CaptureOptions, captureChunks } from '../../src/readers/capture.ts';
+import { EventCursor } from '../../src/readers/event-cursor.ts';
 import { EventFilter } from '../../src/readers/event-filter.ts';
-import { EventCursor } from '../../src/readers/event-json.ts';
+import { JsonEncoder } from '../../src/readers/event-json.ts';
 import { findJourney } from '../../src/readers/journey.ts';
 import { FakeWorld, frameBytes } from '../unit/readers/fake-world.ts';
 import { decodePcapng, join } from '../unit/readers/pcapng-decoder.ts';
@@ -332,7 +333,12 @@ test(`an event stream misses nothing without saying so (seed ${seed})`, () => {
     fc.property(scenario, fc.integer({ min: 1, max: 5000 }), (s, most) => {
       const model = build(s);
       const { reader } = model.world;
-      const cursor = new EventCursor(reader, new EventFilter(reader.catalog, { events: 'guest.*' }), 0);
+      const cursor = new EventCursor(
+        reader,
+        new EventFilter(reader.catalog, { events: 'guest.*' }),
+        new JsonEncoder(reader.catalog, 'lines'),
+        0,
+      );
       let next = 0;
       let accounted = 0;
       const head = model.world.events;
@@ -344,7 +350,7 @@ test(`an event stream misses nothing without saying so (seed ${seed})`, () => {
         next = batch.to;
         accounted += batch.dropped;
         expect(batch.events).toBeLessThanOrEqual(most);
-        for (const line of Buffer.from(batch.lines).toString().split('\n').slice(0, -1)) {
+        for (const line of Buffer.from(batch.bytes).toString().split('\n').slice(0, -1)) {
           got.push((JSON.parse(line) as { seq: number }).seq);
         }
         for (let i = 0; i < s.overtake; i++) model.slice();

@@ -1,17 +1,23 @@
-/** /v1/topologies/{t}/events: NDJSON, and a WebSocket on the same path. */
+/** /v1/topologies/{t}/events: NDJSON, server-sent events, and a WebSocket on the same path. */
 import type { FastifyRequest } from 'fastify';
-import { serveEvents } from '../event-socket.ts';
-import { type EventRequest, eventLines, openCursor } from '../event-stream.ts';
+import { checkSubprotocols } from '../event-protocol.ts';
+import { type Subscription, serveEvents } from '../event-socket.ts';
+import { EventSource } from '../event-source.ts';
+import { eventChunks } from '../event-stream.ts';
+import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
-import { EventLine, EventMessage, EventQuery, Subscribe } from '../schemas/event.ts';
+import { EventHeaders, EventLine, EventMessage, EventQuery } from '../schemas/event.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { sendStream, streamOf } from '../streaming.ts';
-import { bodyValidator } from '../validation.ts';
+
+/** Sequence number that a stream begins with, which comes after the last one that the client has. */
+const startOf = (after: number | undefined): number | undefined => (after === undefined ? undefined : after + 1);
+
+type SocketRequest = FastifyRequest<{ Params: { topology: string }; Querystring: Subscription }>;
 
 export function addEventRoutes(app: App, { registry, settings, stopping, streams }: Services): void {
-  const checkSubscribe = bodyValidator<EventRequest>(Subscribe);
   app.route({
     method: 'GET',
     url: '/v1/topologies/:topology/events',
@@ -19,48 +25,71 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
     schema: {
       operationId: 'streamEvents',
       tags: ['recording'],
-      summary: 'Streams events as NDJSON or over a WebSocket',
+      summary: 'Streams events as NDJSON, as server-sent events or over a WebSocket',
       description:
         'Events come in the order in which they were recorded: each context in the order of its time, different contexts ' +
         'interleaved as their slices ended, so times may go back by as much as a slice (at boot: by a guest’s whole probe). ' +
-        'As a WebSocket (subprotocol `ringside.v1+json`) the server sends `EventMessage`s, beginning with `hello` and, ' +
-        'without `after`, with what is recorded from then on. The client may change its filter by sending ' +
-        '`{"type":"subscribe"}` with `events`, `places`, `contexts`, `role`, `frame` and `after`, which mean what the ' +
-        'parameters mean. A reader that is too slow is told what it missed by a gap. `limit` and `follow` are for ' +
-        'NDJSON only, which begins with the oldest event that is held.',
+        'A reader that is too slow is told what it missed by a gap with the number; who comes back with `after` gets every ' +
+        'event once.\n\n' +
+        'NDJSON and server-sent events begin with the oldest event that is held. Of the latter the `id` is the sequence ' +
+        'number, `event: gap` is a gap and `event: end` the end; other events have no `event` field.\n\n' +
+        'A WebSocket (subprotocol `ringside.v1+json`, or `ringside.v1+binary` for events in columns) begins with what is ' +
+        'recorded from then on. The server sends `EventMessage`s, `hello` first; the client may send `subscribe`, ' +
+        '`unsubscribe`, `credit` and `ping`. `limit` and `follow` mean nothing there. All messages and the binary layout are ' +
+        'in the AsyncAPI document, `/asyncapi.json`.',
       params: TopologyPath,
+      headers: EventHeaders,
       querystring: EventQuery,
       response: {
         101: { description: 'The WebSocket.', content: { 'application/json': { schema: ref(EventMessage) } } },
-        200: media('Events, one a line.', { 'application/x-ndjson': ref(EventLine) }),
-        ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED', 'RINGSIDE_E_TOO_MANY'),
+        200: media('Events, one a line or one a server-sent event.', {
+          'application/x-ndjson': ref(EventLine),
+          'application/jsonl': ref(EventLine),
+          'text/event-stream': ref(EventLine),
+        }),
+        ...problems(
+          'RINGSIDE_E_NOT_FOUND',
+          'RINGSIDE_E_NOT_ACCEPTABLE',
+          'RINGSIDE_E_WORLD_FAILED',
+          'RINGSIDE_E_TOO_MANY',
+        ),
       },
     },
     // Before the upgrade: what cannot be served is refused as a problem document.
     preHandler: async (request) => {
-      const { params, query } = request as FastifyRequest<{ Params: { topology: string }; Querystring: EventRequest }>;
-      openCursor(registry.get(params.topology).heldWorld(), query);
-      if (request.ws) request.raw.socket.once('close', streams.take());
+      if (!request.ws) return;
+      const { params, query } = request as SocketRequest;
+      checkSubprotocols(request.headers['sec-websocket-protocol']);
+      EventSource.of(registry.get(params.topology).heldWorld()).open('message', query, startOf(query.after));
+      request.raw.socket.once('close', streams.take());
     },
     handler: async (request, reply) => {
+      const type = negotiate(request, ['application/x-ndjson', 'application/jsonl', 'text/event-stream']);
+      const form = type === 'text/event-stream' ? 'server-sent' : 'lines';
+      const { limit = Number.POSITIVE_INFINITY, follow = form === 'server-sent', slow, ...query } = request.query;
+      const last = request.headers['last-event-id'];
       const world = registry.get(request.params.topology).heldWorld();
-      const { limit = Number.POSITIVE_INFINITY, follow } = request.query;
-      const cursor = openCursor(world, request.query, 0);
+      const source = EventSource.of(world);
+      const after = last === undefined || last === '' ? query.after : Number(last);
+      const place = source.open(form, query, startOf(after) ?? 0);
       streams.takeFor(reply);
+      const hold = slow === 'block' ? world.takeHold(Math.max(place.position, source.oldest)) : null;
       const gone = new AbortController();
-      reply.raw.once('close', () => gone.abort());
-      const lines = eventLines(world, cursor, { limit, follow }, stopping, gone.signal);
-      return sendStream(reply.type('application/x-ndjson'), streamOf(lines, stopping));
+      reply.raw.once('close', () => {
+        gone.abort();
+        hold?.release();
+      });
+      const chunks = eventChunks(source, place, { form, limit, follow, hold }, stopping, gone.signal);
+      return sendStream(reply.type(type), streamOf(chunks, stopping));
     },
     wsHandler: async (socket, request) => {
-      const { params, query } = request as FastifyRequest<{ Params: { topology: string }; Querystring: EventRequest }>;
+      const { params, query } = request as SocketRequest;
       await serveEvents(socket, {
         topology: params.topology,
         world: registry.get(params.topology).heldWorld(),
         query,
         highWater: settings.limits.socketBuffer,
         stopping,
-        parse: (text) => checkSubscribe(JSON.parse(text)),
       });
     },
   });

@@ -3,17 +3,18 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import { parseDuration } from '../../../src/lab/units.ts';
+import { EventCursor } from '../../../src/readers/event-cursor.ts';
 import { durationNs, EventFilter, EventFilterError, type EventFilterQuery } from '../../../src/readers/event-filter.ts';
-import { EventCursor, type EventJson } from '../../../src/readers/event-json.ts';
+import { type EventJson, JsonEncoder } from '../../../src/readers/event-json.ts';
 import { globMatches } from '../../../src/readers/glob.ts';
 import { FakeWorld } from './fake-world.ts';
 import { floodedFrame, vhostNetFrame } from './journeys.ts';
 
 function all(w: FakeWorld, query: EventFilterQuery = {}): EventJson[] {
-  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, query), 0);
+  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, query), new JsonEncoder(w.catalog, 'lines'), 0);
   const out: EventJson[] = [];
   for (let batch = cursor.next(); batch !== null; batch = cursor.next()) {
-    const lines = Buffer.from(batch.lines).toString('utf8').split('\n').slice(0, -1);
+    const lines = Buffer.from(batch.bytes).toString('utf8').split('\n').slice(0, -1);
     out.push(...lines.map((line) => JSON.parse(line) as EventJson));
   }
   return out;

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
+import { EventCursor } from '../../../src/readers/event-cursor.ts';
 import { EventFilter, type EventFilterQuery } from '../../../src/readers/event-filter.ts';
-import { EventCursor, type EventJson, eventObject } from '../../../src/readers/event-json.ts';
+import { type EventJson, eventObject, JsonEncoder } from '../../../src/readers/event-json.ts';
 import { FakeWorld } from './fake-world.ts';
 import { floodedFrame, vhostNetFrame } from './journeys.ts';
 
@@ -13,9 +14,9 @@ function lines(bytes: Uint8Array): EventJson[] {
     .map((line) => JSON.parse(line) as EventJson);
 }
 function all(w: FakeWorld, query: EventFilterQuery = {}): EventJson[] {
-  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, query), 0);
+  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog, query), new JsonEncoder(w.catalog, 'lines'), 0);
   const out: EventJson[] = [];
-  for (let batch = cursor.next(); batch !== null; batch = cursor.next()) out.push(...lines(batch.lines));
+  for (let batch = cursor.next(); batch !== null; batch = cursor.next()) out.push(...lines(batch.bytes));
   return out;
 }
 
@@ -60,7 +61,7 @@ test('lines and objects say the same', () => {
 
 test('a slow reader is told exactly what it missed', () => {
   const w = new FakeWorld({ eventCapacity: 1 << 14 });
-  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog), 0);
+  const cursor = new EventCursor(w.reader, new EventFilter(w.catalog), new JsonEncoder(w.catalog, 'lines'), 0);
   let next = 0;
   let read = 0;
   let dropped = 0;
@@ -70,7 +71,7 @@ test('a slow reader is told exactly what it missed', () => {
     const batch = cursor.next(3000)!;
     expect(batch.from).toBe(next);
     expect(batch.to - batch.from).toBe(batch.dropped + batch.events);
-    const got = lines(batch.lines);
+    const got = lines(batch.bytes);
     expect(got.map((e) => e['seq'])).toEqual(
       Array.from({ length: batch.events }, (_, i) => batch.from + batch.dropped + i),
     );
@@ -87,12 +88,17 @@ test('a cursor without a start begins now; batches end at maxEvents, maxBytes an
   const w = new FakeWorld({ eventCapacity: 1 << 18 });
   for (let i = 0; i < 50_000; i++) w.event(0, i, E.SCHED_SLEEP, 0);
   w.publish();
-  expect(new EventCursor(w.reader, new EventFilter(w.catalog)).next()).toBeNull();
-  const none = new EventCursor(w.reader, new EventFilter(w.catalog, { events: 'dp.miss' }), 0);
+  expect(new EventCursor(w.reader, new EventFilter(w.catalog), new JsonEncoder(w.catalog, 'lines')).next()).toBeNull();
+  const none = new EventCursor(
+    w.reader,
+    new EventFilter(w.catalog, { events: 'dp.miss' }),
+    new JsonEncoder(w.catalog, 'lines'),
+    0,
+  );
   const first = none.next()!;
   expect(first).toMatchObject({ from: 0, events: 0, dropped: 0 });
   expect(first.to).toBeLessThan(20_000);
-  const some = new EventCursor(w.reader, new EventFilter(w.catalog), 0);
+  const some = new EventCursor(w.reader, new EventFilter(w.catalog), new JsonEncoder(w.catalog, 'lines'), 0);
   expect(some.next(10)).toMatchObject({ from: 0, to: 10, events: 10 });
-  expect(some.next(10_000, 1000)!.lines.length).toBeLessThan(1300);
+  expect(some.next(10_000, 1000)!.bytes.length).toBeLessThan(1300);
 });

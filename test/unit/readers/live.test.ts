@@ -6,8 +6,9 @@ import { BLOCK_EVENTS, CTL_SIZE, RingReader } from '../../../src/engine/event-ri
 import { KIND_STRIDE } from '../../../src/engine/events.ts';
 import { latencyBytes } from '../../../src/engine/latency.ts';
 import { captureChunks } from '../../../src/readers/capture.ts';
+import { EventCursor } from '../../../src/readers/event-cursor.ts';
 import { EventFilter } from '../../../src/readers/event-filter.ts';
-import { EventCursor } from '../../../src/readers/event-json.ts';
+import { JsonEncoder } from '../../../src/readers/event-json.ts';
 import { findJourney } from '../../../src/readers/journey.ts';
 import { CONTEXTS, PLACES } from './fake-world.ts';
 import { decodePcapng, join } from './pcapng-decoder.ts';
@@ -73,7 +74,12 @@ test.each([
       let dropped = 0;
       let exact = 0;
       let rounds = 0;
-      const cursor = new EventCursor(reader, new EventFilter(reader.catalog, { events: 'packet.born,guest.xmit' }), 0);
+      const cursor = new EventCursor(
+        reader,
+        new EventFilter(reader.catalog, { events: 'packet.born,guest.xmit' }),
+        new JsonEncoder(reader.catalog, 'lines'),
+        0,
+      );
       // on a crowded machine either thread may stand still for long: then until each thing has been seen to happen
       const seenAll = (): boolean => rows > 0 && dropped > 0 && exact > 0;
       const elapsed = (): number => performance.now() - started;
@@ -111,7 +117,7 @@ test.each([
           if (batch === null) break;
           expect(batch.from).toBe(next);
           next = batch.to;
-          for (const line of Buffer.from(batch.lines).toString().split('\n').slice(0, -1)) {
+          for (const line of Buffer.from(batch.bytes).toString().split('\n').slice(0, -1)) {
             const event = JSON.parse(line) as { seq: number; frame: number; bytes: number };
             expect(event.frame).toBe(Math.floor(event.seq / 5) + 1);
             expect(event.bytes).toBe(60 + (event.frame % 1440));
