@@ -9,6 +9,7 @@ const TAGS: readonly (readonly [name: string, description: string])[] = [
   ['bridges', 'Open vSwitch as its own tools would show it.'],
   ['traffic', 'Generated traffic, raw frames and replays.'],
   ['recording', 'What was recorded: journeys, captures, events.'],
+  ['wireshark', 'What makes Wireshark read captures well.'],
   ['presets', 'Ready topology documents.'],
   ['server', 'The server itself: health, metrics, versions, costs.'],
 ];
