@@ -21,12 +21,14 @@ const wordOf = (slot: number): number => CTL_HOLDS / 8 + slot;
 export class Hold {
   readonly slot: number;
   private readonly words: BigInt64Array;
+  private position: number;
   private held = true;
 
   /** A hold that has been taken, as another thread uses it: `slot` from the one who took it. */
   constructor(memory: SharedArrayBuffer, layout: WorldLayout, slot: number) {
     this.words = words(memory, layout);
     this.slot = slot;
+    this.position = Number(Atomics.load(this.words, wordOf(slot))) - 1;
   }
 
   /** Takes a hold for a reader that has read everything before event `seq`; null where all HOLDS are taken. */
@@ -40,9 +42,11 @@ export class Hold {
     return null;
   }
 
-  /** Everything before event `seq` has been read, with its bytes. */
+  /** Everything before event `seq` has been read, with its bytes. Never goes back. */
   advance(seq: number): void {
-    if (this.held) Atomics.store(this.words, wordOf(this.slot), BigInt(seq) + 1n);
+    if (!this.held || seq <= this.position) return;
+    this.position = seq;
+    Atomics.store(this.words, wordOf(this.slot), BigInt(seq) + 1n);
   }
 
   /** Virtual time no longer waits for this reader. May be called again. */
