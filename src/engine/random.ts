@@ -15,6 +15,14 @@ export class RandomStream {
     this.state = (h ^ (h >>> 13)) | 0 || 1;
   }
 
+  /** Where the stream stands: a stream of the same kind that is moved there draws what this one would. */
+  get position(): number {
+    return this.state;
+  }
+  moveTo(position: number): void {
+    this.state = position;
+  }
+
   /** Unsigned 32 bits. */
   next(): number {
     let s = this.state;

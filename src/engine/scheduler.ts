@@ -24,6 +24,13 @@ const UNTIL = 1;
 const NOBODY = -1;
 const TOO_LATE = -2;
 
+/** Virtual time, since when each poller is parked (-1 = it is not), and who ran last on each core. */
+export interface Standing {
+  readonly now: number;
+  readonly parkedAt: Float64Array;
+  readonly lastOn: Int32Array;
+}
+
 export class Scheduler implements Timeline {
   readonly next: Float64Array;
   readonly now = new Float64Array(2);
@@ -218,6 +225,24 @@ export class Scheduler implements Timeline {
     this.idlePolls[id]! += k;
     this.now[1] = poll;
     this.wake(id);
+  }
+
+  // ---- a copy of an idle world -----------------------------------------------------------------------------------
+  /** What an idle world's timing still depends on. */
+  standing(): Standing {
+    const parkedAt = Float64Array.from(this.parkedAt, (t, i) => (this.parked[i] === 1 ? t : -1));
+    return { now: this.now[0]!, parkedAt, lastOn: this.lastOn.slice() };
+  }
+  /** Goes on from there. Nothing may be pending; pollers that were busy there begin to poll now. */
+  resumeFrom(standing: Standing): void {
+    assert(this.earliest() === NEVER, 'nothing is pending');
+    this.now[0] = standing.now;
+    this.lastOn.set(standing.lastOn);
+    for (let i = 0; i < this.parked.length; i++) {
+      if (this.parked[i] === 0) continue;
+      const since = standing.parkedAt[i]!;
+      this.parkedAt[i] = since < 0 ? standing.now : since;
+    }
   }
 
   // ---- cores ------------------------------------------------------------------------------------------------------

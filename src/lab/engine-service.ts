@@ -4,6 +4,8 @@
  */
 import { AssertionFailed } from '../engine/assert.ts';
 import { NEVER } from '../engine/timeline.ts';
+import { collectGarbage } from './collect-garbage.ts';
+import { learnedState, Rehearsal } from './dry-run.ts';
 import { bridgeState, findNic, guestMemory, nicState, queueState } from './inspect.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
 import { Refusal } from './traffic.ts';
@@ -22,15 +24,22 @@ interface Hosted {
 
 export class EngineService {
   private readonly worlds = new Map<number, Hosted>();
+  /** Dry runs in progress, by the call that asked for them. */
+  private readonly rehearsals = new Map<number, Rehearsal>();
   private readonly send: (message: EngineMessage) => void;
 
   constructor(send: (message: EngineMessage) => void) {
     this.send = send;
   }
 
-  /** Takes one call and answers it. */
+  /** Takes one call and answers it; a dry run is answered when it has come to its end. */
   call(call: EngineCall): void {
     try {
+      const { request } = call;
+      if (request.op === 'rehearse') {
+        this.rehearsals.set(call.id, new Rehearsal(request.topology, request.learned, request.spec));
+        return;
+      }
       this.send({ type: 'answer', id: call.id, ok: true, value: this.handle(call.request) });
     } catch (error) {
       this.send({ type: 'answer', id: call.id, ok: false, error: errorOf(error) });
@@ -42,7 +51,8 @@ export class EngineService {
    * until a call comes.
    */
   turn(): number {
-    let wait = NEVER;
+    this.rehearse();
+    let wait = this.rehearsals.size > 0 ? 0 : NEVER;
     for (const [id, hosted] of this.worlds) {
       const now = performance.now();
       if (hosted.due <= now) {
@@ -53,6 +63,20 @@ export class EngineService {
       } else wait = Math.min(wait, hosted.due - now);
     }
     return wait;
+  }
+
+  private rehearse(): void {
+    for (const [id, rehearsal] of this.rehearsals) {
+      try {
+        const value = rehearsal.turn(TURN_MS);
+        if (value === null) continue;
+        this.send({ type: 'answer', id, ok: true, value });
+      } catch (error) {
+        this.send({ type: 'answer', id, ok: false, error: errorOf(error) });
+      }
+      this.rehearsals.delete(id);
+      setImmediate(collectGarbage);
+    }
   }
 
   private noteState(id: number, hosted: Hosted, delay: number): void {
@@ -80,6 +104,10 @@ export class EngineService {
     const { machine } = world;
     const value = ((): unknown => {
       switch (request.op) {
+        case 'learned':
+          return learnedState(machine);
+        case 'rehearse':
+          throw new Refusal('INVALID', 'a dry run has been taken by call()');
         case 'status':
           return world.status();
         case 'traffic':

@@ -6,6 +6,7 @@
  * wire side); `host/` in front where a document has several hosts.
  */
 import type { WorldCatalog } from '../engine/catalog.ts';
+import type { LearnedState } from './dry-run.ts';
 import type { Topology } from './topology.ts';
 
 // ---- traffic ----------------------------------------------------------------------------------------------------
@@ -93,6 +94,22 @@ export interface RunResult {
   readonly wall: { readonly durationSeconds: number; readonly framesPerSecond: number };
   /** First and last frame id of the run; 0 = none yet. */
   readonly frames: { readonly first: number; readonly last: number };
+}
+
+/** One frame that is tried out in a twin of the world: raw, or the first of a run (`count` 1). */
+export type DryRunSpec = TrafficSpec | FramesSpec;
+export interface RehearsalResult {
+  /** The twin's memory and catalog: its rings are read like any world's. */
+  readonly memory: SharedArrayBuffer;
+  readonly catalog: WorldCatalog;
+  readonly run: RunResult;
+  /** Virtual time at which the frame was sent and at which the twin was left, ns. */
+  readonly startNs: number;
+  readonly endNs: number;
+  /** `idle`: nothing more happens. Else a bound was reached: of events, or of virtual time. */
+  readonly ended: 'idle' | 'events' | 'time';
+  /** Frames that the twin made; ids are 1 to this. */
+  readonly frames: number;
 }
 
 // ---- clock ------------------------------------------------------------------------------------------------------
@@ -183,6 +200,8 @@ export interface WorldStatus {
 
 // ---- messages ---------------------------------------------------------------------------------------------------
 export type EngineRequest =
+  | { readonly op: 'learned'; readonly world: number }
+  | { readonly op: 'rehearse'; readonly world: number; readonly topology: Topology; readonly learned: LearnedState; readonly spec: DryRunSpec }
   | { readonly op: 'create'; readonly world: number; readonly topology: Topology }
   | { readonly op: 'delete'; readonly world: number }
   | { readonly op: 'status'; readonly world: number }
@@ -198,6 +217,8 @@ export type EngineRequest =
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
 
 export interface EngineAnswers {
+  learned: LearnedState;
+  rehearse: RehearsalResult;
   create: { readonly memory: SharedArrayBuffer; readonly catalog: WorldCatalog };
   delete: null;
   status: WorldStatus;

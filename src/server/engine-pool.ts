@@ -4,6 +4,7 @@
  * placed there gets a fresh thread.
  */
 import { collectGarbage } from '../lab/collect-garbage.ts';
+import type { DryRunSpec, EngineAnswers } from '../lab/protocol.ts';
 import type { Topology } from '../lab/topology.ts';
 import { EngineThread, type Notice } from './engine-thread.ts';
 import { World } from './world.ts';
@@ -47,6 +48,24 @@ export class EnginePool {
       return world;
     } finally {
       slot.creating--;
+    }
+  }
+
+  /** Tries a frame out in a twin of a world, on the thread with the fewest; rejects with the engine's refusal. */
+  async rehearse(
+    world: World,
+    topology: Topology,
+    learned: EngineAnswers['learned'],
+    spec: DryRunSpec,
+  ): Promise<EngineAnswers['rehearse']> {
+    const slot = this.leastLoaded();
+    slot.creating++;
+    try {
+      return await this.threadOf(slot).call({ op: 'rehearse', world: world.id, topology, learned, spec });
+    } finally {
+      slot.creating--;
+      // the twin itself: the engine has dropped it
+      this.collectLater();
     }
   }
 

@@ -22,7 +22,7 @@ export type Notice = Exclude<EngineMessage, { type: 'answer' }>;
 /** An engine takes calls between slices of milliseconds; one that is silent for so long will not speak again. */
 const SILENCE_MS = 60_000;
 /** Answered when their work is done, which may take long for good reason. */
-const LONG_CALLS: ReadonlySet<EngineRequest['op']> = new Set(['create', 'clock']);
+const LONG_CALLS: ReadonlySet<EngineRequest['op']> = new Set(['create', 'clock', 'rehearse']);
 
 interface OpenCall {
   readonly resolve: (value: unknown) => void;

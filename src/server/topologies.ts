@@ -230,6 +230,16 @@ export class TopologyRegistry {
     }
   }
 
+  /** Counts a world that is no topology's, as a dry run's twin; refused where there is no room. Returns how to give it back. */
+  reserve(topology: Topology): () => void {
+    this.checkMemory(topology, undefined);
+    const bytes = worldBytes(topology);
+    this.pendingBytes += bytes;
+    return () => {
+      this.pendingBytes -= bytes;
+    };
+  }
+
   private exclusive<T>(name: string, work: () => Promise<T>): Promise<T> {
     const before = this.queues.get(name) ?? Promise.resolve();
     const result = before.then(work, work);

@@ -75,6 +75,14 @@ export class GuestStack {
     this.timer[0] = t;
   }
 
+  /** The neighbour table as it stands: address and link address. */
+  learnedNeighbours(): [number, readonly number[]][] {
+    return [...this.neighbours];
+  }
+  adoptNeighbours(neighbours: readonly (readonly [number, readonly number[]])[]): void {
+    for (const [ip, mac] of neighbours) this.neighbours.set(ip, mac);
+  }
+
   /** Resolves an address of the NIC's subnet, at once or after ARP. */
   resolve(nic: GuestNic, resolver: Resolver, now: number): void {
     const known = this.neighbours.get(resolver.ip);

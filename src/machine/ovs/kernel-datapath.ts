@@ -9,8 +9,8 @@ import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { Bridge } from './bridge.ts';
 import { FlowKey } from './flow-key.ts';
-import { MegaflowTable } from './megaflow-table.ts';
-import { NORMAL_MASK } from './ofproto.ts';
+import { type LearnedFlows, MegaflowTable } from './megaflow-table.ts';
+import { type FdbEntry, NORMAL_MASK } from './ofproto.ts';
 
 /** Upcalls that wait at most: what the netlink sockets of a handler hold of small frames. */
 export const UPCALL_QUEUE = 2048;
@@ -19,6 +19,12 @@ export const UPCALL_QUEUE = 2048;
 export interface UpcallHandler {
   /** A packet was queued at the recorder's stamp. */
   upcallQueued(): void;
+}
+
+export interface LearnedKernel {
+  readonly fdb: readonly FdbEntry[];
+  readonly table: LearnedFlows;
+  readonly flowIds: number;
 }
 
 export class KernelDatapath extends Bridge {
@@ -47,6 +53,16 @@ export class KernelDatapath extends Bridge {
     this.bits = place << 8;
     this.maskCost = services.ns('ovs_kernel_mask_lookup');
     this.ofproto.refreshAll = () => this.refresh(this.table.flows);
+  }
+
+  /** What the bridge has learned, as plain data. */
+  learned(): LearnedKernel {
+    return { fdb: this.ofproto.learned(), table: this.table.learned(), flowIds: this.flowIds };
+  }
+  adopt(learned: LearnedKernel): void {
+    this.ofproto.adopt(learned.fdb);
+    this.table.adopt(learned.table);
+    this.flowIds = learned.flowIds;
   }
 
   /** ovs_dp_process_packet(): the packet entered at its inPort; `done` is when the lookup is over and actions run. */

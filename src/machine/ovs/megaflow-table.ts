@@ -26,6 +26,13 @@ export class Flow {
   }
 }
 
+/** What a table has learned, as plain data. */
+export interface LearnedFlows {
+  readonly lookups: number;
+  readonly masks: readonly { readonly mask: Int32Array; readonly hits: number }[];
+  readonly flows: readonly Omit<Flow, 'alive'>[];
+}
+
 class Subtable {
   readonly mask: Int32Array;
   hits = 0;
@@ -141,6 +148,30 @@ export class MegaflowTable {
     table.insert(flow);
     this.flows.push(flow);
     return flow;
+  }
+
+  /** The flows, and the masks in the order in which they are probed. */
+  learned(): LearnedFlows {
+    return {
+      lookups: this.lookups,
+      masks: this.subtables.map(({ mask, hits }) => ({ mask, hits })),
+      flows: this.flows.map(({ alive, ...flow }) => flow),
+    };
+  }
+  /** Takes over another table's; this one is empty. */
+  adopt(learned: LearnedFlows): void {
+    this.lookups = learned.lookups;
+    for (const { mask, hits } of learned.masks) {
+      const table = new Subtable(mask);
+      table.hits = hits;
+      this.subtables.push(table);
+    }
+    for (const f of learned.flows) {
+      const flow = this.insert(f.id, f.key, f.mask, f.outputs);
+      flow.packets = f.packets;
+      flow.bytes = f.bytes;
+      flow.used = f.used;
+    }
   }
 
   remove(flow: Flow): void {

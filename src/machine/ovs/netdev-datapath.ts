@@ -9,14 +9,24 @@ import type { RandomStream } from '../../engine/random.ts';
 import type { Services } from '../services.ts';
 import { Bridge } from './bridge.ts';
 import { FlowKey, hashKey, KEY_WORDS } from './flow-key.ts';
-import { type Flow, MegaflowTable } from './megaflow-table.ts';
-import { NORMAL_MASK } from './ofproto.ts';
+import { type Flow, type LearnedFlows, MegaflowTable } from './megaflow-table.ts';
+import { type FdbEntry, NORMAL_MASK } from './ofproto.ts';
 
 /** ovs lib/dpif-netdev-private-dfc.h: EM_FLOW_HASH_ENTRIES, EM_FLOW_HASH_SEGS; emc-insert-inv-prob 100. */
 const EMC_ENTRIES = 8192;
 const EMC_SEGMENTS = 2;
 const EMC_SHIFT = 13;
 const EMC_INSERT_INV_PROB = 100;
+
+export interface LearnedNetdev {
+  readonly fdb: readonly FdbEntry[];
+  /** dpcls by ingress port. */
+  readonly classifiers: readonly (readonly [number, LearnedFlows])[];
+  /** Exact match cache: place in the cache, flow and key of each entry. */
+  readonly emc: readonly { readonly at: number; readonly flow: number; readonly key: Int32Array }[];
+  readonly flowIds: number;
+  readonly random: number;
+}
 
 export class NetdevDatapath extends Bridge {
   /** dpcls by ingress port. */
@@ -61,6 +71,35 @@ export class NetdevDatapath extends Bridge {
   }
   get emcEntries(): number {
     return this.emcFlow.reduce((n, f) => n + (f?.alive ? 1 : 0), 0);
+  }
+
+  /** What the bridge has learned, as plain data. */
+  learned(): LearnedNetdev {
+    const emc = this.emcFlow.flatMap((flow, at) =>
+      flow?.alive ? [{ at, flow: flow.id, key: this.emcKey.slice(at * KEY_WORDS, (at + 1) * KEY_WORDS) }] : [],
+    );
+    return {
+      fdb: this.ofproto.learned(),
+      classifiers: Array.from(this.classifiers, ([port, table]) => [port, table.learned()] as const),
+      emc,
+      flowIds: this.flowIds,
+      random: this.random.position,
+    };
+  }
+  adopt(learned: LearnedNetdev): void {
+    this.ofproto.adopt(learned.fdb);
+    for (const [port, flows] of learned.classifiers) {
+      const table = new MegaflowTable(true);
+      table.adopt(flows);
+      this.classifiers.set(port, table);
+    }
+    const byId = new Map(this.flows.map((flow) => [flow.id, flow]));
+    for (const { at, flow, key } of learned.emc) {
+      this.emcFlow[at] = byId.get(flow)!;
+      this.emcKey.set(key, at * KEY_WORDS);
+    }
+    this.flowIds = learned.flowIds;
+    this.random.moveTo(learned.random);
   }
 
   /** dp_netdev_input(): classifies the packet at the current stamp and executes its actions. */

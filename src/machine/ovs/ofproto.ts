@@ -57,6 +57,15 @@ export class Ofproto {
     this.refreshAll();
     return [...this.fdb.values()].filter((entry) => now - entry.learned <= this.agingNs);
   }
+  /** The MAC table as it is, oldest entry first; no age is brought up to date. */
+  learned(): FdbEntry[] {
+    return Array.from(this.fdb.values(), (entry) => ({ ...entry }));
+  }
+  /** Takes over the MAC table of a bridge that has the same ports. */
+  adopt(entries: readonly FdbEntry[]): void {
+    for (const entry of entries) this.fdb.set(Number.parseInt(entry.mac.replaceAll(':', ''), 16), { ...entry });
+  }
+
   /** False where frames with this key would be learned: their source is not known at their port. */
   knows(key: Int32Array): boolean {
     const source = sourceOf(key);
