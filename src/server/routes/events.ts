@@ -1,5 +1,6 @@
 /** /v1/topologies/{t}/events: NDJSON, server-sent events, and a WebSocket on the same path. */
 import type { FastifyRequest } from 'fastify';
+import { asyncapiDocument } from '../event-asyncapi.ts';
 import { checkSubprotocols } from '../event-protocol.ts';
 import { type Subscription, serveEvents } from '../event-socket.ts';
 import { EventSource } from '../event-source.ts';
@@ -93,4 +94,17 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
       });
     },
   });
+  const asyncapi = asyncapiDocument();
+  app.get(
+    '/asyncapi.json',
+    {
+      schema: {
+        operationId: 'getAsyncapi',
+        tags: ['server'],
+        summary: 'Shows the AsyncAPI document of the event WebSocket',
+        response: { 200: media('The document.', { 'application/json': { type: 'object' } }), ...problems() },
+      },
+    },
+    async () => asyncapi,
+  );
 }
