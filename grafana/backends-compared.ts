@@ -1,320 +1,272 @@
-/**
- * The dashboard *Backends compared*: what one frame costs on each backend, and what a virtual second carries.
- *
- * Prometheus scrapes in wall time, a run happens in virtual time, so a rate over wall time says nothing about the emulated
- * host. Every query here divides one increase by another of the same window: by the frames received, or by
- * `ringside_virtual_time_seconds`. Where the divisor did not advance there is nothing to show, and nothing is shown.
- */
-import * as common from '@grafana/grafana-foundation-sdk/common';
-import * as dashboard from '@grafana/grafana-foundation-sdk/dashboard';
-import * as prometheus from '@grafana/grafana-foundation-sdk/prometheus';
-import * as table from '@grafana/grafana-foundation-sdk/table';
-import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
+/** *Backends compared*: what one frame, and what one gigabit, costs on each backend, and what a virtual second carries. */
+import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
+import { CAPTURE, DROPPED, events, JOURNEYS, RUNS, TOPOLOGY } from './links.ts';
+import { toDashboard } from './page.ts';
+import type { Chart, Table } from './panels.ts';
+import {
+  grown,
+  perVirtualSecond,
+  quantile,
+  RANGE,
+  ratio,
+  receivedBits,
+  series,
+  virtualSeconds,
+  WINDOW,
+} from './queries.ts';
+import { selected } from './variables.ts';
 
-const DATASOURCE = { type: 'prometheus', uid: '${datasource}' };
-const SELECTION = 'topology=~"$topology",backend=~"$backend"';
-/** Contexts that serve no single backend (softirq, NIC) have no such label and are wanted too. */
-const CONTEXTS = 'topology=~"$topology",backend=~"$backend|"';
+const SELECTION = selected('topology', 'backend');
+const BY = 'topology, backend';
+const PER_BACKEND = '{{topology}} {{backend}}';
 /** The exits that device access causes; HLT and the rest are counted by reason beside them. */
 const DEVICE_EXITS = 'reason=~"EPT_MISCONFIG|IO_INSTRUCTION"';
-const BY = 'topology, backend';
 
-const increase = (metric: string, labels: string, window: string, by = BY): string =>
-  `sum by (${by}) (increase(${metric}{${labels}}[${window}]))`;
-const selected = (extra: string): string => (extra === '' ? SELECTION : `${SELECTION},${extra}`);
+const received = (window: string): string => grown(series('received_frames_total', SELECTION), BY, window);
+const counter = (metric: string, extra = ''): ReturnType<typeof series> => series(metric, SELECTION, extra);
 
-/** Increase of a counter for each frame received by the same backend. */
-const perFrame = (metric: string, extra = '', window = '$__rate_interval'): string =>
-  `${increase(metric, selected(extra), window)} / (${increase('ringside_received_frames_total', SELECTION, window)} > 0)`;
+/** Growth for each frame received by the same backend. */
+const perFrame = (metric: string, extra = '', window = WINDOW): string =>
+  ratio(grown(counter(metric, extra), BY, window), received(window));
+/** The same with more labels to tell apart, e.g. the reason of an exit. */
+const perFrameBy = (metric: string, labels: string): string =>
+  ratio(grown(counter(metric), `${BY}, ${labels}`, WINDOW), received(WINDOW), BY);
+/** Growth for each 10^9 bits received by the same backend. */
+const perGigabit = (metric: string, extra = '', window = WINDOW): string =>
+  ratio(`1e9 * ${grown(counter(metric, extra), BY, window)}`, receivedBits(SELECTION, BY, window));
 
-/** The same with one more label to tell apart, e.g. the reason of an exit. */
-const perFrameBy = (metric: string, label: string): string =>
-  `${increase(metric, SELECTION, '$__rate_interval', `${BY}, ${label}`)} / on (${BY}) group_left () ` +
-  `(${increase('ringside_received_frames_total', SELECTION, '$__rate_interval')} > 0)`;
+/** Busy time of what carries frames for a backend. A PMD has no backend of its own: vhost-user's NICs are what it polls. */
+const busy = (window: string): string => {
+  const all =
+    'ringside_context_busy_seconds_total{topology=~"$topology",backend=~"$backend|",kind=~"vcpu|qemu|vhost|pmd"}';
+  const growth = `last_over_time(${all}[${window}]) - min_over_time(${all}[${window}])`;
+  return `sum by (${BY}) (label_replace(${growth}, "backend", "vhost-user", "kind", "pmd"))`;
+};
+const framesPerSecond = (window: string): string => ratio(received(window), virtualSeconds(window), 'topology');
+const bitsPerSecond = (window: string): string =>
+  ratio(receivedBits(SELECTION, BY, window), virtualSeconds(window), 'topology');
+const latency = (q: number, window = WINDOW): string => quantile(q, 'frame_latency_seconds', SELECTION, BY, window);
 
-/** Increase for each second of virtual time. */
-const perVirtualSecond = (metric: string, labels: string, by = BY, window = '$__rate_interval'): string =>
-  `${increase(metric, labels, window, by)} / on (topology) group_left () ` +
-  `(max by (topology) (increase(ringside_virtual_time_seconds{topology=~"$topology"}[${window}])) > 0)`;
+const KICKS_AND_INTERRUPTS = events('Kicks and interrupts', 'events=virtq.kick*,virtq.interrupt*');
+const EXITS = events('Exits', 'events=kvm.exit_*');
+const COPIES = events('Copies', 'events=packet.copy');
 
-interface Chart {
-  readonly title: string;
-  readonly description: string;
-  readonly unit: string;
-  readonly queries: readonly (readonly [expression: string, legend: string])[];
-  readonly max?: number;
-  readonly stacked?: boolean;
-}
+const chart = (
+  title: string,
+  description: string,
+  unit: string,
+  expression: string,
+  more: Partial<Chart> & { legend?: string } = {},
+): Chart => ({
+  kind: 'chart',
+  title,
+  description,
+  unit,
+  queries: [[expression, more.legend ?? PER_BACKEND]],
+  links: [JOURNEYS, RUNS, CAPTURE, ...(more.links ?? [])],
+  ...(more.stacked === undefined ? {} : { stacked: more.stacked }),
+  ...(more.max === undefined ? {} : { max: more.max }),
+});
 
-const PER_BACKEND = '{{topology}} {{backend}}';
+const SUMMARY: Table = {
+  kind: 'table',
+  title: 'Throughput and latency, over the time range',
+  description:
+    'One row for each backend: what a second of virtual time carried, and how long a frame was under way from its birth to its delivery. Backends of one topology share its virtual time: compare runs that go on at once, or one run in each time range.',
+  links: [TOPOLOGY, RUNS, JOURNEYS],
+  decimals: 2,
+  columns: [
+    ['Frames', received(RANGE), 'short'],
+    ['Frames per virtual second', framesPerSecond(RANGE), 'pps'],
+    ['Bits per virtual second', bitsPerSecond(RANGE), 'bps'],
+    ['Latency p50', latency(0.5, RANGE), 's'],
+    ['Latency p90', latency(0.9, RANGE), 's'],
+    ['Latency p99', latency(0.99, RANGE), 's'],
+    ['CPU time per frame', ratio(busy(RANGE), received(RANGE)), 's'],
+  ],
+};
 
-const NOTIFICATIONS: readonly Chart[] = [
+/** What the two tables of costs have as columns: name, metric, further labels, unit. */
+const COSTS = [
+  ['Exits, kernel', 'vm_exits_total', `handled_by="kernel",${DEVICE_EXITS}`, 'none'],
+  ['Exits, userspace', 'vm_exits_total', `handled_by="userspace",${DEVICE_EXITS}`, 'none'],
+  ['Kicks', 'kicks_total', '', 'none'],
+  ['Kicks suppressed', 'kicks_suppressed_total', '', 'none'],
+  ['Interrupts', 'interrupts_total', '', 'none'],
+  ['Interrupts suppressed', 'interrupts_suppressed_total', '', 'none'],
+  ['Copies', 'copies_total', '', 'none'],
+  ['Copied bytes', 'copied_bytes_total', '', 'decbytes'],
+  ['System calls', 'syscalls_total', '', 'none'],
+  ['Wake-ups', 'context_wakeups_total', '', 'none'],
+] as const;
+const PER_FRAME: Table = {
+  kind: 'table',
+  title: 'Per frame received, over the time range',
+  description:
+    'One row for each backend: what a received frame cost on average over the time range of the dashboard. Exits are those that device access causes.',
+  links: [TOPOLOGY, RUNS, JOURNEYS],
+  columns: COSTS.map(([name, metric, extra, unit]) => [name, perFrame(metric, extra, RANGE), unit] as const),
+};
+const PER_GIGABIT: Table = {
+  kind: 'table',
+  title: 'Per gigabit received, over the time range',
+  description:
+    'One row for each backend: what 10⁹ received bits (frames with FCS) cost on average over the time range. With large frames a gigabit needs fewer of them: this is what a link of a given speed costs.',
+  links: [TOPOLOGY, RUNS, JOURNEYS],
+  decimals: 0,
+  columns: [
+    ...COSTS.map(([name, metric, extra, unit]) => [name, perGigabit(metric, extra, RANGE), unit] as const),
+    ['CPU time', ratio(`1e9 * ${busy(RANGE)}`, receivedBits(SELECTION, BY, RANGE)), 's'],
+  ],
+};
+
+const THROUGHPUT: readonly Chart[] = [
+  chart(
+    'Throughput, frames',
+    'Frames placed in receive rings for each second of virtual time: what the emulated host would carry. Backends of one topology share its virtual time, so compare runs that go on at once, or one run in each window.',
+    'pps',
+    framesPerSecond(WINDOW),
+  ),
+  chart(
+    'Throughput, bits',
+    'Bits of the frames placed in receive rings, with FCS, for each second of virtual time.',
+    'bps',
+    bitsPerSecond(WINDOW),
+  ),
   {
-    title: 'Exits per frame, answered in the kernel',
+    kind: 'chart',
+    title: 'Latency of a frame',
     description:
-      'VM exits that device access causes and that an ioeventfd answers in the kernel, for each frame received. The vCPU goes on at once; QEMU never sees them.',
-    unit: 'none',
-    queries: [[perFrame('ringside_vm_exits_total', `handled_by="kernel",${DEVICE_EXITS}`), PER_BACKEND]],
-  },
-  {
-    title: 'Exits per frame, answered in userspace',
-    description:
-      'VM exits that device access causes and that QEMU has to answer, for each frame received. Without ioeventfd every kick is one.',
-    unit: 'none',
-    queries: [[perFrame('ringside_vm_exits_total', `handled_by="userspace",${DEVICE_EXITS}`), PER_BACKEND]],
-  },
-  {
-    title: 'Kicks per frame',
-    description: 'Available buffer notifications that the driver sent, all queues of the NIC, for each frame received.',
-    unit: 'none',
-    queries: [[perFrame('ringside_kicks_total'), PER_BACKEND]],
-  },
-  {
-    title: 'Suppressed kicks per frame',
-    description:
-      'Available buffer notifications that the driver left out because the ring said so: VRING_USED_F_NO_NOTIFY, or avail_event not passed.',
-    unit: 'none',
-    queries: [[perFrame('ringside_kicks_suppressed_total'), PER_BACKEND]],
-  },
-  {
-    title: 'Interrupts per frame',
-    description: 'Used buffer notifications that the device signalled, all queues of the NIC, for each frame received.',
-    unit: 'none',
-    queries: [[perFrame('ringside_interrupts_total'), PER_BACKEND]],
-  },
-  {
-    title: 'Suppressed interrupts per frame',
-    description:
-      'Used buffer notifications that the device left out because the ring said so: VRING_AVAIL_F_NO_INTERRUPT, or used_event not passed.',
-    unit: 'none',
-    queries: [[perFrame('ringside_interrupts_suppressed_total'), PER_BACKEND]],
-  },
-  {
-    title: 'All exits per frame, by reason',
-    description: 'Every VM exit for each frame received, HLT and external interrupts included.',
-    unit: 'none',
-    queries: [[perFrameBy('ringside_vm_exits_total', 'reason'), '{{topology}} {{backend}} {{reason}}']],
+      'Virtual time from the birth of a frame to its delivery: median, 90th and 99th percentile. Interpolated within buckets that double, so right to a factor of two.',
+    unit: 's',
+    queries: ([0.5, 0.9, 0.99] as const).map((q) => [latency(q), `p${100 * q} ${PER_BACKEND}`] as const),
+    links: [JOURNEYS, RUNS, CAPTURE],
+    width: 24,
   },
 ];
 
-const THROUGHPUT: readonly Chart[] = [
-  {
-    title: 'Throughput, frames',
-    description:
-      'Frames placed in receive rings for each second of virtual time: what the emulated host would carry. Backends of one topology share its virtual time, so compare runs that go on at once, or one run in each window.',
-    unit: 'pps',
-    queries: [[perVirtualSecond('ringside_received_frames_total', SELECTION), PER_BACKEND]],
-  },
-  {
-    title: 'Throughput, bits',
-    description: 'Bits of the frames placed in receive rings, without FCS, for each second of virtual time.',
-    unit: 'bps',
-    queries: [[`8 * ${perVirtualSecond('ringside_received_bytes_total', SELECTION)}`, PER_BACKEND]],
-  },
+const NOTIFICATIONS: readonly Chart[] = [
+  chart(
+    'Exits per frame, answered in the kernel',
+    'VM exits that device access causes and that an ioeventfd answers in the kernel, for each frame received. The vCPU goes on at once; QEMU never sees them.',
+    'none',
+    perFrame('vm_exits_total', `handled_by="kernel",${DEVICE_EXITS}`),
+    { links: [EXITS] },
+  ),
+  chart(
+    'Exits per frame, answered in userspace',
+    'VM exits that device access causes and that QEMU has to answer, for each frame received. Without ioeventfd every kick is one.',
+    'none',
+    perFrame('vm_exits_total', `handled_by="userspace",${DEVICE_EXITS}`),
+    { links: [EXITS] },
+  ),
+  chart(
+    'All exits per frame, by reason and by who handled them',
+    'Every VM exit for each frame received, HLT and external interrupts included.',
+    'none',
+    perFrameBy('vm_exits_total', 'reason, handled_by'),
+    { legend: '{{reason}} ({{handled_by}}) {{topology}} {{backend}}', links: [EXITS] },
+  ),
+  chart(
+    'Device exits per gigabit',
+    'VM exits that device access causes, whoever answers them, for each 10⁹ bits received.',
+    'none',
+    perGigabit('vm_exits_total', DEVICE_EXITS),
+    { links: [EXITS] },
+  ),
+  chart(
+    'Kicks per frame',
+    'Available buffer notifications that the driver sent, all queues of the NIC, for each frame received.',
+    'none',
+    perFrame('kicks_total'),
+    { links: [KICKS_AND_INTERRUPTS] },
+  ),
+  chart(
+    'Suppressed kicks per frame',
+    'Available buffer notifications that the driver left out because the ring said so: VRING_USED_F_NO_NOTIFY, or avail_event not passed.',
+    'none',
+    perFrame('kicks_suppressed_total'),
+    { links: [KICKS_AND_INTERRUPTS] },
+  ),
+  chart(
+    'Interrupts per frame',
+    'Used buffer notifications that the device signalled, all queues of the NIC, for each frame received.',
+    'none',
+    perFrame('interrupts_total'),
+    { links: [KICKS_AND_INTERRUPTS] },
+  ),
+  chart(
+    'Suppressed interrupts per frame',
+    'Used buffer notifications that the device left out because the ring said so: VRING_AVAIL_F_NO_INTERRUPT, or used_event not passed.',
+    'none',
+    perFrame('interrupts_suppressed_total'),
+    { links: [KICKS_AND_INTERRUPTS] },
+  ),
 ];
 
 const WORK: readonly Chart[] = [
-  {
-    title: 'Copies per frame',
-    description:
-      'Copies of a frame made by host CPUs between two guests, for each frame received. The guests’ own copies and a NIC’s DMA are not among them.',
-    unit: 'none',
-    queries: [[perFrame('ringside_copies_total'), PER_BACKEND]],
-  },
-  {
-    title: 'Copied bytes per frame',
-    description: 'Bytes that host CPUs copied, for each frame received.',
-    unit: 'decbytes',
-    queries: [[perFrame('ringside_copied_bytes_total'), PER_BACKEND]],
-  },
-  {
-    title: 'CPU per context',
-    description:
-      'Share of virtual time in which a context (vCPU, QEMU main loop, vhost worker, PMD, softirq) had work. A PMD’s idle polls are not work: its core is taken all the time all the same.',
-    unit: 'percentunit',
-    max: 1,
-    queries: [
-      [
-        perVirtualSecond('ringside_context_busy_seconds_total', CONTEXTS, 'topology, context, kind'),
-        '{{topology}} {{context}}',
-      ],
-    ],
-  },
-  {
-    title: 'Drops by reason',
-    description: 'Frames dropped for each second of virtual time, by the reason that was recorded.',
-    unit: 'pps',
-    stacked: true,
-    queries: [
-      [
-        perVirtualSecond('ringside_frames_dropped_total', 'topology=~"$topology"', 'topology, reason'),
-        '{{topology}} {{reason}}',
-      ],
-    ],
-  },
-];
-
-/** One row for each backend, over the time range of the dashboard. */
-const SUMMARY: readonly (readonly [column: string, expression: string, unit: string])[] = [
-  ['Exits, kernel', perFrame('ringside_vm_exits_total', `handled_by="kernel",${DEVICE_EXITS}`, '$__range'), 'none'],
-  [
-    'Exits, userspace',
-    perFrame('ringside_vm_exits_total', `handled_by="userspace",${DEVICE_EXITS}`, '$__range'),
+  chart(
+    'Copies per frame',
+    'Copies of a frame made by host CPUs between two guests, for each frame received. The guests’ own copies and a NIC’s DMA are not among them.',
     'none',
-  ],
-  ['Kicks', perFrame('ringside_kicks_total', '', '$__range'), 'none'],
-  ['Kicks suppressed', perFrame('ringside_kicks_suppressed_total', '', '$__range'), 'none'],
-  ['Interrupts', perFrame('ringside_interrupts_total', '', '$__range'), 'none'],
-  ['Copies', perFrame('ringside_copies_total', '', '$__range'), 'none'],
-  ['Frames per virtual second', perVirtualSecond('ringside_received_frames_total', SELECTION, BY, '$__range'), 'pps'],
+    perFrame('copies_total'),
+    { links: [COPIES] },
+  ),
+  chart(
+    'Copied bytes per gigabit',
+    'Bytes that host CPUs copied for each 10⁹ bits received: one copy of everything is 125 MB, less what is not copied (FCS) and more what is (virtio-net headers).',
+    'decbytes',
+    perGigabit('copied_bytes_total'),
+    { links: [COPIES] },
+  ),
+  chart(
+    'CPU time per frame',
+    'Busy virtual time of vCPUs, QEMU main loops, vhost workers and PMDs for each frame received. A PMD counts for vhost-user; idle polls are not among it.',
+    's',
+    ratio(busy(WINDOW), received(WINDOW)),
+  ),
+  chart(
+    'System calls per frame',
+    'System calls of the backend on the data path, for each frame received.',
+    'none',
+    perFrame('syscalls_total'),
+    { links: [events('System calls', 'events=sched.syscall')] },
+  ),
+  chart(
+    'CPU per context',
+    'Share of virtual time in which a context (vCPU, QEMU main loop, vhost worker, PMD, softirq) had work. A PMD’s idle polls are not work: its core is taken all the time all the same.',
+    'percentunit',
+    perVirtualSecond(
+      // Contexts that serve no single backend (softirq, NIC) have no such label and are wanted too.
+      series('context_busy_seconds_total', 'topology=~"$topology"', 'backend=~"$backend|"'),
+      'topology, context, kind',
+    ),
+    {
+      max: 1,
+      legend: '{{topology}} {{context}}',
+      links: [events('Events of this context', 'contexts={context}')],
+    },
+  ),
+  chart(
+    'Drops by reason',
+    'Frames dropped for each second of virtual time, by the reason that was recorded.',
+    'pps',
+    perVirtualSecond(series('frames_dropped_total', 'topology=~"$topology"'), 'topology, reason'),
+    { stacked: true, legend: '{{topology}} {{reason}}', links: [events('These drops', 'events={reason}'), DROPPED] },
+  ),
 ];
 
-const query = (refId: string, expression: string): prometheus.DataqueryBuilder =>
-  new prometheus.DataqueryBuilder().refId(refId).datasource(DATASOURCE).expr(expression);
-const letter = (index: number): string => String.fromCharCode(65 + index);
-
-const COLOURS: readonly (readonly [backend: string, colour: string])[] = [
-  ['virtio-net', 'orange'],
-  ['vhost-net', 'blue'],
-  ['vhost-user', 'green'],
-];
-
-function links(): dashboard.DashboardLinkBuilder[] {
-  const to = (title: string, path: string): dashboard.DashboardLinkBuilder =>
-    new dashboard.DashboardLinkBuilder(title).url(`\${ringside}${path}`).targetBlank(true);
-  return [
-    to('Topology', '/v1/topologies/${__field.labels.topology}'),
-    to('Traffic runs', '/v1/topologies/${__field.labels.topology}/traffic'),
-    to('Capture (pcapng)', '/v1/topologies/${__field.labels.topology}/capture.pcapng?view=journey'),
-  ];
-}
-
-function chartPanel(id: number, chart: Chart): timeseries.PanelBuilder {
-  const panel = new timeseries.PanelBuilder()
-    .id(id)
-    .title(chart.title)
-    .description(chart.description)
-    .datasource(DATASOURCE)
-    .unit(chart.unit)
-    .min(0)
-    .lineWidth(2)
-    .fillOpacity(chart.stacked === true ? 30 : 10)
-    .showPoints(common.VisibilityMode.Auto)
-    // A world without traffic stands still in virtual time: a gap, not a line across it.
-    .spanNulls(false)
-    .legend(
-      new common.VizLegendOptionsBuilder()
-        .showLegend(true)
-        .displayMode(common.LegendDisplayMode.Table)
-        .placement(common.LegendPlacement.Bottom)
-        .calcs(['lastNotNull', 'max'])
-        // Reasons and contexts without any are listed too: last.
-        .sortBy('Max')
-        .sortDesc(true),
-    )
-    .tooltip(
-      new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending),
-    )
-    .dataLinks(links())
-    .span(12)
-    .height(8);
-  if (chart.max !== undefined) panel.max(chart.max);
-  if (chart.stacked === true) {
-    panel.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal));
-  }
-  for (const [backend, colour] of COLOURS) {
-    panel.overrideByRegexp(`/ ${backend}$/`, [{ id: 'color', value: { mode: 'fixed', fixedColor: colour } }]);
-  }
-  chart.queries.forEach(([expression, legend], index) => {
-    panel.withTarget(query(letter(index), expression).range().legendFormat(legend));
+export const backendsCompared = (): Dashboard =>
+  toDashboard({
+    uid: 'ringside-backends-compared',
+    title: 'Backends compared',
+    description: 'virtio-net in QEMU, vhost-net and vhost-user side by side. All rates are in virtual time.',
+    tags: ['virtio', 'vhost'],
+    variables: ['topology', 'backend'],
+    rows: [
+      ['All at a glance', [SUMMARY, PER_FRAME, PER_GIGABIT]],
+      ['Throughput and latency in virtual time', THROUGHPUT],
+      ['Notifications: exits, kicks, interrupts', NOTIFICATIONS],
+      ['Work: copies, CPU, drops', WORK],
+    ],
   });
-  return panel;
-}
-
-function summaryPanel(id: number): table.PanelBuilder {
-  const panel = new table.PanelBuilder()
-    .id(id)
-    .title('Per frame received, over the time range')
-    .description(
-      'One row for each backend: what a received frame cost on average over the time range of the dashboard, and how many of them a second of virtual time carried.',
-    )
-    .datasource(DATASOURCE)
-    .unit('none')
-    .decimals(3)
-    .span(24)
-    .height(7)
-    .withTransformation({ id: 'merge', options: {} })
-    .withTransformation({
-      id: 'organize',
-      options: {
-        excludeByName: { Time: true },
-        renameByName: Object.fromEntries(SUMMARY.map(([column], index) => [`Value #${letter(index)}`, column])),
-      },
-    })
-    .dataLinks([
-      new dashboard.DashboardLinkBuilder('Topology')
-        .url('${ringside}/v1/topologies/${__data.fields.topology}')
-        .targetBlank(true),
-    ]);
-  SUMMARY.forEach(([column, expression, unit], index) => {
-    panel.withTarget(query(letter(index), expression).instant().format(prometheus.PromQueryFormat.Table));
-    panel.overrideByName(column, [{ id: 'unit', value: unit }]);
-  });
-  return panel;
-}
-
-const labelVariable = (name: string, label: string, values: string): dashboard.QueryVariableBuilder =>
-  new dashboard.QueryVariableBuilder(name)
-    .label(label)
-    .datasource(DATASOURCE)
-    .query({ query: values, refId: `values-${name}` })
-    .definition(values)
-    .refresh(dashboard.VariableRefresh.OnTimeRangeChanged)
-    .sort(dashboard.VariableSort.AlphabeticalAsc)
-    .multi(true)
-    .includeAll(true)
-    .allValue('.+')
-    .current({ text: 'All', value: '$__all', selected: true });
-
-/** The dashboard as Grafana reads it. */
-export function backendsCompared(): dashboard.Dashboard {
-  const page = new dashboard.DashboardBuilder('Backends compared')
-    .uid('ringside-backends-compared')
-    .description('virtio-net in QEMU, vhost-net and vhost-user side by side. All rates are in virtual time.')
-    .tags(['ringside', 'virtio', 'vhost'])
-    .timezone('browser')
-    .refresh('5s')
-    .time({ from: 'now-15m', to: 'now' })
-    .tooltip(dashboard.DashboardCursorSync.Crosshair)
-    .withVariable(new dashboard.DatasourceVariableBuilder('datasource').label('Data source').type('prometheus'))
-    .withVariable(labelVariable('topology', 'Topology', 'label_values(ringside_virtual_time_seconds, topology)'))
-    .withVariable(
-      labelVariable(
-        'backend',
-        'Backend',
-        'label_values(ringside_received_frames_total{topology=~"$topology"}, backend)',
-      ),
-    )
-    .withVariable(
-      new dashboard.TextBoxVariableBuilder('ringside')
-        .label('Ringside')
-        .description('Address of the Ringside server, for the links out of the panels')
-        .defaultValue('http://localhost:8080'),
-    );
-
-  let id = 0;
-  const row = (title: string): void => {
-    page.withRow(new dashboard.RowBuilder(title).id(++id));
-  };
-  row('All at a glance');
-  page.withPanel(summaryPanel(++id));
-  for (const [title, charts] of [
-    ['Throughput in virtual time', THROUGHPUT],
-    ['Notifications: exits, kicks, interrupts', NOTIFICATIONS],
-    ['Work: copies, CPU, drops', WORK],
-  ] as const) {
-    row(title);
-    for (const chart of charts) page.withPanel(chartPanel(++id, chart));
-  }
-  return page.build();
-}

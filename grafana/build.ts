@@ -6,10 +6,20 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { backendsCompared } from './backends-compared.ts';
+import { deviceAndQueues } from './device-and-queues.ts';
+import { openVswitch } from './open-vswitch.ts';
+import { overview } from './overview.ts';
+
+const DASHBOARDS = {
+  'backends-compared.json': backendsCompared,
+  'device-and-queues.json': deviceAndQueues,
+  'open-vswitch.json': openVswitch,
+  'overview.json': overview,
+} as const;
 
 /** File name to its text. */
 export function dashboardFiles(): ReadonlyMap<string, string> {
-  return new Map([['backends-compared.json', `${JSON.stringify(backendsCompared(), null, 2)}\n`]]);
+  return new Map(Object.entries(DASHBOARDS).map(([name, build]) => [name, `${JSON.stringify(build(), null, 2)}\n`]));
 }
 
 if (import.meta.main) {

@@ -10,13 +10,19 @@ export interface Sample {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
-interface Answer {
+interface Envelope<T> {
   readonly status: string;
   readonly error?: string;
-  readonly data: {
-    readonly resultType: string;
-    readonly result: readonly { readonly metric: Record<string, string>; readonly value: readonly [number, string] }[];
-  };
+  readonly data: T;
+}
+interface Answer {
+  readonly result: readonly { readonly metric: Record<string, string>; readonly value: readonly [number, string] }[];
+}
+interface RangeAnswer {
+  readonly result: readonly {
+    readonly metric: Record<string, string>;
+    readonly values: readonly (readonly [number, string])[];
+  }[];
 }
 
 export class Prometheus {
@@ -55,15 +61,32 @@ export class Prometheus {
     return prometheus;
   }
 
-  /** An instant query, now; throws with Prometheus' own words where it refuses the expression. */
-  async query(expression: string): Promise<Sample[]> {
-    const response = await fetch(`${this.url}/api/v1/query`, {
-      method: 'POST',
-      body: new URLSearchParams({ query: expression }),
-    });
-    const answer = (await response.json()) as Answer;
-    if (answer.status !== 'success') throw new Error(`${answer.error}\n${expression}`);
-    return answer.data.result.map(({ metric, value }) => ({ labels: metric, value: Number(value[1]) }));
+  /** An instant query, now or at a Unix time; throws with Prometheus' own words where it refuses the expression. */
+  async query(expression: string, time_s?: number): Promise<Sample[]> {
+    const at: Record<string, string> = time_s === undefined ? {} : { time: String(time_s) };
+    const data = await this.ask<Answer>('query', { query: expression, ...at });
+    return data.result.map(({ metric, value }) => ({ labels: metric, value: Number(value[1]) }));
+  }
+
+  /** A range query, as for a chart: one sample for each series and step. */
+  async queryRange(expression: string, start_s: number, end_s: number, step_s: number): Promise<Sample[]> {
+    const range = { start: String(start_s), end: String(end_s), step: String(step_s) };
+    const data = await this.ask<RangeAnswer>('query_range', { query: expression, ...range });
+    return data.result.flatMap(({ metric, values }) =>
+      values.map(([, value]) => ({ labels: metric, value: Number(value) })),
+    );
+  }
+
+  /** The values of a label among the series that a selector matches. */
+  async labelValues(label: string, selector: string): Promise<string[]> {
+    return this.ask<string[]>(`label/${label}/values?${new URLSearchParams({ 'match[]': selector })}`);
+  }
+
+  private async ask<T>(path: string, form?: Readonly<Record<string, string>>): Promise<T> {
+    const init = form === undefined ? {} : { method: 'POST', body: new URLSearchParams(form) };
+    const answer = (await (await fetch(`${this.url}/api/v1/${path}`, init)).json()) as Envelope<T>;
+    if (answer.status !== 'success') throw new Error(`${answer.error}\n${path} ${form?.['query'] ?? ''}`);
+    return answer.data;
   }
 
   /** Waits until a query's answer satisfies `enough`; throws with the last answer when it does not in time. */
