@@ -12,6 +12,7 @@ import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapa
 import type { Machine } from './builder.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
 import type { Topology } from './topology.ts';
+import { twinOf } from './twin.ts';
 import { World } from './world.ts';
 
 /** What a world has learned and where its clock stands, as plain data. */
@@ -27,19 +28,11 @@ export interface LearnedState {
   readonly runs: number;
 }
 
-/** Rings of a twin: what MOST_EVENTS need, with room to spare. */
-const TWIN_EVENTS = 131_072;
-const TWIN_BYTES = 8 << 20;
 /** A frame that has not come to rest within so many events, or so much virtual time (ns), never will. */
 export const MOST_EVENTS = 32_768;
 export const MOST_NS = 10e9;
 /** Scheduler steps between two looks at the number of events: where a dry run ends depends on nothing else. */
 const STEPS_PER_LOOK = 64;
-
-/** The topology of a twin: the same host with rings of its own. */
-export function twinOf(topology: Topology): Topology {
-  return { ...topology, clock: 'work', clockFactor: 1, eventCapacity: TWIN_EVENTS, byteCapacity: TWIN_BYTES };
-}
 
 /** Looks at a world between two steps; changes nothing. */
 export function learnedState(machine: Machine): LearnedState {

@@ -19,6 +19,7 @@ import { notFound, Problem, sendProblem } from './problem.ts';
 import { addBridgeRoutes } from './routes/bridges.ts';
 import { addCaptureRoutes } from './routes/captures.ts';
 import { addClockRoutes } from './routes/clock.ts';
+import { addDryRunRoutes } from './routes/dry-runs.ts';
 import { addEventRoutes } from './routes/events.ts';
 import { addGuestRoutes } from './routes/guests.ts';
 import { addJourneyRoutes } from './routes/journeys.ts';
@@ -165,6 +166,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addBridgeRoutes(scope, services);
     addTrafficRoutes(scope, services);
     addJourneyRoutes(scope, services);
+    addDryRunRoutes(scope, services);
     addCaptureRoutes(scope, services);
     addEventRoutes(scope, services);
     addPointRoutes(scope, services);
