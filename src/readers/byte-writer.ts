@@ -2,32 +2,50 @@
  * A growing byte buffer with a write position: what the pcapng writer and the event stream put their output into. Text is
  * written as bytes (prepared pieces and decimal digits), because building a string per row costs more than the row.
  */
-const NINE_DIGITS = 1_000_000_000;
+const THOUSAND = 1000;
+const MILLION = 1_000_000;
+const BILLION = 1_000_000_000;
+
+/** The three digits of 0-999, one after the other. */
+const DIGITS: Uint8Array = new Uint8Array(3 * THOUSAND);
+for (let n = 0; n < THOUSAND; n++) {
+  DIGITS[3 * n] = 0x30 + Math.floor(n / 100);
+  DIGITS[3 * n + 1] = 0x30 + (Math.floor(n / 10) % 10);
+  DIGITS[3 * n + 2] = 0x30 + (n % 10);
+}
 
 export class ByteWriter {
   bytes: Uint8Array;
   view: DataView;
+  /** The same bytes as little-endian words, for what is written at multiples of 4. */
+  words: Uint32Array;
   /** Number of bytes written so far; the next byte goes here. */
   at = 0;
   private readonly capacity: number;
 
-  /** `capacity`: bytes that each buffer starts with. */
+  /** `capacity`: bytes that each buffer starts with, a multiple of 4. */
   constructor(capacity: number) {
     this.capacity = capacity;
-    this.bytes = new Uint8Array(capacity);
+    this.bytes = freshBytes(capacity);
     this.view = new DataView(this.bytes.buffer);
+    this.words = new Uint32Array(this.bytes.buffer);
   }
 
   /** Makes sure that `count` more bytes fit. The put methods do not check: callers reserve once per row. */
   reserve(count: number): void {
-    const needed = this.at + count;
-    if (needed <= this.bytes.length) return;
+    if (this.at + count > this.bytes.length) this.grow(this.at + count);
+  }
+  private grow(needed: number): void {
     let length = this.bytes.length * 2;
     while (length < needed) length *= 2;
-    const grown = new Uint8Array(length);
+    const grown = freshBytes(length);
     grown.set(this.bytes.subarray(0, this.at));
-    this.bytes = grown;
-    this.view = new DataView(grown.buffer);
+    this.use(grown);
+  }
+  private use(bytes: Uint8Array): void {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer);
+    this.words = new Uint32Array(bytes.buffer);
   }
 
   /** Hands over what was written and starts an empty buffer. The bytes belong to the caller. */
@@ -39,8 +57,7 @@ export class ByteWriter {
       return copy;
     }
     const written = this.bytes.subarray(0, this.at);
-    this.bytes = new Uint8Array(this.capacity);
-    this.view = new DataView(this.bytes.buffer);
+    this.use(freshBytes(this.capacity));
     this.at = 0;
     return written;
   }
@@ -69,43 +86,71 @@ export class ByteWriter {
   }
   /** A non-negative integer below 2^53 in decimal digits. */
   decimal(value: number): void {
-    if (value < NINE_DIGITS) {
-      this.small(value);
+    if (value < BILLION) {
+      this.small(value | 0);
       return;
     }
-    const high = Math.floor(value / NINE_DIGITS);
+    const high = Math.floor(value / BILLION);
     this.small(high);
-    this.nineDigits(value - high * NINE_DIGITS);
+    this.nineDigits(value - high * BILLION);
   }
   /** Nanoseconds as seconds with nine decimals. */
   seconds(ns: number): void {
-    const whole = Math.floor(ns / NINE_DIGITS);
+    const whole = Math.floor(ns / BILLION);
     this.decimal(whole);
     this.bytes[this.at++] = 0x2e;
-    this.nineDigits(ns - whole * NINE_DIGITS);
+    this.nineDigits(ns - whole * BILLION);
   }
 
-  private small(value: number): void {
-    let n = value | 0;
-    let width = 1;
-    for (let limit = 10; n >= limit && width < 10; limit *= 10) width++;
-    const end = this.at + width;
-    for (let p = end - 1; p >= this.at; p--) {
-      const rest = (n / 10) | 0;
-      this.bytes[p] = 0x30 + (n - rest * 10);
-      n = rest;
+  /** Below 10^9. */
+  private small(n: number): void {
+    if (n < THOUSAND) {
+      this.short(n);
+      return;
     }
-    this.at = end;
+    const thousands = (n / THOUSAND) | 0;
+    if (thousands < THOUSAND) this.short(thousands);
+    else {
+      const millions = (thousands / THOUSAND) | 0;
+      this.short(millions);
+      this.threeDigits(thousands - millions * THOUSAND);
+    }
+    this.threeDigits(n - thousands * THOUSAND);
+  }
+  /** Below 1000, without leading zeros. */
+  private short(n: number): void {
+    const bytes = this.bytes;
+    let at = this.at;
+    const d = 3 * n;
+    if (n >= 100) bytes[at++] = DIGITS[d]!;
+    if (n >= 10) bytes[at++] = DIGITS[d + 1]!;
+    bytes[at++] = DIGITS[d + 2]!;
+    this.at = at;
+  }
+  private threeDigits(n: number): void {
+    const bytes = this.bytes;
+    const at = this.at;
+    const d = 3 * n;
+    bytes[at] = DIGITS[d]!;
+    bytes[at + 1] = DIGITS[d + 1]!;
+    bytes[at + 2] = DIGITS[d + 2]!;
+    this.at = at + 3;
   }
   private nineDigits(value: number): void {
-    let n = value | 0;
-    for (let p = this.at + 8; p >= this.at; p--) {
-      const rest = (n / 10) | 0;
-      this.bytes[p] = 0x30 + (n - rest * 10);
-      n = rest;
-    }
-    this.at += 9;
+    const n = value | 0;
+    const millions = (n / MILLION) | 0;
+    const rest = n - millions * MILLION;
+    const thousands = (rest / THOUSAND) | 0;
+    this.threeDigits(millions);
+    this.threeDigits(thousands);
+    this.threeDigits(rest - thousands * THOUSAND);
   }
+}
+
+/** Bytes that are written before they are read: not filled with zeros first, which costs as much as some writers do. */
+function freshBytes(length: number): Uint8Array {
+  const buffer = Buffer.allocUnsafeSlow((length + 3) & ~3);
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }
 
 const encoder = new TextEncoder();

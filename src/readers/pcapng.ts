@@ -8,6 +8,8 @@
 import { ByteWriter, piece } from './byte-writer.ts';
 
 export const LINKTYPE_ETHERNET = 1;
+/** For rows that are no frames: reserved for private use. */
+export const LINKTYPE_USER0 = 147;
 /** Stated in every interface block when nothing is cut: the greatest packet length that Wireshark takes. */
 export const SNAPLEN_MAX = 262144;
 /** epb_flags bits 0-1. */
@@ -37,6 +39,20 @@ const ISB_IFDROP = 5;
 export const EPB_OVERHEAD = 28 + 8 + 12 + 8 + 4 + 4;
 const OPTION_MAX = 65535;
 
+/**
+ * The options of a row with the beginning of its comment, for all rows that have them in common. Made once by rowTemplate(),
+ * put into each row by packetTemplate().
+ */
+export interface RowTemplate {
+  /** Options as they stand in the row; the packet id and the comment's length are filled in per row. */
+  readonly words: Uint32Array;
+  /** Length in bytes; the comment goes on there. */
+  readonly length: number;
+  /** Word of the packet id; -1 = none. Word of the comment's option header. */
+  readonly packetId: number;
+  readonly comment: number;
+}
+
 export interface SectionInfo {
   readonly hardware?: string;
   readonly os?: string;
@@ -46,6 +62,8 @@ export interface SectionInfo {
 export interface InterfaceInfo {
   readonly name: string;
   readonly description?: string;
+  /** Default: LINKTYPE_ETHERNET. */
+  readonly linkType?: number;
   readonly snaplen?: number;
   /** Bits per second. */
   readonly speed?: number;
@@ -86,7 +104,7 @@ export class PcapngWriter extends ByteWriter {
   interface(info: InterfaceInfo): number {
     this.begin(IDB);
     this.reserve(8);
-    this.u16(LINKTYPE_ETHERNET);
+    this.u16(info.linkType ?? LINKTYPE_ETHERNET);
     this.u16(0);
     this.u32(info.snaplen ?? SNAPLEN_MAX);
     this.textOption(IF_NAME, info.name);
@@ -103,24 +121,60 @@ export class PcapngWriter extends ByteWriter {
   }
 
   /**
-   * Starts a packet row and returns where in `bytes` its `captured` bytes are to be put. Continue with packetOptions,
-   * comments, packetEnd; or packetCancel.
+   * Starts a packet row and returns where in `bytes` its `captured` bytes are to be put. Continue with packetTemplate or
+   * packetOptions, comments, packetEnd; or packetCancel.
    */
   packet(interfaceIndex: number, timeNs: number, captured: number, original: number): number {
     const padded = (captured + 3) & ~3;
     this.reserve(EPB_OVERHEAD + padded);
     const at = this.at;
-    const v = this.view;
+    const words = this.words;
+    const word = at >> 2;
     this.blockStart = at;
-    v.setUint32(at, EPB, true);
-    v.setUint32(at + 8, interfaceIndex, true);
+    words[word] = EPB;
+    words[word + 2] = interfaceIndex;
     this.at = at + 12;
     this.time(timeNs);
-    v.setUint32(at + 20, captured, true);
-    v.setUint32(at + 24, original, true);
-    if (padded > captured) v.setUint32(at + 28 + padded - 4, 0, true);
+    words[word + 5] = captured;
+    words[word + 6] = original;
+    // the padding, before the data
+    if (padded > captured) words[word + 6 + (padded >> 2)] = 0;
     this.at = at + 28 + padded;
     return at + 28;
+  }
+  /**
+   * Prepares the options of rows. `flags`: EPB_INBOUND, EPB_OUTBOUND or 0. `queue`: -1 = the place has none. `text`: how the
+   * comment begins.
+   */
+  rowTemplate(flags: number, hasPacketId: boolean, queue: number, text: Uint8Array): RowTemplate {
+    const options: number[] = [];
+    if (flags !== 0) options.push(EPB_FLAGS | (4 << 16), flags);
+    const packetId = hasPacketId ? options.length + 1 : -1;
+    if (hasPacketId) options.push(EPB_PACKETID | (8 << 16), 0, 0);
+    if (queue >= 0) options.push(EPB_QUEUE | (4 << 16), queue);
+    const comment = options.length;
+    const length = 4 * (comment + 1) + text.length;
+    const words = new Uint32Array((length + 3) >> 2);
+    words.set(options);
+    new Uint8Array(words.buffer).set(text, 4 * (comment + 1));
+    return { words, length, packetId, comment };
+  }
+  /** Puts prepared options into the row; write the rest of the comment (`limit` bytes at most), then commentEnd(). */
+  packetTemplate(template: RowTemplate, packetId: number, limit: number): void {
+    const source = template.words;
+    const count = source.length;
+    this.reserve(4 * count + limit + 16);
+    const words = this.words;
+    const word = this.at >> 2;
+    for (let i = 0; i < count; i++) words[word + i] = source[i]!;
+    const id = word + template.packetId;
+    if (template.packetId >= 0) {
+      const high = Math.floor(packetId / 4294967296);
+      words[id] = packetId - high * 4294967296;
+      words[id + 1] = high;
+    }
+    this.commentStart = this.at + 4 * template.comment;
+    this.at += template.length;
   }
   /** `flags`: EPB_INBOUND or EPB_OUTBOUND. `queue`: -1 = the place has none. */
   packetOptions(flags: number, packetId: number, queue: number): void {
@@ -142,21 +196,28 @@ export class PcapngWriter extends ByteWriter {
   commentEnd(): void {
     const start = this.commentStart;
     const length = this.at - start - 4;
-    this.view.setUint32(start, OPT_COMMENT | (length << 16), true);
+    this.words[start >> 2] = OPT_COMMENT | (length << 16);
     const end = start + 4 + ((length + 3) & ~3);
     while (this.at < end) this.bytes[this.at++] = 0;
   }
   packetEnd(): void {
-    const start = this.blockStart;
     this.reserve(8);
-    this.u32(OPT_ENDOFOPT);
-    const length = this.at + 4 - start;
-    this.u32(length);
-    this.view.setUint32(start + 4, length, true);
+    const start = this.blockStart >> 2;
+    const word = this.at >> 2;
+    const length = this.at + 8 - this.blockStart;
+    this.words[word] = OPT_ENDOFOPT;
+    this.words[word + 1] = length;
+    this.words[start + 1] = length;
+    this.at += 8;
   }
   /** Forgets the row that packet() started. */
   packetCancel(): void {
     this.at = this.blockStart;
+  }
+
+  /** Length of the block that begins at `start`. */
+  blockLength(start: number): number {
+    return this.words[(start >> 2) + 1]!;
   }
 
   /** `received`: frames that the hop saw; `dropped`: those of them that are not in this file. */
@@ -177,14 +238,12 @@ export class PcapngWriter extends ByteWriter {
   /** Epoch plus `timeNs` as two 32-bit words, high first: the sum does not fit a double exactly. */
   private time(timeNs: number): void {
     const high = Math.floor(timeNs / 4294967296);
-    let low = this.epochLow + Math.floor(timeNs - high * 4294967296);
-    let carry = 0;
-    if (low >= 4294967296) {
-      low -= 4294967296;
-      carry = 1;
-    }
-    this.u32(this.epochHigh + high + carry);
-    this.u32(low);
+    const low = this.epochLow + Math.floor(timeNs - high * 4294967296);
+    const word = this.at >> 2;
+    // what does not fit the word is cut off when it is stored
+    this.words[word] = this.epochHigh + high + (low >= 4294967296 ? 1 : 0);
+    this.words[word + 1] = low;
+    this.at += 8;
   }
   private begin(type: number): void {
     this.reserve(8);

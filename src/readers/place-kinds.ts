@@ -44,7 +44,15 @@ export function hopPlaces(reader: RingReader, dropsToo: boolean): Place[] {
     if (hopKindsOf(p).length > 0) return true;
     return dropsToo && ROW_OF_KIND.some((row, kind) => row !== 0 && reader.count(p.id, kind) > 0);
   });
-  return found.sort((x, y) => x.order - y.order || (x.name < y.name ? -1 : x.name > y.name ? 1 : 0));
+  return alongTheWay(found);
+}
+
+/** All places of a world, in the same order. */
+export function allPlaces(reader: RingReader): Place[] {
+  return alongTheWay([...reader.catalog.places]);
+}
+function alongTheWay(places: Place[]): Place[] {
+  return places.sort((x, y) => x.order - y.order || (x.name < y.name ? -1 : x.name > y.name ? 1 : 0));
 }
 
 /** Drops of frames that were leaving the device; the others were entering it. */

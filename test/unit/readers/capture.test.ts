@@ -1,12 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import {
-  Capture,
-  type CaptureOptions,
-  CHUNK_BYTES,
-  captureChunks,
-  UnknownPointError,
-} from '../../../src/readers/capture.ts';
+import { Capture, type CaptureOptions, captureChunks, UnknownPointError } from '../../../src/readers/capture.ts';
+import { CHUNK_BYTES } from '../../../src/readers/row-output.ts';
 import { FakeWorld, frameBytes } from './fake-world.ts';
 import { floodedFrame, vhostNetFrame } from './journeys.ts';
 import { type Decoded, decodePcapng, join } from './pcapng-decoder.ts';
@@ -74,7 +69,7 @@ test('a frame is on every hop it passed, with time, direction, queue, bytes and 
   for (const p of d.packets) expect(p.data).toEqual(frameBytes(f, 60));
   expect(d.packets[2]!.comments).toEqual([
     'a frame written to the tap by its backend enters the host stack | ' +
-      'hop=tap-a event=tap.xmit ctx=vhost-1201 ns=1003300 cost=1250 wait=1900',
+      'hop=tap-a event=tap.xmit ctx=vhost-1201 ns=1003300 cost=1250 wait=1900 copy=60 copies=1',
   ]);
   // Costs and waits of all rows are the time from birth to the last row.
   const sum = d.packets
@@ -121,7 +116,9 @@ test('a drop is a row where it happened, clones carry the bytes of their parent'
   const drops = d.packets.filter((p) => p.comments[0]!.includes(' drop='));
   expect(names(d, drops)).toEqual(['br0', 'tap-b']);
   expect(drops.map((p) => p.flags)).toEqual([1, 2]);
-  expect(drops[1]!.comments[0]).toMatch(/^dropped: the tap queue is full \| hop=tap-b .* drop=tap\.queue_full$/);
+  expect(drops[1]!.comments[0]).toMatch(
+    /^dropped: the tap queue is full \| hop=tap-b .* drop=tap\.queue_full parent=1$/,
+  );
   for (const p of d.packets) expect(p.data).toEqual(frameBytes(parent, 60));
   expect(d.packets.filter((p) => p.packetId === BigInt(clone)).length).toBe(2);
 });
