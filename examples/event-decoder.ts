@@ -34,7 +34,7 @@ const FLAG_SEQ = 1;
 export function decodeEvents(message: ArrayBuffer | Uint8Array): EventColumns {
   let bytes = message instanceof Uint8Array ? message : new Uint8Array(message);
   // The columns lie at multiples of 8 within the message, so the message itself has to as well.
-  if (bytes.byteOffset % 8 !== 0) bytes = bytes.slice();
+  if (bytes.byteOffset % 8 !== 0) bytes = new Uint8Array(bytes);
   const { buffer, byteOffset, byteLength } = bytes;
   const header = new DataView(buffer, byteOffset, byteLength);
   if (header.getUint32(0, true) !== MAGIC) throw new Error('not a message of ringside.v1+binary');

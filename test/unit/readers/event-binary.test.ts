@@ -115,9 +115,10 @@ test('a message at any place in memory is read', () => {
   vhostNetFrame(w, 0);
   w.publish();
   const [{ bytes } = { bytes: new Uint8Array() }] = batches(w, { role: 'none' });
-  const shifted = new Uint8Array(bytes.length + 3);
+  const shifted = Buffer.alloc(bytes.length + 3);
   shifted.set(bytes, 3);
-  expect(objectsOf(w, shifted.subarray(3))).toEqual(objectsOf(w, bytes));
+  for (const view of [shifted.subarray(3), Uint8Array.prototype.subarray.call(shifted, 3)])
+    expect(objectsOf(w, view)).toEqual(objectsOf(w, bytes));
   expect(() => decodeEvents(new Uint8Array(32))).toThrow('not a message');
 });
 
