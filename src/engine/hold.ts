@@ -17,17 +17,19 @@ const words = (memory: SharedArrayBuffer, layout: WorldLayout): BigInt64Array =>
   new BigInt64Array(memory, layout.control, CTL_SIZE / 8);
 const wordOf = (slot: number): number => CTL_HOLDS / 8 + slot;
 
-/** The reader's half. Whoever took it has to release it, also where the reader itself has died. */
+/** The reader's half; `HoldGate` below is the engine's. Whoever took it has to release it, also where the reader itself has died. */
 export class Hold {
   readonly slot: number;
   private readonly words: BigInt64Array;
   private position: number;
   private held = true;
+  private readonly gate: HoldGate;
 
   /** A hold that has been taken, as another thread uses it: `slot` from the one who took it. */
   constructor(memory: SharedArrayBuffer, layout: WorldLayout, slot: number) {
     this.words = words(memory, layout);
     this.slot = slot;
+    this.gate = new HoldGate(memory, layout);
     this.position = Number(Atomics.load(this.words, wordOf(slot))) - 1;
   }
 
@@ -47,6 +49,11 @@ export class Hold {
     if (!this.held || seq <= this.position) return;
     this.position = seq;
     Atomics.store(this.words, wordOf(this.slot), BigInt(seq) + 1n);
+  }
+
+  /** Whether virtual time waits for this reader now. `events` and `bytes`: heads of the rings. */
+  blocks(events: number, bytes: number): boolean {
+    return this.held && this.gate.stepsFor(this.slot, events, bytes) === 0;
   }
 
   /** Virtual time no longer waits for this reader. May be called again. */
@@ -101,7 +108,8 @@ export class HoldGate {
     return readers;
   }
 
-  private stepsFor(slot: number, events: number, bytes: number): number {
+  /** Steps that may be run before the reader of one slot loses something; 0 = wait, Infinity = the slot is free. */
+  stepsFor(slot: number, events: number, bytes: number): number {
     const word = Atomics.load(this.words, wordOf(slot));
     if (word === 0n) return Number.POSITIVE_INFINITY;
     const seq = Number(word) - 1;
@@ -120,6 +128,14 @@ export class HoldGate {
 
 /** Steps that fit before a reader that is `behind` loses something; 0 from half of the ring on, in small rings earlier. */
 function stepsIn(behind: number, limit: number, step: number): number {
-  if (behind > Math.max(0, Math.min(limit / 2, limit - step))) return 0;
+  if (behind > patience(limit, step)) return 0;
   return Math.max(1, Math.floor((limit - behind) / step));
+}
+
+/** Events that a reader may be behind before virtual time waits, at least: what it may want to look back on is a part of it. */
+export function holdableEvents(layout: WorldLayout): number {
+  return patience(layout.eventCapacity - eventMargin(layout), STEP_EVENTS);
+}
+function patience(limit: number, step: number): number {
+  return Math.max(0, Math.min(limit / 2, limit - step));
 }

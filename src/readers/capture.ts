@@ -125,14 +125,23 @@ export class Capture {
     for (const place of wanted) this.interfaces.add(place);
   }
 
-  /** Sequence number of the event that scan() reads next: what a reader that holds may let go of (rows that wait aside). */
+  /** Sequence number of the event that scan() reads next. */
   get position(): number {
     return this.next;
+  }
+  /** The same, or where the oldest row that waits begins: nothing before it will be read again, of its bytes neither. */
+  get needed(): number {
+    return Math.min(this.next, this.window.oldest());
   }
 
   /** Events that were overwritten before they could be read. */
   get lost(): number {
     return this.lostEvents;
+  }
+
+  /** The world's own counters say how many rows there are, also of those that were overwritten. */
+  private get whole(): boolean {
+    return this.from === 0 && this.options.toEvent === undefined && this.filter.everything;
   }
 
   /** Section header and interfaces. */
@@ -152,7 +161,9 @@ export class Capture {
    * it starts and stops there.
    */
   *scan(): Generator<Uint8Array, void, undefined> {
-    this.snapshot = countRows(this.reader, this.isRow);
+    this.snapshot = this.whole
+      ? countRows(this.reader, this.isRow)
+      : { head: this.reader.head(), timeNs: this.reader.virtualTimeNs(), rows: null };
     const to = Math.min(this.snapshot.head, this.options.toEvent ?? Number.POSITIVE_INFINITY);
     while (this.next < to) {
       const started = performance.now();
@@ -176,7 +187,7 @@ export class Capture {
   /** Interface statistics: how many frames each hop saw, and how many of them are not in the file. */
   trailer(): Uint8Array {
     const exact = this.lostEvents === 0;
-    const whole = this.from === 0 && this.options.toEvent === undefined && this.filter.everything;
+    const { whole } = this;
     const rows = this.snapshot.rows;
     let comment = '';
     if (!exact && !(whole && rows !== null)) {

@@ -220,7 +220,7 @@ export class RowScan {
     const position = numbers[n + F_POSITION]!;
     if (position < 0) return;
     const rows = this.window;
-    const slot = rows.insert(time);
+    const slot = rows.insert(time, contextOf(meta));
     const rowNumbers = rows.numbers;
     const rowWords = rows.words;
     const rn = slot * ROW_NUMBERS;
@@ -229,6 +229,7 @@ export class RowScan {
     rowNumbers[rn + R_POSITION] = position;
     rowNumbers[rn + R_COST] = cost;
     rowNumbers[rn + R_WAITED] = waited;
+    rowNumbers[rn + R_SEQ] = this.reader.block.first;
     rowWords[rw + R_META] = meta;
     rowWords[rw + R_LENGTH] = words[w + F_LENGTH]!;
     rowWords[rw + R_MARKS] = marks;
@@ -265,7 +266,7 @@ export class RowScan {
       if (index < 0) continue;
       this.interfaces.seen[index]!++;
       const { numbers, words } = this.window;
-      const slot = this.window.insert(time);
+      const slot = this.window.insert(time, contextOf(meta));
       const rn = slot * ROW_NUMBERS;
       const rw = slot * ROW_WORDS;
       const a = valueOfA(this.reader, kind, frame, block.a[i]!);

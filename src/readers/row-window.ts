@@ -1,7 +1,8 @@
 /**
  * Rows of a capture on their way from ring order to time order. The ring holds events in landing order: sorted per
- * context, across contexts late by at most one slice. The window keeps a bounded number of rows sorted by time (equal
- * times in ring order) and gives out the earliest: a row goes to the end in most cases, else to its place by binary search.
+ * context, across contexts late by at most one slice. The window keeps a bounded number of rows and gives out the earliest
+ * (of equal times the one that the ring has first). Each context's rows are a run that is sorted as it comes; a tree of
+ * winners over the runs finds the earliest.
  *
  * While a row waits here, what happens because of it (an exit, a kick, an interrupt) is still added to it: row-charges.ts.
  *
@@ -23,7 +24,7 @@ export const R_WAITED = 4;
 /** Bytes copied, and the frame's parent: see the marks. */
 export const R_COPIED = 5;
 export const R_PARENT = 6;
-/** Sequence number of the event; kept for rows of events only, whose column `a` is in R_A. */
+/** Sequence number of the event; of rows of frames that of the first event in its block. Column `a` of rows of events: R_A. */
 export const R_SEQ = 7;
 export const R_A = R_PARENT;
 
@@ -45,6 +46,8 @@ export const R_KICKS = 9;
 export const R_INTERRUPTS = 10;
 /** Column `b`; kept for rows of events only. */
 export const R_B = 11;
+/** The next row of the run: its slot. */
+const R_NEXT = 12;
 
 export class RowWindow {
   readonly capacity: number;
@@ -56,52 +59,79 @@ export class RowWindow {
   /** Free slots, first in, first out: rows leave in about the order in which they came, so that slots follow each other. */
   private readonly free: Int32Array;
   private freeAt = 0;
-  /** Slots by time, from `head` on; twice the capacity so that it is seldom moved to the front. */
-  private readonly order: Int32Array;
-  private head = 0;
+  // Runs: first and last row of each, and their times and the first one's ticket. A time of Infinity = the run is empty.
+  private readonly headTime: number[] = [];
+  private readonly headTicket: number[] = [];
+  private readonly head: number[] = [];
+  private readonly tail: number[] = [];
+  private readonly tailTime: number[] = [];
+  /** The run that rows of a context went to last, by context. */
+  private readonly runOf: number[] = [];
+  /** tree[1] is the run with the earliest row; the winner of a pair of runs or winners is above it, the runs are leaves. */
+  private tree = new Int32Array(2);
+  private leaves = 1;
 
   constructor(capacity = WINDOW_ROWS) {
     this.capacity = capacity;
     this.numbers = new Float64Array(capacity * ROW_NUMBERS);
     this.words = new Int32Array(capacity * ROW_WORDS);
     this.free = Int32Array.from({ length: capacity }, (_, i) => i);
-    this.order = new Int32Array(capacity * 2);
+    this.addRun();
   }
 
-  /** Takes a slot for a row at `time`; the caller fills the other fields. The window must not be full. */
-  insert(time: number): number {
+  /** Takes a slot for a row of `context` at `time`; the caller fills the other fields. The window must not be full. */
+  insert(time: number, context: number): number {
     const slot = this.free[this.freeAt]!;
     this.freeAt = this.freeAt + 1 === this.capacity ? 0 : this.freeAt + 1;
     this.numbers[slot * ROW_NUMBERS + R_TIME] = time;
     this.tickets = this.tickets === 0x7fffffff ? 1 : this.tickets + 1;
     this.words[slot * ROW_WORDS + R_TICKET] = this.tickets;
-    if (this.head + this.count === this.order.length) {
-      this.order.copyWithin(0, this.head, this.head + this.count);
-      this.head = 0;
-    }
-    const end = this.head + this.count;
     this.count++;
-    if (time >= this.latest || this.count === 1) {
-      if (time > this.latest) this.latest = time;
-      this.order[end] = slot;
-    } else this.sortIn(slot, time, end);
+    if (time > this.latest) this.latest = time;
+    let run = this.runOf[context] ?? -1;
+    if (run < 0 || this.tailTime[run]! > time) run = this.findRun(time, context);
+    if (this.headTime[run] === Number.POSITIVE_INFINITY) this.begin(run, slot, time);
+    else this.words[this.tail[run]! * ROW_WORDS + R_NEXT] = slot;
+    this.tail[run] = slot;
+    this.tailTime[run] = time;
     return slot;
   }
-  private sortIn(slot: number, time: number, end: number): void {
-    const { order, numbers } = this;
-    let at = end;
-    if (numbers[order[end - 1]! * ROW_NUMBERS + R_TIME]! > time) {
-      let low = this.head;
-      let high = end - 1;
-      while (low < high) {
-        const middle = (low + high) >>> 1;
-        if (numbers[order[middle]! * ROW_NUMBERS + R_TIME]! > time) high = middle;
-        else low = middle + 1;
-      }
-      at = low;
-      order.copyWithin(at + 1, at, end);
-    }
-    order[at] = slot;
+
+  /** A run that a row at `time` can be put at the end of: none for rows that a context records out of order. */
+  private findRun(time: number, context: number): number {
+    let run = this.runOf[context] === undefined ? this.headTime.length : this.tailTime.findIndex((t) => t <= time);
+    if (run < 0 || run === this.headTime.length) run = this.addRun();
+    this.runOf[context] = run;
+    return run;
+  }
+  private addRun(): number {
+    const run = this.headTime.length;
+    this.headTime.push(Number.POSITIVE_INFINITY);
+    this.headTicket.push(0);
+    this.head.push(0);
+    this.tail.push(0);
+    this.tailTime.push(0);
+    if (run < this.leaves) return run;
+    this.leaves *= 2;
+    this.tree = new Int32Array(2 * this.leaves);
+    for (let i = 0; i < this.leaves; i++) this.tree[this.leaves + i] = Math.min(i, run);
+    for (let i = this.leaves - 1; i > 0; i--) this.play(i);
+    return run;
+  }
+
+  private begin(run: number, slot: number, time: number): void {
+    this.head[run] = slot;
+    this.headTicket[run] = this.words[slot * ROW_WORDS + R_TICKET]!;
+    this.headTime[run] = time;
+    for (let i = (run + this.leaves) >> 1; i > 0; i >>= 1) this.play(i);
+  }
+  private play(i: number): void {
+    const x = this.tree[2 * i]!;
+    const y = this.tree[2 * i + 1]!;
+    const dx = this.headTime[x]!;
+    const dy = this.headTime[y]!;
+    // tickets start again after 2^31 rows: compared by their distance
+    this.tree[i] = dx < dy || (dx === dy && ((this.headTicket[x]! - this.headTicket[y]!) | 0) <= 0) ? x : y;
   }
 
   /** Whether the row with this ticket still waits in `slot`. */
@@ -112,17 +142,23 @@ export class RowWindow {
   /** The earliest row's slot if it is final (or `all`), or if fewer than `room` slots are free; -1 otherwise. */
   ready(room: number, all: boolean): number {
     if (this.count === 0) return -1;
-    const slot = this.order[this.head]!;
-    if (all || this.capacity - this.count < room) return slot;
-    return this.numbers[slot * ROW_NUMBERS + R_TIME]! <= this.latest - WINDOW_NS ? slot : -1;
+    const run = this.tree[1]!;
+    if (all || this.capacity - this.count < room || this.headTime[run]! <= this.latest - WINDOW_NS)
+      return this.head[run]!;
+    return -1;
   }
   /** Takes out the row that ready() gave. */
   remove(): void {
-    const slot = this.order[this.head++]!;
+    const run = this.tree[1]!;
+    const slot = this.head[run]!;
     this.words[slot * ROW_WORDS + R_TICKET] = 0;
     const at = this.freeAt - this.count;
     this.free[at < 0 ? at + this.capacity : at] = slot;
     this.count--;
-    if (this.count === 0) this.head = 0;
+    if (slot === this.tail[run]) this.begin(run, slot, Number.POSITIVE_INFINITY);
+    else {
+      const next = this.words[slot * ROW_WORDS + R_NEXT]!;
+      this.begin(run, next, this.numbers[next * ROW_NUMBERS + R_TIME]!);
+    }
   }
 }
