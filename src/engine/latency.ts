@@ -16,6 +16,20 @@ export const LATENCY_SUM = LATENCY_BUCKETS;
 export const LATENCY_MAX = LATENCY_BUCKETS + 1;
 export const LATENCY_FRAME = LATENCY_BUCKETS + 2;
 
+/**
+ * Frames that are measured: the first LATENCY_ALL all of them, of the others one group of 2^LATENCY_GROUP_BITS neighbours
+ * in 2^LATENCY_SAMPLE_BITS, whose members stand for so many each. Which groups follows from the frame's id alone (its low
+ * 32 bits): those where the highest bits of `(id >>> LATENCY_GROUP_BITS) * LATENCY_HASH` are 1. Groups, because frames
+ * travel in bursts and a branch that changes its mind at every frame costs more than the rest; by a hash, because every
+ * 64th group would meet a periodic load always at the same point.
+ */
+export const LATENCY_ALL = 65_536;
+/** When so many frames have been born, those first ones are no longer looked for. */
+export const LATENCY_ALL_UNTIL = 2 ** 20;
+export const LATENCY_GROUP_BITS = 6;
+export const LATENCY_SAMPLE_BITS = 6;
+export const LATENCY_HASH = 0x9e3779b1 | 0;
+
 /** Kinds that are measured, and the number of each within its place. */
 const HOPS = EVENT_KINDS.filter((k) => k.hop !== null);
 const DELIVERIES = EVENT_KINDS.filter((k) => k.role === 'delivered');
@@ -34,7 +48,7 @@ export const LATENCY_DELIVERED = HOPS.length + 1;
 export const LATENCY_CLASSES = 0;
 /** f64 words that are counted by the world and the fold, see GAUGE_…. */
 export const LATENCY_GAUGES = KIND_STRIDE;
-/** Rows by the low bits of the frame id: a frame that lives while so many others are born is no longer measured. */
+/** Rows by the low bits of the frame id: a measured frame keeps its row until another measured one needs it. */
 export const LATENCY_ROWS = 1 << 16;
 /** Frame id (u32), 4 bytes unused, birth and last hop (f64 ns). */
 export const LATENCY_ROW_BYTES = 24;
@@ -60,13 +74,14 @@ export function latencyAt(place: number, kind: number): number {
   return slot < 0 ? -1 : (place * LATENCY_SLOTS + slot) * LATENCY_WORDS;
 }
 
-/** What the fold needs to know of each kind. */
-export function latencyClasses(): Uint8Array {
-  const classes = new Uint8Array(KIND_STRIDE);
+/** Writes what the fold needs to know of each kind into the region at `offset`. */
+export function prepareLatency(memory: SharedArrayBuffer, offset: number): void {
+  const classes = new Uint8Array(memory, offset + LATENCY_CLASSES, KIND_STRIDE);
   for (const [i, kind] of MEASURED.entries()) classes[kind] = i + 1;
   for (const k of EVENT_KINDS) {
     if (k.role === 'born') classes[k.id] = LATENCY_BORN;
     if (k.role === 'cloned') classes[k.id] = LATENCY_CLONED;
   }
-  return classes;
+  // Row 0 would be that of events without a frame.
+  new Uint32Array(memory, offset + LATENCY_TABLE, 1)[0] = 0xffffffff;
 }

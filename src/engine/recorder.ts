@@ -16,6 +16,7 @@ import {
   CTL_SIZE,
   CTL_TIME,
 } from './event-ring.ts';
+import { LATENCY_ALL_UNTIL, prepareLatency } from './latency.ts';
 import type { WorldCode } from './wasm.ts';
 
 /** Bytes that are announced at a time. */
@@ -67,6 +68,7 @@ export class Recorder {
     this.blockBytes = new Float64Array(memory, layout.blockBytes, blocks);
     this.control64 = new BigInt64Array(memory, layout.control, CTL_SIZE / 8);
     this.controlF = new Float64Array(memory, layout.control, CTL_SIZE / 8);
+    prepareLatency(memory, layout.latency);
   }
 
   /** Records one event at stamp[0]. `meta` is metaOf(kind, place, context); frame, a and b are taken modulo 2^32. */
@@ -144,6 +146,15 @@ export class Recorder {
         l.control + CTL_FINGERPRINT,
         l.counters,
         this.ordinals,
+      );
+      this.code.latencies(
+        l.eventTime + at * 8,
+        l.eventMeta + at * 4,
+        l.eventFrame + at * 4,
+        l.eventA + at * 4,
+        n,
+        l.latency,
+        this.frames <= LATENCY_ALL_UNTIL ? 1 : 0,
       );
       const block = Math.floor(at / BLOCK_EVENTS);
       this.blockFrame[block] = this.frames;

@@ -1,57 +1,45 @@
 /**
- * Three small functions over a world's shared memory, assembled by hand because they are the inner loops that
+ * Four small functions over a world's shared memory, assembled by hand because they are the inner loops that
  * JavaScript runs slowly: copying (TypedArray.set on shared memory takes six times as long for 1500 bytes), the
- * Internet checksum, and the fold of a block of events into the fingerprint and the counters (64-bit multiplications).
+ * Internet checksum, the fold of a block of events into the fingerprint and the counters (64-bit multiplications), and
+ * the latencies of its frames (wasm-latency.ts).
  */
-const leb = (n: number): number[] => {
-  const out: number[] = [];
-  do {
-    const low = n & 127;
-    n >>>= 7;
-    out.push(n ? low | 128 : low);
-  } while (n);
-  return out;
-};
-const sleb64 = (v: bigint): number[] => {
-  const out: number[] = [];
-  for (;;) {
-    const low = Number(v & 127n);
-    v >>= 7n;
-    if ((v === 0n && !(low & 64)) || (v === -1n && low & 64)) return [...out, low];
-    out.push(low | 128);
-  }
-};
-const vector = (items: number[][]): number[] => [...leb(items.length), ...items.flat()];
-const section = (id: number, body: number[]): number[] => [id, ...leb(body.length), ...body];
-
-const I32 = 0x7f;
-const I64 = 0x7e;
-const get = (local: number): number[] => [0x20, ...leb(local)];
-const set = (local: number): number[] => [0x21, ...leb(local)];
-const i32 = (n: number): number[] => [0x41, ...sleb64(BigInt(n))];
-const i64 = (hex: bigint): number[] => [0x42, ...sleb64(BigInt.asIntN(64, hex))];
-const I32_ADD = [0x6a];
-const I32_SUB = [0x6b];
-const I32_AND = [0x71];
-const I32_SHL = [0x74];
-const I32_SHR_U = [0x76];
-const I64_ADD = [0x7c];
-const I64_MUL = [0x7e];
-const I64_OR = [0x84];
-const I64_XOR = [0x85];
-const I64_SHL = [0x86];
-const I64_SHR_U = [0x88];
-const I32_LOAD = [0x28, 2, 0];
-const I64_LOAD = [0x29, 3, 0];
-const I64_LOAD32_U = [0x35, 2, 0];
-const I32_STORE = [0x36, 2, 0];
-const I64_STORE = [0x37, 3, 0];
-const F64_LOAD = (offset: number): number[] => [0x2b, 3, offset];
-const F64_STORE = (offset: number): number[] => [0x39, 3, offset];
-const F64_ADD = [0xa0];
-const F64_ONE = [0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
-const F64_CONVERT_I32_U = [0xb8];
-const END = [0x0b];
+import { latencyCode } from './wasm-latency.ts';
+import {
+  END,
+  F64_ADD,
+  F64_CONVERT_I32_U,
+  F64_LOAD,
+  F64_ONE,
+  F64_STORE,
+  get,
+  I32,
+  I32_ADD,
+  I32_AND,
+  I32_LOAD,
+  I32_SHL,
+  I32_SHR_U,
+  I32_STORE,
+  I32_SUB,
+  I64,
+  I64_ADD,
+  I64_LOAD,
+  I64_LOAD32_U,
+  I64_MUL,
+  I64_OR,
+  I64_SHL,
+  I64_SHR_U,
+  I64_STORE,
+  I64_XOR,
+  i32,
+  i64,
+  leb,
+  section,
+  set,
+  V128_LOAD,
+  V128_STORE,
+  vector,
+} from './wasm-ops.ts';
 
 /** The constants of the event mix; test/property/scheduler.test.ts restates the mix in BigInt. */
 export const MIX = {
@@ -82,6 +70,12 @@ export interface WorldCode {
     ordinals: number,
   ): void;
   /**
+   * Adds the hops and deliveries of `n` events to the latency histograms: `region` is the offset of what latency.ts
+   * describes, the others are columns as above. `all` is 1 where frames up to LATENCY_ALL may be among them, else 0. For
+   * each event once, in order.
+   */
+  latencies(time: number, meta: number, frame: number, a: number, n: number, region: number, all: number): void;
+  /**
    * Sum of the 16-bit words (as they lie in memory, little-endian) of `length` bytes at `at`, folded to 16 bits: the inner
    * part of the Internet checksum (RFC 1071, which may sum in either byte order). An odd last byte counts as a word.
    */
@@ -90,8 +84,6 @@ export interface WorldCode {
 
 /** Longest block that is moved by loads and stores in line: above, the call of memory.copy costs less than the loop. */
 const INLINE_COPY_BYTES = 256;
-const V128_LOAD = [0xfd, 0, 0, 0];
-const V128_STORE = [0xfd, 11, 0, 0];
 
 function copyBody(): number[] {
   // parameters: 0 target, 1 source, 2 length
@@ -103,7 +95,7 @@ function copyBody(): number[] {
     ...get(1),
     ...at,
     ...I32_ADD,
-    ...V128_LOAD,
+    ...V128_LOAD(),
     ...V128_STORE,
   ];
   const bump = (local: number, by: number): number[] => [...get(local), ...i32(by), ...I32_ADD, ...set(local)];
@@ -117,7 +109,7 @@ function copyBody(): number[] {
     ...sixteen([...length, ...i32(16), ...I32_SUB]),
     ...[0x02, 0x40, 0x03, 0x40],
     ...[...length, ...i32(17), lessThan, 0x0d, 1],
-    ...[...get(0), ...get(1), ...V128_LOAD, ...V128_STORE],
+    ...[...get(0), ...get(1), ...V128_LOAD(), ...V128_STORE],
     ...[...bump(0, 16), ...bump(1, 16), ...length, ...i32(16), ...I32_SUB, ...set(2)],
     ...[0x0c, 0, ...END, ...END],
     ...END,
@@ -170,7 +162,7 @@ function foldBody(): number[] {
     ...[...get(6), ...I64_LOAD, ...set(SUM)],
     ...[0x02, 0x40, 0x03, 0x40], // block, loop
     ...[...get(5), 0x45, 0x0d, 1], // leave when n is 0
-    ...[...get(1), ...I32_LOAD, ...set(META)],
+    ...[...get(1), ...I32_LOAD(), ...set(META)],
     // ordinal of the context
     ...[...get(META), ...i32(20), ...I32_SHR_U, ...i32(2), ...I32_SHL, ...get(8), ...I32_ADD, ...set(AT)],
     // mixed = ((time * K) ^ (meta, frame) * K) + (a, b) * K + ordinal * K
@@ -178,7 +170,7 @@ function foldBody(): number[] {
     ...[...pair(load32(1), load32(2), MIX.metaFrame), ...I64_XOR],
     ...[...pair(load32(3), load32(4), MIX.ab), ...I64_ADD],
     ...[...get(AT), ...I64_LOAD32_U, ...i64(MIX.ordinal), ...I64_MUL, ...I64_ADD, ...set(MIXED)],
-    ...[...get(AT), ...get(AT), ...I32_LOAD, ...i32(1), ...I32_ADD, ...I32_STORE],
+    ...[...get(AT), ...get(AT), ...I32_LOAD(), ...i32(1), ...I32_ADD, ...I32_STORE()],
     ...[
       ...get(MIXED),
       ...get(MIXED),
@@ -199,7 +191,7 @@ function foldBody(): number[] {
       ...get(AT),
       ...F64_LOAD(8),
       ...get(3),
-      ...I32_LOAD,
+      ...I32_LOAD(),
       ...F64_CONVERT_I32_U,
       ...F64_ADD,
       ...F64_STORE(8),
@@ -237,12 +229,13 @@ export function compileWorldCode(memory: WebAssembly.Memory, pages: number): Wor
         [0x60, 3, I32, I32, I32, 0],
         [0x60, 9, ...new Array<number>(9).fill(I32), 0],
         [0x60, 2, I32, I32, 1, I32],
+        [0x60, 7, ...new Array<number>(7).fill(I32), 0],
       ]),
     ),
     ...section(2, vector([[1, 101, 1, 109, 2, 3, ...leb(pages), ...leb(pages)]])),
-    ...section(3, vector([[0], [1], [2]])),
-    ...section(7, vector([exported('copy', 0), exported('fold', 1), exported('sum16', 2)])),
-    ...section(10, vector([copyCode, foldCode, sumCode].map((code) => [...leb(code.length), ...code]))),
+    ...section(3, vector([[0], [1], [2], [3]])),
+    ...section(7, vector([exported('copy', 0), exported('fold', 1), exported('sum16', 2), exported('latencies', 3)])),
+    ...section(10, vector([copyCode, foldCode, sumCode, latencyCode()].map((code) => [...leb(code.length), ...code]))),
   ]);
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { m: memory } });
   return instance.exports as unknown as WorldCode;

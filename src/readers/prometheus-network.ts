@@ -53,6 +53,10 @@ const histogram = (labels: readonly string[], place: number, kinds: readonly num
   elements: kinds.map((k) => latencyAt(place, k)),
 });
 
+/** Which frames the histograms are made of: engine/latency.ts. */
+const SAMPLED =
+  '; of each of the first 65,536 frames, then of every 64th group of 64, each frame of which counts 64 times';
+
 /** Those that dashboards live on. */
 export const NETWORK_FAMILIES: readonly Family[] = [
   counter(
@@ -156,7 +160,7 @@ export const NETWORK_FAMILIES: readonly Family[] = [
   ),
   latency(
     'frame_latency_seconds',
-    'Virtual time from the birth of a frame to its delivery, by the place of delivery.',
+    `Virtual time from the birth of a frame to its delivery, by the place of delivery${SAMPLED}.`,
     AT_PLACE,
     (w) =>
       w.places('driver', 'wire').map((p) => {
@@ -184,7 +188,7 @@ export const HOP_FAMILIES: readonly Family[] = [
   }),
   latency(
     'hop_latency_seconds',
-    'Virtual time since the previous hop of the frame (or its birth), by hop and by what was seen there.',
+    `Virtual time since the previous hop of the frame (or its birth), by hop and by what was seen there${SAMPLED}.`,
     ['topology', 'place', 'stage', 'guest', 'nic', 'backend'],
     (w) =>
       w.catalog.places.flatMap((p) =>

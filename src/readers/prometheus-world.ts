@@ -136,7 +136,7 @@ export const WORLD_FAMILIES: readonly Family[] = [
   single(
     'latency_unmeasured_total',
     'counter',
-    'Hops and deliveries that the latency histograms lack: their frame had been under way while 65,536 others were born.',
+    'Hops and deliveries that the latency histograms lack, because their frame was under way for so long that another one needed its place (at least 65,536 others were born).',
     ({ reader }) => reader.gauges[GAUGE_UNMEASURED]!,
   ),
 ];
