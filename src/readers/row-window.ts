@@ -147,6 +147,15 @@ export class RowWindow {
       return this.head[run]!;
     return -1;
   }
+  /** Least R_SEQ of the rows that wait, Infinity without: a run's first row came before the others. */
+  oldest(): number {
+    let seq = Number.POSITIVE_INFINITY;
+    for (let run = 0; run < this.head.length; run++) {
+      if (this.headTime[run] === Number.POSITIVE_INFINITY) continue;
+      seq = Math.min(seq, this.numbers[this.head[run]! * ROW_NUMBERS + R_SEQ]!);
+    }
+    return seq;
+  }
   /** Takes out the row that ready() gave. */
   remove(): void {
     const run = this.tree[1]!;
