@@ -10,9 +10,11 @@ const { spawnSync } = require('node:child_process');
 const PEERS = [
   { program: 'tshark', pkg: 'tshark' },
   { program: 'capinfos', pkg: 'wireshark-common' },
+  { program: 'luac5.4', pkg: 'lua5.4' },
   { program: 'prometheus', pkg: 'prometheus' },
   { program: 'promtool', pkg: 'prometheus' },
   { program: 'curl', pkg: 'curl' },
+  { program: 'docker-compose', pkg: 'docker-compose' },
 ];
 
 const has = (program) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;

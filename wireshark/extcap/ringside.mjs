@@ -24,6 +24,7 @@ const PAGE = 1000;
 
 const HOPS = 'ringside';
 const EVENTS = 'ringside-events';
+const NO_CAPTURE_FILTERS = 'capture filters are for real interfaces; use the option Filter, or a display filter';
 const FILTER_KEYS = ['events', 'places', 'contexts', 'role', 'frame', 'time'];
 
 // ---- command line -----------------------------------------------------------------------------------------------
@@ -237,9 +238,7 @@ async function openPipe(path, signal) {
 async function capture(face, options) {
   const fifo = options.get('fifo') ?? '';
   if (fifo === '') throw new Failure('--capture needs --fifo');
-  if ((options.get('extcap-capture-filter') ?? '') !== '') {
-    throw new Failure('Capture filters are for real interfaces; use the option Filter, or a display filter');
-  }
+  if ((options.get('extcap-capture-filter') ?? '') !== '') throw new Failure(NO_CAPTURE_FILTERS);
   const server = serverOf(options);
   const stop = new AbortController();
   const end = () => stop.abort();
@@ -271,6 +270,17 @@ async function capture(face, options) {
   });
 }
 
+/** A capture that cannot begin closes the pipe all the same: else tshark 4.0 waits for it, and shows the reason only then. */
+async function captureOrSay(face, options) {
+  try {
+    await capture(face, options);
+  } catch (error) {
+    const pipe = await openPipe(options.get('fifo') ?? '', AbortSignal.timeout(1000)).catch(() => null);
+    pipe?.destroy();
+    throw error;
+  }
+}
+
 async function main() {
   const options = parseArguments(process.argv.slice(2));
   if (options.has('extcap-interfaces')) {
@@ -289,8 +299,11 @@ async function main() {
   if (face === null) throw new Failure(`there is no interface ${JSON.stringify(name)}; --extcap-interfaces lists them`);
   if (options.has('extcap-dlts')) listLinkTypes(face);
   else if (options.has('extcap-config')) listOptions(face);
-  else if (options.has('capture')) await capture(face, options);
-  else throw new Failure('nothing to do: expected --extcap-dlts, --extcap-config or --capture');
+  else if (options.has('capture')) await captureOrSay(face, options);
+  else if (options.has('extcap-capture-filter')) {
+    // Wireshark asks whether it is valid: what is printed is what is wrong with it.
+    if (options.get('extcap-capture-filter') !== '') process.stdout.write(`${NO_CAPTURE_FILTERS}\n`);
+  } else throw new Failure('nothing to do: expected --extcap-dlts, --extcap-config or --capture');
 }
 
 main().catch((error) => {
