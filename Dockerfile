@@ -1,18 +1,24 @@
-# Ringside alone: the sources run as they are, nothing is built.
-FROM node:24-slim
+# Ringside alone: the sources run as they are, nothing is built. The Node here is the one that package.json pins.
+FROM node:24.21.0-bookworm-slim AS packages
+WORKDIR /app
+COPY package.json package-lock.json ./
+# The image brings Node itself, so the copy that the `node` package would install by its script is not wanted.
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
+FROM node:24.21.0-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
 
-COPY package.json package-lock.json ./
-# The image brings Node 24 itself, so the copy that the `node` package would install by its script is not wanted.
-RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
-
-COPY src ./src
+COPY --from=packages /app/node_modules ./node_modules
+COPY package.json LICENSE ./
+COPY wireshark ./wireshark
 COPY openapi ./openapi
+COPY asyncapi ./asyncapi
+COPY src ./src
 
-# Topology documents live here; the folder belongs to the user that the server runs as.
-RUN mkdir -p /var/lib/ringside && chown node:node /var/lib/ringside
+# What is written: topology documents and captures, and the token that docker-compose.yml shares. A volume that is mounted
+# there for the first time takes over the owner, so that nothing has to run as root.
+RUN mkdir -p /var/lib/ringside /run/ringside && chown node:node /var/lib/ringside /run/ringside
 VOLUME /var/lib/ringside
 USER node
 
@@ -20,7 +26,7 @@ USER node
 ENV HOST=0.0.0.0 PORT=8080 RINGSIDE_DATA_DIR=/var/lib/ringside
 EXPOSE 8080
 
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 8080) + '/livez').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 8080) + '/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 
 CMD ["node", "src/server/main.ts"]

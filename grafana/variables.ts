@@ -39,12 +39,20 @@ function labelValues(name: Variable): dashboard.QueryVariableBuilder {
 
 /** The data source, the label variables in this order, and the server's address for links. */
 export function addVariables(page: dashboard.DashboardBuilder, names: readonly Variable[]): void {
-  page.withVariable(new dashboard.DatasourceVariableBuilder('datasource').label('Data source').type('prometheus'));
+  page.withVariable(
+    new dashboard.DatasourceVariableBuilder('datasource')
+      .label('Data source')
+      .type('prometheus')
+      // The one that links go through is no Prometheus (provisioning/datasources).
+      .regex('/^(?!Ringside API$)/'),
+  );
   for (const name of names) page.withVariable(labelValues(name));
   page.withVariable(
     new dashboard.TextBoxVariableBuilder('ringside')
       .label('Ringside')
-      .description('Address of the Ringside server, for the links out of the panels')
-      .defaultValue('http://localhost:8080'),
+      .description(
+        'Where the links out of the panels lead: through Grafana, which adds the token, or the address of a Ringside without one, e.g. http://localhost:8080',
+      )
+      .defaultValue('/api/datasources/proxy/uid/ringside-api'),
   );
 }
