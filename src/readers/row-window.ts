@@ -111,7 +111,11 @@ export class RowWindow {
     this.head.push(0);
     this.tail.push(0);
     this.tailTime.push(0);
-    if (run < this.leaves) return run;
+    if (run < this.leaves) {
+      // Until now this leaf stood for another run. An empty run wins nothing: begin() plays for it.
+      this.tree[this.leaves + run] = run;
+      return run;
+    }
     this.leaves *= 2;
     this.tree = new Int32Array(2 * this.leaves);
     for (let i = 0; i < this.leaves; i++) this.tree[this.leaves + i] = Math.min(i, run);
