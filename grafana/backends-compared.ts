@@ -3,17 +3,7 @@ import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 import { CAPTURE, DROPPED, events, JOURNEYS, RUNS, TOPOLOGY } from './links.ts';
 import { toDashboard } from './page.ts';
 import type { Chart, Table } from './panels.ts';
-import {
-  grown,
-  perVirtualSecond,
-  quantile,
-  RANGE,
-  ratio,
-  receivedBits,
-  series,
-  virtualSeconds,
-  WINDOW,
-} from './queries.ts';
+import { grown, perVirtualSecond, quantile, RANGE, ratio, receivedBits, series, WINDOW } from './queries.ts';
 import { selected } from './variables.ts';
 
 const SELECTION = selected('topology', 'backend');
@@ -42,9 +32,10 @@ const busy = (window: string): string => {
   const growth = `last_over_time(${all}[${window}]) - min_over_time(${all}[${window}])`;
   return `sum by (${BY}) (label_replace(${growth}, "backend", "vhost-user", "kind", "pmd"))`;
 };
-const framesPerSecond = (window: string): string => ratio(received(window), virtualSeconds(window), 'topology');
-const bitsPerSecond = (window: string): string =>
-  ratio(receivedBits(SELECTION, BY, window), virtualSeconds(window), 'topology');
+/** Virtual seconds in which traffic of a backend was under way: those that the others had are not its own. */
+const trafficSeconds = (window: string): string => grown(series('traffic_seconds_total', SELECTION), BY, window);
+const framesPerSecond = (window: string): string => ratio(received(window), trafficSeconds(window));
+const bitsPerSecond = (window: string): string => ratio(receivedBits(SELECTION, BY, window), trafficSeconds(window));
 const latency = (q: number, window = WINDOW): string => quantile(q, 'frame_latency_seconds', SELECTION, BY, window);
 
 const KICKS_AND_INTERRUPTS = events('Kicks and interrupts', 'events=virtq.kick*,virtq.interrupt*');
@@ -72,7 +63,7 @@ const SUMMARY: Table = {
   kind: 'table',
   title: 'Throughput and latency, over the time range',
   description:
-    'One row for each backend: what a second of virtual time carried, and how long a frame was under way from its birth to its delivery. Backends of one topology share its virtual time: compare runs that go on at once, or one run in each time range.',
+    'One row for each backend: what a second of virtual time carried while traffic of that backend was under way, and how long a frame was from its birth to its delivery.',
   links: [TOPOLOGY, RUNS, JOURNEYS],
   decimals: 2,
   columns: [
@@ -123,13 +114,13 @@ const PER_GIGABIT: Table = {
 const THROUGHPUT: readonly Chart[] = [
   chart(
     'Throughput, frames',
-    'Frames placed in receive rings for each second of virtual time: what the emulated host would carry. Backends of one topology share its virtual time, so compare runs that go on at once, or one run in each window.',
+    'Frames placed in receive rings for each second of virtual time in which traffic of that backend was under way: what the emulated host would carry.',
     'pps',
     framesPerSecond(WINDOW),
   ),
   chart(
     'Throughput, bits',
-    'Bits of the frames placed in receive rings, with FCS, for each second of virtual time.',
+    'Bits of the frames placed in receive rings, with FCS, for each second of virtual time in which traffic of that backend was under way.',
     'bps',
     bitsPerSecond(WINDOW),
   ),

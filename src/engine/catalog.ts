@@ -102,3 +102,9 @@ export interface WorldCatalog {
   /** The cost table as it applies to this world: name to value. */
   readonly costs: Readonly<Record<string, number>>;
 }
+
+/** The backends that a world has, in the order in which things are counted for each of them. */
+export function backendsOf(places: readonly Place[]): string[] {
+  const all = places.flatMap((p) => (p.type === 'backend' && p.backend !== undefined ? [p.backend] : []));
+  return [...new Set(all)].sort();
+}

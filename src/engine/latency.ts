@@ -61,7 +61,9 @@ export const GAUGE_IN_FLIGHT = 0;
 export const GAUGE_CONSERVATION = 1;
 /** Hops and deliveries whose frame had lost its row; owner: the fold. */
 export const GAUGE_UNMEASURED = 2;
-export const GAUGES = 4;
+/** Virtual time in ns in which traffic was under way, for each of backendsOf() in turn; owner: the world. */
+export const GAUGE_TRAFFIC = 4;
+export const GAUGES = 8;
 
 /** Size of the region for so many places. */
 export function latencyBytes(places: number): number {

@@ -52,6 +52,8 @@ export class Run {
   private readonly scope: RunScope;
   private readonly places: number[];
   private readonly contextIds: number[];
+  /** Of the NICs that it touches. */
+  readonly backends: readonly string[];
   private before: Float64Array | null = null;
   private after: Float64Array | null = null;
   private busyBefore: number[] = [];
@@ -97,6 +99,7 @@ export class Run {
     for (const c of contexts) places.add(machine.scheduler.contexts[c.id]!.place);
     this.places = [...places];
     this.contextIds = contexts.map((c) => c.id);
+    this.backends = [...new Set(scope.nics.map((n) => n.document.backend))];
   }
 
   get done(): boolean {

@@ -12,6 +12,7 @@ import type { ClockCommand, ClockState, FramesSpec, RunResult, TrafficSpec, Worl
 import type { Run } from './run.ts';
 import type { Topology } from './topology.ts';
 import { Refusal, Traffic } from './traffic.ts';
+import { TrafficTime } from './traffic-time.ts';
 
 /** Steps between two looks at the wall clock. */
 const STEPS_PER_LOOK = 4096;
@@ -32,6 +33,7 @@ export class World {
   onRunEnd: (result: RunResult) => void = () => {};
   private readonly runs = new Map<string, Run>();
   private readonly active = new Set<Run>();
+  private readonly trafficTime: TrafficTime;
   private readonly journal: { virtualTimeSeconds: number; command: string; detail: string }[] = [];
   private paused = false;
   private failure: string | null = null;
@@ -55,6 +57,7 @@ export class World {
     this.mode = topology.clock;
     this.factor = topology.clockFactor;
     this.traffic = new Traffic(this.machine);
+    this.trafficTime = new TrafficTime(machine);
     this.traffic.onUnreachable = (run, reason) => this.endRun(run, 'FAILED', reason);
     const { frames, scheduler } = this.machine;
     frames.onFirstSend = (ledger) => this.runOf(ledger.index)?.begin();
@@ -82,6 +85,7 @@ export class World {
   }
   private publish(): void {
     this.machine.recorder.publish(this.now);
+    this.trafficTime.count(this.active);
     const wall = performance.now();
     if (this.failure !== null || (wall - this.countedAt < COUNT_MS && !this.idle)) return;
     this.countedAt = wall;
@@ -185,6 +189,7 @@ export class World {
 
   private endRun(run: Run, state: 'SUCCEEDED' | 'FAILED' | 'CANCELLED', reason: string | null = null): void {
     if (run.done) return;
+    this.trafficTime.count(this.active);
     this.active.delete(run);
     run.end(state, reason);
     this.machine.recorder.stamp[0] = this.now;
@@ -320,6 +325,12 @@ export class World {
     const run = this.runs.get(id);
     if (run === undefined) throw new Refusal('NOT_FOUND', `there is no run ${id}`);
     return run.result();
+  }
+  /** The number that the run has in the events of its frames. */
+  runNumber(id: string): number {
+    const run = this.runs.get(id);
+    if (run === undefined) throw new Refusal('NOT_FOUND', `there is no run ${id}`, '/run');
+    return run.ledger.index;
   }
   allRuns(): RunResult[] {
     return [...this.runs.values()].map((r) => r.result());

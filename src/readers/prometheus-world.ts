@@ -1,8 +1,8 @@
 /** Metrics of a world as a whole: its clock, its facts, what became of its frames, its runs, faults and rings. */
-import type { Place } from '../engine/catalog.ts';
+import { backendsOf, type Place } from '../engine/catalog.ts';
 import { costProfile } from '../engine/costs.ts';
 import * as E from '../engine/events.ts';
-import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGE_UNMEASURED } from '../engine/latency.ts';
+import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGE_TRAFFIC, GAUGE_UNMEASURED } from '../engine/latency.ts';
 import { AT_PLACE, counted, counter, countOf, type Family, info, type Series, single } from './prometheus-family.ts';
 import type { WorldNames } from './prometheus-labels.ts';
 
@@ -59,6 +59,18 @@ export const WORLD_FAMILIES: readonly Family[] = [
   ),
   counter('traffic_runs_ended_total', 'Traffic runs that ended, whatever their outcome.', ['topology'], (w) =>
     everywhere(w, [E.TRAFFIC_END]),
+  ),
+  counter(
+    'traffic_seconds_total',
+    'Virtual time in which traffic runs of a backend were under way: from the first frame sent to the last one delivered.',
+    ['topology', 'backend'],
+    (w) =>
+      backendsOf(w.catalog.places).map((backend, i) => ({
+        labels: [w.catalog.topology, backend],
+        from: 'gauges',
+        elements: [GAUGE_TRAFFIC + i],
+      })),
+    { divisor: 1e9 },
   ),
   counter(
     'faults_total',
