@@ -116,6 +116,8 @@ export class EngineService {
           return world.startFrames(request.spec);
         case 'run':
           return world.run(request.run);
+        case 'runNumber':
+          return world.runNumber(request.run);
         case 'runs':
           return world.allRuns();
         case 'cancel':

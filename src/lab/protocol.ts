@@ -209,6 +209,8 @@ export type EngineRequest =
   | { readonly op: 'frames'; readonly world: number; readonly spec: FramesSpec }
   | { readonly op: 'run'; readonly world: number; readonly run: string }
   | { readonly op: 'runs'; readonly world: number }
+  /** The number that a run has in the events of its frames. */
+  | { readonly op: 'runNumber'; readonly world: number; readonly run: string }
   | { readonly op: 'cancel'; readonly world: number; readonly run: string }
   | { readonly op: 'clock'; readonly world: number; readonly command: ClockCommand | null }
   | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
@@ -226,6 +228,7 @@ export interface EngineAnswers {
   frames: RunResult;
   run: RunResult;
   runs: readonly RunResult[];
+  runNumber: number;
   cancel: RunResult;
   clock: ClockState;
   nic: NicState;

@@ -1,14 +1,18 @@
 /** /v1/topologies/{t}/frames/{id}: the journey of one frame, in the form that is asked for. */
 import type { FastifyRequest } from 'fastify';
 import { findJourney, type Journey } from '../../readers/journey.ts';
+import { JourneyGroups } from '../../readers/journey-groups.ts';
+import { groupsJson } from '../../readers/journey-groups-json.ts';
+import { groupsText } from '../../readers/journey-groups-text.ts';
 import { journeyMermaid } from '../../readers/journey-mermaid.ts';
 import { journeySvg } from '../../readers/journey-svg.ts';
 import { journeyText } from '../../readers/journey-text.ts';
+import { openFilter } from '../event-filter.ts';
 import { negotiate } from '../negotiation.ts';
 import { notFound, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
-import { FramePath } from '../schemas/common.ts';
-import { JOURNEY_FORMATS, JourneyQuery, JourneySchema } from '../schemas/journey.ts';
+import { FramePath, TopologyPath } from '../schemas/common.ts';
+import { GroupsQuery, JOURNEY_FORMATS, JourneyGroupsSchema, JourneyQuery, JourneySchema } from '../schemas/journey.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { inTurns } from '../streaming.ts';
@@ -31,6 +35,43 @@ export function journeyBody(journey: Journey, type: JourneyType): string {
 }
 
 export function addJourneyRoutes(app: App, { registry }: Services): void {
+  app.get(
+    '/v1/topologies/:topology/journeys',
+    {
+      schema: {
+        operationId: 'groupJourneys',
+        tags: ['recording'],
+        summary: 'Groups journeys by path',
+        description:
+          'Reads everything that is held, once. A frame counts when one of its events matches the filter; all parameters that are given must match.',
+        params: TopologyPath,
+        querystring: GroupsQuery,
+        response: {
+          200: media('The groups, the largest first.', {
+            'application/json': ref(JourneyGroupsSchema),
+            'text/plain': { type: 'string' },
+          }),
+          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_NOT_ACCEPTABLE', 'RINGSIDE_E_WORLD_FAILED'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { run, outcome, limit, format } = request.query;
+      const type =
+        format === undefined ? negotiate(request, ['application/json', 'text/plain']) : JOURNEY_FORMATS[format];
+      const hosted = registry.get(request.params.topology);
+      const world = hosted.heldWorld();
+      const reader = world.openReader();
+      const groups = new JourneyGroups(reader, {
+        filter: openFilter(reader.catalog, request.query),
+        ...(run === undefined ? {} : { run: await hosted.livingWorld().call('runNumber', { run }) }),
+        ...(outcome === undefined ? {} : { outcome: outcome.replace('-', ' ') }),
+      });
+      const result = groupsJson(reader.catalog, await inTurns(groups.scan()), limit);
+      return reply.type(`${type}; charset=utf-8`).send(type === 'text/plain' ? groupsText(result) : result);
+    },
+  );
+
   app.get(
     '/v1/topologies/:topology/frames/:frame',
     {

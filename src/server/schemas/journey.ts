@@ -1,6 +1,7 @@
 /** Journeys: what is recorded of single frames. */
 import { Type } from 'typebox';
-import { closed, mapOf, name, oneOf, orNull, ref } from './reference.ts';
+import { eventFilter } from './event-filter.ts';
+import { closed, mapOf, name, oneOf, orNull, ref, withDefaults } from './reference.ts';
 import { FramesRequest } from './traffic.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ description, examples: [example] });
@@ -212,5 +213,108 @@ export const DryRunSchema = name(
       }),
     },
     { $id: 'DryRun', description: 'What would happen to a frame.' },
+  ),
+);
+
+// ---- journeys grouped by path ---------------------------------------------------------------------------------------
+export const GroupsQuery = withDefaults(
+  closed({
+    ...eventFilter,
+    run: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 200, description: 'Frames of this run only.', examples: ['run-1'] }),
+    ),
+    outcome: Type.Optional(
+      Type.String({
+        pattern: '^(delivered|consumed|dropped(:[a-z0-9_.]{1,60})?|in-flight)$',
+        description: '`delivered`, `consumed`, `dropped`, `dropped:<reason>` or `in-flight`.',
+        examples: ['dropped'],
+      }),
+    ),
+    limit: Type.Integer({
+      minimum: 1,
+      maximum: 500,
+      default: 20,
+      description: 'Most groups to show; the frames of the rest are counted together.',
+      examples: [20],
+    }),
+    format: Type.Optional(
+      oneOf(['json', 'text'], { description: 'Comes before what `Accept` says.', examples: ['text'] }),
+    ),
+  }),
+);
+const quantiles = (description: string) =>
+  closed(
+    {
+      p50: number('Median.', 938),
+      p90: number('90 % take at most this.', 938),
+      p99: number('99 % take at most this.', 1021),
+      max: number('The longest.', 1100),
+      mean: number('Mean.', 940.5),
+    },
+    { description: `${description} Virtual ns; quantiles of different values are at most 0.8 % off.` },
+  );
+const JourneyGroup = name(
+  closed(
+    {
+      outcome: Type.String({ examples: ['delivered'] }),
+      count: whole('Frames that took this way.', 1000),
+      share: number('Of all frames found.', 0.998),
+      examples: closed(
+        { first: whole('The first one.', 3), slowest: whole('The slowest one.', 41) },
+        { description: 'Ids of frames of this group.' },
+      ),
+      latencyNs: quantiles('From birth (of a copy: from the copying) to the end.'),
+      perFrame: closed(
+        {
+          processingNs: number('Processing.', 2316),
+          waitingNs: number('Waiting.', 17450),
+          copies: number('Copies by host CPUs.', 2),
+          copiedBytes: number('Bytes they copied.', 144),
+          exits: number('VM exits.', 0.3),
+          kicks: number('Kicks.', 0.3),
+          interrupts: number('Interrupts that announced the frame.', 0.2),
+        },
+        { description: 'Means.' },
+      ),
+      hops: Type.Array(
+        closed({
+          place: Type.String({ examples: ['a/net0/tx0'] }),
+          placeType: Type.String({ examples: ['queue'] }),
+          event: Type.String({ examples: ['virtq.avail'] }),
+          context: Type.String({
+            description: 'Who did it, for the first frame that came this way.',
+            examples: ['a/vcpu0'],
+          }),
+          contextKind,
+          costNs: quantiles('Processing up to this step.'),
+          waitedNs: quantiles('Waiting before this step.'),
+        }),
+        { description: 'The steps on the way.' },
+      ),
+    },
+    { $id: 'JourneyGroup', description: 'Frames that took the same steps at the same places and ended alike.' },
+  ),
+);
+export const JourneyGroupsSchema = name(
+  closed(
+    {
+      frames: whole('Frames that were found.', 1002),
+      groups: Type.Array(ref(JourneyGroup), { description: 'Most frames first.' }),
+      others: closed(
+        {
+          groups: whole('Groups that are not shown.', 0),
+          count: whole('Frames of those, and of ways that are too many or too long to be kept apart.', 0),
+          share: number('Of all frames found.', 0),
+          outcomes: mapOf(Type.Integer(), { examples: [{ delivered: 3 }] }),
+        },
+        { description: 'Frames that none of the groups shown holds.' },
+      ),
+      incomplete: whole('Frames whose beginning was overwritten; not among `frames`.', 0),
+      events: closed(
+        { from: whole('First event that was read.', 0), to: whole('The one after the last.', 20000) },
+        { description: 'Sequence numbers.' },
+      ),
+    },
+    { $id: 'JourneyGroups', description: 'Journeys grouped by path.' },
   ),
 );
