@@ -9,6 +9,7 @@ import websocket from '@fastify/websocket';
 import Fastify from 'fastify';
 import { documentOptions } from './api-document.ts';
 import { ApiMetrics } from './api-metrics.ts';
+import { CaptureRegistry } from './captures/capture-registry.ts';
 import { Connections } from './connections.ts';
 import { EnginePool } from './engine-pool.ts';
 import { handleError, rawProblem, toProblem } from './error-handler.ts';
@@ -17,6 +18,7 @@ import { Guard, isOpen } from './guard.ts';
 import { MethodTable } from './methods.ts';
 import { notFound, Problem, sendProblem } from './problem.ts';
 import { addBridgeRoutes } from './routes/bridges.ts';
+import { addCaptureFileRoutes } from './routes/capture-files.ts';
 import { addCaptureRoutes } from './routes/captures.ts';
 import { addClockRoutes } from './routes/clock.ts';
 import { addDryRunRoutes } from './routes/dry-runs.ts';
@@ -67,13 +69,15 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
   const store = new TopologyStore(settings.dataDir);
   const pool = new EnginePool(settings.workers, engine, silenceMs);
   const registry = new TopologyRegistry(store, pool, settings.limits);
+  const captures = new CaptureRegistry(store, settings.dataDir, settings.limits);
+  registry.onRemoved = (name) => captures.removeAll(name);
   const streams = new StreamSlots(settings.limits.streams);
   const metrics = new ApiMetrics({
     topologies: () => registry.size,
     streams: () => streams.used,
     worldsByThread: () => pool.load(),
   });
-  const services: Services = { settings, registry, pool, stopping: new Stopping(), streams, metrics };
+  const services: Services = { settings, registry, captures, pool, stopping: new Stopping(), streams, metrics };
   const app = await buildRoutes(services);
   const connections = new Connections(app.server);
   const restored = registry.restore();
@@ -83,9 +87,11 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
     restored,
     close: async () => {
       services.stopping.begin();
+      const written = captures.close();
       await connections.drain(DRAIN_MS);
       connections.cut();
       await app.close();
+      await written;
       await pool.stop();
       await restored.catch(() => undefined);
       store.close();
@@ -168,6 +174,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addJourneyRoutes(scope, services);
     addDryRunRoutes(scope, services);
     addCaptureRoutes(scope, services);
+    addCaptureFileRoutes(scope, services);
     addEventRoutes(scope, services);
     addPointRoutes(scope, services);
     addPresetRoutes(scope);

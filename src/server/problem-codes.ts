@@ -23,6 +23,7 @@ export const PROBLEMS = {
   RINGSIDE_E_TOO_LARGE: { status: 413, title: 'The body is too large' },
   RINGSIDE_E_URI_TOO_LONG: { status: 414, title: 'The address is too long' },
   RINGSIDE_E_MEDIA_TYPE: { status: 415, title: 'The media type of the body is not taken here' },
+  RINGSIDE_E_RANGE: { status: 416, title: 'The range lies outside of the file' },
   RINGSIDE_E_HOST: { status: 421, title: 'This server does not answer for the host named in the request' },
   RINGSIDE_E_VALIDATION: { status: 422, title: 'The body is not valid' },
   RINGSIDE_E_LIMIT: { status: 422, title: 'A limit of this server is exceeded' },

@@ -10,7 +10,10 @@ interface ProblemResponse {
   content: Record<string, { schema: TSchema }>;
 }
 type ProblemResponses = Partial<
-  Record<400 | 401 | 403 | 404 | 405 | 406 | 409 | 410 | 412 | 413 | 415 | 421 | 422 | 429 | 503 | 507, ProblemResponse>
+  Record<
+    400 | 401 | 403 | 404 | 405 | 406 | 409 | 410 | 412 | 413 | 415 | 416 | 421 | 422 | 429 | 503 | 507,
+    ProblemResponse
+  >
 >;
 
 /** Every operation can be refused by these. */

@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { ApiMetrics } from './api-metrics.ts';
+import type { CaptureRegistry } from './captures/capture-registry.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { Settings } from './settings.ts';
 import type { Stopping } from './stopping.ts';
@@ -12,6 +13,7 @@ import type { TopologyRegistry } from './topologies.ts';
 export interface Services {
   readonly settings: Settings;
   readonly registry: TopologyRegistry;
+  readonly captures: CaptureRegistry;
   readonly pool: EnginePool;
   readonly stopping: Stopping;
   readonly streams: StreamSlots;

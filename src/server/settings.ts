@@ -25,6 +25,12 @@ export interface Limits {
   readonly socketBuffer: number;
   /** Bytes of one guest memory read. */
   readonly memoryRead: number;
+  /** Series of all topologies together at /metrics; whole metrics are left out beyond it. */
+  readonly metricsSeries: number;
+  /** Captures on disk, of all topologies. */
+  readonly captures: number;
+  /** Bytes of all of them. */
+  readonly captureDisk: number;
 }
 
 export interface Settings {
@@ -54,6 +60,9 @@ export const DEFAULT_LIMITS: Limits = {
   streams: 64,
   socketBuffer: 4 * MIB,
   memoryRead: MIB,
+  metricsSeries: 200_000,
+  captures: 64,
+  captureDisk: 16 * GIB,
 };
 
 /** A setting that cannot be used; the message is for the person who starts the server. */
@@ -96,6 +105,9 @@ export function readSettings(env: Environment): Settings {
       streams: count('RINGSIDE_MAX_STREAMS', DEFAULT_LIMITS.streams, 1, 100_000),
       socketBuffer: size('RINGSIDE_MAX_SOCKET_BUFFER', DEFAULT_LIMITS.socketBuffer),
       memoryRead: size('RINGSIDE_MAX_MEMORY_READ', DEFAULT_LIMITS.memoryRead),
+      metricsSeries: count('RINGSIDE_METRICS_MAX_SERIES', DEFAULT_LIMITS.metricsSeries, 1, 100_000_000),
+      captures: count('RINGSIDE_MAX_CAPTURES', DEFAULT_LIMITS.captures, 1, 10_000),
+      captureDisk: size('RINGSIDE_MAX_CAPTURE_DISK', DEFAULT_LIMITS.captureDisk),
     },
   };
   if (settings.token === null && !isLoopback(settings.host) && faults.length === 0) {

@@ -1,6 +1,6 @@
 /**
- * What survives a restart: the topology documents, in a SQLite database in the data folder. One server owns the database
- * at a time; a second one on the same folder is refused at start.
+ * What survives a restart: the topology documents and what is known about captures on disk, in a SQLite database in the
+ * data folder. One server owns the database at a time; a second one on the same folder is refused at start.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +12,19 @@ export interface StoredTopology {
   readonly document: string;
   /** Grows with every change of any topology and is never used twice: what the ETag is made of. */
   readonly revision: number;
+}
+
+export interface StoredCapture {
+  /** Never used twice. */
+  readonly number: number;
+  readonly topology: string;
+  readonly id: string;
+  /** Wall time, ISO 8601. */
+  readonly created: string;
+  readonly ended: string | null;
+  /** What was asked for, and how it ended (null: it has not), as JSON text. */
+  readonly spec: string;
+  readonly progress: string | null;
 }
 
 /** The data folder cannot be used; the message is for the person who starts the server. */
@@ -31,6 +44,9 @@ export class TopologyStore {
           'CREATE TABLE IF NOT EXISTS topologies (name TEXT PRIMARY KEY, document TEXT NOT NULL, revision INTEGER NOT NULL) STRICT;' +
           'CREATE TABLE IF NOT EXISTS revisions (last INTEGER NOT NULL) STRICT;' +
           'INSERT INTO revisions SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM revisions);' +
+          'CREATE TABLE IF NOT EXISTS captures (number INTEGER PRIMARY KEY AUTOINCREMENT, topology TEXT NOT NULL, ' +
+          'id TEXT NOT NULL, created TEXT NOT NULL, ended TEXT, spec TEXT NOT NULL, progress TEXT, ' +
+          'UNIQUE (topology, id)) STRICT;' +
           'COMMIT;',
       );
     } catch (error) {
@@ -73,7 +89,42 @@ export class TopologyStore {
     this.db.prepare('DELETE FROM topologies WHERE name = ?').run(name);
   }
 
+  captures(): StoredCapture[] {
+    return this.db.prepare('SELECT * FROM captures ORDER BY number').all().map(captureOf);
+  }
+  /** `id` null: made of the number. */
+  addCapture(topology: string, id: string | null, spec: string): StoredCapture {
+    const created = new Date().toISOString();
+    const add = this.db.prepare('INSERT INTO captures (topology, id, created, spec) VALUES (?, ?, ?, ?)');
+    // An id of its own that no name can be, until the number is known.
+    const { lastInsertRowid } = add.run(topology, id ?? `/${created}`, created, spec);
+    const number = Number(lastInsertRowid);
+    const name = id ?? `capture-${number}`;
+    this.db.prepare('UPDATE captures SET id = ? WHERE number = ?').run(name, number);
+    return { number, topology, id: name, created, ended: null, spec, progress: null };
+  }
+  updateCapture(number: number, progress: string, ended: string): void {
+    this.db.prepare('UPDATE captures SET progress = ?, ended = ? WHERE number = ?').run(progress, ended, number);
+  }
+  deleteCapture(number: number): void {
+    this.db.prepare('DELETE FROM captures WHERE number = ?').run(number);
+  }
+
   close(): void {
     this.db.close();
   }
+}
+
+type Row = Readonly<Record<string, unknown>>;
+const textOrNull = (value: unknown): string | null => (value === null ? null : String(value));
+function captureOf(row: Row): StoredCapture {
+  return {
+    number: Number(row['number']),
+    topology: String(row['topology']),
+    id: String(row['id']),
+    created: String(row['created']),
+    ended: textOrNull(row['ended']),
+    spec: String(row['spec']),
+    progress: textOrNull(row['progress']),
+  };
 }

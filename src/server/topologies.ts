@@ -33,6 +33,8 @@ export class TopologyRegistry {
   /** Bytes promised to worlds that are being built. */
   private pendingBytes = 0;
   private restored = false;
+  /** Called when a topology has been deleted, before its name can be used again. */
+  onRemoved: (name: string) => Promise<void> = async () => {};
 
   constructor(store: TopologyStore, pool: EnginePool, limits: Limits) {
     this.store = store;
@@ -120,6 +122,7 @@ export class TopologyRegistry {
       stored(() => this.store.delete(name));
       this.byName.delete(name);
       if (hosted.world !== null) await this.pool.delete(hosted.world);
+      await this.onRemoved(name);
     });
   }
 

@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { PROBLEMS, type ProblemCode } from '../problem-codes.ts';
 import { closed, name, oneOf, ref, withDefaults } from './reference.ts';
 
-const NAME = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+export const NAME = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 /** Names in paths are only looked up: longer or stranger ones are simply not found. */
 const part = (description: string, example: string) =>
   Type.String({ minLength: 1, maxLength: 200, description, examples: [example] });
@@ -30,6 +30,12 @@ export const FramePath = closed({
   topology: TopologyName,
   frame: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Id of the frame.', examples: [1] }),
 });
+export const CapturePath = closed({ topology: TopologyName, capture: part('Id of the capture.', 'capture-1') });
+export const CaptureFilePath = closed({
+  ...CapturePath.properties,
+  file: part('File of the capture.', '00001.pcapng'),
+});
+export const CaptureFramePath = closed({ ...CapturePath.properties, frame: FramePath.properties.frame });
 export const PresetPath = closed({ preset: part('Name of the preset.', 'vhost-net') });
 
 export const PageQuery = withDefaults(
