@@ -6,13 +6,14 @@
  * Every series that a world can have is there from the start, at 0. No label holds a frame, a flow or a run.
  */
 import type { WorldCatalog } from '../engine/catalog.ts';
-import type { RingReader } from '../engine/event-ring.ts';
-import { LATENCY_BOUNDS_NS, LATENCY_BUCKETS, LATENCY_SUM } from '../engine/latency.ts';
+import { type RingReader, restore } from '../engine/event-ring.ts';
+import { LATENCY_BOUNDS_NS, LATENCY_BUCKETS, LATENCY_FRAME, LATENCY_MAX, LATENCY_SUM } from '../engine/latency.ts';
 import type { Family, MeteredWorld, Metric, Series, Source } from './prometheus-family.ts';
-import { boundText, header, labelPairs, type MetricsFormat, numberText } from './prometheus-format.ts';
+import { boundText, header, labelPairs, type MetricsFormat, numberText, OPENMETRICS_END } from './prometheus-format.ts';
 import { KVM_FAMILIES } from './prometheus-kvm.ts';
 import { WorldNames } from './prometheus-labels.ts';
 import { HOP_FAMILIES, NETWORK_FAMILIES } from './prometheus-network.ts';
+import { type LineStarts, lineStarts, TextWriter } from './prometheus-text.ts';
 import { WORLD_FAMILIES } from './prometheus-world.ts';
 
 /** In the order of their worth: where there are too many series, the last ones are left out first. */
@@ -28,13 +29,16 @@ const OMITTED: Metric = {
 /** Every metric of a world, for the documentation. */
 export const METRICS: readonly Metric[] = [...FAMILIES, OMITTED];
 
-/** Series that are printed, or planned, in one step: about a millisecond. */
-const STEP_SERIES = 2000;
+/** Samples of one step: less than a millisecond, some more when their text is made for the first time. */
+const STEP_SAMPLES = 1000;
 /** Samples of one histogram: its buckets, sum and count. */
 export const HISTOGRAM_SAMPLES = LATENCY_BUCKETS + 2;
 const BUCKET_TEXT = [...LATENCY_BOUNDS_NS.map((ns) => ns / 1e9), Number.POSITIVE_INFINITY].map(
   (bound) => `le="${boundText(bound)}"} `,
 );
+/** Series of one step. */
+const seriesPerStep = (family: Family): number => Math.ceil(STEP_SAMPLES / samplesPerSeries(family));
+const samplesPerSeries = (family: Family): number => (family.type === 'histogram' ? HISTOGRAM_SAMPLES : 1);
 
 /** A family's series in one world, flat: `elements` of series i are [ends[i - 1], ends[i]). */
 export interface Plan {
@@ -43,6 +47,8 @@ export interface Plan {
   readonly from: Source;
   readonly ends: Int32Array;
   readonly elements: Int32Array;
+  /** Starts of lines by step, made when they are first printed. */
+  readonly lines: LineStarts[];
 }
 interface WorldPlan {
   readonly names: WorldNames;
@@ -82,7 +88,7 @@ function makePlan(family: Family, names: WorldNames): Plan | null {
   const lists = [...bySeries.values()];
   let end = 0;
   const ends = Int32Array.from(lists, (list) => (end += list.length));
-  return { labels: [...bySeries.keys()], from, ends, elements: Int32Array.from(lists.flat()) };
+  return { labels: [...bySeries.keys()], from, ends, elements: Int32Array.from(lists.flat()), lines: [] };
 }
 function addTo(elements: number[], series: Series): void {
   for (const element of series.elements) elements.push(element);
@@ -92,7 +98,7 @@ function addTo(elements: number[], series: Series): void {
 export function samplesOf(catalog: WorldCatalog, f: number): number {
   const plan = planOf(catalog, f);
   if (plan === null) return 1;
-  return plan.labels.length * (FAMILIES[f]!.type === 'histogram' ? HISTOGRAM_SAMPLES : 1);
+  return plan.labels.length * samplesPerSeries(FAMILIES[f]!);
 }
 
 /**
@@ -138,53 +144,54 @@ export interface ScrapeOptions {
 }
 
 /** The data-plane metrics of these worlds, a piece at a time. Pieces may be empty. */
-export function* scrape(worlds: readonly MeteredWorld[], options: ScrapeOptions = {}): Generator<string, void> {
+export function* scrape(worlds: readonly MeteredWorld[], options: ScrapeOptions = {}): Generator<Uint8Array, void> {
   const { format = 'prometheus', maxSeries = Number.POSITIVE_INFINITY } = options;
   const sharing = shares(
     worlds.map((w) => w.reader.catalog),
     maxSeries,
   );
   let step = sharing.next();
-  for (; step.done !== true; step = sharing.next()) yield '';
+  for (; step.done !== true; step = sharing.next()) yield NOTHING;
   const { families, omitted } = step.value;
 
-  let out = '';
+  const out = new TextWriter();
   let printed = 0;
   for (const [f, family] of FAMILIES.entries()) {
-    out += header(format, family.name, family.type, family.help);
+    out.text(header(format, family.name, family.type, family.help));
     for (const [i, world] of worlds.entries()) {
       if (f >= families[i]!) continue;
       const plan = planOf(world.reader.catalog, f);
       if (plan === null) {
-        out += computed(family, world);
+        out.text(computed(family, world));
         printed++;
         continue;
       }
-      const most = family.type === 'histogram' ? Math.ceil(STEP_SERIES / HISTOGRAM_SAMPLES) : STEP_SERIES;
-      for (let from = 0; from < plan.labels.length; from += most) {
-        const to = Math.min(plan.labels.length, from + most);
-        out +=
-          family.type === 'histogram'
-            ? histogramLines(family, plan, world.reader, from, to, format)
-            : counterLines(family, plan, world.reader, from, to);
-        printed += (to - from) * (family.type === 'histogram' ? HISTOGRAM_SAMPLES : 1);
-        if (printed < STEP_SERIES) continue;
-        yield out;
-        out = '';
+      const series = seriesPerStep(family);
+      for (let first = 0; first < plan.labels.length; first += series) {
+        const end = Math.min(plan.labels.length, first + series);
+        if (family.type === 'histogram') histogramLines(out, family, plan, world.reader, first, end, format);
+        else counterLines(out, family, plan, world.reader, first, end);
+        printed += (end - first) * samplesPerSeries(family);
+        if (printed < STEP_SAMPLES) continue;
+        yield out.take();
         printed = 0;
       }
     }
   }
-  out += header(format, OMITTED.name, OMITTED.type, OMITTED.help);
+  out.text(header(format, OMITTED.name, OMITTED.type, OMITTED.help));
   for (const [i, { reader }] of worlds.entries()) {
-    out += `${OMITTED.name}{${labelPairs(OMITTED.labels, [reader.catalog.topology])}} ${omitted[i]}\n`;
+    out.text(`${OMITTED.name}{${labelPairs(OMITTED.labels, [reader.catalog.topology])}} ${omitted[i]}\n`);
   }
-  yield out;
+  yield out.take();
 }
+const NOTHING = new Uint8Array(0);
 
-/** The same in one piece. */
+/** The same in one piece, with the end that OpenMetrics wants. */
 export function worldMetrics(worlds: readonly MeteredWorld[], options: ScrapeOptions = {}): string {
-  return [...scrape(worlds, options)].join('');
+  const decoder = new TextDecoder();
+  let out = '';
+  for (const piece of scrape(worlds, options)) out += decoder.decode(piece, { stream: true });
+  return options.format === 'openmetrics' ? out + OPENMETRICS_END : out;
 }
 
 function computed(family: Family, world: MeteredWorld): string {
@@ -192,43 +199,95 @@ function computed(family: Family, world: MeteredWorld): string {
   return `${family.name}{${labelPairs(family.labels, labels)}} ${numberText(family.value!(world))}\n`;
 }
 
-function counterLines(family: Family, plan: Plan, reader: RingReader, from: number, to: number): string {
-  const { name, divisor } = family;
-  const source = reader[plan.from];
-  let out = '';
-  let at = from === 0 ? 0 : plan.ends[from - 1]!;
-  for (let i = from; i < to; i++) {
-    let sum = 0;
-    for (const end = plan.ends[i]!; at < end; at++) sum += source[plan.elements[at]!]!;
-    out += `${name}${plan.labels[i]!}} ${sum / divisor}\n`;
+/** What precedes the values of series [first, end), which are one step. */
+function linesOf(family: Family, plan: Plan, first: number, end: number): LineStarts {
+  const step = first / seriesPerStep(family);
+  let starts = plan.lines[step];
+  if (starts === undefined) {
+    const { name } = family;
+    const labels = plan.labels.slice(first, end);
+    starts = lineStarts(
+      family.type === 'histogram'
+        ? labels.flatMap((l) => [
+            ...BUCKET_TEXT.map((le) => `${name}_bucket${l},${le}`),
+            `${name}_sum${l}} `,
+            `${name}_count${l}} `,
+          ])
+        : labels.map((l) => `${name}${l}} `),
+    );
+    plan.lines[step] = starts;
   }
-  return out;
+  return starts;
 }
 
-function histogramLines(
+function counterLines(
+  out: TextWriter,
   family: Family,
   plan: Plan,
   reader: RingReader,
-  from: number,
-  to: number,
-  _format: MetricsFormat,
-): string {
-  const { name, divisor } = family;
+  first: number,
+  end: number,
+): void {
+  const source = reader[plan.from];
+  const lines = linesOf(family, plan, first, end);
+  let at = first === 0 ? 0 : plan.ends[first - 1]!;
+  for (let i = first; i < end; i++) {
+    let sum = 0;
+    for (const last = plan.ends[i]!; at < last; at++) sum += source[plan.elements[at]!]!;
+    out.line(lines, i - first, sum / family.divisor);
+  }
+}
+
+function histogramLines(
+  out: TextWriter,
+  family: Family,
+  plan: Plan,
+  reader: RingReader,
+  first: number,
+  end: number,
+  format: MetricsFormat,
+): void {
   const words = reader.histograms;
-  let out = '';
-  for (let i = from; i < to; i++) {
-    const labels = plan.labels[i]!;
-    const bucket = `${name}_bucket${labels},`;
-    const first = i === 0 ? 0 : plan.ends[i - 1]!;
-    const end = plan.ends[i]!;
+  const { elements, ends } = plan;
+  const lines = linesOf(family, plan, first, end);
+  let line = 0;
+  for (let i = first; i < end; i++) {
+    const from = i === 0 ? 0 : ends[i - 1]!;
+    const to = ends[i]!;
+    const slowest = format === 'openmetrics' ? slowestOf(words, elements, from, to) : -1;
     let count = 0;
     let sum = 0;
+    for (let e = from; e < to; e++) sum += words[elements[e]! + LATENCY_SUM]!;
     for (let b = 0; b < LATENCY_BUCKETS; b++) {
-      for (let e = first; e < end; e++) count += words[plan.elements[e]! + b]!;
-      out += bucket + BUCKET_TEXT[b]! + count + '\n';
+      for (let e = from; e < to; e++) count += words[elements[e]! + b]!;
+      if (slowest >= 0 && b === bucketOf(words[slowest + LATENCY_MAX]!)) {
+        out.lineWith(lines, line++, count, exemplar(reader, slowest, family.divisor));
+      } else out.line(lines, line++, count);
     }
-    for (let e = first; e < end; e++) sum += words[plan.elements[e]! + LATENCY_SUM]!;
-    out += `${name}_sum${labels}} ${sum / divisor}\n${name}_count${labels}} ${count}\n`;
+    out.line(lines, line++, sum / family.divisor);
+    out.line(lines, line++, count);
   }
-  return out;
+}
+
+/** First word of the histogram with the highest value; -1 where all are empty. */
+function slowestOf(words: Float64Array, elements: Int32Array, from: number, to: number): number {
+  let slowest = -1;
+  let max = 0;
+  for (let e = from; e < to; e++) {
+    const value = words[elements[e]! + LATENCY_MAX]!;
+    if (value > max) {
+      max = value;
+      slowest = elements[e]!;
+    }
+  }
+  return slowest;
+}
+function bucketOf(ns: number): number {
+  const bucket = LATENCY_BOUNDS_NS.findIndex((bound) => ns <= bound);
+  return bucket < 0 ? LATENCY_BUCKETS - 1 : bucket;
+}
+/** The slowest frame, whose journey says why; its id as the API has it. */
+function exemplar(reader: RingReader, at: number, divisor: number): string {
+  const frame = restore(reader.histograms[at + LATENCY_FRAME]!, reader.framesHead());
+  return ` # {frame="${frame}"} ${reader.histograms[at + LATENCY_MAX]! / divisor}\n`;
 }

@@ -1,5 +1,13 @@
 /** Metrics of the process and of the API itself. What the emulated hosts count is in readers/prometheus.ts. */
 import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  boundText,
+  header,
+  labelPairs,
+  type MetricsFormat,
+  type MetricType,
+  numberText,
+} from '../readers/prometheus-format.ts';
 import { VERSION } from './version.ts';
 
 /** Gauges whose names end in `_total` although they are no counters: promtool objects to them. */
@@ -10,6 +18,34 @@ export interface ApiCounts {
   readonly topologies: () => number;
   readonly streams: () => number;
   readonly worldsByThread: () => readonly number[];
+}
+
+/** A metric as prom-client hands it out. */
+interface CollectedMetric {
+  readonly name: string;
+  readonly help: string;
+  readonly type: MetricType;
+  readonly values: readonly {
+    readonly metricName?: string;
+    readonly labels: Readonly<Record<string, string | number>>;
+    readonly value: number;
+  }[];
+}
+
+function metricText({ name, help, type, values }: CollectedMetric, format: MetricsFormat): string {
+  let out = header(format, name, name.endsWith('_info') ? 'info' : type, help);
+  for (const { metricName = name, labels, value } of values) {
+    // A bucket's bound comes last.
+    const names = Object.keys(labels).sort((a, b) => Number(a === 'le') - Number(b === 'le'));
+    const texts = names.map((label) =>
+      label === 'le'
+        ? boundText(labels[label] === '+Inf' ? Number.POSITIVE_INFINITY : Number(labels[label]))
+        : String(labels[label]),
+    );
+    const pairs = labelPairs(names, texts);
+    out += `${metricName}${pairs === '' ? '' : `{${pairs}}`} ${numberText(value)}\n`;
+  }
+  return out;
 }
 
 export class ApiMetrics {
@@ -45,6 +81,12 @@ export class ApiMetrics {
       labelNames: ['version', 'node'],
       registers: [this.registry],
     }).set({ version: VERSION, node: process.versions.node }, 1);
+  }
+
+  /** All of these metrics in one of the two text formats: prom-client writes either only per registry. */
+  async text(format: MetricsFormat): Promise<string> {
+    const metrics = (await this.registry.getMetricsAsJSON()) as unknown as readonly CollectedMetric[];
+    return metrics.map((metric) => metricText(metric, format)).join('');
   }
 
   observe(method: string, route: string, code: number, seconds: number): void {

@@ -7,9 +7,10 @@ import { EventCursor } from '../../src/readers/event-cursor.ts';
 import { EventFilter } from '../../src/readers/event-filter.ts';
 import { JsonEncoder } from '../../src/readers/event-json.ts';
 import { findJourney } from '../../src/readers/journey.ts';
-import { worldMetrics } from '../../src/readers/prometheus.ts';
-import { FakeWorld, place } from '../unit/readers/fake-world.ts';
+import { scrape, worldMetrics } from '../../src/readers/prometheus.ts';
+import { FakeWorld } from '../unit/readers/fake-world.ts';
 import { vhostNetFrame } from '../unit/readers/journeys.ts';
+import { crowdedWorlds } from '../unit/readers/many-series.ts';
 
 const ROUNDS = 5;
 const FRAMES = 150_000;
@@ -103,23 +104,26 @@ for (const length of [64, 1500]) {
   print({ bench: 'journey', millisecondsPerFrame: Number(((performance.now() - started) / 200).toFixed(3)) });
 }
 
-const places = Array.from({ length: 250 }, (_, i) =>
-  (['tx0', 'rx0'] as const)
-    .map((q, j) =>
-      place(i * 3 + j, `g${i}/net0/${q}`, 'queue', 20, { guest: `g${i}`, nic: 'net0', backend: 'b', queue: q }),
-    )
-    .concat(place(i * 3 + 2, `g${i}/vcpu0`, 'vcpu', 5, { guest: `g${i}` })),
-).flat();
-const worlds = Array.from({ length: 20 }, () => ({
-  reader: new FakeWorld({ places, contexts: [], eventCapacity: 1 << 12, byteCapacity: 1 << 16 }).reader,
-}));
-const scrape = best(function* () {
-  yield;
-  return Buffer.from(worldMetrics(worlds)).length;
-});
-print({
-  bench: 'metrics',
-  series: worldMetrics(worlds).split('\n').length,
-  milliseconds: Number((scrape.seconds * 1000).toFixed(1)),
-  bytes: scrape.amount,
-});
+const worlds = crowdedWorlds();
+const samples = worldMetrics(worlds)
+  .split('\n')
+  .filter((line) => line !== '' && !line.startsWith('#')).length;
+for (const format of ['prometheus', 'openmetrics'] as const) {
+  const result = best(function* () {
+    let bytes = 0;
+    for (const piece of scrape(worlds, { format })) {
+      bytes += piece.length;
+      yield;
+    }
+    return bytes;
+  });
+  print({
+    bench: 'metrics',
+    format,
+    series: samples,
+    milliseconds: Number((result.seconds * 1000).toFixed(1)),
+    bytes: result.amount,
+    stepP99Ms: result.stepMs.p99,
+    stepLongestMs: result.stepMs.longest,
+  });
+}

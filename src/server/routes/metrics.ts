@@ -1,29 +1,52 @@
 /** /metrics: the process, the API, and what the emulated hosts count. */
-import { worldMetrics } from '../../readers/prometheus.ts';
+import { scrape } from '../../readers/prometheus.ts';
+import type { MeteredWorld } from '../../readers/prometheus-family.ts';
+import { CONTENT_TYPES, type MetricsFormat, OPENMETRICS_END } from '../../readers/prometheus-format.ts';
+import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import type { App, Services } from '../services.ts';
+import { sendStream, streamOf } from '../streaming.ts';
+import type { TopologyRegistry } from '../topologies.ts';
 
-export function addMetricsRoute(app: App, { registry, metrics }: Services): void {
+const TEXT = 'text/plain';
+const OPENMETRICS = 'application/openmetrics-text';
+
+/** The worlds that there are, with what only the server knows about them. */
+export function meteredWorlds(registry: TopologyRegistry): MeteredWorld[] {
+  return registry
+    .all()
+    .flatMap(({ world, revision, reconfigurations }) =>
+      world === null ? [] : [{ reader: world.counters, revision, reconfigurations }],
+    );
+}
+
+export function addMetricsRoute(app: App, { registry, metrics, settings, stopping }: Services): void {
   app.get(
     '/metrics',
     {
       schema: {
         operationId: 'getMetrics',
         tags: ['server'],
-        summary: 'Metrics in the Prometheus text format',
+        summary: 'Metrics for Prometheus',
         description:
-          'Counters of the emulated hosts advance in virtual time: divide by the increase of `ringside_virtual_time_seconds`.',
-        response: { 200: media('The metrics.', { 'text/plain': { type: 'string' } }), ...problems() },
+          'In the Prometheus text format, or as OpenMetrics 1.0 where that is preferred. Counters of the emulated hosts advance in virtual time: divide by the increase of `ringside_virtual_time_seconds`. docs/metrics.md lists them all.',
+        response: {
+          200: media('The metrics.', { [TEXT]: { type: 'string' }, [OPENMETRICS]: { type: 'string' } }),
+          ...problems('RINGSIDE_E_NOT_ACCEPTABLE'),
+        },
       },
     },
-    async (_request, reply) => {
-      const worlds = registry
-        .all()
-        .flatMap(({ world, revision, reconfigurations }) =>
-          world === null ? [] : [{ reader: world.counters, revision, reconfigurations }],
-        );
-      const text = (await metrics.registry.metrics()) + worldMetrics(worlds);
-      return reply.type(metrics.registry.contentType).send(text);
+    (request, reply) => {
+      const format = negotiate(request, [TEXT, OPENMETRICS]) === TEXT ? 'prometheus' : 'openmetrics';
+      reply.type(CONTENT_TYPES[format]).header('vary', 'accept');
+      return sendStream(reply, streamOf(pieces(format), stopping));
     },
   );
+
+  /** In pieces, with turns of the event loop in between: there may be many series. */
+  async function* pieces(format: MetricsFormat): AsyncGenerator<Uint8Array> {
+    yield Buffer.from(await metrics.text(format));
+    yield* scrape(meteredWorlds(registry), { format, maxSeries: settings.limits.metricsSeries });
+    if (format === 'openmetrics') yield Buffer.from(OPENMETRICS_END);
+  }
 }

@@ -1,9 +1,13 @@
 import { expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { METRICS, worldMetrics } from '../../../src/readers/prometheus.ts';
+import { LATENCY_FRAME, LATENCY_MAX, LATENCY_SUM, latencyAt } from '../../../src/engine/latency.ts';
+import { METRICS, scrape, worldMetrics } from '../../../src/readers/prometheus.ts';
+import { boundText } from '../../../src/readers/prometheus-format.ts';
+import { lineStarts, TextWriter } from '../../../src/readers/prometheus-text.ts';
 import { parseExposition } from '../../tools/exposition.ts';
 import { FakeWorld, PLACES, place } from './fake-world.ts';
 import { floodedFrame, vhostNetFrame } from './journeys.ts';
+import { crowdedWorlds } from './many-series.ts';
 
 const parse = (text: string): ReadonlyMap<string, number> => parseExposition(text, 'prometheus').samples;
 
@@ -80,24 +84,73 @@ test('names and labels keep to the conventions', () => {
   }
 });
 
-test('a hundred thousand series in a fraction of a second', () => {
-  // 250 NICs on one host, in 20 worlds.
-  const nic = (i: number) =>
-    ['tx0', 'rx0'].map((q, j) =>
-      place(i * 3 + j, `g${i}/net0/${q}`, 'queue', 20, { guest: `g${i}`, nic: 'net0', backend: 'vhost-net', queue: q }),
-    );
-  const places = Array.from({ length: 250 }, (_, i) => [
-    ...nic(i),
-    place(i * 3 + 2, `g${i}/vcpu0`, 'vcpu', 5, { guest: `g${i}` }),
-  ]).flat();
-  const small = { places, contexts: [], eventCapacity: 1 << 12, byteCapacity: 1 << 16 };
-  const worlds = Array.from({ length: 20 }, () => ({ reader: new FakeWorld(small).reader }));
-  worldMetrics(worlds);
-  const started = performance.now();
-  const text = worldMetrics(worlds);
-  const took = performance.now() - started;
-  expect(text.split('\n').length).toBeGreaterThan(100_000);
-  expect(took).toBeLessThan(1000);
+test('a hundred thousand series come in small pieces, the same each time', () => {
+  const worlds = crowdedWorlds();
+  let lines = 0;
+  const sizes: number[] = [];
+  for (const piece of scrape(worlds)) {
+    const ends = piece.reduce((n, byte) => n + (byte === 10 ? 1 : 0), 0);
+    sizes.push(ends);
+    lines += ends;
+  }
+  expect(lines).toBeGreaterThan(100_000);
+  expect(Math.max(...sizes)).toBeLessThan(3000);
+  expect(Buffer.concat([...scrape(worlds)]).equals(Buffer.concat([...scrape(worlds)]))).toBe(true);
+});
+
+test('as OpenMetrics: families without their suffix, units, the slowest frame of each histogram', () => {
+  const w = new FakeWorld({ firstFrame: 5 * 2 ** 32 });
+  const frame = w.newFrame();
+  const at = latencyAt(12, E.GUEST_DELIVER);
+  const words = w.reader.histograms;
+  words[at + 3] = 1;
+  words[at + 5] = 64;
+  words[at + LATENCY_SUM] = 500 + 64 * 2000;
+  words[at + LATENCY_MAX] = 2000;
+  words[at + LATENCY_FRAME] = frame % 2 ** 32;
+  w.publish();
+  const text = worldMetrics([{ reader: w.reader, revision: 3 }], { format: 'openmetrics' });
+  const { families, samples, exemplars } = parseExposition(text, 'openmetrics');
+  expect(families.get('ringside_context_busy_seconds')).toMatchObject({ type: 'counter', unit: 'seconds' });
+  expect(families.get('ringside_topology')?.type).toBe('info');
+  expect(samples.get('ringside_topology_info{topology="t1",seed="1",revision="3"}')).toBe(1);
+  const b = 'topology="t1",place="b/net0",guest="b",nic="net0",backend="vhost-net"';
+  const name = 'ringside_frame_latency_seconds';
+  expect(samples.get(`${name}_bucket{${b},le="5.12e-07"}`)).toBe(1);
+  expect(samples.get(`${name}_bucket{${b},le="2.048e-06"}`)).toBe(65);
+  expect(samples.get(`${name}_sum{${b}}`)).toBe(0.0001285);
+  expect(samples.get(`${name}_count{${b}}`)).toBe(65);
+  expect([...exemplars]).toEqual([
+    [`${name}_bucket{${b},le="2.048e-06"}`, { labels: `{frame="${frame}"}`, value: 0.000002 }],
+  ]);
+  // The other format has the same samples, and no exemplar.
+  const classic = parseExposition(worldMetrics([{ reader: w.reader, revision: 3 }]), 'prometheus');
+  expect(classic.samples).toEqual(samples);
+  expect(classic.exemplars.size).toBe(0);
+});
+
+test('numbers and bounds as both formats have them', () => {
+  const bounds: readonly (readonly [number, string])[] = [
+    [6.4e-8, '6.4e-08'],
+    [1.28e-7, '1.28e-07'],
+    [0.000065536, '6.5536e-05'],
+    [0.000131072, '0.000131072'],
+    [1, '1.0'],
+    [0.25, '0.25'],
+    [4.294967296, '4.294967296'],
+    [Number.POSITIVE_INFINITY, '+Inf'],
+  ];
+  for (const [bound, text] of bounds) expect(boundText(bound)).toBe(text);
+  const out = new TextWriter();
+  const values = [0, 7, 10, 99, 100, 999_999_999, 1e9, 2 ** 32, 2 ** 53 - 1, 1e21, 0.5, 1.5e-9, -3, 123456.789];
+  const starts = lineStarts(values.map((_, i) => `n${i} `));
+  for (const [i, value] of values.entries()) out.line(starts, i, value);
+  const lines = new TextDecoder().decode(out.take()).trimEnd().split('\n');
+  expect(lines).toEqual(values.map((value, i) => `n${i} ${value}`));
+  // Names that are not ASCII, and more than a buffer holds.
+  const odd = lineStarts(['ä ', 'x'.repeat(1 << 19), 'ö ']);
+  for (let i = 0; i < 3; i++) out.line(odd, i, i);
+  expect(new TextDecoder().decode(out.take())).toBe(`ä 0\n${'x'.repeat(1 << 19)}1\nö 2\n`);
 });
 
 test('beyond the cap whole metrics are left out, each world has its share, and what is missing is counted', () => {
