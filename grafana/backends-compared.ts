@@ -156,7 +156,7 @@ const NOTIFICATIONS: readonly Chart[] = [
     'Every VM exit for each frame received, HLT and external interrupts included.',
     'none',
     perFrameBy('vm_exits_total', 'reason, handled_by'),
-    { legend: '{{reason}} ({{handled_by}}) {{topology}} {{backend}}', links: [EXITS] },
+    { legend: '{{topology}} {{backend}} {{reason}} ({{handled_by}})', links: [EXITS] },
   ),
   chart(
     'Device exits per gigabit',

@@ -22,8 +22,9 @@ const NICS = selected('topology', 'backend', 'guest');
 const BY_QUEUE = 'topology, backend, guest, nic, queue';
 const BY_NIC = 'topology, backend, guest, nic';
 const BY_GUEST = 'topology, backend, guest';
-const PER_QUEUE = '{{topology}} {{guest}}/{{nic}}/{{queue}} {{backend}}';
-const PER_NIC = '{{topology}} {{guest}}/{{nic}} {{backend}}';
+// The backend is not at the end: its colour is for comparing backends, here it would hide which line is which.
+const PER_QUEUE = '{{topology}} {{backend}} {{guest}}/{{nic}}/{{queue}}';
+const PER_NIC = '{{topology}} {{backend}} {{guest}}/{{nic}}';
 
 /** Frames that the driver made available (tx) or that the device used (rx): one count for each queue. */
 const FRAMES = series('frames_total', QUEUES, 'type="queue"');
@@ -88,6 +89,18 @@ const NOTIFICATIONS: readonly Chart[] = [
     'Frames that a queue carried for each kick. Nothing is shown where there was no kick: the more the ring suppresses, the larger the batch, and a polling device wants none.',
     'none',
     ratio(frames(WINDOW), queueGrown('kicks_total', WINDOW)),
+  ),
+  queueChart(
+    'Batch: frames per used index',
+    'Frames that the device gave back with one write of used.idx: how many the driver finds at once.',
+    'none',
+    ratio(frames(WINDOW), queueGrown('used_batches_total', WINDOW)),
+  ),
+  queueChart(
+    'Batch: frames per NAPI poll',
+    'Frames that a queue carried for each time that the guest driver polled it.',
+    'none',
+    ratio(frames(WINDOW), queueGrown('napi_polls_total', WINDOW)),
   ),
   queueChart(
     'Kicks per frame',
@@ -168,6 +181,18 @@ const WAITING: readonly Panel[] = [
   },
   {
     kind: 'chart',
+    title: 'Transmit queue stopped, chains refused',
+    description:
+      'Times that the driver stopped its transmit queue because it was full, and descriptor chains or indices that the device refused, for each second of virtual time.',
+    unit: 'ops',
+    queries: [
+      [perVirtualSecond(ofQueue('transmit_queue_stops_total'), BY_QUEUE), `stopped ${PER_QUEUE}`],
+      [perVirtualSecond(ofQueue('queue_errors_total'), BY_QUEUE), `refused ${PER_QUEUE}`],
+    ],
+    links: [...NOTIFICATION_EVENTS, events('Stops and errors', 'events=guest.txq_*,virtq.error,virtq.bad_chain')],
+  },
+  {
+    kind: 'chart',
     title: 'Drops at taps',
     description:
       'Frames dropped because the queue of a tap was full (1000 frames by default), for each second of virtual time.',
@@ -192,7 +217,7 @@ const VCPU: readonly Chart[] = [
             `${grown(series('sent_frames_total', NICS), BY_GUEST, WINDOW)})`,
           BY_GUEST,
         ),
-        '{{reason}} ({{handled_by}}) {{topology}} {{guest}} {{backend}}',
+        '{{topology}} {{backend}} {{guest}} {{reason}} ({{handled_by}})',
       ],
     ],
     links: [GUEST, events('Exits of this guest', 'events=kvm.exit_*&places={guest}/*'), TOPOLOGY],
@@ -220,7 +245,7 @@ const VCPU: readonly Chart[] = [
     queries: [
       [
         perVirtualSecond(series('context_busy_seconds_total', NICS), 'topology, guest, context, backend'),
-        '{{context}} {{topology}} {{backend}}',
+        '{{topology}} {{backend}} {{context}}',
       ],
     ],
     links: [GUEST, events('Events of this context', 'contexts={context}')],
@@ -238,7 +263,7 @@ const VCPU: readonly Chart[] = [
             `${grown(series('sent_frames_total', NICS), BY_GUEST, WINDOW)})`,
           BY_GUEST,
         ),
-        '{{type}} {{topology}} {{guest}} {{backend}}',
+        '{{topology}} {{backend}} {{guest}} {{type}}',
       ],
     ],
     links: [GUEST, events('Wake-ups', 'events=sched.wake,kvm.entry')],

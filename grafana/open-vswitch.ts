@@ -91,6 +91,40 @@ const LOOKUPS: readonly Chart[] = [
   },
   {
     kind: 'chart',
+    title: 'Work of a lookup',
+    description:
+      'Masks that a kernel datapath probes for each lookup, and subtables that a netdev datapath probes for each megaflow hit: what many different flow shapes cost.',
+    unit: 'none',
+    queries: [
+      [
+        // Of kernel datapaths only: the others have no hits by that name.
+        `${ratio(
+          bridgeGrown('datapath_masks_probed_total', WINDOW),
+          bridgeGrown('datapath_lookups_total', WINDOW, 'result=~"hit|miss"'),
+        )} and ${bridgeGrown('datapath_lookups_total', WINDOW, 'result="hit"')} > 0`,
+        'masks {{topology}} {{bridge}}',
+      ],
+      [
+        ratio(
+          bridgeGrown('datapath_subtable_lookups_total', WINDOW),
+          bridgeGrown('datapath_lookups_total', WINDOW, 'result="megaflow_hit"'),
+        ),
+        'subtables {{topology}} {{bridge}}',
+      ],
+    ],
+    links: [FLOWS, CACHES, JOURNEYS],
+  },
+  {
+    kind: 'chart',
+    title: 'EMC insertions',
+    description:
+      'Flows that entered the exact match cache for each second of virtual time: many, with few hits, means that it thrashes.',
+    unit: 'ops',
+    queries: [[perVirtualSecond(series('emc_insertions_total', BRIDGES), BY), PER_BRIDGE]],
+    links: [CACHES, events('Insertions', 'events=dp.emc_insert'), JOURNEYS],
+  },
+  {
+    kind: 'chart',
     title: 'MAC addresses learned',
     description: 'MAC addresses that a bridge learned, or saw moving to another port, for each second of virtual time.',
     unit: 'ops',

@@ -2,7 +2,7 @@
 import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 import { CAPTURE, DROPPED, events, JOURNEYS, RUNS, TOPOLOGY } from './links.ts';
 import { toDashboard } from './page.ts';
-import type { Chart, Stat } from './panels.ts';
+import type { Chart, Stat, Table } from './panels.ts';
 import { grown, perVirtualSecond, ratio, receivedBits, series, virtualSeconds, WINDOW } from './queries.ts';
 import { selected } from './variables.ts';
 
@@ -67,6 +67,27 @@ const NOW: readonly Stat[] = [
     width: 5,
   },
 ];
+
+/** A gauge with the facts about its topology as further labels. */
+const FACTS = 'topology, seed, revision, profile, hash';
+const withFacts = (metric: string): string =>
+  `sum by (${FACTS}) (${gauge(metric)} * on (topology) group_left (seed, revision) ${gauge('topology_info')}` +
+  ` * on (topology) group_left (profile, hash) ${gauge('cost_profile_info')})`;
+const WHAT_RUNS: Table = {
+  kind: 'table',
+  title: 'What runs',
+  description:
+    'One row for each topology: its seed and the revision of its document, and the cost profile that its virtual times are computed from. Numbers of two topologies compare only where the hash of the costs is the same.',
+  links: [TOPOLOGY, ['Costs', '/v1/costs'], RUNS],
+  decimals: 3,
+  height: 5,
+  columns: [
+    ['Virtual time', withFacts('virtual_time_seconds'), 's'],
+    ['Events recorded', withFacts('events_total'), 'short'],
+    ['Runs started', withFacts('traffic_runs_started_total'), 'none'],
+    ['Built anew', withFacts('reconfigurations_total'), 'none'],
+  ],
+};
 
 const TRAFFIC: readonly Chart[] = [
   {
@@ -269,7 +290,7 @@ export const overview = (): Dashboard =>
     tags: ['api'],
     variables: ['topology'],
     rows: [
-      ['Now', NOW],
+      ['Now', [...NOW, WHAT_RUNS]],
       ['Traffic, in virtual time', TRAFFIC],
       ['The emulator', EMULATOR],
       ['The API, in wall time', API],

@@ -93,6 +93,9 @@ function chartPanel(chart: Chart): timeseries.PanelBuilder {
   for (const [backend, colour] of COLOURS) {
     panel.overrideByRegexp(`/ ${backend}$/`, [{ id: 'color', value: { mode: 'fixed', fixedColor: colour } }]);
   }
+  // Quantiles of one backend have its colour; they differ by their strokes.
+  panel.overrideByRegexp('/^p90 /', [{ id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 6] } }]);
+  panel.overrideByRegexp('/^p99 /', [{ id: 'custom.lineStyle', value: { fill: 'dot', dash: [2, 6] } }]);
   chart.queries.forEach(([expression, legend], index) => {
     panel.withTarget(query(index, expression).range().legendFormat(legend));
   });
