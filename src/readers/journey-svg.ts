@@ -60,7 +60,7 @@ export function journeySvg(journey: Journey): string {
     if (before !== undefined) arrow(out, before, visit, column, tops[i - 1]! + heightOf(before), tops[i]!);
     box(out, visit, column.get(visit.context)!, tops[i]!);
   }
-  const width = MARGIN + Math.max(2, journey.lanes.length) * LANE + 16;
+  const width = MARGIN + Math.max(3, journey.lanes.length) * LANE + 16;
   const height = bottom + 30;
   const clones =
     journey.clones.length === 0 ? '' : `; copied by flooding as ${journey.clones.map((c) => `frame ${c}`).join(', ')}`;

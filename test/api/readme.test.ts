@@ -50,6 +50,9 @@ test('the tour works as printed', (context) => {
   const after = (command: string): string => outputs[blocks.findIndex((block) => block.includes(command))] ?? '';
   expect(after('"kind":"ping"')).toMatch(/"state":"SUCCEEDED"/);
   expect(after('frames/1')).toMatch(/\n.*\n.*\n/);
+  expect(readFileSync(join(folder, 'frame-1.svg'), 'utf8')).toMatch(/^<svg /);
+  expect(after('demo/dry-runs')).toMatch(/^\[asked\] frame \d+, 60 bytes: delivered$/m);
+  expect(after('demo/journeys')).toMatch(/^100000 frames on \d+ ways/m);
   expect(after('"count":100000')).toMatch(/"state":"SUCCEEDED".*"sent":100000/);
   expect(after('tshark -r demo.pcapng').trim().split('\n')).toHaveLength(12);
   expect(readFileSync(join(folder, 'demo.pcapng')).length).toBeGreaterThan(5000);

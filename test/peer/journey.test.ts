@@ -123,3 +123,28 @@ for (const [preset, from, to] of [
     expect(sum.exits).toBe(sum.kicks);
   });
 }
+
+requirePeer('xmllint')('drawings are XML, and tell what the journey tells', async () => {
+  server ??= Ringside.start();
+  const http = await server;
+  const topology = '/v1/topologies/drawn';
+  await http.json('PUT', topology, await http.json('GET', '/v1/presets/vhost-net'));
+  const traffic = { kind: 'udp', from: 'a/net0', to: 'b/net0', count: 3, rate: 20_000 };
+  const { id } = await http.json<Run>('POST', `${topology}/traffic`, traffic);
+  const run = await http.json<Run>('GET', `${topology}/traffic/${id}?wait=60s`);
+  for (let frame = 1; frame <= run.frames.last; frame++) {
+    const journey = await http.json<Journey>('GET', `${topology}/frames/${frame}`);
+    const svg = await (await fetch(`${http.url}${topology}/frames/${frame}?format=svg`)).text();
+    const xmllint = (...args: string[]): string =>
+      execFileSync('xmllint', ['--nonet', ...args, '-'], { input: svg, encoding: 'utf8', stdio: 'pipe' });
+    expect(xmllint('--noout')).toBe('');
+    const texts = (look: string): number =>
+      Number(xmllint('--xpath', `count(//*[local-name()='text' and contains(@class, '${look}')])`));
+    expect(texts('copy')).toBe(journey.totals.copies);
+    expect(texts('exit')).toBe(journey.totals.exits);
+    const steps = journey.hops.filter((hop) => hop.onPath);
+    expect(texts('waits')).toBe(steps.filter((hop) => hop.waitedNs > 0).length);
+    const ends = Number(xmllint('--xpath', "count(//*[local-name()='rect' and @class='good'])"));
+    expect(ends).toBe(1);
+  }
+});

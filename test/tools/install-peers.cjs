@@ -14,6 +14,7 @@ const PEERS = [
   { program: 'prometheus', pkg: 'prometheus' },
   { program: 'promtool', pkg: 'prometheus' },
   { program: 'curl', pkg: 'curl' },
+  { program: 'xmllint', pkg: 'libxml2-utils' },
   { program: 'docker-compose', pkg: 'docker-compose' },
 ];
 

@@ -13,7 +13,7 @@ import { negotiate } from '../negotiation.ts';
 import { invalid, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
-import { DryRunQuery, DryRunRequest, DryRunSchema } from '../schemas/journey.ts';
+import { DryRunQuery, DryRunRequest, DryRunSchema } from '../schemas/dry-run.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { inTurns, StreamSlots } from '../streaming.ts';
