@@ -38,6 +38,14 @@ interface Run {
   readonly perFrame: Readonly<Record<string, number>>;
   readonly exitsByReason: Readonly<Record<string, number>>;
   readonly contexts: readonly { readonly name: string; readonly busyRatio: number }[];
+  readonly queues: readonly {
+    readonly guest: string;
+    readonly queue: string;
+    readonly kicks: number;
+    readonly kicksSuppressed: number;
+    readonly interrupts: number;
+    readonly interruptsSuppressed: number;
+  }[];
 }
 interface Measured {
   readonly run: Run;
@@ -240,6 +248,88 @@ describe.runIf(findProgram('prometheus') !== null || process.env['CI'] === 'true
           expect(shown / said, `${column}: shown ${shown}, the run says ${said}`).toBeLessThan(2);
         }
       }
+    });
+
+    peer('queues', async () => {
+      const page = 'Device and queues';
+      const table = 'Queues, over the time range';
+      const { run: said } = measured[backend];
+      expect(said.queues.length).toBe(4);
+      for (const { guest, queue, kicks, kicksSuppressed, interrupts, interruptsSuppressed } of said.queues) {
+        const column = (name: string): Promise<number> => of(columnQuery(page, table, name), { guest, queue });
+        near(await column('Kicks'), kicks, 1, `${guest} ${queue} kicks`);
+        near(await column('Interrupts'), interrupts, 1, `${guest} ${queue} interrupts`);
+        const where = `${guest} ${queue}`;
+        const carried = (guest.endsWith('-a') ? 'tx0' : 'rx0') === queue;
+        if (carried) near(await column('Frames'), said.received, said.received, where);
+        if (kicks + kicksSuppressed > 0) {
+          near(await column('Kicks suppressed'), kicksSuppressed / (kicks + kicksSuppressed), said.received, where);
+        }
+        if (interrupts + interruptsSuppressed > 0) {
+          const share = interruptsSuppressed / (interrupts + interruptsSuppressed);
+          near(await column('Interrupts suppressed'), share, said.received, where);
+        }
+        if (carried && kicks > 0) near(await column('Frames per kick'), said.received / kicks, 1, where);
+        if (carried && interrupts > 0) near(await column('Frames per interrupt'), said.received / interrupts, 1, where);
+      }
+    });
+
+    peer('lookups and ports', async () => {
+      const page = 'Open vSwitch';
+      const { run: said, window, at_s } = measured[backend];
+      const bridge = backend === 'vhost-user' ? 'br1' : 'br0';
+      const shown = async (expression: string, wanted: Readonly<Record<string, string>>): Promise<number> => {
+        const samples = await ask(expression, window, at_s, { topology: 'compare' });
+        const found = samples.filter(({ labels }) => Object.entries(wanted).every(([key, is]) => labels[key] === is));
+        expect(found.length, `${JSON.stringify(wanted)}\n${expression}`).toBeGreaterThan(0);
+        return found.reduce((sum, { value }) => sum + value, 0);
+      };
+      const column = (name: string): Promise<number> =>
+        shown(columnQuery(page, 'Bridges, over the time range', name), { bridge });
+      // Each frame is looked up once, and found or not.
+      near(await column('Lookups'), FRAMES, 1, 'lookups');
+      const [hit, emc, megaflow, miss] = [
+        await column('Hit'),
+        await column('EMC hit'),
+        await column('Megaflow hit'),
+        await column('Miss'),
+      ];
+      expect(hit + emc + megaflow + miss).toBeCloseTo(1, 6);
+      expect(bridge === 'br0' ? hit : emc + megaflow).toBeGreaterThan(0.99);
+      near(await shown(panelQuery(page, 'Hit ratio'), { bridge }), 1 - miss, FRAMES, 'hit ratio');
+      // Virtual time is the run's, but for what passes before its first frame and after its last one.
+      const seconds = said.virtual.durationSeconds;
+      for (const [panel, end] of [
+        ['Port ingress, frames', 'a'],
+        ['Port egress, frames', 'b'],
+      ] as const) {
+        const perSecond = await shown(panelQuery(page, panel), { place: `${bridge}/${backend}-${end}.net0` });
+        near(perSecond, FRAMES / seconds, 1, panel);
+      }
+      if (backend !== 'vhost-user') return;
+      const pmd = said.contexts.find(({ name }) => name.startsWith('pmd-'));
+      const busy = await shown(panelQuery(page, 'PMD busy and idle'), { context: pmd?.name ?? 'no PMD' });
+      expect(Math.abs(busy - (pmd?.busyRatio ?? Number.NaN))).toBeLessThan(0.01);
+      const idle = await shown(panelQuery(page, 'PMD busy and idle', 'B'), { context: pmd?.name ?? 'no PMD' });
+      expect(busy + idle).toBeCloseTo(1, 9);
+      const perPacket = await shown(panelQuery(page, 'PMD time per packet'), {});
+      expect(perPacket / (((pmd?.busyRatio ?? Number.NaN) * seconds) / FRAMES)).toBeCloseTo(1, 1);
+    });
+
+    peer('overview', async () => {
+      const { run: said, window, at_s } = measured[backend];
+      const shown = async (panel: string, refId = 'A'): Promise<Sample[]> =>
+        ask(panelQuery('Overview', panel, refId), window, at_s, { topology: 'compare' });
+      const all = (samples: Sample[]): number => samples.reduce((sum, { value }) => sum + value, 0);
+      const exits = Object.values(said.exitsByReason).reduce((sum, n) => sum + n, 0);
+      near(all(await shown('Exits per frame')), exits / said.received, said.received, 'exits');
+      near(all(await shown('Throughput, frames', 'A')), said.virtual.framesPerSecond, 1, 'sent');
+      near(all(await shown('Throughput, frames', 'B')), said.virtual.framesPerSecond, 1, 'received');
+      near(all(await shown('Throughput, bits')), said.virtual.frameBitsPerSecond, 1, 'bits');
+      expect(all(await shown('Where frames ended', 'A'))).toBe(1);
+      expect((await shown('Conservation')).map(({ value }) => value)).toEqual([1]);
+      expect((await shown('Frames in flight')).map(({ value }) => value)).toEqual([0]);
+      expect((await shown('Runs in progress')).map(({ value }) => value)).toEqual([0]);
     });
 
     peer('CPU', async () => {
