@@ -3,7 +3,7 @@
  * and each file gets its index. Synchronous, for a thread of its own; every write ends on a whole block, so whatever stops
  * the process, a file is cut short in the last block at most.
  */
-import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { BlockWalk, type Epoch, INTERFACE_BLOCK, PACKET_BLOCK } from '../../readers/pcapng-blocks.ts';
 import {
@@ -224,6 +224,14 @@ export class CaptureFiles {
     }
   }
 
+  /** Charges the quota with what the file and its index have become. */
+  private rebook(open: OpenFile): void {
+    const path = join(this.options.folder, open.name);
+    const bytes = statSync(path).size + statSync(indexName(path)).size;
+    giveDisk(this.options.disk, open.booked - bytes);
+    open.booked = bytes;
+  }
+
   private seal(open: OpenFile): void {
     this.open = null;
     let facts = factsOf(open, true);
@@ -236,6 +244,7 @@ export class CaptureFiles {
       if (open.short) {
         facts = recoverFile(this.options.folder, open.name, this.options.epoch);
         this.total -= open.sums.packets - facts.packets;
+        this.rebook(open);
       }
       this.sealed.push({ ...facts, booked: open.booked });
     }

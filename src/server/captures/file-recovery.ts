@@ -80,7 +80,7 @@ function indexRest(
   groups: IndexBuilder,
   sums: RowGroup,
 ): number {
-  const buffer = new Uint8Array(MOST_AT_ONCE);
+  const buffer = new Uint8Array(Math.min(size - start, MOST_AT_ONCE));
   let at = start;
   while (at < size) {
     const n = readSync(data, buffer, 0, buffer.length, at);
