@@ -107,7 +107,11 @@ export class TestServer {
     this.settings = settings;
   }
 
-  async request(method: 'GET' | 'PUT' | 'POST' | 'DELETE', url: string, options: Request = {}): Promise<Answer> {
+  async request(
+    method: 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE',
+    url: string,
+    options: Request = {},
+  ): Promise<Answer> {
     const inject: InjectOptions = { method, url, headers: { host: '127.0.0.1:8080', ...options.headers } };
     if (options.payload !== undefined) inject.payload = options.payload;
     else if (options.body !== undefined) inject.payload = options.body as object;
@@ -117,7 +121,7 @@ export class TestServer {
     return {
       status: response.statusCode,
       headers: response.headers as Answer['headers'],
-      body: /json/.test(type) && !/ndjson/.test(type) ? (JSON.parse(response.payload) as Json) : undefined,
+      body: /json$/.test(type.split(';', 1)[0] ?? '') && !/ndjson/.test(type) ? (JSON.parse(response.payload) as Json) : undefined,
       text: response.payload,
       raw: response.rawPayload,
     };
@@ -130,6 +134,9 @@ export class TestServer {
   }
   post(url: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
     return this.request('POST', url, { body, headers });
+  }
+  patch(url: string, body: unknown): Promise<Answer> {
+    return this.request('PATCH', url, { body });
   }
   delete(url: string, headers: Record<string, string> = {}): Promise<Answer> {
     return this.request('DELETE', url, { headers });
