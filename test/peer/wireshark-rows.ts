@@ -109,7 +109,7 @@ export function descriptor(index: number, addr: bigint, len: number, flags: numb
   return out;
 }
 /** A vhost-user message; flags 1 is a message, 5 a reply, 9 one that wants a reply. */
-export function message(request: number, flags: number, payload = new Uint8Array(0)): Uint8Array {
+export function message(request: number, flags: number, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
   return bytes(words(request, flags, payload.length), payload);
 }
 export { words };

@@ -11,7 +11,7 @@ const everything = [
   ...readdirSync(ROOT, { withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => entry.name),
-  ...['src', 'test', 'grafana', 'openapi', '.ci'].flatMap((folder) => filesBelow(folder)),
+  ...['src', 'test', 'grafana', 'wireshark', 'openapi', '.ci'].flatMap((folder) => filesBelow(folder)),
 ].filter((path) => TEXT.test(path));
 
 /** `file:line: what` for each match. */

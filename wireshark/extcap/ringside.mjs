@@ -240,32 +240,29 @@ async function capture(face, options) {
   if (fifo === '') throw new Failure('--capture needs --fifo');
   if ((options.get('extcap-capture-filter') ?? '') !== '') throw new Failure(NO_CAPTURE_FILTERS);
   const server = serverOf(options);
+  const path = `/v1/topologies/${encodeURIComponent(face.topology)}/capture.pcapng?${queryOf(face, options)}`;
   const stop = new AbortController();
   const end = () => stop.abort();
   process.on('SIGTERM', end).on('SIGINT', end);
-  const path = `/v1/topologies/${encodeURIComponent(face.topology)}/capture.pcapng?${queryOf(face, options)}`;
-  let response;
   try {
-    response = await get(server, path, stop.signal);
+    const response = await get(server, path, stop.signal);
+    if (response.statusCode !== 200) throw new Failure(await complaint(response));
+    await pour(response, await openPipe(fifo, stop.signal));
   } catch (error) {
-    if (stop.signal.aborted) return;
-    throw new Failure(`${server.url.origin}: ${error.code ?? error.message}`);
+    // The other side of the pipe went, or we were told to: both are how a capture ends.
+    if (stop.signal.aborted || error.code === 'EPIPE') return;
+    throw error instanceof Failure ? error : new Failure(`${server.url.origin}: ${error.code ?? error.message}`);
+  } finally {
+    // Else the request would keep this process alive.
+    end();
   }
-  if (response.statusCode !== 200) throw new Failure(await complaint(response));
-  // A signal that comes while nobody reads yet ends the wait as well.
-  const out = await openPipe(fifo, stop.signal).catch((error) => (stop.signal.aborted ? null : Promise.reject(error)));
-  if (out === null) return;
-  await new Promise((resolve, reject) => {
-    const done = (error) => {
-      response.destroy();
-      out.destroy();
-      // The other side of the pipe went, or we were told to: both are how a capture ends.
-      if (error === undefined || stop.signal.aborted || error.code === 'EPIPE') resolve();
-      else reject(new Failure(`the capture broke off: ${error.code ?? error.message}`));
-    };
-    response.once('error', done);
-    out.once('error', done);
-    out.once('close', () => done());
+}
+
+function pour(response, out) {
+  return new Promise((resolve, reject) => {
+    response.once('error', reject);
+    out.once('error', reject);
+    out.once('close', resolve);
     response.pipe(out);
   });
 }
