@@ -121,7 +121,10 @@ export class TestServer {
     return {
       status: response.statusCode,
       headers: response.headers as Answer['headers'],
-      body: /json$/.test(type.split(';', 1)[0] ?? '') && !/ndjson/.test(type) ? (JSON.parse(response.payload) as Json) : undefined,
+      body:
+        /json$/.test(type.split(';', 1)[0] ?? '') && !/ndjson/.test(type)
+          ? (JSON.parse(response.payload) as Json)
+          : undefined,
       text: response.payload,
       raw: response.rawPayload,
     };
