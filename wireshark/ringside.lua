@@ -511,10 +511,14 @@ local function add_vhost_user(tvb, tree, at)
   add(word, tvb, vu.need_reply, at + 4, 4)
   add(branch, tvb, vu.size, at + 8, 4)
   local add_payload = SENT[request]
-  if has(flags, 4) then add_payload = REPLIED[request] or add_ack end
-  if size == 0 or add_payload == nil then return at + 12, "" end
+  if has(flags, 4) then
+    add_payload = REPLIED[request] or add_ack
+    name = name .. " reply"
+  end
+  if size == 0 or add_payload == nil then return at + 12, name end
   local after, detail = add_payload(tvb, branch, at + 12)
-  return after, detail
+  if detail ~= nil then name = name .. ": " .. detail end
+  return after, name
 end
 
 local ethernet = Dissector.get("eth_withoutfcs")
