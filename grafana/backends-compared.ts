@@ -3,11 +3,13 @@ import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 import { CAPTURE, DROPPED, events, JOURNEYS, RUNS, TOPOLOGY } from './links.ts';
 import { toDashboard } from './page.ts';
 import type { Chart, Table } from './panels.ts';
-import { grown, perVirtualSecond, quantile, RANGE, ratio, receivedBits, series, WINDOW } from './queries.ts';
+import { grown, growth, perVirtualSecond, quantile, RANGE, ratio, receivedBits, series, WINDOW } from './queries.ts';
 import { selected } from './variables.ts';
 
 const SELECTION = selected('topology', 'backend');
 const BY = 'topology, backend';
+/** Contexts that serve no single backend (softirq, NIC, PMD) have no such label and are wanted too. */
+const CONTEXTS = 'topology=~"$topology",backend=~"$backend|"';
 const PER_BACKEND = '{{topology}} {{backend}}';
 /** The exits that device access causes; HLT and the rest are counted by reason beside them. */
 const DEVICE_EXITS = 'reason=~"EPT_MISCONFIG|IO_INSTRUCTION"';
@@ -27,10 +29,8 @@ const perGigabit = (metric: string, extra = '', window = WINDOW): string =>
 
 /** Busy time of what carries frames for a backend. A PMD has no backend of its own: vhost-user's NICs are what it polls. */
 const busy = (window: string): string => {
-  const all =
-    'ringside_context_busy_seconds_total{topology=~"$topology",backend=~"$backend|",kind=~"vcpu|qemu|vhost|pmd"}';
-  const growth = `last_over_time(${all}[${window}]) - min_over_time(${all}[${window}])`;
-  return `sum by (${BY}) (label_replace(${growth}, "backend", "vhost-user", "kind", "pmd"))`;
+  const contexts = series('context_busy_seconds_total', CONTEXTS, 'kind=~"vcpu|qemu|vhost|pmd"');
+  return `sum by (${BY}) (label_replace(${growth(contexts, window)}, "backend", "vhost-user", "kind", "pmd"))`;
 };
 /** Virtual seconds in which traffic of a backend was under way: those that the others had are not its own. */
 const trafficSeconds = (window: string): string => grown(series('traffic_seconds_total', SELECTION), BY, window);
@@ -227,11 +227,7 @@ const WORK: readonly Chart[] = [
     'CPU per context',
     'Share of virtual time in which a context (vCPU, QEMU main loop, vhost worker, PMD, softirq) had work. A PMD’s idle polls are not work: its core is taken all the time all the same.',
     'percentunit',
-    perVirtualSecond(
-      // Contexts that serve no single backend (softirq, NIC) have no such label and are wanted too.
-      series('context_busy_seconds_total', 'topology=~"$topology"', 'backend=~"$backend|"'),
-      'topology, context, kind',
-    ),
+    perVirtualSecond(series('context_busy_seconds_total', CONTEXTS), 'topology, context, kind'),
     {
       max: 1,
       legend: '{{topology}} {{context}}',

@@ -5,9 +5,12 @@
  * divides what one counter grew by in a window by what another grew by in the same window: frames, bits, virtual seconds.
  *
  * Growth is the last sample less the lowest one, not increase(): that one extrapolates to the edges of the window, each
- * counter differently (one that starts at 0 never below 0), which moves ratios by several percent in short windows. All
- * counters of a world are scraped at once, so exact differences give exact ratios. A world that is built again starts all
- * its counters again: from there on the lowest sample is the new beginning.
+ * counter differently (one that starts at 0 never below 0), which moves ratios by a third in short windows. All counters of a
+ * world are scraped at once, so exact differences give exact ratios. A world that is built again starts all its counters
+ * again: from there on the lowest sample is the new beginning.
+ *
+ * A counter that was not there when the window began has grown from 0: traffic that ran before Prometheus first came by is
+ * not lost. The few counters that booting moves have a second metric that says how far, and have grown from there.
  */
 
 /** The window of a point in a chart: as long as Grafana says that a rate needs. */
@@ -25,11 +28,23 @@ export const series = (metric: string, ...labels: readonly string[]): Series => 
   labels: labels.filter((label) => label !== '').join(','),
 });
 
-/** What these counters grew by in the window, summed up by labels. */
-export const grown = ({ metric, labels }: Series, by: string, window: string): string => {
-  const selected = `${metric}{${labels}}[${window}]`;
-  return `sum by (${by}) (last_over_time(${selected}) - min_over_time(${selected}))`;
+/** Where counters stand when a world has booted, for those that do not stand at 0. */
+const BOOT: Readonly<Record<string, string>> = {
+  ringside_vm_exits_total: 'ringside_boot_vm_exits',
+  ringside_context_busy_seconds_total: 'ringside_boot_context_busy_seconds',
+  ringside_virtual_time_seconds: 'ringside_boot_virtual_time_seconds',
 };
+
+/** What each of these counters grew by in the window. */
+export const growth = ({ metric, labels }: Series, window: string): string => {
+  const samples = `${metric}{${labels}}[${window}]`;
+  const boot = BOOT[metric];
+  const born = boot === undefined ? `0 * last_over_time(${samples})` : `last_over_time(${boot}{${labels}}[${window}])`;
+  return `last_over_time(${samples}) - (min_over_time(${samples}) and ${metric}{${labels}} offset ${window} or ${born})`;
+};
+/** The same, summed up by labels. */
+export const grown = (counter: Series, by: string, window: string): string =>
+  `sum by (${by}) (${growth(counter, window)})`;
 
 /**
  * Dividend / divisor, where the divisor is more than 0: where it did not advance there is nothing to show.
@@ -43,10 +58,8 @@ export const shareOfAll = (counter: Series, whole: Series, by: string, window: s
   `${grown(counter, by, window)} / on () group_left () (sum (${grown(whole, 'topology', window)}) > 0)`;
 
 /** Virtual seconds that passed, by topology. */
-export const virtualSeconds = (window: string): string => {
-  const selected = `ringside_virtual_time_seconds{topology=~"$topology"}[${window}]`;
-  return `max by (topology) (last_over_time(${selected}) - min_over_time(${selected}))`;
-};
+export const virtualSeconds = (window: string): string =>
+  `max by (topology) (${growth(series('virtual_time_seconds', 'topology=~"$topology"'), window)})`;
 
 /** Growth for each second of virtual time. */
 export const perVirtualSecond = (counter: Series, by: string, window = WINDOW): string =>

@@ -19,9 +19,22 @@ export interface Metric {
   readonly counterpart: string;
 }
 
+/** What a world had counted when it had booted, before anybody sent anything. */
+export interface BootCounts {
+  readonly counters: Float64Array;
+  readonly busy: Float64Array;
+  readonly virtualTimeNs: number;
+}
+export const bootCounts = (reader: RingReader): BootCounts => ({
+  counters: reader.counters.slice(),
+  busy: reader.busy.slice(),
+  virtualTimeNs: reader.virtualTimeNs(),
+});
+
 /** A world, and what its server knows about it. */
 export interface MeteredWorld {
   readonly reader: RingReader;
+  readonly booted?: BootCounts;
   /** Revision of the document, and how often the world was built anew since the server started. */
   readonly revision?: number;
   readonly reconfigurations?: number;
@@ -39,6 +52,8 @@ export interface Family extends Metric {
   /** What sums are divided by, e.g. 1e9 for ns that are exported as seconds. */
   readonly divisor: number;
   readonly series?: (world: WorldNames) => Series[];
+  /** The sums are those that had been reached when the world had booted. */
+  readonly atBoot?: boolean;
   /** For the few values that are no sum: one series for each world. Labels after `topology` come from `info`. */
   readonly value?: (world: MeteredWorld) => number;
   readonly info?: (world: MeteredWorld) => string[];
@@ -82,6 +97,19 @@ export function single(
   { counterpart = '' }: Options = {},
 ): Family {
   return { name: `ringside_${name}`, type, help, labels: ['topology'], counterpart, divisor: 1, value };
+}
+/** The part of a counter that comes from booting: where its growth began, for whoever saw it later only. */
+export function boot(name: string, { name: of, labels, divisor, series }: Family): Family {
+  return {
+    name: `ringside_boot_${name}`,
+    type: 'gauge',
+    help: `The part of ${of} that comes from booting: it grew from there.`,
+    labels,
+    counterpart: '',
+    divisor,
+    atBoot: true,
+    ...(series === undefined ? {} : { series }),
+  };
 }
 /** Facts about a world as labels of a series that is always 1. */
 export function info(

@@ -1,6 +1,7 @@
 /** Metrics of vCPUs, notifications and execution contexts: what KVM, virtio and the scheduler count. */
 import * as E from '../engine/events.ts';
 import {
+  boot,
   counted,
   counter,
   countOf,
@@ -43,27 +44,40 @@ function perWorkplace(w: WorldNames, kinds: readonly number[]): Series[] {
 }
 const WORKPLACE = ['topology', 'place', 'type', 'guest', 'nic', 'backend'] as const;
 
-export const KVM_FAMILIES: readonly Family[] = [
-  counter(
-    'vm_exits_total',
-    'VM exits, by reason and by who handled them.',
-    ['topology', 'guest', 'backend', 'vcpu', 'reason', 'handled_by'],
-    (w) =>
-      w
-        .places('vcpu')
-        .flatMap((p) =>
-          EXITS.map(([kind, reason, handledBy]) =>
-            counted(
-              [w.catalog.topology, w.guest(p), w.backend(p), lastPart(p.name), reason, handledBy],
-              [countOf(p.id, kind)],
-            ),
+const VM_EXITS = counter(
+  'vm_exits_total',
+  'VM exits, by reason and by who handled them.',
+  ['topology', 'guest', 'backend', 'vcpu', 'reason', 'handled_by'],
+  (w) =>
+    w
+      .places('vcpu')
+      .flatMap((p) =>
+        EXITS.map(([kind, reason, handledBy]) =>
+          counted(
+            [w.catalog.topology, w.guest(p), w.backend(p), lastPart(p.name), reason, handledBy],
+            [countOf(p.id, kind)],
           ),
         ),
-    {
-      counterpart:
-        'kvm_stat and QEMU `query-stats` (provider kvm, target vcpu): `exits` (all), `mmio_exits` (EPT_MISCONFIG to userspace), `io_exits` (IO_INSTRUCTION), `halt_exits` (HLT), `irq_exits` (EXTERNAL_INTERRUPT); tracepoints kvm:kvm_exit, kvm:kvm_userspace_exit',
-    },
-  ),
+      ),
+  {
+    counterpart:
+      'kvm_stat and QEMU `query-stats` (provider kvm, target vcpu): `exits` (all), `mmio_exits` (EPT_MISCONFIG to userspace), `io_exits` (IO_INSTRUCTION), `halt_exits` (HLT), `irq_exits` (EXTERNAL_INTERRUPT); tracepoints kvm:kvm_exit, kvm:kvm_userspace_exit',
+  },
+);
+const CONTEXT_BUSY = counter(
+  'context_busy_seconds_total',
+  'Virtual time that an execution context worked, in seconds.',
+  CONTEXT,
+  (w) => perContext(w, 'busy'),
+  {
+    counterpart:
+      'utime and stime of the thread (`/proc/<pid>/stat`); `processing cycles` of `ovs-appctl dpif-netdev/pmd-stats-show`',
+    divisor: 1e9,
+  },
+);
+
+export const KVM_FAMILIES: readonly Family[] = [
+  VM_EXITS,
   counter(
     'interrupts_injected_total',
     'MSIs injected into a guest, by how: an irqfd in the kernel or an ioctl of userspace.',
@@ -189,17 +203,9 @@ export const KVM_FAMILIES: readonly Family[] = [
     (w) => perNic(w, ['backend'], [E.VHOST_IOCTL, E.VHOST_USER_REQUEST]),
     { counterpart: 'the VHOST_CONFIG lines of a DPDK log' },
   ),
-  counter(
-    'context_busy_seconds_total',
-    'Virtual time that an execution context worked, in seconds.',
-    CONTEXT,
-    (w) => perContext(w, 'busy'),
-    {
-      counterpart:
-        'utime and stime of the thread (`/proc/<pid>/stat`); `processing cycles` of `ovs-appctl dpif-netdev/pmd-stats-show`',
-      divisor: 1e9,
-    },
-  ),
+  CONTEXT_BUSY,
+  boot('vm_exits', VM_EXITS),
+  boot('context_busy_seconds', CONTEXT_BUSY),
   counter(
     'context_idle_polls_total',
     'Polls of a polling context that found nothing.',

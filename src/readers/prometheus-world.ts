@@ -32,6 +32,12 @@ export const WORLD_FAMILIES: readonly Family[] = [
     'Virtual time that the topology has run for; rates are increases divided by the increase of this.',
     ({ reader }) => reader.virtualTimeNs() / 1e9,
   ),
+  single(
+    'boot_virtual_time_seconds',
+    'gauge',
+    'Virtual time at which the topology had booted.',
+    ({ booted }) => (booted?.virtualTimeNs ?? 0) / 1e9,
+  ),
   info('topology', 'The seed of the topology and the revision of its document.', ['seed', 'revision'], (w) => [
     String(w.reader.catalog.seed),
     String(w.revision ?? 0),

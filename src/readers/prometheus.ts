@@ -170,7 +170,7 @@ export function* scrape(worlds: readonly MeteredWorld[], options: ScrapeOptions 
       for (let first = 0; first < plan.labels.length; first += series) {
         const end = Math.min(plan.labels.length, first + series);
         if (family.type === 'histogram') histogramLines(out, family, plan, world.reader, first, end, format);
-        else counterLines(out, family, plan, world.reader, first, end);
+        else counterLines(out, family, plan, world, first, end);
         printed += (end - first) * samplesPerSeries(family);
         if (printed < STEP_SAMPLES) continue;
         yield out.take();
@@ -224,11 +224,15 @@ function counterLines(
   out: TextWriter,
   family: Family,
   plan: Plan,
-  reader: RingReader,
+  { reader, booted }: MeteredWorld,
   first: number,
   end: number,
 ): void {
-  const source = reader[plan.from];
+  // Who does not know where a world began says that it began at 0.
+  const source =
+    family.atBoot === true
+      ? (booted?.[plan.from as 'counters' | 'busy'] ?? new Float64Array(reader[plan.from].length))
+      : reader[plan.from];
   const lines = linesOf(family, plan, first, end);
   let at = first === 0 ? 0 : plan.ends[first - 1]!;
   for (let i = first; i < end; i++) {

@@ -7,6 +7,7 @@ import type { WorldCatalog } from '../engine/catalog.ts';
 import { HOLDS, RingReader } from '../engine/event-ring.ts';
 import { Hold } from '../engine/hold.ts';
 import type { EngineAnswers, EngineRequest, RunResult } from '../lab/protocol.ts';
+import { type BootCounts, bootCounts } from '../readers/prometheus-family.ts';
 import { EngineFault, type EngineThread } from './engine-thread.ts';
 import { Problem } from './problem.ts';
 
@@ -29,6 +30,8 @@ export class World {
   private deleted = false;
   /** Shared by everything that only looks at counters and control words; not for `read`, whose block is one caller's. */
   readonly counters: RingReader;
+  /** What had been counted when the world had booted: nothing has been sent to it before. */
+  readonly booted: BootCounts;
 
   constructor(id: number, thread: EngineThread, created: EngineAnswers['create']) {
     this.id = id;
@@ -36,6 +39,7 @@ export class World {
     this.memory = created.memory;
     this.catalog = created.catalog;
     this.counters = this.openReader();
+    this.booted = bootCounts(this.counters);
     this.events.setMaxListeners(0);
   }
 

@@ -16,7 +16,7 @@ export function meteredWorlds(registry: TopologyRegistry): MeteredWorld[] {
   return registry
     .all()
     .flatMap(({ world, revision, reconfigurations }) =>
-      world === null ? [] : [{ reader: world.counters, revision, reconfigurations }],
+      world === null ? [] : [{ reader: world.counters, booted: world.booted, revision, reconfigurations }],
     );
 }
 
