@@ -1,10 +1,11 @@
 /** What the real server writes, in a real tshark with the script and the profile: each backend, both views, and live. */
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { Ringside } from '../tools/ringside.ts';
+import { ROOT, readText } from '../tools/source.ts';
 import { requirePeer } from './peers.ts';
 import { WiresharkHome } from './wireshark-home.ts';
 
@@ -128,6 +129,36 @@ for (const backend of BACKENDS) {
     60_000,
   );
 }
+
+requirePeer('tshark', 'curl', 'unzip')(
+  'the three commands of the README install profile and script where Wireshark finds them',
+  async () => {
+    const [block = ''] =
+      readText('wireshark/README.md').split('Linux and macOS:')[1]?.split('```text')[1]?.split('```') ?? [];
+    const commands = block
+      .replaceAll('localhost:8080', new URL(server.url).host)
+      .replaceAll('/tmp/', `${home.folder}/`);
+    expect(commands.trim().split('\n').length).toBe(3);
+    const folder = join(home.folder, 'fresh');
+    mkdirSync(folder);
+    const env = home.env({ HOME: folder });
+    expect(home.run('sh', ['-ec', commands], { env })).toEqual({ status: 0, out: '', err: '' });
+    const path = await download('vhost-net', 'journey');
+    const done = home.run('tshark', ['-C', 'Ringside', '-n', '-r', path, '-c', '2'], { env });
+    expect([done.status, done.err]).toEqual([0, '']);
+    expect(done.out.split('\n')[1]?.trim().replace(/\s+/g, ' ')).toMatch(
+      /^2 0\.0+ a\/net0\/tx0 1 1 0 ept_misconfig_kernel 52:54/,
+    );
+  },
+  60_000,
+);
+
+requirePeer('unzip', 'python3')('the zip is one for other programs too', () => {
+  const zip = join(ROOT, 'wireshark/ringside-profile.zip');
+  expect(home.run('unzip', ['-tq', zip]).status).toBe(0);
+  const check = 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(z.testzip(), len(z.namelist()))';
+  expect(home.run('python3', ['-c', check, zip]).out).toBe('None 7\n');
+});
 
 requirePeer('tshark', 'curl')(
   'a capture that follows shows what a display filter lets through, while it happens',

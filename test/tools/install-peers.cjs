@@ -14,6 +14,8 @@ const PEERS = [
   { program: 'prometheus', pkg: 'prometheus' },
   { program: 'promtool', pkg: 'prometheus' },
   { program: 'curl', pkg: 'curl' },
+  { program: 'unzip', pkg: 'unzip' },
+  { program: 'python3', pkg: 'python3-minimal' },
   { program: 'xmllint', pkg: 'libxml2-utils' },
   { program: 'docker-compose', pkg: 'docker-compose' },
 ];
