@@ -27,7 +27,7 @@ export function documentOptions(): FastifyDynamicSwaggerOptions {
           'records every hop of every frame. Times named *virtual* are what the emulated host would have taken.\n\n' +
           'Errors are problem documents (RFC 9457) with a stable `code`. Lists are answered in pages: pass `next` as ' +
           '`cursor`. On loopback no credentials are needed; where the server was started with a token, everything but ' +
-          '`/livez` and `/readyz` needs it.',
+          '`/livez` and `/readyz` needs it. The messages of the event WebSocket are described in `/asyncapi.json` (AsyncAPI).',
         license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
       },
       servers: [{ url: '/', description: 'This server' }],

@@ -132,6 +132,8 @@ class Session {
           }, GRACE_MS);
         }
         await this.waiter.sleep();
+        // All clients of a world are woken at once; each has a turn of its own.
+        await turn();
       }
       this.end();
     } finally {

@@ -5,6 +5,7 @@ import { gapJson } from './event-protocol.ts';
 import type { EventPlace, EventSource } from './event-source.ts';
 import { Waiter } from './event-waiter.ts';
 import type { Stopping } from './stopping.ts';
+import { turn } from './turns.ts';
 
 /** After how much silence a server-sent stream shows that it is alive. */
 const HEARTBEAT_MS = 15_000;
@@ -45,7 +46,8 @@ export async function* eventChunks(
         yield batch.bytes;
         hold?.advance(place.position);
       } else if (over || !follow) break;
-      else if (!(await waiter.sleep(HEARTBEAT_MS)) && sse) yield text(heartbeat(place));
+      else if (await waiter.sleep(HEARTBEAT_MS)) await turn();
+      else if (sse) yield text(heartbeat(place));
     }
   } finally {
     waiter.close();

@@ -57,7 +57,7 @@ export const DEFAULT_LIMITS: Limits = {
   body: MIB,
   capture: 64 * MIB,
   runs: 64,
-  streams: 64,
+  streams: 256,
   socketBuffer: 4 * MIB,
   memoryRead: MIB,
   metricsSeries: 200_000,

@@ -54,6 +54,7 @@ else {
   for (const [frameBytes, framesPerSecond] of rival) print({ bench: 'ns-3 with pcap', frameBytes, framesPerSecond });
 }
 child('readers.ts');
+child('event-socket.ts', ...(quick ? ['--quick'] : []));
 
 const empty = Number(child('memory.ts', 'empty')[0]?.['rssMiB']);
 const modules = Number(child('memory.ts', 'modules')[0]?.['rssMiB']);

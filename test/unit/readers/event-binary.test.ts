@@ -1,9 +1,16 @@
 /** The binary form: the published example decoder reads from it what the JSON form says, whatever the filter and the gaps. */
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { contextOf, decodeEvents, kindOf, placeOf } from '../../../examples/event-decoder.ts';
 import * as E from '../../../src/engine/events.ts';
-import { BINARY_COLUMNS, BINARY_EVENTS, BinaryEncoder, HEADER_BYTES } from '../../../src/readers/event-binary.ts';
+import {
+  BINARY_COLUMNS,
+  BINARY_EVENTS,
+  BINARY_HEADER,
+  BinaryEncoder,
+  HEADER_BYTES,
+} from '../../../src/readers/event-binary.ts';
 import { NAME_A, NAME_B } from '../../../src/readers/event-columns.ts';
 import { type EventBatch, EventCursor } from '../../../src/readers/event-cursor.ts';
 import { EventFilter, type EventFilterQuery } from '../../../src/readers/event-filter.ts';
@@ -129,4 +136,14 @@ test('a message holds so many events at most', () => {
   const counts = batches(w, {}, 1_000_000).map((batch) => batch.events);
   expect(Math.max(...counts)).toBe(BINARY_EVENTS);
   expect(counts.reduce((sum, n) => sum + n)).toBe(3 * BINARY_EVENTS);
+});
+
+test('docs/events.md has the layout as it is', () => {
+  const text = readFileSync(new URL('../../../docs/events.md', import.meta.url), 'utf8');
+  const rows = [
+    ...BINARY_HEADER.map((field) => `| \`${field.name}\` | ${field.bytes} | ${field.text} |`),
+    ...BINARY_COLUMNS.map((column) => `| \`${column.name}\` | ${column.type} | ${column.text} |`),
+  ];
+  const found = text.split('\n').filter((line) => /^\| `\w+` \| (\d|f64|u32)/.test(line));
+  expect(found).toEqual(rows);
 });
