@@ -60,6 +60,8 @@ export interface CaptureJob {
   readonly options: CaptureOptions;
   /** First event that is of interest: rows begin here, or the search for the trigger does. */
   readonly fromEvent: number;
+  /** Virtual time of that, ns. */
+  readonly startNs: number;
   /** Hold that the API thread took for this capture; null with slow=drop. */
   readonly holdSlot: number | null;
   readonly file: FileLimits;

@@ -71,7 +71,7 @@ export class CaptureRegistry {
     if (name !== null && this.find(hosted.name, name) !== undefined) {
       throw new Problem('RINGSIDE_E_EXISTS', `Topology '${hosted.name}' has a capture '${name}' already`);
     }
-    const hold = spec.slow === 'block' ? world.takeHold(startOf(world, spec)) : null;
+    const hold = spec.slow === 'block' ? world.takeHold(startOf(world, spec).fromEvent) : null;
     let capture: DiskCapture | null = null;
     try {
       const row = this.store.addCapture(hosted.name, name, JSON.stringify(spec));
@@ -95,7 +95,7 @@ export class CaptureRegistry {
       ...world.shared,
       ...limitsOf(spec),
       folder: capture.folder,
-      fromEvent: startOf(world, spec),
+      ...startOf(world, spec),
       holdSlot: hold?.slot ?? null,
       stopWord: new Int32Array(new SharedArrayBuffer(4)),
       disk: this.disk,
@@ -106,11 +106,13 @@ export class CaptureRegistry {
       hold,
       (progress) => {
         capture.progress = progress;
+        if (progress.end !== null) this.save(capture);
       },
       (failure) => {
         world.events.off('end', ended);
         capture.writer = null;
-        if (failure !== null) this.interrupted(capture, 'ERROR', failure);
+        if (failure === null) return;
+        this.interrupted(capture, 'ERROR', failure);
         this.save(capture);
       },
     );
@@ -214,9 +216,13 @@ export class CaptureRegistry {
   }
 }
 
-/** Sequence number of the first event that a capture looks at. */
-function startOf(world: World, spec: CaptureSpec): number {
-  return spec.from === 'now' ? world.counters.head() : world.counters.tail();
+/** Sequence number of the first event that a capture looks at, and the virtual time of that. */
+function startOf(world: World, spec: CaptureSpec): { readonly fromEvent: number; readonly startNs: number } {
+  const { counters } = world;
+  if (spec.from === 'now') return { fromEvent: counters.head(), startNs: counters.virtualTimeNs() };
+  const reader = world.openReader();
+  const any = reader.read(reader.tail()) > 0;
+  return { fromEvent: reader.block.first, startNs: any ? reader.block.time[0]! : counters.virtualTimeNs() };
 }
 
 function foldersIn(folder: string): string[] {

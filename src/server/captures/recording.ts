@@ -35,6 +35,8 @@ export class Recording {
   private trigger: { event: number; ns: number } | null = null;
   private readonly timer = new FlushTimer(LONGEST_WAIT_MS, performance.now());
   private lostPackets: number | null = null;
+  /** Something has been recorded since the capture began. */
+  private any = false;
   private end: { reason: EndReason; detail: string } | null = null;
 
   constructor(job: CaptureJob) {
@@ -48,7 +50,7 @@ export class Recording {
       file: job.file,
       stop: job.stop,
       disk: job.disk,
-      startNs: this.reader.virtualTimeNs(),
+      startNs: job.startNs,
     });
     this.filter = job.trigger === null ? null : new EventFilter(catalog, job.trigger.on);
     this.searchAt = job.fromEvent;
@@ -74,14 +76,19 @@ export class Recording {
     // What was recorded before somebody asked belongs to the capture.
     const quiet = this.capture === null ? this.search(this.filter) : this.follow(this.capture);
     if (this.ended()) return 'ended';
-    if (asked !== undefined) return this.finish(asked, STOPPED_BY[asked]);
+    if (asked !== undefined) return this.finish(asked);
     const now = performance.now();
     const blocks = this.hold?.blocks(this.reader.head(), this.reader.bytesHead()) ?? false;
     const due = this.timer.due(now, !quiet, this.reader.virtualTimeNs()) || blocks;
     if (due && this.capture !== null) this.flush(this.capture);
     const { stop } = this.job;
-    if (now - this.started >= stop.wallMs) return this.finish('WALL_TIME', 'the wall time is over');
-    if (now - this.timer.news >= stop.idleMs) return this.finish('IDLE', 'nothing was recorded for so long');
+    if (now - this.started >= stop.wallMs) return this.finish('WALL_TIME');
+    if (!quiet) this.any = true;
+    // Rows would have said so already; here the world's time has passed without any.
+    if (quiet && this.reader.virtualTimeNs() > this.job.startNs + stop.durationNs) {
+      return this.finish('DURATION');
+    }
+    if (this.any && now - this.timer.news >= stop.idleMs) return this.finish('IDLE');
     return quiet ? 'quiet' : 'busy';
   }
 
@@ -131,7 +138,7 @@ export class Recording {
       if (this.files.full !== null) return false;
     }
     const quiet = capture.position === from;
-    if (capture.position >= this.until) this.finish('TRIGGER', 'the events of the trigger are written');
+    if (capture.position >= this.until) this.finish('TRIGGER');
     return quiet;
   }
   private flush(capture: Capture): void {
@@ -141,11 +148,11 @@ export class Recording {
 
   /** Whether a limit of the files was reached. */
   private ended(): boolean {
-    if (this.end === null && this.files.full !== null) this.finish(this.files.full, ENDED_BY[this.files.full] ?? '');
+    if (this.end === null && this.files.full !== null) this.finish(this.files.full);
     return this.end !== null;
   }
 
-  private finish(reason: EndReason, detail: string): StepResult {
+  private finish(reason: EndReason): StepResult {
     const { capture, files } = this;
     if (capture !== null) {
       if (files.full === null) for (const chunk of capture.flush()) files.write(chunk);
@@ -156,24 +163,27 @@ export class Recording {
         files.write(trailer);
       }
     }
-    const limit = files.full;
-    this.end = limit === null ? { reason, detail } : { reason: limit, detail: ENDED_BY[limit] ?? '' };
+    const why = files.full ?? reason;
+    this.end = { reason: why, detail: WHY[why] };
     files.close();
     return 'ended';
   }
 }
 
-const STOPPED_BY = {
+const WHY: Readonly<Record<EndReason, string>> = {
   REQUESTED: 'somebody stopped it',
-  WORLD_ENDED: 'the world was deleted or rebuilt, or failed',
-  SERVER_STOPPED: 'the server stopped',
-} as const;
-const ENDED_BY: Partial<Record<EndReason, string>> = {
   PACKETS: 'the packets that were asked for are written',
   BYTES: 'the bytes that were asked for are written',
   DURATION: 'the virtual time that was asked for is over',
+  WALL_TIME: 'the wall time that was asked for is over',
+  IDLE: 'nothing more was recorded',
   FILES: 'all files are full',
+  TRIGGER: 'the events around the trigger are written',
   DISK_LIMIT: 'all captures together have the size that this server allows (RINGSIDE_MAX_CAPTURE_DISK)',
+  WORLD_ENDED: 'the world was deleted or rebuilt, or failed',
+  SERVER_STOPPED: 'the server stopped',
+  INTERRUPTED: 'the server ended while it was written',
+  ERROR: 'an error',
 };
 
 /** Sum of isb_ifdrop over the interface statistics. */

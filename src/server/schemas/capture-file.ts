@@ -48,7 +48,7 @@ const StopLimits = name(
         bytes: limit('Before the files exceed this size.', 1_048_576),
         durationSeconds: seconds('After this virtual time.', 0.5),
         wallSeconds: seconds('After this wall time.', 60),
-        idleSeconds: seconds('When nothing was recorded for this wall time.', 1),
+        idleSeconds: seconds('When nothing more was recorded for this wall time.', 1),
       },
       { $id: 'CaptureStop', description: 'When the capture ends by itself; the first condition that holds.' },
     ),
