@@ -95,6 +95,21 @@ export class Recorder {
 
   /** Stores a version of a frame's bytes (arena offset `source`) and returns its position / 8, low 32 bits. */
   bytes(source: number, length: number): number {
+    const at = this.room(length);
+    this.code.copy(this.layout.byteRing + at, source, length);
+    return ((this.byteBase + at) / 8) | 0;
+  }
+
+  /** Stores bytes that lie outside the world's memory (which `memory` views) and returns their position as bytes() does. */
+  foreignBytes(memory: Uint8Array, bytes: Uint8Array, length = bytes.length): number {
+    const at = this.room(length);
+    const start = this.layout.byteRing + at;
+    for (let i = 0; i < length; i++) memory[start + i] = bytes[i]!;
+    return ((this.byteBase + at) / 8) | 0;
+  }
+
+  /** Takes the next `length` bytes of the byte ring; returns their offset in it. */
+  private room(length: number): number {
     const size = (length + 7) & ~7;
     if (this.byteAt + size > this.layout.byteCapacity) {
       this.byteBase += this.layout.byteCapacity;
@@ -103,8 +118,7 @@ export class Recorder {
     const at = this.byteAt;
     this.byteAt = at + size;
     if (this.byteBase + this.byteAt > this.bytesEntered) this.enterBytes();
-    this.code.copy(this.layout.byteRing + at, source, length);
-    return ((this.byteBase + at) / 8) | 0;
+    return at;
   }
 
   /** Says how far bytes are about to be written, some way ahead. */

@@ -372,7 +372,7 @@ class Builder {
     this.guests.push(built);
 
     return () => {
-      const setup = new DeviceSetup(services, vm, vcpu, vcpuPlace);
+      const setup = new DeviceSetup(services, vm, vcpu, vcpuPlace, this.topology.recordDescriptors);
       vcpu.onBoot(setup);
       const qemuNics: { nic: QemuNic; contexts: string[] }[] = [];
       for (const [i, { document, nic, places, common }] of nics.entries()) {

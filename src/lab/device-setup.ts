@@ -4,7 +4,14 @@
  */
 import { assert } from '../engine/assert.ts';
 import type { EventFd } from '../engine/eventfd.ts';
-import { KVM_IOCTL, TUN_IOCTL, VIRTIO_FEATURES, VIRTIO_QUEUE_ENABLE, VIRTIO_STATUS } from '../engine/events.ts';
+import {
+  KVM_IOCTL,
+  TUN_IOCTL,
+  VHOST_USER_MESSAGE,
+  VIRTIO_FEATURES,
+  VIRTIO_QUEUE_ENABLE,
+  VIRTIO_STATUS,
+} from '../engine/events.ts';
 import type { NetQueuePair } from '../machine/backend/net-queue-pair.ts';
 import { NetQueuePair as QueuePair } from '../machine/backend/net-queue-pair.ts';
 import type { QemuMainLoop, QemuNic } from '../machine/backend/qemu.ts';
@@ -45,6 +52,7 @@ import { type Trace, VhostNetDevice } from '../machine/vhost/ioctl-carrier.ts';
 import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../machine/vhost/offers.ts';
 import { type MemoryRegion, NO_FD, type VhostSession } from '../machine/vhost/session.ts';
 import { VhostUserBackend } from '../machine/vhost/socket-carrier.ts';
+import { DescriptorRecord } from '../machine/virtio/descriptor-record.ts';
 import { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import { DriverQueue, INDIRECT_ENTRIES } from '../machine/virtio/driver-queue.ts';
 import {
@@ -122,15 +130,18 @@ export class DeviceSetup implements GuestBoot {
   private readonly vm: Vm;
   private readonly vcpu: LinuxVcpu | PmdVcpu;
   private readonly vcpuPlace: number;
+  private readonly descriptors: boolean;
   private nextGpa = FIRST_FREE_GPA;
   private readonly userDoorbells = new Map<number, { nic: QemuNic; queue: number }>();
   private gsi = 24;
 
-  constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number) {
+  /** `descriptors`: the descriptors that the drivers write are recorded. */
+  constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number, descriptors: boolean) {
     this.services = services;
     this.vm = vm;
     this.vcpu = vcpu;
     this.vcpuPlace = vcpuPlace;
+    this.descriptors = descriptors;
     vm.onUserWrite = (address, _value, contextBits) => {
       const doorbell = this.userDoorbells.get(address);
       if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
@@ -170,7 +181,13 @@ export class DeviceSetup implements GuestBoot {
   /** Events of the set-up: on the vCPU's time, at the place that they concern. */
   private trace(place: number): Trace {
     const base = baseOf(place, this.vcpu.id);
-    return (kind, a, b) => this.services.recorder.event(base | kind, 0, a, b);
+    const { recorder, arena } = this.services;
+    return (kind, a, b, message) => {
+      recorder.event(base | kind, 0, a, b);
+      if (message === undefined) return;
+      const position = recorder.foreignBytes(arena.u8, message);
+      recorder.event(base | VHOST_USER_MESSAGE, 0, position, message.length);
+    };
   }
 
   private makeMempool(): void {
@@ -264,6 +281,7 @@ export class DeviceSetup implements GuestBoot {
         eventIdx: hasFeature(probed.features, VIRTIO_RING_F_EVENT_IDX),
         indirectGpa: tables ? this.alloc(q.size * INDIRECT_ENTRIES * 16, 16) : 0,
         frameOf: frameOf[q.index]!,
+        ...(this.descriptors ? { record: this.descriptorRecord(wiring, q.index) } : {}),
       });
     });
     const rx = probed.queues[RX_QUEUE]!;
@@ -282,6 +300,12 @@ export class DeviceSetup implements GuestBoot {
       txPool: pmd ? pmd.mempool : null,
     });
     nic.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmd.id : -1;
+  }
+
+  private descriptorRecord({ places }: NicWiring, queue: number): DescriptorRecord {
+    const { arena, recorder } = this.services;
+    const place = queue === TX_QUEUE ? places.tx : places.rx;
+    return new DescriptorRecord(recorder, arena, baseOf(place, this.vcpu.id), this.vm.ram);
   }
 
   // ---- the VMM's side -----------------------------------------------------------------------------------------------

@@ -71,8 +71,8 @@ function section<const P extends Record<string, TSchema>>(
 ) {
   return Type.Optional(object(properties, { default: {}, ...options }));
 }
-function flag(description: string) {
-  return Type.Optional(Type.Boolean({ description, default: true }));
+function flag(description: string, byDefault = true) {
+  return Type.Optional(Type.Boolean({ description, default: byDefault }));
 }
 /** `most` bounds the work on a hostile document; what a server allows is a setting (Limits) and lower. */
 function list<T extends TSchema>(items: T, description: string, most: number, options: { default?: object[] } = {}) {
@@ -249,6 +249,10 @@ export const TopologyDocument = object(
       {
         events: integer('Events held, a power of two.', 4_194_304, 2 ** 12, 2 ** 26),
         bytes: size('Frame bytes held, a power of two from 64 KiB to 1 GiB.', '256MiB'),
+        descriptors: flag(
+          'Also keep the descriptors of every chain that a driver makes available, for captures with `view=events`. They take event and byte space from the frames.',
+          false,
+        ),
       },
       { description: 'What captures and journeys can look back on; the oldest is overwritten.' },
     ),

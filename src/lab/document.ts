@@ -70,6 +70,7 @@ function topologyOf(draft: Draft): Topology {
     clockFactor: sure(clock.factor),
     eventCapacity: sure(recorder.events),
     byteCapacity: sure(recorder.bytes),
+    recordDescriptors: sure(recorder.descriptors),
     costs: sorted(sure(draft.costs)),
     hosts,
     links: all(draft.links, (link) => linkOf(link, hosts)),
@@ -145,7 +146,11 @@ export function documentOf(topology: Topology): TopologyDocument {
     seed: topology.seed,
     clock: { mode: topology.clock, factor: topology.clockFactor },
     epoch: formatTime(BigInt(topology.epochNs)),
-    recorder: { events: topology.eventCapacity, bytes: formatSize(topology.byteCapacity) },
+    recorder: {
+      events: topology.eventCapacity,
+      bytes: formatSize(topology.byteCapacity),
+      descriptors: topology.recordDescriptors,
+    },
     costs: { ...topology.costs },
     hosts: topology.hosts.map((host) => ({
       name: host.name,

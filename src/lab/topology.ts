@@ -20,6 +20,8 @@ export interface Topology {
   /** Event ring size (events, power of two) and byte ring size (bytes, power of two). */
   readonly eventCapacity: number;
   readonly byteCapacity: number;
+  /** The descriptors that drivers write are kept in the byte ring. */
+  readonly recordDescriptors: boolean;
   /** Overrides of the cost table, by name. */
   readonly costs: Readonly<Record<string, number>>;
   readonly hosts: readonly Host[];

@@ -373,7 +373,7 @@ export interface Draft {
   seed: Maybe<number>;
   clock: Maybe<{ mode: Maybe<'work' | 'real'>; factor: Maybe<number> }>;
   epoch: Maybe<bigint>;
-  recorder: Maybe<{ events: Maybe<number>; bytes: Maybe<number> }>;
+  recorder: Maybe<{ events: Maybe<number>; bytes: Maybe<number>; descriptors: Maybe<boolean> }>;
   costs: Maybe<Record<string, Maybe<number>>>;
   hosts: Items<DraftHost>;
   links: Items<DraftLink>;

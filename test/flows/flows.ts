@@ -398,7 +398,7 @@ const vu1: Flow = {
     const own = events.filter(
       (e) =>
         (e.context === 'a/vcpu0' || (e.context.startsWith('pmd-') && e.place.startsWith('a/'))) &&
-        !named('pci.capability', 'virtio.features')(e) &&
+        !named('pci.capability', 'virtio.features', 'vhost.user_message')(e) &&
         !/^kvm\.exit/.test(e.event),
     );
     return own.slice(0, own.findLastIndex((e) => e.event === 'virtq.kicks_off') + 1);

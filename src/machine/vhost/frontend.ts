@@ -248,8 +248,9 @@ export class VhostUserFrontend {
     fds: readonly number[] = [],
     flags = 0,
   ): Uint8Array | null {
-    this.#trace(VHOST_USER_REQUEST, request, payload.length);
-    return this.#socket.receive(encodeMessage(request, flags, payload), fds);
+    const message = encodeMessage(request, flags, payload);
+    this.#trace(VHOST_USER_REQUEST, request, payload.length, message);
+    return this.#socket.receive(message, fds);
   }
   /** For a request that is always answered. */
   #ask(request: number, payload?: Uint8Array): DataView | null {

@@ -52,8 +52,8 @@ export const VHOST_IOCTL_NAMES: ReadonlyMap<number, string> = new Map(
   }).map(([name, value]) => [value, name]),
 );
 
-/** Receives every request: event kind, then the event's columns a and b. */
-export type Trace = (kind: number, a: number, b: number) => void;
+/** Receives every request: event kind, then the event's columns a and b; of a vhost-user message also its bytes. */
+export type Trace = (kind: number, a: number, b: number, message?: Uint8Array) => void;
 
 /** Bytes of the argument: bits 16-29 of the request (linux include/uapi/asm-generic/ioctl.h, _IOC_SIZE). */
 export const ioctlSize = (request: number): number => (request >>> 16) & 0x3fff;

@@ -109,8 +109,9 @@ export class VhostUserBackend {
   }
 
   #reply(request: number, payload: Uint8Array): Uint8Array {
-    this.#trace(VHOST_USER_REPLY, request, payload.length);
-    return encodeMessage(request, VHOST_USER_REPLY_MASK, payload);
+    const message = encodeMessage(request, VHOST_USER_REPLY_MASK, payload);
+    this.#trace(VHOST_USER_REPLY, request, payload.length, message);
+    return message;
   }
   /** The end of the connection, also when the front-end goes away: rings stop. */
   disconnect(): void {

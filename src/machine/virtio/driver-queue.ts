@@ -11,6 +11,7 @@ import {
   VIRTQ_USED_F_NO_NOTIFY,
   vring_need_event,
 } from '../wire/virtio-ring.ts';
+import type { DescriptorRecord } from './descriptor-record.ts';
 import { SplitLayout } from './split-layout.ts';
 
 export interface DriverQueueOptions {
@@ -25,6 +26,8 @@ export interface DriverQueueOptions {
   /** Guest-physical address of `size` indirect tables of INDIRECT_ENTRIES, or 0 without VIRTIO_RING_F_INDIRECT_DESC. */
   readonly indirectGpa: number;
   readonly frameOf: Int32Array;
+  /** Keeps what is made available for captures, where the document asks for it. */
+  readonly record?: DescriptorRecord;
 }
 
 /** Descriptors of one indirect table of our driver: a header and a frame. */
@@ -48,6 +51,7 @@ export class DriverQueue {
   private readonly tail: Uint16Array;
   private readonly ram: number;
   private readonly indirectGpa: number;
+  private readonly record: DescriptorRecord | null;
   /** avail_idx_shadow when the kick was last considered. */
   private kickedAt = 0;
 
@@ -58,6 +62,7 @@ export class DriverQueue {
     this.frameOf = options.frameOf;
     this.ram = ram;
     this.indirectGpa = options.indirectGpa;
+    this.record = options.record ?? null;
     this.num_free = size;
     this.bufferOf = new Int32Array(size);
     this.nextFree = Uint16Array.from({ length: size }, (_, i) => i + 1);
@@ -126,6 +131,7 @@ export class DriverQueue {
     l.u16[l.availRing + (this.avail_idx_shadow & l.mask)] = head;
     this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
     this.frameOf[head] = frame;
+    if (this.record !== null) this.record.chain(l, head, frame);
   }
 
   /** Publishes avail.idx. */

@@ -55,7 +55,11 @@ const nearly = some({
   seed: or(fc.nat()),
   epoch: or(fc.constant('2026-01-01T00:00:00Z')),
   clock: some({ mode: or(fc.constantFrom('work', 'real')), factor: or(fc.constantFrom(1, 0.1)) }),
-  recorder: some({ events: or(fc.constantFrom(4096, 8192)), bytes: or(fc.constantFrom('1MiB', 65536)) }),
+  recorder: some({
+    events: or(fc.constantFrom(4096, 8192)),
+    bytes: or(fc.constantFrom('1MiB', 65536)),
+    descriptors: or(fc.boolean()),
+  }),
   costs: or(fc.dictionary(fc.string(), fc.nat())),
   hosts: few(
     some({

@@ -27,7 +27,7 @@ describe('defaults', () => {
       seed: 1,
       clock: { mode: 'work', factor: 1 },
       epoch: '2026-01-01T00:00:00Z',
-      recorder: { events: 4_194_304, bytes: '256MiB' },
+      recorder: { events: 4_194_304, bytes: '256MiB', descriptors: false },
       costs: {},
       hosts: [
         {
@@ -169,6 +169,7 @@ test('every field reaches the topology', () => {
     clockFactor: 0.5,
     eventCapacity: 8192,
     byteCapacity: 65536,
+    recordDescriptors: false,
     costs: { a: 2, z: 1.5 },
     hosts: [
       {
