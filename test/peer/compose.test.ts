@@ -73,6 +73,12 @@ test('docker compose accepts the file as well', (context) => {
   accepts(COMMANDS[1]);
 });
 
+requirePeer('promtool')('Prometheus accepts the configuration that it is given', () => {
+  const args = ['check', 'config', '--syntax-only', 'grafana/prometheus/prometheus.yml'];
+  const { status, stdout, stderr } = spawnSync('promtool', args, { cwd: ROOT, encoding: 'utf8' });
+  expect(status, `${stdout}${stderr}`).toBe(0);
+});
+
 const engine = works(['docker'], 'info');
 test('built and started: Ringside, Prometheus and Grafana are healthy and see each other', {
   timeout: 900_000,

@@ -11,11 +11,13 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { dashboardFiles } from '../../grafana/build.ts';
@@ -27,6 +29,7 @@ interface Service {
   readonly build?: string;
   readonly image?: string;
   readonly user?: string;
+  readonly command?: readonly string[];
   readonly read_only?: boolean;
   readonly cap_drop?: readonly string[];
   readonly security_opt?: readonly string[];
@@ -149,6 +152,25 @@ test('compose: Ringside, Prometheus and the links of the dashboards use the same
   }
 });
 
+test('compose: the token is made once', () => {
+  const [shell = '', ...args] = service('token').command ?? [];
+  const folder = mkdtempSync(join(tmpdir(), 'ringside-token-'));
+  try {
+    const make = (): string => {
+      const moved = args.map((arg) => arg.replaceAll('/run/ringside', folder));
+      const path = [dirname(process.execPath), process.env['PATH'] ?? ''].join(delimiter);
+      const { status, stderr } = spawnSync(shell, moved, { encoding: 'utf8', env: { PATH: path } });
+      expect(`${status} ${stderr}`).toBe('0 ');
+      return readFileSync(join(folder, 'token'), 'utf8');
+    };
+    const token = make();
+    expect(token).toMatch(/^[0-9a-f]{48}$/);
+    expect(make()).toBe(token);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test('compose: Prometheus and Grafana find their files, and nothing of them can be edited on the page', () => {
   expect(mounted('prometheus', '/etc/prometheus/prometheus.yml')).toBe('./grafana/prometheus/prometheus.yml');
   const [provider] = (parse(readText('grafana/provisioning/dashboards/ringside.yaml')) as Providers).providers;
@@ -211,15 +233,17 @@ test('.dockerignore: the builder is sent what the Dockerfile copies, and no more
   ).toEqual([...new Set(copied)].sort());
 });
 
-/** Folders of the packages that `npm ci --omit=dev` installs: what package-lock.json does not call dev only. */
+/** Folders of the packages that `npm ci --omit=dev` would install at the top: what package-lock.json does not call dev only. */
 function productionPackages(): string[] {
-  const { packages } = JSON.parse(readText('package-lock.json')) as {
-    packages: Record<string, { dev?: boolean; devOptional?: boolean; optional?: boolean }>;
-  };
+  const { packages } = JSON.parse(readText('package-lock.json')) as { packages: Record<string, { dev?: boolean }> };
   return Object.entries(packages)
-    .filter(([path, { dev }]) => path !== '' && dev !== true && existsSync(join(ROOT, path)))
-    .map(([path]) => path);
+    .filter(([path, { dev }]) => /^node_modules\/(@[^/]+\/)?[^/]+$/.test(path) && dev !== true)
+    .map(([path]) => path)
+    .filter((path) => existsSync(join(ROOT, path)));
 }
+/** Whether every user may go into these folders. */
+const reachable = (path: string): boolean =>
+  (statSync(path).mode & 0o001) !== 0 && (dirname(path) === path || reachable(dirname(path)));
 /** Nobody but root may write below `folder`; everybody may read. */
 function lock(folder: string): void {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
@@ -239,20 +263,16 @@ function unlock(folder: string): void {
 test('the content of the image is a whole server, which writes to its data folder only', async () => {
   const image = mkdtempSync(join(tmpdir(), 'ringside-image-'));
   const data = mkdtempSync(join(tmpdir(), 'ringside-data-'));
-  const root = process.getuid?.() === 0;
+  // As another user, where this one may choose and that one could reach the packages.
+  const root = process.getuid?.() === 0 && reachable(dirname(process.execPath)) && reachable(tmpdir());
   const nobody = 65534;
   let server: Child | null = null;
   try {
     for (const path of copied) cpSync(join(ROOT, path), join(image, path), { recursive: true });
-    const packages = productionPackages();
-    for (const path of packages) {
-      mkdirSync(join(image, path), { recursive: true });
-      const nested = join(ROOT, path, 'node_modules');
-      // The `node` package's binary is brought by its install script, which the image does not run.
-      cpSync(join(ROOT, path), join(image, path), {
-        recursive: true,
-        filter: (source) => source !== nested && !/node_modules\/node\/(bin|node_modules)/.test(relative(ROOT, source)),
-      });
+    // What src/ asks for is looked up here; what a package asks for, beside the package.
+    for (const path of productionPackages()) {
+      mkdirSync(dirname(join(image, path)), { recursive: true });
+      symlinkSync(join(ROOT, path), join(image, path));
     }
     lock(image);
     if (root) chownSync(data, nobody, nobody);
