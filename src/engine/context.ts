@@ -36,6 +36,12 @@ export abstract class Context {
     this.timeline = timeline;
   }
 
+  /** What the context remembers while it has nothing to do: whose turn is next, where it serves several. */
+  get turns(): readonly number[] {
+    return [];
+  }
+  set turns(_turns: readonly number[]) {}
+
   /** timeline.now, for those who wake this context: [0] now, [1] when it shall run. */
   get clock(): Float64Array {
     return this.timeline.now;

@@ -2,14 +2,20 @@
  * A dry run: what would happen to a frame, tried out in a twin of the world. The twin is built from the same topology and
  * takes over what the world has learned; the world itself is only looked at. engine-service.ts gives a twin its turns.
  *
- * Not taken over is what is under way: frames in rings and queues, where the rings stand, notifications that are switched
- * off at this moment, lines that are busy.
+ * Of a world at rest everything is taken over that what follows depends on, rings included: the same frame then really does
+ * the same, to the ns. Of one that is at work, what is under way is not: frames in rings and queues, where the rings stand,
+ * notifications that are switched off at this moment, lines that are busy.
  */
 import { assert } from '../engine/assert.ts';
 import type { Standing } from '../engine/scheduler.ts';
+import { NEVER } from '../engine/timeline.ts';
+import type { NetQueuePair } from '../machine/backend/net-queue-pair.ts';
+import type { NicStanding } from '../machine/guest/guest-nic.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapath.ts';
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
-import type { Machine } from './builder.ts';
+import type { DeviceStanding } from '../machine/virtio/device-queue.ts';
+import type { BuiltNic, Machine } from './builder.ts';
+import { conservation } from './inspect.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
 import type { Topology } from './topology.ts';
 import { twinOf } from './twin.ts';
@@ -24,8 +30,26 @@ export interface LearnedState {
   readonly neighbours: readonly (readonly (readonly [number, readonly number[]])[])[];
   /** Positions of the random streams of the lines, in the order of the hosts' NICs. */
   readonly lines: readonly number[];
+  /** By NIC, where a poller serves it: how far the event of each ring lies behind, which decides about kicks. */
+  readonly kickDistances: readonly ({ readonly rx: number; readonly tx: number } | null)[];
+  /** How the rings and contexts stand, where nothing at all is under way; else null. */
+  readonly rest: RestState | null;
   /** Rows of the table of runs: the next run's number is the identifier in its echo requests. */
   readonly runs: number;
+}
+
+/** What an idle world remembers beside what it has learned: by NIC in order, and by context. */
+export interface RestState {
+  readonly nics: readonly (NicRest | null)[];
+  readonly turns: readonly (readonly number[])[];
+}
+interface NicRest {
+  readonly driver: NicStanding;
+  readonly rx: DeviceStanding;
+  readonly tx: DeviceStanding;
+  /** The tap's reader sleeps until receive buffers come, and QEMU asks for kicks of the receive ring. */
+  readonly paused: boolean;
+  readonly rxKicks: boolean;
 }
 
 /** A frame that has not come to rest within so many events, or so much virtual time (ns), never will. */
@@ -45,8 +69,43 @@ export function learnedState(machine: Machine): LearnedState {
     }),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
+    kickDistances: nicsOf(machine).map(({ nic }) =>
+      nic.up && nic.devicePoller >= 0 ? { rx: nic.rx.kickDistance, tx: nic.tx.kickDistance } : null,
+    ),
+    rest: restState(machine),
     runs: machine.frames.ledgers.length,
   };
+}
+
+function restState(machine: Machine): RestState | null {
+  if (machine.scheduler.earliest() !== NEVER || conservation(machine).inFlight > 0) return null;
+  return {
+    nics: nicsOf(machine).map(({ nic, wiring }) => {
+      const pair = pairOf(wiring);
+      if (!nic.up || pair === null) return null;
+      const paused = 'tap' in wiring && wiring.tap.paused;
+      const rxKicks = wiring.kind === 'qemu' && wiring.qemu.rxKicks;
+      return { driver: nic.standing(), rx: pair.rx.standing(), tx: pair.tx.standing(), paused, rxKicks };
+    }),
+    turns: machine.scheduler.contexts.map((context) => context.turns),
+  };
+}
+function adoptRest(machine: Machine, rest: RestState): void {
+  for (const [i, { nic, wiring }] of nicsOf(machine).entries()) {
+    const stood = rest.nics[i] ?? null;
+    const pair = pairOf(wiring);
+    if (stood === null || !nic.up || pair === null) continue;
+    nic.standAs(stood.driver);
+    pair.rx.standAs(stood.rx);
+    pair.tx.standAs(stood.tx);
+    if ('tap' in wiring) wiring.tap.paused = stood.paused;
+    if (wiring.kind === 'qemu') wiring.qemu.rxKicks = stood.rxKicks;
+  }
+  for (const [i, context] of machine.scheduler.contexts.entries()) context.turns = rest.turns[i]!;
+}
+const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) => guest.nics);
+function pairOf(wiring: BuiltNic['wiring']): NetQueuePair | null {
+  return wiring.kind === 'vhost-user' ? wiring.port.pair : wiring.pair;
 }
 
 /** Makes a world that has just booted one that has learned all that. */
@@ -58,6 +117,15 @@ function adopt(machine: Machine, learned: LearnedState): void {
   }
   for (const [i, guest] of machine.guests.entries()) guest.stack.adoptNeighbours(learned.neighbours[i]!);
   for (const [i, nic] of machine.hostNics.entries()) nic.tx.line.random.moveTo(learned.lines[i]!);
+  if (learned.rest !== null) adoptRest(machine, learned.rest);
+  else {
+    for (const [i, { nic }] of nicsOf(machine).entries()) {
+      const distances = learned.kickDistances[i];
+      if (!nic.up || !distances) continue;
+      nic.rx.kickDistance = distances.rx;
+      nic.tx.kickDistance = distances.tx;
+    }
+  }
   while (machine.frames.ledgers.length < learned.runs) machine.frames.ledgers.push(null);
   machine.scheduler.resumeFrom(learned.standing);
 }

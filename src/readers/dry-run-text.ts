@@ -45,7 +45,7 @@ export function dryRunText(run: DryRun): string {
   if (run.asked !== null && run.reason !== null) lines.push(run.reason);
   const left = run.frames - run.journeys.length;
   if (left > 0) lines.push(`${left} more frames are left out.`);
-  lines.push(`Not taken into account: ${run.notCarriedOver.join('; ')}.`);
+  if (run.notCarriedOver.length > 0) lines.push(`Not taken into account: ${run.notCarriedOver.join('; ')}.`);
   const ladders = run.journeys.map(({ relation, journey }) => `[${relation}] ${journeyText(journey)}`);
   return `${lines.join('\n')}\n\n${ladders.join('\n')}`;
 }

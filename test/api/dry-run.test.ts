@@ -26,6 +26,7 @@ test('a frame and the copies that flooding would make of it, before any of them 
   assert.equal(status, 200, text);
   assert.equal(body.ended, 'idle');
   assert.equal(body.asked, 1);
+  assert.deepEqual(body.notCarriedOver, []);
   const told = body.journeys.map((j: { relation: string; journey: { parent: number | null; outcome: string } }) => [
     j.relation,
     j.journey.parent,

@@ -14,7 +14,7 @@ import { type GroupResult, JourneyGroups } from '../../src/readers/journey-group
 import { play, type RandomTopology, topologies, traffic } from './random-worlds.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
-const RUNS = full ? 300 : 12;
+const RUNS = full ? 100 : 12;
 const seed = Number(process.env['RINGSIDE_SEED'] ?? Date.now() % 2 ** 31);
 
 function build(document: RandomTopology, events: number): World {

@@ -50,6 +50,14 @@ export class QemuNic {
 }
 
 export class QemuMainLoop extends Context {
+  override get turns(): readonly number[] {
+    return [this.turn, Number(this.receiving)];
+  }
+  override set turns(turns: readonly number[]) {
+    this.turn = turns[0]!;
+    this.receiving = turns[1] === 1;
+  }
+
   readonly nics: readonly QemuNic[];
   private readonly services: Services;
   private active!: QemuNic;

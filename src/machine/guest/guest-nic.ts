@@ -6,7 +6,7 @@ import { assert } from '../../engine/assert.ts';
 import { GUEST_DROP_MALFORMED, GUEST_RX, VIRTQ_AVAIL_IDX, VIRTQ_RECLAIM } from '../../engine/events.ts';
 import { FRAME_OFFSET, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import type { DriverQueue } from '../virtio/driver-queue.ts';
+import type { DriverQueue, DriverStanding } from '../virtio/driver-queue.ts';
 import { VIRTQ_DESC_F_WRITE } from '../wire/virtio-ring.ts';
 
 /** Free buffers of a guest, by guest-physical address: a page pool or a DPDK mempool. */
@@ -24,6 +24,14 @@ export class BufferPool {
   }
   get size(): number {
     return this.count;
+  }
+  /** The buffers that are free, in the order in which they were given back. */
+  get free(): Int32Array {
+    return this.gpas.slice(0, this.count);
+  }
+  set free(gpas: Int32Array) {
+    this.gpas.set(gpas);
+    this.count = gpas.length;
   }
   take(): number {
     return this.gpas[--this.count]!;
@@ -59,6 +67,17 @@ export interface GuestNicQueues {
   readonly txSlots: number;
   readonly rxPool: BufferPool;
   readonly txPool: BufferPool | null;
+}
+
+/** A driver's NIC at rest, as plain data. */
+export interface NicStanding {
+  readonly rx: DriverStanding;
+  readonly tx: DriverStanding;
+  /** Free buffers. */
+  readonly pools: { readonly rx: Int32Array; readonly tx: Int32Array | null };
+  readonly rxNapi: boolean;
+  readonly txNapi: boolean;
+  readonly txStopped: boolean;
 }
 
 export class GuestNic {
@@ -115,6 +134,21 @@ export class GuestNic {
     this.txSlots = queues.txSlots;
     this.rxPool = queues.rxPool;
     this.txPool = queues.txPool;
+  }
+  /** The NIC as it stands while nothing is under way. */
+  standing(): NicStanding {
+    const { rxNapi, txNapi, txStopped } = this;
+    const pools = { rx: this.rxPool.free, tx: this.txPool?.free ?? null };
+    return { rx: this.rx.standing(), tx: this.tx.standing(), pools, rxNapi, txNapi, txStopped };
+  }
+  standAs(other: NicStanding): void {
+    this.rx.standAs(other.rx);
+    this.tx.standAs(other.tx);
+    this.rxPool.free = other.pools.rx;
+    if (this.txPool !== null && other.pools.tx !== null) this.txPool.free = other.pools.tx;
+    this.rxNapi = other.rxNapi;
+    this.txNapi = other.txNapi;
+    this.txStopped = other.txStopped;
   }
   get up(): boolean {
     return this.rx !== undefined;

@@ -65,6 +65,14 @@ export class LinuxVcpu extends GuestVcpu {
     this.checksumCost256 = services.per256('checksum_per_byte');
   }
 
+  override get turns(): readonly number[] {
+    return [this.napiTurn, Number(this.senderFirst)];
+  }
+  override set turns(turns: readonly number[]) {
+    this.napiTurn = turns[0]!;
+    this.senderFirst = turns[1] === 1;
+  }
+
   /** Something may be due earlier than the halt thinks. */
   override timersChanged(): void {
     if (!this.halted || this.phase === BOOT) return;

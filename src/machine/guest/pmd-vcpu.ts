@@ -55,6 +55,13 @@ export class PmdVcpu extends GuestVcpu {
     this.pollGrid = Math.max(1, services.ns('virtio_pmd_poll'));
   }
 
+  override get turns(): readonly number[] {
+    return [this.rxTurn];
+  }
+  override set turns(turns: readonly number[]) {
+    this.rxTurn = turns[0]!;
+  }
+
   /** Whether received frames end in this guest. */
   get ends(): boolean {
     return this.program === 'stack';

@@ -65,6 +65,13 @@ export class Pmd extends Context {
     this.phase = TAKE;
   }
 
+  override get turns(): readonly number[] {
+    return [this.turn];
+  }
+  override set turns(turns: readonly number[]) {
+    this.turn = turns[0]!;
+  }
+
   override step(): void {
     const now = this.timeline.now[0]!;
     let debt = 0;

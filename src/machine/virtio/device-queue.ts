@@ -50,6 +50,13 @@ export interface DeviceQueueOptions {
   readonly frameOf: Int32Array;
 }
 
+export interface DeviceStanding {
+  readonly last_avail_idx: number;
+  readonly used_idx: number;
+  readonly signalled_used: number;
+  readonly signalled_used_valid: boolean;
+}
+
 export class DeviceQueue {
   readonly layout: SplitLayout;
   readonly frameOf: Int32Array;
@@ -333,6 +340,17 @@ export class DeviceQueue {
   disableKicks(): void {
     const l = this.layout;
     if (!this.eventIdx) l.u16[l.usedFlags] = VIRTQ_USED_F_NO_NOTIFY;
+  }
+  /** The device's own indices at rest, as plain data. */
+  standing(): DeviceStanding {
+    const { last_avail_idx, used_idx, signalled_used, signalled_used_valid } = this;
+    return { last_avail_idx, used_idx, signalled_used, signalled_used_valid };
+  }
+  standAs(other: DeviceStanding): void {
+    this.last_avail_idx = other.last_avail_idx;
+    this.used_idx = other.used_idx;
+    this.signalled_used = other.signalled_used;
+    this.signalled_used_valid = other.signalled_used_valid;
   }
   /** The event word that kicks are compared with, for the record. */
   get availEvent(): number {

@@ -33,6 +33,28 @@ export interface DriverQueueOptions {
 /** Descriptors of one indirect table of our driver: a header and a frame. */
 export const INDIRECT_ENTRIES = 2;
 
+/** A driver's queue at rest, as plain data. */
+export interface DriverStanding {
+  readonly num_free: number;
+  readonly avail_idx_shadow: number;
+  readonly last_used_idx: number;
+  readonly free_head: number;
+  readonly kickedAt: number;
+  readonly nextFree: Uint16Array;
+  readonly tail: Uint16Array;
+  readonly bufferOf: Int32Array;
+  /** The three areas of the ring, as 16-bit words. */
+  readonly words: readonly Uint16Array[];
+}
+/** Descriptor table, available ring and used ring as ranges of 16-bit words. */
+function areasOf({ desc, avail, used, size }: SplitLayout): readonly (readonly [number, number])[] {
+  return [
+    [desc >> 1, (desc >> 1) + 8 * size],
+    [avail >> 1, (avail >> 1) + 3 + size],
+    [used >> 1, (used >> 1) + 3 + 4 * size],
+  ];
+}
+
 export class DriverQueue {
   readonly layout: SplitLayout;
   readonly frameOf: Int32Array;
@@ -200,6 +222,33 @@ export class DriverQueue {
     if (this.eventIdx) l.u16[l.usedEvent] = (this.last_used_idx + bufs) & 0xffff;
     else l.u16[l.availFlags] = 0;
     return ((l.u16[l.usedIdx]! - this.last_used_idx) & 0xffff) <= bufs;
+  }
+  /** The queue as it stands, words of the ring included. */
+  standing(): DriverStanding {
+    const { num_free, avail_idx_shadow, last_used_idx, free_head, kickedAt } = this;
+    const [nextFree, tail, bufferOf] = [this.nextFree.slice(), this.tail.slice(), this.bufferOf.slice()];
+    const words = areasOf(this.layout).map(([from, to]) => this.layout.u16.slice(from, to));
+    return { num_free, avail_idx_shadow, last_used_idx, free_head, kickedAt, nextFree, tail, bufferOf, words };
+  }
+  /** Stands as another queue of the same size and place stood. Frames that lay in it have no name here. */
+  standAs(other: DriverStanding): void {
+    this.num_free = other.num_free;
+    this.avail_idx_shadow = other.avail_idx_shadow;
+    this.last_used_idx = other.last_used_idx;
+    this.free_head = other.free_head;
+    this.kickedAt = other.kickedAt;
+    this.nextFree.set(other.nextFree);
+    this.tail.set(other.tail);
+    this.bufferOf.set(other.bufferOf);
+    this.frameOf.fill(0);
+    for (const [i, [from]] of areasOf(this.layout).entries()) this.layout.u16.set(other.words[i]!, from);
+  }
+  /** How far avail_event lies behind: what a device that never moves it says about kicks (modulo 2^16). */
+  get kickDistance(): number {
+    return (this.avail_idx_shadow - this.availEvent) & 0xffff;
+  }
+  set kickDistance(distance: number) {
+    if (this.eventIdx) this.layout.u16[this.layout.availEvent] = (this.avail_idx_shadow - distance) & 0xffff;
   }
   get availEvent(): number {
     return this.layout.u16[this.layout.availEvent]!;

@@ -25,7 +25,8 @@ const MOST_JOURNEYS = 64;
 /** FCS included. */
 const SMALLEST = { udp: 64, ping: 98 } as const;
 
-const NOT_CARRIED_OVER: readonly string[] = [
+/** What a topology that is at work has beyond its twin; of one at rest nothing is missing. */
+const UNDER_WAY: readonly string[] = [
   'frames under way in rings and queues, and the time that contexts are busy with them',
   'where the rings stand: they are as after booting',
   'notifications that are switched off at this moment',
@@ -104,7 +105,7 @@ export function addDryRunRoutes(app: App, { registry, pool }: Services): void {
         frames: result.frames,
         journeys: related(journeys, asked),
         carriedOver: carriedOver(learned),
-        notCarriedOver: NOT_CARRIED_OVER,
+        notCarriedOver: learned.rest === null ? UNDER_WAY : [],
       };
       return reply.type(`${type}; charset=utf-8`).send(type === 'text/plain' ? dryRunText(answer) : answer);
     },

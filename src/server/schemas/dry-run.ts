@@ -84,7 +84,7 @@ export const DryRunSchema = name(
         neighbours: whole('Entries of neighbour tables.', 2),
       }),
       notCarriedOver: Type.Array(Type.String(), {
-        description: 'What of the topology as it is now does not act on the frame.',
+        description: 'What of the topology as it is now does not act on the frame; empty where it is at rest.',
         examples: [['frames under way']],
       }),
     },

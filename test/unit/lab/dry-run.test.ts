@@ -140,6 +140,7 @@ test('asked while traffic runs: the world goes on as if nobody had asked', () =>
     for (let i = 1; i < 8; i++) {
       world.clock({ untilSeconds: (world.now + 200_000) / 1e9 });
       settle(world);
+      expect(learnedState(world.machine).rest).toBeNull();
       if (!questions) continue;
       const before = traces(world);
       const result = dryRun(world, raw('q', 'a/net0', BROADCAST));
@@ -152,6 +153,37 @@ test('asked while traffic runs: the world goes on as if nobody had asked', () =>
     return traces(world);
   };
   expect(ask(true)).toEqual(ask(false));
+});
+
+test('a kernel driver on a polled ring kicks once after booting and never again: known at rest and at work', () => {
+  const nic = (address: string) => [{ name: 'net0', backend: 'vhost-user', addresses: [address] }];
+  const world = build('polled', {
+    hosts: [
+      {
+        bridges: [{ name: 'br0', datapath: 'netdev' }],
+        guests: [
+          { name: 'a', nics: nic('10.0.0.1/24') },
+          { name: 'b', nics: nic('10.0.0.2/24') },
+        ],
+      },
+    ],
+  });
+  settle(world);
+  const kicks = (): number => {
+    const { memory, catalog } = dryRun(world, raw('q', 'a/net0', BROADCAST));
+    return journeyOf(new RingReader(memory, catalog), 1).totals.kicks;
+  };
+  expect(kicks()).toBe(1);
+  const traffic = { id: 'r', kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 64, count: 2000 } as const;
+  world.startTraffic({ ...traffic, rate: 0, generator: null, flows: 1 });
+  world.clock({ untilSeconds: (world.now + 500_000) / 1e9 });
+  settle(world);
+  expect(learnedState(world.machine).rest).toBeNull();
+  expect(kicks()).toBe(0);
+  world.clock({ state: 'RUNNING' });
+  settle(world);
+  expect(learnedState(world.machine).rest).not.toBeNull();
+  expect(kicks()).toBe(0);
 });
 
 test('a loop ends at the bound, with the frame in flight; the same each time', () => {
