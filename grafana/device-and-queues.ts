@@ -149,8 +149,9 @@ const WAITING: readonly Panel[] = [
     kind: 'chart',
     title: 'Latency by hop, 99th percentile',
     description:
-      'Virtual time since the hop before, by place and stage: where frames wait. Interpolated within buckets that double, so right to a factor of two.',
+      'Virtual time since the hop before, by place and stage: where frames wait. Interpolated within buckets that double, so right to a factor of two. The points are the slowest frames, and lead to their journeys.',
     unit: 's',
+    exemplars: true,
     queries: [[hopLatency(0.99, WINDOW), '{{topology}} {{place}} {{stage}}']],
     links: [events('Events at this place', 'places={place}'), JOURNEYS, CAPTURE],
   },

@@ -23,6 +23,8 @@ export interface Chart extends Described {
   readonly queries: readonly (readonly [expression: string, legend: string])[];
   readonly max?: number;
   readonly stacked?: boolean;
+  /** The slowest frames of the last query's histogram are shown as points that lead to their journeys. */
+  readonly exemplars?: boolean;
 }
 /** One row for each combination of labels, one column for each query; the queries cover the dashboard's time range. */
 export interface Table extends Described {
@@ -97,7 +99,13 @@ function chartPanel(chart: Chart): timeseries.PanelBuilder {
   panel.overrideByRegexp('/^p90 /', [{ id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 6] } }]);
   panel.overrideByRegexp('/^p99 /', [{ id: 'custom.lineStyle', value: { fill: 'dot', dash: [2, 6] } }]);
   chart.queries.forEach(([expression, legend], index) => {
-    panel.withTarget(query(index, expression).range().legendFormat(legend));
+    const last = index === chart.queries.length - 1;
+    panel.withTarget(
+      query(index, expression)
+        .range()
+        .legendFormat(legend)
+        .exemplar(chart.exemplars === true && last),
+    );
   });
   return panel;
 }
@@ -149,7 +157,9 @@ function heatmapPanel(spec: Heatmap): heatmap.PanelBuilder {
       .span(spec.width ?? 12)
       .height(8)
       // Grafana takes the cumulative buckets apart itself.
-      .withTarget(query(0, spec.query).range().format(prometheus.PromQueryFormat.Heatmap).legendFormat('{{le}}'))
+      .withTarget(
+        query(0, spec.query).range().format(prometheus.PromQueryFormat.Heatmap).legendFormat('{{le}}').exemplar(true),
+      )
   );
 }
 

@@ -4,6 +4,7 @@
  * what the run says of itself; links have to lead somewhere.
  */
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { parse } from 'yaml';
 import { dashboardFiles } from '../../grafana/build.ts';
 import {
   chosen,
@@ -17,6 +18,7 @@ import {
 } from '../tools/dashboards.ts';
 import { Prometheus, type Sample } from '../tools/prometheus.ts';
 import { Ringside } from '../tools/ringside.ts';
+import { readText } from '../tools/source.ts';
 import { findProgram, requirePeer } from './peers.ts';
 
 const BACKENDS = ['virtio-net', 'vhost-net', 'vhost-user'] as const;
@@ -508,6 +510,30 @@ describe.runIf(findProgram('prometheus') !== null || process.env['CI'] === 'true
     expect(marks.get('Reconfigurations')?.map(({ labels }) => labels['topology'])).toEqual(['other-one']);
     // Nothing went wrong.
     expect(marks.get('Faults')).toEqual([]);
+  });
+
+  peer('the slowest frames are points in the charts of latency, and lead to their journeys', async () => {
+    const window = `${Math.round(1000 * (end_s - begin_s))}ms`;
+    const marked = dashboards.flatMap(queriesOf).filter(({ target }) => target.exemplar === true);
+    expect(marked.map(({ panel }) => panel.title)).toEqual([
+      'Latency of a frame',
+      'Latency of frames',
+      'Latency by hop, 99th percentile',
+    ]);
+    const { datasources } = parse(readText('grafana/provisioning/datasources/prometheus.yaml')) as {
+      datasources: { jsonData: { exemplarTraceIdDestinations?: { name: string; url: string }[] } }[];
+    };
+    const [link] = datasources[0]?.jsonData.exemplarTraceIdDestinations ?? [];
+    for (const { expression, name } of marked) {
+      const values = { ...ALL, topology: chosen('early'), __rate_interval: window, __interval: window };
+      const found = await prometheus.exemplars(substitute(expression, values), begin_s, end_s);
+      expect(found.length, name).toBeGreaterThan(0);
+      const [labels = {}] = found;
+      const url = link?.url.replaceAll('$$', '$').replace('$' + '{__value.raw}', labels[link.name] ?? 'none');
+      const path = followed(url ?? '', labels)?.replace(/^\/api\/datasources\/proxy\/uid\/ringside-api/, '');
+      const journey = await server.json<{ frame: number }>('GET', path ?? '');
+      expect(String(journey.frame), `${name}: ${path}`).toBe(labels['frame']);
+    }
   });
 
   peer('every link leads somewhere', async () => {

@@ -9,6 +9,7 @@ export interface Target {
   readonly expr: string;
   readonly instant?: boolean;
   readonly range?: boolean;
+  readonly exemplar?: boolean;
   readonly format?: string;
   readonly legendFormat?: string;
   readonly datasource?: DataSourceRef;

@@ -49,6 +49,7 @@ export class Prometheus {
       `--config.file=${join(folder, 'prometheus.yml')}`,
       `--storage.tsdb.path=${join(folder, 'data')}`,
       `--web.listen-address=${address}`,
+      '--enable-feature=exemplar-storage',
       '--log.level=warn',
     ]);
     const prometheus = new Prometheus(`http://${address}`, child, folder);
@@ -80,6 +81,17 @@ export class Prometheus {
   /** The values of a label among the series that a selector matches. */
   async labelValues(label: string, selector: string): Promise<string[]> {
     return this.ask<string[]>(`label/${label}/values?${new URLSearchParams({ 'match[]': selector })}`);
+  }
+
+  /** The exemplars of all series that an expression names: the labels of the series, and of the exemplar. */
+  async exemplars(expression: string, start_s: number, end_s: number): Promise<Readonly<Record<string, string>>[]> {
+    const query = { query: expression, start: String(start_s), end: String(end_s) };
+    const series = await this.ask<
+      { seriesLabels: Record<string, string>; exemplars: { labels: Record<string, string> }[] }[]
+    >('query_exemplars', query);
+    return series.flatMap(({ seriesLabels, exemplars }) =>
+      exemplars.map(({ labels }) => ({ ...seriesLabels, ...labels })),
+    );
   }
 
   private async ask<T>(path: string, form?: Readonly<Record<string, string>>): Promise<T> {
