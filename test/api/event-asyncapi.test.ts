@@ -11,6 +11,7 @@ import { closeServers, startServer } from './client.ts';
 afterEach(closeServers);
 
 interface Message {
+  readonly name: string;
   readonly payload: { readonly $ref?: string };
   readonly examples?: readonly { readonly payload: unknown }[];
 }
@@ -77,4 +78,20 @@ test('its examples are valid messages', () => {
     }
   }
   assert.equal(checked, SERVER_MESSAGES.length + CLIENT_MESSAGES.length);
+});
+
+test('the messages that docs/events.md shows are valid', () => {
+  const text = readFileSync(new URL('../../docs/events.md', import.meta.url), 'utf8');
+  const shown = [...text.matchAll(/\{"type":"[^`\n]*\}/g)].map((match) => JSON.parse(match[0]) as { type: string });
+  assert.deepEqual(
+    new Set(shown.map(({ type }) => type)),
+    new Set(['gap', 'subscribe', 'unsubscribe', 'credit', 'ping']),
+  );
+  const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
+  ajv.addSchema(document, 'asyncapi.json');
+  for (const example of shown) {
+    const message = Object.values(document.components.messages).find(({ name }) => name === example.type);
+    const validate = ajv.compile({ $ref: `asyncapi.json${message?.payload.$ref}` });
+    assert.ok(validate(example), `${JSON.stringify(example)}: ${JSON.stringify(validate.errors)}`);
+  }
 });

@@ -1,8 +1,10 @@
 /** The event WebSocket over a real socket: greeting, subprotocols, filters, credit, answers, refusals, ends. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import fc from 'fast-check';
 import { afterEach, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { decodeEvents } from '../../examples/event-decoder.ts';
 import { closeServer, closeServers, smallDocument, startServer, type TestServer } from './client.ts';
 import { EventClient } from './event-client.ts';
 
@@ -107,6 +109,29 @@ test('both forms say the same, with and without a filter', async () => {
   }
 });
 
+test('a browser reads both forms: its own WebSocket, binary messages as array buffers', async () => {
+  const { server, url } = await listening();
+  await run(server, 10);
+  const read = (protocol: string, eventsIn: (data: string | ArrayBuffer) => number): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const socket = new globalThis.WebSocket(`${url}?after=-1`, protocol);
+      socket.binaryType = 'arraybuffer';
+      let events = 0;
+      socket.onerror = () => reject(new Error('the browser could not connect'));
+      socket.onmessage = ({ data }) => {
+        events += eventsIn(data);
+        if (events < 50) return;
+        socket.close();
+        resolve(events);
+      };
+    });
+  assert.equal(await read('ringside.v1+json', (data) => JSON.parse(String(data)).events?.length ?? 0), 50);
+  assert.equal(
+    await read('ringside.v1+binary', (data) => (typeof data === 'string' ? 0 : decodeEvents(data).count)),
+    50,
+  );
+});
+
 test('filters in the address and by subscribe, and going on after a sequence number', async () => {
   const { server, url } = await listening();
   await run(server, 10);
@@ -156,6 +181,40 @@ test('what a client says wrongly is answered with a problem and its id, and the 
   await client.until(() => client.messages.filter((m) => m.type === 'error').length === 16);
   await run(server, 1);
   await client.until(() => client.events.length === 5);
+});
+
+test('whatever a client says, it is answered and the stream goes on', async () => {
+  const { server, url } = await listening();
+  await run(server, 10);
+  const client = new EventClient(url);
+  await client.message('hello');
+  const text = fc.oneof(
+    fc.string({ maxLength: 20 }),
+    fc.constantFrom('*', 'guest.*', '!*', '1-2', '1ms-', 'block', 'drop'),
+  );
+  const value = fc.oneof(text, fc.integer({ min: -3, max: 60 }), fc.jsonValue({ maxDepth: 2 }));
+  const keys = ['events', 'places', 'contexts', 'role', 'frame', 'time', 'after', 'credit', 'slow', 'add'];
+  const message = fc.record({
+    type: fc.oneof(fc.constantFrom('subscribe', 'unsubscribe', 'credit', 'ping'), value),
+    fields: fc.dictionary(fc.constantFrom(...keys), value, { maxKeys: 3 }),
+  });
+  let n = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(message, { maxLength: 20 }), async (messages) => {
+      for (const { type, fields } of messages) client.say({ type, id: 'x', ...fields });
+      // Its answer comes after all others.
+      await client.ping(`p${n++}`);
+    }),
+    { numRuns: 60 },
+  );
+  for (const { type, problem } of client.messages) {
+    if (type === 'error') assert.notEqual(problem.code, 'RINGSIDE_E_INTERNAL', problem.detail);
+  }
+  client.say({ type: 'subscribe', id: 'last', events: 'guest.deliver' });
+  await client.message('subscribed', 'last');
+  const before = client.events.length;
+  await run(server, 10);
+  await client.until(() => client.events.length >= before + 10);
 });
 
 test('a message that is too long ends the connection and nothing else', async () => {
