@@ -2,7 +2,7 @@
  * How far each frame has come while journeys are grouped (journey-groups.ts): pages of typed arrays by frame id, because ids
  * come in sequence. A page goes when all its frames have ended.
  */
-export const PAGE_FRAMES = 1024;
+const PAGE_FRAMES = 1024;
 
 // A frame's row in a page: two numbers and some words.
 export const NUMBERS = 2;
@@ -35,6 +35,11 @@ export const HEADLESS = 3;
 /** Blocks after which a page whose frames have all ended is forgotten. */
 export const BLOCKS_KEPT = 16;
 
+/** A frame's row in its page. Without `%`, which is slow on numbers beyond 32 bits. */
+export function rowOf(frame: number): number {
+  return frame - Math.floor(frame / PAGE_FRAMES) * PAGE_FRAMES;
+}
+
 export class StatePage {
   readonly numbers = new Float64Array(PAGE_FRAMES * NUMBERS);
   readonly words = new Int32Array(PAGE_FRAMES * WORDS);
@@ -56,7 +61,7 @@ export class FrameStates {
     this.block = block;
     this.cachedKey = -1;
   }
-  /** The page of a frame, its row there is `frame % PAGE_FRAMES`; null where the page has been forgotten. */
+  /** The page of a frame, its row there is rowOf(frame); null where the page has been forgotten. */
   page(frame: number): StatePage | null {
     const key = Math.floor(frame / PAGE_FRAMES);
     if (key === this.cachedKey) return this.cached;

@@ -24,7 +24,7 @@ import {
   NODE,
   NUMBERS,
   OF_RUN,
-  PAGE_FRAMES,
+  rowOf,
   SLOT,
   START,
   STATE,
@@ -143,7 +143,8 @@ export class JourneyGroups {
     this.finish();
     const groups = this.groups.toSorted((x, y) => y.count - x.count || x.firstFrame - y.firstFrame);
     const { frames, others, incomplete } = this;
-    return { groups, frames, others, incomplete, from: Math.max(0, from), to: next };
+    const first = Math.max(0, from);
+    return { groups, frames, others, incomplete, from: first, to: Math.max(first, Math.min(next, head)) };
   }
 
   private block(count: number): void {
@@ -164,8 +165,9 @@ export class JourneyGroups {
 
   private event(page: StatePage, frame: number, meta: number, kind: number, time: number, a: number, b: number): void {
     const { words, numbers } = page;
-    const w = (frame % PAGE_FRAMES) * WORDS;
-    const n = (frame % PAGE_FRAMES) * NUMBERS;
+    const row = rowOf(frame);
+    const w = row * WORDS;
+    const n = row * NUMBERS;
     if (words[w + STATE] === UNSEEN) {
       if (kind !== E.PACKET_BORN && kind !== E.PACKET_CLONE) {
         words[w + STATE] = HEADLESS;
@@ -240,13 +242,13 @@ export class JourneyGroups {
     if (kind === E.PACKET_BORN) return b === this.run;
     const parent = restore(a, frame);
     const page = this.states.page(parent);
-    return page !== null && (page.words[(parent % PAGE_FRAMES) * WORDS + FLAGS]! & OF_RUN) !== 0;
+    return page !== null && (page.words[rowOf(parent) * WORDS + FLAGS]! & OF_RUN) !== 0;
   }
 
   /** The frame has come to its end, or (UNDER_WAY_KIND) the ring has. */
   private end(page: StatePage, frame: number, kind: number, time: number): void {
     const { words, numbers } = page;
-    const w = (frame % PAGE_FRAMES) * WORDS;
+    const w = rowOf(frame) * WORDS;
     const slot = words[w + SLOT]!;
     const node = words[w + NODE]!;
     words[w + STATE] = ENDED;
@@ -261,7 +263,7 @@ export class JourneyGroups {
       if (group < 0) this.others[outcome] = (this.others[outcome] ?? 0) + 1;
       else {
         words[w + NODE] = group;
-        this.fold(this.groups[group]!, words, w, frame, time - numbers[(frame % PAGE_FRAMES) * NUMBERS + START]!);
+        this.fold(this.groups[group]!, words, w, frame, time - numbers[rowOf(frame) * NUMBERS + START]!);
       }
     }
     if (slot !== NO_SLOT) this.slab.release(slot);
@@ -351,7 +353,7 @@ export class JourneyGroups {
     if (list === undefined || list.context !== E.contextOf(meta)) return;
     for (const frame of kind === E.VIRTQ_INTERRUPT ? list.frames : []) {
       const page = this.states.page(frame);
-      if (page !== null) this.count(page.words, (frame % PAGE_FRAMES) * WORDS, INTERRUPTS, 1);
+      if (page !== null) this.count(page.words, rowOf(frame) * WORDS, INTERRUPTS, 1);
     }
     list.frames.length = 0;
   }
@@ -360,7 +362,7 @@ export class JourneyGroups {
   private overtaken(): void {
     this.announced.clear();
     this.states.underWay((page, frame) => {
-      const w = (frame % PAGE_FRAMES) * WORDS;
+      const w = rowOf(frame) * WORDS;
       page.underWay--;
       page.words[w + STATE] = HEADLESS;
       const slot = page.words[w + SLOT]!;
@@ -372,7 +374,7 @@ export class JourneyGroups {
   }
   private finish(): void {
     this.states.underWay((page, frame) => {
-      const last = page.numbers[(frame % PAGE_FRAMES) * NUMBERS + LAST]!;
+      const last = page.numbers[rowOf(frame) * NUMBERS + LAST]!;
       this.end(page, frame, UNDER_WAY_KIND, last);
     });
   }

@@ -7,6 +7,7 @@ import { EventCursor } from '../../src/readers/event-cursor.ts';
 import { EventFilter } from '../../src/readers/event-filter.ts';
 import { JsonEncoder } from '../../src/readers/event-json.ts';
 import { findJourney } from '../../src/readers/journey.ts';
+import { JourneyGroups } from '../../src/readers/journey-groups.ts';
 import { scrape, worldMetrics } from '../../src/readers/prometheus.ts';
 import { FakeWorld } from '../unit/readers/fake-world.ts';
 import { vhostNetFrame } from '../unit/readers/journeys.ts';
@@ -96,6 +97,17 @@ for (const length of [64, 1500]) {
       stepLongestMs: result.stepMs.longest,
     });
   }
+  const grouped = best(function* () {
+    const { frames } = yield* new JourneyGroups(w.reader).scan();
+    return frames;
+  });
+  print({
+    bench: 'journeys grouped by path',
+    eventsPerSecond: Math.round(w.events / grouped.seconds),
+    framesPerSecond: Math.round(grouped.amount / grouped.seconds),
+    stepP99Ms: grouped.stepMs.p99,
+    stepLongestMs: grouped.stepMs.longest,
+  });
   const started = performance.now();
   for (let i = 1; i <= 200; i++) {
     const search = findJourney(w.reader, i * 700);
