@@ -1,7 +1,7 @@
 /** A topology's events as an HTTP body: NDJSON, or server-sent events. The WebSocket is in event-socket.ts. */
 import type { Hold } from '../engine/hold.ts';
 import type { EventBatch } from '../readers/event-cursor.ts';
-import { gapJson } from './event-protocol.ts';
+import { gapJson, PING_MS, STALL_MS } from './event-protocol.ts';
 import type { EventPlace, EventSource } from './event-source.ts';
 import { Waiter } from './event-waiter.ts';
 import type { Stopping } from './stopping.ts';
@@ -53,6 +53,22 @@ export async function* eventChunks(
     waiter.close();
   }
   if (sse) yield text(`event: end\ndata: ${JSON.stringify(endOf(source, place, left))}\n\n`);
+}
+
+/**
+ * Calls `cut` where a client that virtual time waits for has taken nothing for STALL_MS although there is something for it;
+ * until the returned function is called.
+ */
+export function watchStall(source: EventSource, place: EventPlace, cut: () => void): () => void {
+  let { position } = place;
+  let since = performance.now();
+  const timer = setInterval(() => {
+    if (place.position !== position || place.position >= source.next) {
+      position = place.position;
+      since = performance.now();
+    } else if (performance.now() - since > STALL_MS) cut();
+  }, PING_MS);
+  return () => clearInterval(timer);
 }
 
 function gapText({ from, dropped }: EventBatch, sse: boolean): string {

@@ -4,6 +4,8 @@ import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, test, vi } from 'vitest';
 import { SCHED_SLEEP } from '../../src/engine/events.ts';
 import { type SocketOptions, type Subscription, serveEvents } from '../../src/server/event-socket.ts';
+import { EventSource } from '../../src/server/event-source.ts';
+import { eventChunks, watchStall } from '../../src/server/event-stream.ts';
 import { Stopping } from '../../src/server/stopping.ts';
 import { FakeWorld } from '../unit/readers/fake-world.ts';
 import { checkEventMessage, type EventMessage } from './event-client.ts';
@@ -199,4 +201,48 @@ test('one who reads a long history does not hold up one who follows, and neither
   world.end();
   await Promise.all([...readers, follower].map(({ served }) => served));
   for (const { socket } of readers) assert.equal(socket.events, 500_003);
+});
+
+test('server-sent: a silent stream shows that it is alive, and how far it has come', async () => {
+  const world = new HandWorld();
+  const source = EventSource.of(world.asWorld);
+  const place = source.open('server-sent', { events: 'dp.miss' }, 0);
+  const gone = new AbortController();
+  const options = { form: 'server-sent', limit: 1000, follow: true, hold: null } as const;
+  const texts: string[] = [];
+  const reading = (async () => {
+    for await (const chunk of eventChunks(source, place, options, new Stopping(), gone.signal)) {
+      if (chunk.length > 0) texts.push(Buffer.from(chunk).toString());
+    }
+  })();
+  await pass(31);
+  assert.deepEqual(texts, ['retry: 1000\n\n', ': alive\n\n', ': alive\n\n']);
+  // What the filter leaves out is not looked at again by one who comes back.
+  world.record(100);
+  await pass(16);
+  assert.deepEqual(texts.slice(3), [': alive\nid: 99\n\n']);
+  gone.abort();
+  await reading;
+  assert.equal(texts.length, 4);
+});
+
+test('over HTTP, too, virtual time waits for a silent client for a minute at most', async () => {
+  const world = new HandWorld();
+  const source = EventSource.of(world.asWorld);
+  const place = source.open('lines', {}, 0);
+  let cuts = 0;
+  const stop = watchStall(source, place, () => cuts++);
+  // Nothing to take is no fault of the client.
+  await pass(200);
+  assert.equal(cuts, 0);
+  world.record(2000);
+  await pass(40);
+  place.next();
+  await pass(79);
+  assert.equal(cuts, 0);
+  await pass(21);
+  assert.equal(cuts, 1);
+  stop();
+  await pass(100);
+  assert.equal(cuts, 1);
 });

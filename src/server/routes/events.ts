@@ -4,7 +4,7 @@ import { asyncapiDocument } from '../event-asyncapi.ts';
 import { checkSubprotocols } from '../event-protocol.ts';
 import { type Subscription, serveEvents } from '../event-socket.ts';
 import { EventSource } from '../event-source.ts';
-import { eventChunks } from '../event-stream.ts';
+import { eventChunks, watchStall } from '../event-stream.ts';
 import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
@@ -76,9 +76,11 @@ export function addEventRoutes(app: App, { registry, settings, stopping, streams
       streams.takeFor(reply);
       const hold = slow === 'block' ? world.takeHold(Math.max(place.position, source.oldest)) : null;
       const gone = new AbortController();
+      const watch = hold === null ? undefined : watchStall(source, place, () => reply.raw.destroy());
       reply.raw.once('close', () => {
         gone.abort();
         hold?.release();
+        watch?.();
       });
       const chunks = eventChunks(source, place, { form, limit, follow, hold }, stopping, gone.signal);
       return sendStream(reply.type(type), streamOf(chunks, stopping));
