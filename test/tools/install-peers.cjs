@@ -10,6 +10,8 @@ const { spawnSync } = require('node:child_process');
 const PEERS = [
   { program: 'tshark', pkg: 'tshark' },
   { program: 'capinfos', pkg: 'wireshark-common' },
+  { program: 'editcap', pkg: 'wireshark-common' },
+  { program: 'mergecap', pkg: 'wireshark-common' },
   { program: 'luac5.4', pkg: 'lua5.4' },
   { program: 'prometheus', pkg: 'prometheus' },
   { program: 'promtool', pkg: 'prometheus' },
