@@ -100,17 +100,24 @@ function steps(preset: string): fc.Arbitrary<Step[]> {
         '/bridges/br0',
         '/capture.pcapng?view=journey',
         '/events?limit=100',
+        '/journeys?limit=3',
+        '/journeys?outcome=dropped&format=text',
       ),
       fc.nat(300).map((id) => `/frames/${id + 1}`),
+      fc.nat(300).map((id) => `/frames/${id + 1}?format=svg`),
       fc
         .tuple(fc.nat(17_000_000), fc.integer({ min: 1, max: 5000 }))
         .map(([a, n]) => `/guests/a/memory?address=${a}&length=${n}`),
     )
     .map((path): Step => ({ what: 'look', method: 'GET', path }));
-  return fc.array(fc.oneof({ weight: 3, arbitrary: traffic }, { weight: 2, arbitrary: frames }, clock, cancel, look), {
-    minLength: 3,
-    maxLength: 25,
-  });
+  const dry = fc
+    .oneof(
+      fc.record({ at: end, frame }),
+      wellFormed.map(([kind, [from, to]]) => ({ kind, from, to })),
+    )
+    .map((body): Step => ({ what: 'dry run', method: 'POST', path: '/dry-runs', body }));
+  const some = fc.oneof({ weight: 3, arbitrary: traffic }, { weight: 2, arbitrary: frames }, clock, cancel, look, dry);
+  return fc.array(some, { minLength: 3, maxLength: 25 });
 }
 
 async function holds(server: TestServer): Promise<void> {

@@ -42,6 +42,8 @@ const path = fc
       '/v1/topologies/$/traffic/$',
       '/v1/topologies/$/frames',
       '/v1/topologies/$/frames/$',
+      '/v1/topologies/$/journeys',
+      '/v1/topologies/$/dry-runs',
       '/v1/topologies/$/replays',
       '/v1/topologies/$/restart',
       '/v1/topologies/$/events',
