@@ -1,4 +1,5 @@
 /** The dashboards as Grafana reads them: up to date with their sources, and complete. */
+import * as units from '@grafana/grafana-foundation-sdk/units';
 import { describe, expect, test } from 'vitest';
 import { dashboardFiles } from '../../grafana/build.ts';
 import { METRICS } from '../../src/readers/prometheus.ts';
@@ -21,6 +22,9 @@ const RINGSIDE = '$' + '{ringside}';
 const DATASOURCE = { type: 'prometheus', uid: '$' + '{datasource}' };
 /** Variables that Grafana brings. */
 const BUILT_IN = ['__rate_interval', '__range', '__interval'];
+
+/** Grafana shows a unit that it does not know as text behind the number. */
+const UNITS: readonly unknown[] = Object.values(units);
 
 /** Labels by name of every metric: of the worlds, then of the API and the process. */
 const known = new Map<string, readonly string[]>();
@@ -86,7 +90,10 @@ describe.each(dashboards)('$title', (dashboard) => {
   test('every panel has a description, a unit, a link and the chosen data source', () => {
     for (const panel of panelsOf(dashboard)) {
       expect(panel.description?.length ?? 0, panel.title).toBeGreaterThan(20);
-      expect(panel.fieldConfig.defaults.unit, panel.title).toBeTruthy();
+      const others = panel.fieldConfig.overrides.flatMap(({ properties }) =>
+        properties.filter(({ id }) => id === 'unit').map(({ value }) => value),
+      );
+      for (const unit of [panel.fieldConfig.defaults.unit, ...others]) expect(UNITS, panel.title).toContain(unit);
       expect(panel.fieldConfig.defaults.links?.length ?? 0, panel.title).toBeGreaterThan(0);
       expect(panel.datasource, panel.title).toEqual(DATASOURCE);
       const refIds = panel.targets.map((target) => target.refId);
