@@ -1,5 +1,5 @@
 /** Metrics of the process and of the API itself. What the emulated hosts count is in readers/prometheus.ts. */
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import {
   boundText,
   header,
@@ -8,6 +8,7 @@ import {
   type MetricType,
   numberText,
 } from '../readers/prometheus-format.ts';
+import { type EventForm, eventTotals } from './event-source.ts';
 import { VERSION } from './version.ts';
 
 /** Gauges whose names end in `_total` although they are no counters: promtool objects to them. */
@@ -64,6 +65,11 @@ export class ApiMetrics {
     });
     this.gauge('ringside_topologies', 'Topologies that this server hosts.', counts.topologies);
     this.gauge('ringside_streams', 'Event streams, WebSockets and captures that are open.', counts.streams);
+    this.eventCounter('sent', 'Events that clients of event streams were given.');
+    this.eventCounter(
+      'dropped',
+      'Events that clients of event streams were too slow for, and were told that they missed.',
+    );
     new Gauge({
       name: 'ringside_engine_worlds',
       help: 'Worlds by engine thread.',
@@ -91,6 +97,19 @@ export class ApiMetrics {
 
   observe(method: string, route: string, code: number, seconds: number): void {
     this.requests.observe({ method, route, code: String(code) }, seconds);
+  }
+
+  private eventCounter(what: 'sent' | 'dropped', help: string): void {
+    new Counter({
+      name: `ringside_stream_events_${what}_total`,
+      help,
+      labelNames: ['form'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const form of Object.keys(eventTotals) as EventForm[]) this.inc({ form }, eventTotals[form][what]);
+      },
+    });
   }
 
   private gauge(name: string, help: string, value: () => number): void {

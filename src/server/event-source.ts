@@ -26,6 +26,14 @@ export function batchEvents(form: EventForm): number {
   return BATCH_EVENTS[form];
 }
 
+/** Events that clients of this process were given, and that they were told they missed; for the metrics. */
+export const eventTotals: Readonly<Record<EventForm, { sent: number; dropped: number }>> = {
+  lines: { sent: 0, dropped: 0 },
+  'server-sent': { sent: 0, dropped: 0 },
+  message: { sent: 0, dropped: 0 },
+  binary: { sent: 0, dropped: 0 },
+};
+
 // Worlds of all topologies share it: it knows no names.
 const binary = new BinaryEncoder();
 const sources = new WeakMap<World, EventSource>();
@@ -78,7 +86,7 @@ export class EventSource {
       });
     }
     const cursor = new EventCursor(this.reader, filter, this.encoder(form), start);
-    return new EventPlace(this.batches, cursor, `${form} ${JSON.stringify(filterOf(query))}`, BATCH_EVENTS[form]);
+    return new EventPlace(this.batches, cursor, form, JSON.stringify(filterOf(query)));
   }
 
   /** Calls `listener` soon after events were recorded, and when the world has ended; until the returned function is called. */
@@ -125,14 +133,14 @@ export class EventSource {
 export class EventPlace {
   private readonly batches: Map<string, EventBatch>;
   private readonly cursor: EventCursor;
-  private readonly key: string;
-  private readonly most: number;
+  private readonly form: EventForm;
+  private readonly filter: string;
 
-  constructor(batches: Map<string, EventBatch>, cursor: EventCursor, key: string, most: number) {
+  constructor(batches: Map<string, EventBatch>, cursor: EventCursor, form: EventForm, filter: string) {
     this.batches = batches;
     this.cursor = cursor;
-    this.key = key;
-    this.most = most;
+    this.form = form;
+    this.filter = filter;
   }
 
   /** Sequence number of the next event. */
@@ -142,13 +150,19 @@ export class EventPlace {
 
   /** The next batch of at most `most` events; null when nothing new has been recorded. Its bytes may be sent to others, too. */
   next(most = Number.POSITIVE_INFINITY): EventBatch | null {
-    const events = Math.min(most, this.most);
-    const key = `${this.cursor.position} ${events} ${this.key}`;
+    const batch = this.batchOf(Math.min(most, BATCH_EVENTS[this.form]));
+    if (batch === null) return null;
+    this.cursor.position = batch.to;
+    const totals = eventTotals[this.form];
+    totals.sent += batch.events;
+    totals.dropped += batch.dropped;
+    return batch;
+  }
+
+  private batchOf(events: number): EventBatch | null {
+    const key = `${this.cursor.position} ${events} ${this.form} ${this.filter}`;
     const kept = this.batches.get(key);
-    if (kept !== undefined) {
-      this.cursor.position = kept.to;
-      return kept;
-    }
+    if (kept !== undefined) return kept;
     const batch = this.cursor.next(events, BATCH_BYTES);
     if (batch === null) return null;
     this.batches.set(key, batch);

@@ -101,6 +101,21 @@ test.for(FORMS)('a slow reader is told exactly what it missed: %s', async (proto
   assert.equal(client.events.length + dropped, 2_000_000);
 });
 
+test('what clients were sent and what they missed is counted', async () => {
+  const { server, url } = await listening();
+  const counted = async (what: string): Promise<number> => {
+    const { text } = await server.get('/metrics');
+    return Number(new RegExp(`^ringside_stream_events_${what}_total\\{form="message"\\} (\\d+)$`, 'm').exec(text)?.[1]);
+  };
+  const [sent, dropped] = [await counted('sent'), await counted('dropped')];
+  await run(server, 10_000);
+  const client = new EventClient(`${url}?after=-1`);
+  await client.until(() => client.messages.some((m) => m.to === 50_000));
+  assert.equal((await counted('sent')) - sent, client.events.length);
+  assert.equal((await counted('dropped')) - dropped, client.dropped);
+  assert.equal(client.events.length + client.dropped, 50_000);
+});
+
 test('a client that does not read costs its buffer and no more', async () => {
   const socketBuffer = 256 * 1024;
   const { server, url } = await listening({ limits: { socketBuffer } }, { events: 131_072, bytes: '4MiB' });
@@ -211,6 +226,9 @@ test('slow=block: at most so many clients, the next one is refused and the strea
   await refused.until(() => refused.closed);
   holders[0]?.socket.close();
   await holders[0]?.until(() => holders[0]?.closed);
-  client.say({ type: 'subscribe', id: 'c', slow: 'block' });
-  await client.message('subscribed', 'c');
+  // The server learns a moment later that it has gone.
+  for (let i = 0; !client.messages.some((m) => m.type === 'subscribed'); i++) {
+    client.say({ type: 'subscribe', id: `c${i}`, slow: 'block' });
+    await client.until(() => client.messages.find((m) => m.id === `c${i}`));
+  }
 });
