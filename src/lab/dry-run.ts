@@ -157,7 +157,8 @@ export class Rehearsal {
     for (;;) {
       const stop = scheduler.run(until, STEPS_PER_LOOK);
       if (stop === 'idle') return this.result('idle');
-      if (stop === 'until') return this.result('time');
+      // Others may have asked the scheduler to stop earlier, for a look of their own.
+      if (stop === 'until' && scheduler.earliest() > until) return this.result('time');
       if (recorder.events >= this.mostEvents) return this.result('events');
       if (performance.now() - started >= budgetMs) return null;
     }

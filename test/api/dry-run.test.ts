@@ -46,6 +46,17 @@ test('a frame and the copies that flooding would make of it, before any of them 
   assert.match(ladder.text, /^\[copy\] frame 2, 60 bytes, a copy of frame 1: consumed$/m);
 });
 
+test('the journey that it would make, drawn', async () => {
+  const server = await withTopology(smallDocument());
+  const at = `${AT}/dry-runs`;
+  const ask = { kind: 'udp', from: 'a/net0', to: 'b/net0' };
+  const svg = await server.post(`${at}?format=svg`, ask);
+  assert.equal(svg.headers['content-type'], 'image/svg+xml; charset=utf-8');
+  assert.match(svg.text, /<title id="title">Journey of frame 3, 60 bytes: delivered<\/title>/);
+  const mermaid = await server.post(at, ask, { accept: 'text/vnd.mermaid' });
+  assert.match(mermaid.text, /^sequenceDiagram\n/);
+});
+
 test('what has been learned decides: the second datagram takes the short way', async () => {
   const server = await withTopology(smallDocument());
   const ask = { kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 200 };
@@ -144,6 +155,9 @@ test('a neighbour that does not answer: said, without waiting for it', async () 
   assert.equal(body.asked, null);
   assert.match(body.reason, /no answer to ARP for 10\.0\.0\.2/);
   assert.ok(body.durationSeconds >= 3);
+  const drawn = await server.post(`${AT}/dry-runs?format=svg`, { kind: 'ping', from: 'a/net0', to: 'b/net0' });
+  assert.equal(drawn.status, 409);
+  assert.match(drawn.body.detail, /no answer to ARP/);
 });
 
 test('bad places and frames: problems that name the field', async () => {

@@ -9,14 +9,15 @@ import { dryRunText, related } from '../../readers/dry-run-text.ts';
 import { findJourney, type Journey } from '../../readers/journey.ts';
 import { EngineFault } from '../engine-thread.ts';
 import type { HostedTopology } from '../hosted-topology.ts';
-import { negotiate } from '../negotiation.ts';
 import { invalid, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
-import { DryRunQuery, DryRunRequest, DryRunSchema } from '../schemas/dry-run.ts';
+import { DryRunRequest, DryRunSchema } from '../schemas/dry-run.ts';
+import { JourneyQuery } from '../schemas/journey.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { inTurns, StreamSlots } from '../streaming.ts';
+import { journeyBody, journeyType } from './journeys.ts';
 
 /** Twins at a time: each is a world. */
 const MOST_AT_A_TIME = 4;
@@ -62,19 +63,22 @@ export function addDryRunRoutes(app: App, { registry, pool }: Services): void {
         tags: ['traffic'],
         summary: 'Shows what would happen to a frame, without sending it',
         description:
-          'The frame is sent in a twin of the topology that has learned the same: MAC tables with their ages, datapath flows and caches, neighbour tables, random streams. The topology itself does not change in any way.',
+          'The frame is sent in a twin of the topology that has learned the same: MAC tables with their ages, datapath flows and caches, neighbour tables, random streams. The topology itself does not change in any way. SVG and Mermaid draw the journey of the frame that was asked about.',
         params: TopologyPath,
-        querystring: DryRunQuery,
+        querystring: JourneyQuery,
         body: ref(DryRunRequest),
         response: {
           200: media('The journeys that the frame would make.', {
             'application/json': ref(DryRunSchema),
             'text/plain': { type: 'string' },
+            'image/svg+xml': { type: 'string' },
+            'text/vnd.mermaid': { type: 'string' },
           }),
           ...problems(
             'RINGSIDE_E_SYNTAX',
             'RINGSIDE_E_NOT_FOUND',
             'RINGSIDE_E_NOT_ACCEPTABLE',
+            'RINGSIDE_E_CONFLICT',
             'RINGSIDE_E_WORLD_FAILED',
             'RINGSIDE_E_TOO_LARGE',
             'RINGSIDE_E_MEDIA_TYPE',
@@ -86,13 +90,7 @@ export function addDryRunRoutes(app: App, { registry, pool }: Services): void {
       },
     },
     async (request, reply) => {
-      const { format } = request.query;
-      const type =
-        format === undefined
-          ? negotiate(request, ['application/json', 'text/plain'])
-          : format === 'text'
-            ? 'text/plain'
-            : 'application/json';
+      const type = journeyType(request, request.query.format);
       const spec = specOf(request.body);
       const { learned, result, journeys } = await rehearse(registry.get(request.params.topology), spec);
       const asked = result.run.frames.first === 0 ? null : result.run.frames.first;
@@ -107,7 +105,11 @@ export function addDryRunRoutes(app: App, { registry, pool }: Services): void {
         carriedOver: carriedOver(learned),
         notCarriedOver: learned.rest === null ? UNDER_WAY : [],
       };
-      return reply.type(`${type}; charset=utf-8`).send(type === 'text/plain' ? dryRunText(answer) : answer);
+      if (type === 'application/json') return reply.type(`${type}; charset=utf-8`).send(answer);
+      if (type === 'text/plain') return reply.type(`${type}; charset=utf-8`).send(dryRunText(answer));
+      const drawn = journeys.find((journey) => journey.frame === asked);
+      if (drawn === undefined) throw new Problem('RINGSIDE_E_CONFLICT', answer.reason ?? 'The frame was never sent');
+      return reply.type(`${type}; charset=utf-8`).send(journeyBody(drawn, type));
     },
   );
 }

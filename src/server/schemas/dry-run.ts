@@ -38,11 +38,6 @@ export const DryRunRequest = name(
     },
   ),
 );
-export const DryRunQuery = closed({
-  format: Type.Optional(
-    oneOf(['json', 'text'], { description: 'Comes before what `Accept` says.', examples: ['text'] }),
-  ),
-});
 const DryRunFrame = name(
   closed(
     {
