@@ -80,7 +80,7 @@ test('a client that is cut off at random and comes back gets every event exactly
         Array.from({ length: total }, (_, i) => i),
       );
     }),
-    { numRuns: 6 },
+    { numRuns: process.env['RINGSIDE_FULL'] === '1' ? 200 : 6 },
   );
 });
 

@@ -109,6 +109,28 @@ test('both forms say the same, with and without a filter', async () => {
   }
 });
 
+test('the real engine: every kind of event is the same in both forms and as NDJSON', async () => {
+  const server = await startServer({ engine: null });
+  const preset = (await server.get('/v1/presets/compare')).body;
+  await server.put('/v1/topologies/t1', preset);
+  const base = await server.listen();
+  for (const backend of ['virtio-net', 'vhost-net', 'vhost-user']) {
+    const ends = { from: `${backend}-a/net0`, to: `${backend}-b/net0` };
+    const { headers } = await server.post('/v1/topologies/t1/traffic', { kind: 'ping', ...ends, count: 5 });
+    assert.equal((await server.get(`${headers['location']}?wait=60s`)).body.state, 'SUCCEEDED');
+  }
+  const lines = (await server.get('/v1/topologies/t1/events')).text.trimEnd().split('\n');
+  const expected = lines.map((line) => JSON.parse(line));
+  for (const protocol of ['ringside.v1+json', 'ringside.v1+binary']) {
+    const url = `${base.replace('http', 'ws')}/v1/topologies/t1/events?after=-1`;
+    const client = new EventClient(url, { protocols: [protocol] });
+    await client.until(() => client.events.length >= expected.length);
+    assert.deepEqual(client.events.slice(0, expected.length), expected, protocol);
+    client.socket.close();
+  }
+  assert.ok(new Set(expected.map((event) => event.event)).size > 50, 'many kinds');
+});
+
 test('a browser reads both forms: its own WebSocket, binary messages as array buffers', async () => {
   const { server, url } = await listening();
   await run(server, 10);
@@ -307,6 +329,17 @@ test('the stream ends with the topology, after its last event', async () => {
   assert.match(end.reason, /deleted/);
   assert.deepEqual([end.position, end.next, client.events.length], [500, 500, 500]);
   assert.equal((await client.until(() => client.closed)).code, 1000);
+});
+
+test('a world that fails says why', async () => {
+  const { server, url } = await listening({}, { seed: 667 });
+  const client = new EventClient(url);
+  await client.message('hello');
+  await server.post('/v1/topologies/t1/traffic', { kind: 'udp', from: 'a/net0', to: 'b/net0', count: 1 });
+  assert.match((await client.message('end')).reason, /assertion failed/);
+  // Its record can still be read.
+  const late = new EventClient(`${url}?after=-1`);
+  assert.match((await late.message('end')).reason, /assertion failed/);
 });
 
 test('a server that stops says so', async () => {

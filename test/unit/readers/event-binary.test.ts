@@ -86,7 +86,13 @@ test('the layout, byte for byte', () => {
 });
 
 test('says what the JSON form says', () => {
-  const query = fc.constantFrom<EventFilterQuery>({}, { events: 'packet.*,guest.*' }, { role: 'dropped' }, { places: 'br0*' }, { time: '3us-40us' }); // biome-ignore format: one line
+  const query = fc.constantFrom<EventFilterQuery>(
+    {},
+    { events: 'packet.*,guest.*' },
+    { role: 'dropped' },
+    { places: 'br0*' },
+    { time: '3us-40us' },
+  );
   fc.assert(
     fc.property(query, fc.integer({ min: 1, max: 3000 }), fc.integer({ min: 1, max: 5000 }), (filter, most, rounds) => {
       const w = new FakeWorld({ firstFrame: 2 ** 32 - 3, firstByte: 2 ** 36, eventCapacity: 1 << 14 });

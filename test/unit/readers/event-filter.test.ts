@@ -1,5 +1,6 @@
 /** The filter grammar: which events each parameter selects, what is refused and how, and that the documented examples work. */
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import { parseDuration } from '../../../src/lab/units.ts';
@@ -40,6 +41,79 @@ test('filters: families, places, contexts, role, frame; all must match', () => {
   expect(kinds({ role: 'dropped' })).toEqual(['dp.no_output', 'tap.queue_full']);
   expect(kinds({ role: 'dropped, delivered', frame: '1-2' })).toEqual(['guest.deliver', 'dp.no_output']);
   expect(all(w, { frame: `${clone}` }).map((e) => e['frame'])).toEqual([clone, clone, clone]);
+});
+
+/** The grammar again, as plainly as possible: names by regular expressions, ranges by their texts. */
+function wanted(event: EventJson, query: EventFilterQuery): boolean {
+  const listed = (text: string | undefined, name: string): boolean => {
+    if (text === undefined) return true;
+    const parts = text.split(',');
+    let found = parts.every((part) => part.startsWith('!'));
+    for (const part of parts) {
+      const pattern = part
+        .replace('!', '')
+        .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
+        .replaceAll('*', '.*');
+      if (new RegExp(`^${pattern}$`).test(name)) found = !part.startsWith('!');
+    }
+    return found;
+  };
+  const ranged = (text: string | undefined, value: number, scale: (end: string) => number): boolean => {
+    if (text === undefined) return true;
+    const [first = '', last = first] = text.split('-');
+    return (first === '' || value >= scale(first)) && (last === '' || value <= scale(last));
+  };
+  const role = E.EVENT_KINDS.find((kind) => kind.name === event['event'])?.role ?? '';
+  return (
+    listed(query.events, String(event['event'])) &&
+    listed(query.places, String(event['place'])) &&
+    listed(query.contexts, String(event['context'])) &&
+    (query.role === undefined || query.role.split(',').includes(role)) &&
+    ranged(query.frame, Number(event['frame'] ?? 0), Number) &&
+    ranged(query.time, Number(event['ns']), (end) => Number(end.replace('us', '')) * 1000)
+  );
+}
+
+test('filters select what the grammar says', () => {
+  const w = new FakeWorld();
+  for (let i = 0; i < 8; i++) {
+    vhostNetFrame(w, i * 10_000);
+    floodedFrame(w, i * 10_000 + 5000);
+  }
+  w.publish();
+  const events = all(w);
+  const list = (...names: string[]) =>
+    fc
+      .array(fc.tuple(fc.boolean(), fc.constantFrom(...names)), { minLength: 1, maxLength: 4 })
+      .map((parts) => parts.map(([out, name]) => (out ? '!' : '') + name).join(','));
+  const range = (most: number, unit: string, open: boolean) =>
+    fc
+      .tuple(fc.integer({ min: 1, max: most }), fc.nat(most))
+      .chain(([first, more]) =>
+        fc.constantFrom(
+          `${first}${unit}-${first + more}${unit}`,
+          ...(open ? [`${first}${unit}-`, `-${first}${unit}`] : [`${first}`]),
+        ),
+      );
+  const query = fc.record(
+    {
+      events: list('*', 'guest.*', '*.hit', 'packet.born', 'tap.*', 'dp.no_output', '*t*'),
+      places: list('*', 'a/*', '*net0', 'br0', 'br0/*', 'tap-b'),
+      contexts: list('*', 'vhost-*', 'a/vcpu0', '*0*'),
+      role: fc
+        .uniqueArray(fc.constantFrom('born', 'cloned', 'delivered', 'dropped', 'none'), { minLength: 1 })
+        .map((r) => r.join(',')),
+      frame: range(20, '', false),
+      time: range(80, 'us', true),
+    },
+    { requiredKeys: [] },
+  );
+  fc.assert(
+    fc.property(query, (given) => {
+      expect(all(w, given)).toEqual(events.filter((event) => wanted(event, given)));
+    }),
+    { numRuns: 300 },
+  );
 });
 
 test('a filter that cannot match says why and what there is', () => {
