@@ -34,7 +34,7 @@ export function journeyBody(journey: Journey, type: JourneyType): string {
   return JSON.stringify(journey);
 }
 
-export function addJourneyRoutes(app: App, { registry }: Services): void {
+export function addJourneyRoutes(app: App, { registry, streams }: Services): void {
   app.get(
     '/v1/topologies/:topology/journeys',
     {
@@ -51,7 +51,12 @@ export function addJourneyRoutes(app: App, { registry }: Services): void {
             'application/json': ref(JourneyGroupsSchema),
             'text/plain': { type: 'string' },
           }),
-          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_NOT_ACCEPTABLE', 'RINGSIDE_E_WORLD_FAILED'),
+          ...problems(
+            'RINGSIDE_E_NOT_FOUND',
+            'RINGSIDE_E_NOT_ACCEPTABLE',
+            'RINGSIDE_E_WORLD_FAILED',
+            'RINGSIDE_E_TOO_MANY',
+          ),
         },
       },
     },
@@ -67,6 +72,8 @@ export function addJourneyRoutes(app: App, { registry }: Services): void {
         ...(run === undefined ? {} : { run: await hosted.livingWorld().call('runNumber', { run }) }),
         ...(outcome === undefined ? {} : { outcome: outcome.replace('-', ' ') }),
       });
+      // A scan takes memory for the frames under way: it counts as a download.
+      streams.takeFor(reply);
       const result = groupsJson(reader.catalog, await inTurns(groups.scan()), limit);
       return reply.type(`${type}; charset=utf-8`).send(type === 'text/plain' ? groupsText(result) : result);
     },
