@@ -10,7 +10,8 @@ export class Ringside {
   readonly port: number;
   readonly url: string;
   private readonly child: Child;
-  private readonly folder: string;
+  /** Its data folder, unless the environment that it was started with names another. */
+  readonly folder: string;
 
   private constructor(port: number, child: Child, folder: string) {
     this.port = port;
@@ -45,6 +46,14 @@ export class Ringside {
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
     return JSON.parse(text) as T;
+  }
+
+  /** Ends the server as a crash would; its data folder stays until stop(). */
+  async crash(): Promise<void> {
+    const { process: server } = this.child;
+    const gone = new Promise<void>((resolve) => server.once('exit', () => resolve()));
+    server.kill('SIGKILL');
+    await gone;
   }
 
   /** The server's own output. */

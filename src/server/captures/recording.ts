@@ -13,6 +13,9 @@ import { FlushTimer } from './flush-timer.ts';
 
 /** The longest that a row of a slow world waits for later ones, wall ms. */
 const LONGEST_WAIT_MS = 1000;
+/** How long a step may take, wall ms: as long does a stop wait, and what is said about progress. */
+const STEP_MS = 20;
+const NEVER = Number.POSITIVE_INFINITY;
 /** Blocks of the ring that a search for the trigger looks at in one step. */
 const SEARCH_BLOCKS = 16;
 
@@ -30,6 +33,7 @@ export class Recording {
   private capture: Capture | null = null;
   /** End of the events that a trigger asks for. */
   private until = Number.POSITIVE_INFINITY;
+  private scan: Generator<Uint8Array, void, undefined> | null = null;
   private searchAt: number;
   private searchLost = 0;
   private trigger: { event: number; ns: number } | null = null;
@@ -73,10 +77,13 @@ export class Recording {
   step(): StepResult {
     if (this.end !== null) return 'ended';
     const asked = STOP_REASONS[Atomics.load(this.job.stopWord, 0)];
-    // What was recorded before somebody asked belongs to the capture.
     const quiet = this.capture === null ? this.search(this.filter) : this.follow(this.capture);
     if (this.ended()) return 'ended';
-    if (asked !== undefined) return this.finish(asked);
+    if (asked !== undefined) {
+      // What was recorded before somebody asked belongs to the capture.
+      if (this.capture !== null && this.write(this.capture, NEVER)) this.write(this.capture, NEVER);
+      return this.finish(asked);
+    }
     const now = performance.now();
     const blocks = this.hold?.blocks(this.reader.head(), this.reader.bytesHead()) ?? false;
     const due = this.timer.due(now, !quiet, this.reader.virtualTimeNs()) || blocks;
@@ -129,17 +136,23 @@ export class Recording {
     return false;
   }
 
-  /** Writes what has been recorded since. True when there was nothing new. */
+  /** Writes some of what has been recorded since. True when there was nothing new. */
   private follow(capture: Capture): boolean {
     const from = capture.position;
-    for (const chunk of capture.scan()) {
-      if (chunk.length > 0) this.files.write(chunk);
+    this.write(capture, performance.now() + STEP_MS);
+    if (this.files.full === null && capture.position >= this.until) this.finish('TRIGGER');
+    return capture.position === from;
+  }
+  /** Goes on with the scan until `deadline`; true when it has come to its end. */
+  private write(capture: Capture, deadline: number): boolean {
+    this.scan ??= capture.scan();
+    for (let next = this.scan.next(); next.done !== true; next = this.scan.next()) {
+      if (next.value.length > 0) this.files.write(next.value);
       this.hold?.advance(capture.needed);
-      if (this.files.full !== null) return false;
+      if (this.files.full !== null || performance.now() >= deadline) return false;
     }
-    const quiet = capture.position === from;
-    if (capture.position >= this.until) this.finish('TRIGGER');
-    return quiet;
+    this.scan = null;
+    return true;
   }
   private flush(capture: Capture): void {
     for (const chunk of capture.flush()) this.files.write(chunk);
