@@ -102,6 +102,28 @@ test('groups as text', async () => {
   assert.match(text, /^1\. \d+ frames \([\d.]+ %\): delivered; first \d+, slowest \d+$/m);
 });
 
+test('groups while the ring is written over: whole frames only, the rest counted', async () => {
+  const at = '/v1/topologies/busy';
+  await server.put(at, smallDocument());
+  const traffic = { kind: 'udp', from: 'a/net0', to: 'b/net0', count: 400_000 };
+  const { headers } = await server.post(`${at}/traffic`, traffic);
+  let [frames, incomplete] = [0, 0];
+  for (let i = 0; i < 15; i++) {
+    const { body } = await server.get(`${at}/journeys`);
+    const counts: number[] = body.groups.map((group: { count: number }) => group.count);
+    assert.equal(
+      counts.reduce((n, count) => n + count, body.others.count),
+      body.frames,
+    );
+    for (const group of body.groups) assert.match(group.hops[0].event, /^packet\.(born|clone)$/);
+    frames += body.frames;
+    incomplete += body.incomplete;
+  }
+  assert.ok(frames > 100 && incomplete > 0, `${frames} frames, ${incomplete} incomplete`);
+  await server.delete(headers['location'] ?? '');
+  await server.delete(at);
+});
+
 test('parameters that mean nothing are named', async () => {
   for (const [query, pointer] of [
     ['run=run-99', 'querystring/run'],
