@@ -30,7 +30,7 @@ export const F_COPIED = 4;
 /** The frame that this one is a copy of. */
 export const F_PARENT = 5;
 
-export const FRAME_WORDS = 10;
+export const FRAME_WORDS = 13;
 /** Length of the latest version in bytes. */
 export const F_LENGTH = 0;
 /** Context of the latest event on the frame's way, plus 1; 0 = none yet. */
@@ -46,6 +46,10 @@ export const F_EXITS = 6;
 export const F_EXIT_KINDS = 7;
 export const F_KICKS = 8;
 export const F_INTERRUPTS = 9;
+/** Context of the latest row, and the latest row of another context: its slot and ticket. */
+export const F_ROW_CONTEXT = 10;
+export const F_OTHER = 11;
+export const F_OTHER_TICKET = 12;
 
 export class FramePage {
   readonly numbers = new Float64Array(PAGE_FRAMES * FRAME_NUMBERS);

@@ -12,7 +12,10 @@ import {
   F_INTERRUPTS,
   F_KICKS,
   F_MARKS,
+  F_OTHER,
+  F_OTHER_TICKET,
   F_ROW,
+  F_ROW_CONTEXT,
   F_TICKET,
   FRAME_WORDS,
   type FramePage,
@@ -21,14 +24,14 @@ import {
   PAGE_FRAMES,
 } from './frame-table.ts';
 import {
-  R_BEFORE,
-  R_BEFORE_TICKET,
+  MARKS_SHIFT,
   R_EXIT_KINDS,
   R_EXITS,
   R_INTERRUPTS,
   R_KICKS,
-  R_MARKS,
+  R_LENGTH,
   R_META,
+  RARE_WORDS,
   ROW_WORDS,
   type RowWindow,
 } from './row-window.ts';
@@ -127,38 +130,36 @@ export class RowCharges {
     else carry(page, at, kind);
   }
 
-  /** The frame's latest row in `context` that still waits, else its latest one, else -1. */
+  /** The frame's latest row, or the one before it in another context, if that is `context`; -1 where it has gone. */
   private find(page: FramePage, at: number, context: number): number {
-    const w = this.window;
-    let slot = page.words[at * FRAME_WORDS + F_ROW]!;
-    let ticket = page.words[at * FRAME_WORDS + F_TICKET]!;
-    if (!w.holds(slot, ticket)) return -1;
-    const latest = slot;
-    while (w.holds(slot, ticket)) {
-      const row = slot * ROW_WORDS;
-      if (E.contextOf(w.words[row + R_META]!) === context) return slot;
-      slot = w.words[row + R_BEFORE]!;
-      ticket = w.words[row + R_BEFORE_TICKET]!;
+    const words = page.words;
+    const f = at * FRAME_WORDS;
+    if (words[f + F_ROW_CONTEXT] !== context) {
+      const other = words[f + F_OTHER]!;
+      const row = this.window.words[other * ROW_WORDS + R_META]!;
+      if (this.window.holds(other, words[f + F_OTHER_TICKET]!) && E.contextOf(row) === context) return other;
     }
-    return latest;
+    const slot = words[f + F_ROW]!;
+    return this.window.holds(slot, words[f + F_TICKET]!) ? slot : -1;
   }
 
   /** Adds one event to a waiting row. */
   toRow(slot: number, kind: number): void {
-    const words = this.window.words;
-    const row = slot * ROW_WORDS;
-    if ((words[row + R_MARKS]! & MARK_CHARGES) === 0) {
-      words[row + R_MARKS]! |= MARK_CHARGES;
-      words[row + R_EXITS] = 0;
-      words[row + R_EXIT_KINDS] = 0;
-      words[row + R_KICKS] = 0;
-      words[row + R_INTERRUPTS] = 0;
+    const { words, rareWords } = this.window;
+    const marks = slot * ROW_WORDS + R_LENGTH;
+    const row = slot * RARE_WORDS;
+    if (((words[marks]! >>> MARKS_SHIFT) & MARK_CHARGES) === 0) {
+      words[marks]! |= MARK_CHARGES << MARKS_SHIFT;
+      rareWords[row + R_EXITS] = 0;
+      rareWords[row + R_EXIT_KINDS] = 0;
+      rareWords[row + R_KICKS] = 0;
+      rareWords[row + R_INTERRUPTS] = 0;
     }
-    if (kind === E.VIRTQ_KICK) words[row + R_KICKS]!++;
-    else if (kind === E.VIRTQ_INTERRUPT) words[row + R_INTERRUPTS]!++;
+    if (kind === E.VIRTQ_KICK) rareWords[row + R_KICKS]!++;
+    else if (kind === E.VIRTQ_INTERRUPT) rareWords[row + R_INTERRUPTS]!++;
     else {
-      words[row + R_EXITS]!++;
-      words[row + R_EXIT_KINDS]! |= EXIT_BIT_OF_KIND[kind]!;
+      rareWords[row + R_EXITS]!++;
+      rareWords[row + R_EXIT_KINDS]! |= EXIT_BIT_OF_KIND[kind]!;
     }
   }
 

@@ -11,6 +11,7 @@ import { EPB_INBOUND, EPB_OUTBOUND, type PcapngWriter, type RowTemplate } from '
 import { directionOf } from './place-kinds.ts';
 import { CACHE_NAMES, EXIT_NAMES } from './row-charges.ts';
 import {
+  MARKS_SHIFT,
   R_A,
   R_COPIED,
   R_COPIES,
@@ -20,12 +21,14 @@ import {
   R_FRAME,
   R_INTERRUPTS,
   R_KICKS,
-  R_MARKS,
+  R_LENGTH,
   R_META,
   R_PARENT,
   R_SEQ,
   R_TIME,
   R_WAITED,
+  RARE_NUMBERS,
+  RARE_WORDS,
   ROW_NUMBERS,
   ROW_WORDS,
   type RowWindow,
@@ -105,27 +108,27 @@ export function writeKeys(w: PcapngWriter, rows: RowWindow, slot: number, ofEven
       w.decimal(waited);
     }
   }
-  const marks = words[slot * ROW_WORDS + R_MARKS]!;
-  if (marks !== 0) writeMarked(w, rows, slot, ofEvent);
+  const marks = words[slot * ROW_WORDS + R_LENGTH]! >>> MARKS_SHIFT;
+  if (marks !== 0) writeMarked(w, rows, slot, marks, ofEvent);
   const kind = kindOf(words[slot * ROW_WORDS + R_META]!);
   if (ROW_OF_KIND[kind] === ROW_DROP) w.raw(DROP[kind]!);
   if ((marks & MARK_PARENT) !== 0) {
     w.raw(PARENT);
-    w.decimal(numbers[n + R_PARENT]!);
+    w.decimal(rows.rareNumbers[slot * RARE_NUMBERS + R_PARENT]!);
   }
   if (ofEvent) {
     w.raw(SEQ);
-    w.decimal(numbers[n + R_SEQ]!);
+    w.decimal(rows.rareNumbers[slot * RARE_NUMBERS + R_SEQ]!);
   }
 }
 
 /** Copies, charges, cache. Of an event's row that copies, column `a` says how many bytes. */
-function writeMarked(w: PcapngWriter, { numbers, words }: RowWindow, slot: number, ofEvent: boolean): void {
-  const r = slot * ROW_WORDS;
-  const marks = words[r + R_MARKS]!;
+function writeMarked(w: PcapngWriter, rows: RowWindow, slot: number, marks: number, ofEvent: boolean): void {
+  const words = rows.rareWords;
+  const r = slot * RARE_WORDS;
   if ((marks & MARK_COPIES) !== 0) {
     w.raw(COPY);
-    w.decimal(numbers[slot * ROW_NUMBERS + (ofEvent ? R_A : R_COPIED)]!);
+    w.decimal(rows.rareNumbers[slot * RARE_NUMBERS + (ofEvent ? R_A : R_COPIED)]!);
     w.raw(COPIES);
     w.decimal(words[r + R_COPIES]!);
   }

@@ -10,6 +10,7 @@ import { EPB_OVERHEAD, type PcapngWriter, type RowTemplate } from './pcapng.ts';
 import { RingBytes } from './ring-bytes.ts';
 import { KEYS_MAX, RowTemplates, writeKeys } from './row-comment.ts';
 import {
+  LENGTH_MASK,
   R_A,
   R_B,
   R_FRAME,
@@ -18,6 +19,7 @@ import {
   R_POSITION,
   R_SEQ,
   R_TIME,
+  RARE_NUMBERS,
   ROW_NUMBERS,
   ROW_WORDS,
   type RowWindow,
@@ -80,7 +82,7 @@ export class RowOutput {
       if (slot < 0) return false;
       const ofFrame = window.numbers[slot * ROW_NUMBERS + R_FRAME]! !== 0;
       const template = this.templates.of(window.words[slot * ROW_WORDS + R_META]!, ofFrame);
-      const length = Math.min(window.words[slot * ROW_WORDS + R_LENGTH]!, this.snaplen);
+      const length = Math.min(window.words[slot * ROW_WORDS + R_LENGTH]! & LENGTH_MASK, this.snaplen);
       const room = EPB_OVERHEAD + length + template.length + KEYS_MAX + (this.ofEvents ? EVENT_HEAD_MAX : 0);
       if (writer.at > 0 && (writer.at + room > CHUNK_BYTES || this.rows === CHUNK_ROWS)) return true;
       writer.reserve(room);
@@ -97,7 +99,7 @@ export class RowOutput {
     const r = slot * ROW_WORDS;
     const index = this.interfaces.find(placeOf(words[r + R_META]!));
     const position = numbers[n + R_POSITION]!;
-    const length = words[r + R_LENGTH]!;
+    const length = words[r + R_LENGTH]! & LENGTH_MASK;
     const captured = length < this.snaplen ? length : this.snaplen;
     const row = this.rows++;
     this.rowStart[row] = w.at;
@@ -115,13 +117,14 @@ export class RowOutput {
 
   private writeEvent(slot: number, template: RowTemplate): void {
     const w = this.writer;
-    const { numbers, words } = this.window;
+    const { numbers, words, rareNumbers } = this.window;
     const n = slot * ROW_NUMBERS;
     const r = slot * ROW_WORDS;
+    const rare = slot * RARE_NUMBERS;
     const meta = words[r + R_META]!;
     const index = this.interfaces.find(placeOf(meta));
     const head = this.heads.of(meta);
-    const length = words[r + R_LENGTH]!;
+    const length = words[r + R_LENGTH]! & LENGTH_MASK;
     const position = numbers[n + R_POSITION]!;
     let captured = dataTypeOf(kindOf(meta)) === DATA_FRAME ? Math.min(length, this.snaplen) : length;
     // Bytes that have been overwritten are cut off; the event is still known.
@@ -130,7 +133,7 @@ export class RowOutput {
     const frame = numbers[n + R_FRAME]!;
     const data = w.packet(index, time, head.length + captured, head.length + length);
     const b = words[r + R_B]! >>> 0;
-    putEventHead(w.view, w.bytes, data, head, numbers[n + R_SEQ]!, time, frame, numbers[n + R_A]!, b);
+    putEventHead(w.view, w.bytes, data, head, rareNumbers[rare + R_SEQ]!, time, frame, rareNumbers[rare + R_A]!, b);
     if (captured > 0) {
       this.ringBytes.copy(position, captured, w, data + head.length);
       if (!this.reader.holdsBytes(position)) {

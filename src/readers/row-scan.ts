@@ -3,7 +3,7 @@
  * capture into the window. frame-path.ts says what is processing and what is waiting, row-charges.ts to which row an exit, a
  * kick or an interrupt belongs.
  */
-import { type RingReader, restore } from '../engine/event-ring.ts';
+import { BLOCK_EVENTS, type RingReader, restore } from '../engine/event-ring.ts';
 import { contextOf, kindOf, PACKET_CLONE, placeOf, VIRTQ_INTERRUPT } from '../engine/events.ts';
 import type { CaptureInterfaces } from './capture-interfaces.ts';
 import { storesBytes, valueOfA } from './event-columns.ts';
@@ -21,9 +21,12 @@ import {
   F_LAST,
   F_LENGTH,
   F_MARKS,
+  F_OTHER,
+  F_OTHER_TICKET,
   F_PARENT,
   F_POSITION,
   F_ROW,
+  F_ROW_CONTEXT,
   F_TICKET,
   F_WAITED,
   FRAME_NUMBERS,
@@ -50,10 +53,11 @@ import {
   STORES,
 } from './row-charges.ts';
 import {
+  LENGTH_MASK,
+  MARKS_SHIFT,
   R_A,
   R_B,
-  R_BEFORE,
-  R_BEFORE_TICKET,
+  R_BLOCK,
   R_COPIED,
   R_COPIES,
   R_COST,
@@ -63,13 +67,14 @@ import {
   R_INTERRUPTS,
   R_KICKS,
   R_LENGTH,
-  R_MARKS,
   R_META,
   R_PARENT,
   R_POSITION,
   R_SEQ,
   R_TICKET,
   R_WAITED,
+  RARE_NUMBERS,
+  RARE_WORDS,
   ROW_NUMBERS,
   ROW_WORDS,
   type RowWindow,
@@ -84,6 +89,8 @@ export class RowScan {
   private readonly from: number;
   private readonly frames = new FrameTable();
   private readonly charges: RowCharges;
+  /** Number of the block that is scanned. */
+  private block = 0;
 
   /** `isRow`: 1 by kind id. `from`: rows count from this event on; earlier ones only say where bytes are. */
   constructor(
@@ -122,6 +129,7 @@ export class RowScan {
     const first = block.first;
     const { frame: frames, meta: metas, time: times } = block;
     const { isRow, charges } = this;
+    this.block = Math.floor(first / BLOCK_EVENTS);
     for (let i = 0; i < count; i++) {
       const frame = frames[i]!;
       const meta = metas[i]!;
@@ -225,16 +233,19 @@ export class RowScan {
     const rowWords = rows.words;
     const rn = slot * ROW_NUMBERS;
     const rw = slot * ROW_WORDS;
+    const context = contextOf(meta);
     rowNumbers[rn + R_FRAME] = frame;
     rowNumbers[rn + R_POSITION] = position;
     rowNumbers[rn + R_COST] = cost;
     rowNumbers[rn + R_WAITED] = waited;
-    rowNumbers[rn + R_SEQ] = this.reader.block.first;
     rowWords[rw + R_META] = meta;
-    rowWords[rw + R_LENGTH] = words[w + F_LENGTH]!;
-    rowWords[rw + R_MARKS] = marks;
-    rowWords[rw + R_BEFORE] = words[w + F_ROW]!;
-    rowWords[rw + R_BEFORE_TICKET] = words[w + F_TICKET]!;
+    rowWords[rw + R_LENGTH] = words[w + F_LENGTH]! | (marks << MARKS_SHIFT);
+    rowWords[rw + R_BLOCK] = this.block;
+    if (words[w + F_ROW_CONTEXT] !== context) {
+      words[w + F_OTHER] = words[w + F_ROW]!;
+      words[w + F_OTHER_TICKET] = words[w + F_TICKET]!;
+      words[w + F_ROW_CONTEXT] = context;
+    }
     words[w + F_ROW] = slot;
     words[w + F_TICKET] = rowWords[rw + R_TICKET]!;
     if (marks !== 0) handOver(page, at, rows, slot, marks);
@@ -243,6 +254,7 @@ export class RowScan {
   /** Rows of events: every event is one, and tells about itself only. */
   events(count: number): void {
     const block = this.reader.block;
+    this.block = Math.floor(block.first / BLOCK_EVENTS);
     for (let i = 0; i < count; i++) {
       const frame = block.frame[i]!;
       const meta = block.meta[i]!;
@@ -265,7 +277,7 @@ export class RowScan {
       const index = this.interfaces.of(placeOf(meta));
       if (index < 0) continue;
       this.interfaces.seen[index]!++;
-      const { numbers, words } = this.window;
+      const { numbers, words, rareNumbers } = this.window;
       const slot = this.window.insert(time, contextOf(meta));
       const rn = slot * ROW_NUMBERS;
       const rw = slot * ROW_WORDS;
@@ -275,27 +287,27 @@ export class RowScan {
       numbers[rn + R_POSITION] = stores ? a : -1;
       numbers[rn + R_COST] = cost;
       numbers[rn + R_WAITED] = waited;
-      numbers[rn + R_SEQ] = block.first + i;
-      numbers[rn + R_A] = a;
+      rareNumbers[slot * RARE_NUMBERS + R_SEQ] = block.first + i;
+      rareNumbers[slot * RARE_NUMBERS + R_A] = a;
       words[rw + R_META] = meta;
-      words[rw + R_LENGTH] = stores ? block.b[i]! : 0;
+      words[rw + R_LENGTH] = stores ? block.b[i]! & LENGTH_MASK : 0;
+      words[rw + R_BLOCK] = this.block;
       words[rw + R_B] = block.b[i]!;
       this.markEvent(slot, kind);
     }
   }
 
   private markEvent(slot: number, kind: number): void {
-    const words = this.window.words;
-    const rw = slot * ROW_WORDS;
     const effect = EFFECT_OF_KIND[kind]!;
-    words[rw + R_MARKS] = 0;
     if (effect === DOES_NOTHING) return;
+    let marks = 0;
     if (effect === COPIES) {
-      words[rw + R_MARKS] = MARK_COPIES;
-      words[rw + R_COPIES] = 1;
-    } else if (effect === LOOKS_UP) words[rw + R_MARKS] = CACHE_OF_KIND[kind]!;
+      marks = MARK_COPIES;
+      this.window.rareWords[slot * RARE_WORDS + R_COPIES] = 1;
+    } else if (effect === LOOKS_UP) marks = CACHE_OF_KIND[kind]!;
     else if (effect === CHARGES || kind === VIRTQ_INTERRUPT) this.charges.toRow(slot, kind);
-    else if (kind === PACKET_CLONE) words[rw + R_MARKS] = MARK_PARENT;
+    else if (kind === PACKET_CLONE) marks = MARK_PARENT;
+    this.window.words[slot * ROW_WORDS + R_LENGTH]! |= marks << MARKS_SHIFT;
   }
 }
 
@@ -321,23 +333,24 @@ function follow(page: FramePage, at: number, path: number, context: number, time
 /** A row takes over what its frame has gathered since its previous one. */
 function handOver(page: FramePage, at: number, rows: RowWindow, slot: number, marks: number): void {
   const { numbers, words } = page;
+  const { rareNumbers, rareWords } = rows;
   const n = at * FRAME_NUMBERS;
   const w = at * FRAME_WORDS;
-  const rn = slot * ROW_NUMBERS;
-  const rw = slot * ROW_WORDS;
+  const rn = slot * RARE_NUMBERS;
+  const rw = slot * RARE_WORDS;
   if ((marks & MARK_COPIES) !== 0) {
-    rows.words[rw + R_COPIES] = words[w + F_COPIES]!;
-    rows.numbers[rn + R_COPIED] = numbers[n + F_COPIED]!;
+    rareWords[rw + R_COPIES] = words[w + F_COPIES]!;
+    rareNumbers[rn + R_COPIED] = numbers[n + F_COPIED]!;
   }
   if ((marks & MARK_CHARGES) !== 0) {
-    rows.words[rw + R_EXITS] = words[w + F_EXITS]!;
-    rows.words[rw + R_EXIT_KINDS] = words[w + F_EXIT_KINDS]!;
-    rows.words[rw + R_KICKS] = words[w + F_KICKS]!;
-    rows.words[rw + R_INTERRUPTS] = words[w + F_INTERRUPTS]!;
+    rareWords[rw + R_EXITS] = words[w + F_EXITS]!;
+    rareWords[rw + R_EXIT_KINDS] = words[w + F_EXIT_KINDS]!;
+    rareWords[rw + R_KICKS] = words[w + F_KICKS]!;
+    rareWords[rw + R_INTERRUPTS] = words[w + F_INTERRUPTS]!;
     words[w + F_EXITS] = 0;
     words[w + F_EXIT_KINDS] = 0;
     words[w + F_KICKS] = 0;
     words[w + F_INTERRUPTS] = 0;
   }
-  if ((marks & MARK_PARENT) !== 0) rows.numbers[rn + R_PARENT] = numbers[n + F_PARENT]!;
+  if ((marks & MARK_PARENT) !== 0) rareNumbers[rn + R_PARENT] = numbers[n + F_PARENT]!;
 }

@@ -6,9 +6,12 @@
  *
  * While a row waits here, what happens because of it (an exit, a kick, an interrupt) is still added to it: row-charges.ts.
  *
- * A row's fields lie side by side in two typed arrays, a cache line each: index `slot * ROW_NUMBERS + R_…` in `numbers`,
- * `slot * ROW_WORDS + R_…` in `words`.
+ * What every row has lies side by side in 64 bytes, because a row is touched twice, long apart: index `slot * ROW_NUMBERS +
+ * R_…` in `numbers`, `slot * ROW_WORDS + R_…` in `words`, two views of one memory. What few rows have is in `rareNumbers`
+ * (`slot * RARE_NUMBERS + R_…`) and `rareWords`.
  */
+import { BLOCK_EVENTS } from '../engine/event-ring.ts';
+
 export const WINDOW_ROWS = 32768;
 /** A row this far (ns) behind the latest one seen is final: no slice of a context lasts longer. */
 export const WINDOW_NS = 2_000_000;
@@ -21,44 +24,49 @@ export const R_POSITION = 2;
 /** Processing and waiting time in ns since the frame's previous row. */
 export const R_COST = 3;
 export const R_WAITED = 4;
+
+// The same 64 bytes as words: those behind the numbers.
+export const ROW_WORDS = 16;
+export const R_META = 10;
+/** Length of the row's bytes, and above it MARK_… of frame-table.ts, which say what of the rarer fields means anything. */
+export const R_LENGTH = 11;
+export const LENGTH_MASK = 0xffffff;
+export const MARKS_SHIFT = 24;
+/** Number of the row that has the slot: a slot is used again, a ticket is not (for 2^31 rows). 0 = the slot is free. */
+export const R_TICKET = 12;
+/** The next row of the run: its slot. */
+const R_NEXT = 13;
+/** Number of the block of events that the row comes from. */
+export const R_BLOCK = 14;
+/** Column `b`; of rows of events only. */
+export const R_B = 15;
+
+export const RARE_NUMBERS = 4;
 /** Bytes copied, and the frame's parent: see the marks. */
-export const R_COPIED = 5;
-export const R_PARENT = 6;
-/** Sequence number of the event; of rows of frames that of the first event in its block. Column `a` of rows of events: R_A. */
-export const R_SEQ = 7;
+export const R_COPIED = 0;
+export const R_PARENT = 1;
+/** Sequence number and column `a`; of rows of events only. */
+export const R_SEQ = 2;
 export const R_A = R_PARENT;
 
-export const ROW_WORDS = 16;
-export const R_META = 0;
-/** Length of the row's bytes. */
-export const R_LENGTH = 1;
-/** MARK_… of frame-table.ts: which of the fields of copies, charges and parent mean anything. */
-export const R_MARKS = 2;
-/** Number of the row that has the slot: a slot is used again, a ticket is not (for 2^31 rows). 0 = the slot is free. */
-export const R_TICKET = 3;
-/** The frame's row before this one: slot and ticket. */
-export const R_BEFORE = 4;
-export const R_BEFORE_TICKET = 5;
-export const R_COPIES = 6;
-export const R_EXITS = 7;
-export const R_EXIT_KINDS = 8;
-export const R_KICKS = 9;
-export const R_INTERRUPTS = 10;
-/** Column `b`; kept for rows of events only. */
-export const R_B = 11;
-/** The next row of the run: its slot. */
-const R_NEXT = 12;
+export const RARE_WORDS = 8;
+export const R_COPIES = 0;
+export const R_EXITS = 1;
+export const R_EXIT_KINDS = 2;
+export const R_KICKS = 3;
+export const R_INTERRUPTS = 4;
 
 export class RowWindow {
   readonly capacity: number;
   readonly numbers: Float64Array;
   readonly words: Int32Array;
+  readonly rareNumbers: Float64Array;
+  readonly rareWords: Int32Array;
   latest = 0;
   count = 0;
   private tickets = 0;
-  /** Free slots, first in, first out: rows leave in about the order in which they came, so that slots follow each other. */
+  /** Free slots, last in, first out: the slot of a row that was just written is still in the cache. */
   private readonly free: Int32Array;
-  private freeAt = 0;
   // Runs: first and last row of each, and their times and the first one's ticket. A time of Infinity = the run is empty.
   private readonly headTime: number[] = [];
   private readonly headTicket: number[] = [];
@@ -74,15 +82,16 @@ export class RowWindow {
   constructor(capacity = WINDOW_ROWS) {
     this.capacity = capacity;
     this.numbers = new Float64Array(capacity * ROW_NUMBERS);
-    this.words = new Int32Array(capacity * ROW_WORDS);
-    this.free = Int32Array.from({ length: capacity }, (_, i) => i);
+    this.words = new Int32Array(this.numbers.buffer);
+    this.rareNumbers = new Float64Array(capacity * RARE_NUMBERS);
+    this.rareWords = new Int32Array(capacity * RARE_WORDS);
+    this.free = Int32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
     this.addRun();
   }
 
   /** Takes a slot for a row of `context` at `time`; the caller fills the other fields. The window must not be full. */
   insert(time: number, context: number): number {
-    const slot = this.free[this.freeAt]!;
-    this.freeAt = this.freeAt + 1 === this.capacity ? 0 : this.freeAt + 1;
+    const slot = this.free[this.capacity - this.count - 1]!;
     this.numbers[slot * ROW_NUMBERS + R_TIME] = time;
     this.tickets = this.tickets === 0x7fffffff ? 1 : this.tickets + 1;
     this.words[slot * ROW_WORDS + R_TICKET] = this.tickets;
@@ -151,12 +160,12 @@ export class RowWindow {
       return this.head[run]!;
     return -1;
   }
-  /** Least R_SEQ of the rows that wait, Infinity without: a run's first row came before the others. */
+  /** First event of the oldest block that rows come from which wait, Infinity without: a run's first row is its oldest. */
   oldest(): number {
     let seq = Number.POSITIVE_INFINITY;
     for (let run = 0; run < this.head.length; run++) {
       if (this.headTime[run] === Number.POSITIVE_INFINITY) continue;
-      seq = Math.min(seq, this.numbers[this.head[run]! * ROW_NUMBERS + R_SEQ]!);
+      seq = Math.min(seq, (this.words[this.head[run]! * ROW_WORDS + R_BLOCK]! >>> 0) * BLOCK_EVENTS);
     }
     return seq;
   }
@@ -165,8 +174,7 @@ export class RowWindow {
     const run = this.tree[1]!;
     const slot = this.head[run]!;
     this.words[slot * ROW_WORDS + R_TICKET] = 0;
-    const at = this.freeAt - this.count;
-    this.free[at < 0 ? at + this.capacity : at] = slot;
+    this.free[this.capacity - this.count] = slot;
     this.count--;
     if (slot === this.tail[run]) this.begin(run, slot, Number.POSITIVE_INFINITY);
     else {
