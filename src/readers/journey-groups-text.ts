@@ -2,9 +2,9 @@
 import type { GroupJson, GroupsJson } from './journey-groups-json.ts';
 
 export function groupsText(all: GroupsJson): string {
-  const lines = [
-    `${all.frames} frames on ${all.groups.length + all.others.groups} ways; events ${all.events.from} to ${all.events.to}`,
-  ];
+  const ways = all.groups.length + all.others.groups;
+  const { from, to } = all.events;
+  const lines = [`${all.frames} frames on ${ways} ${ways === 1 ? 'way' : 'ways'}; events ${from} to ${to}`];
   if (all.incomplete > 0) lines.push(`${all.incomplete} frames are left out: their beginning was overwritten`);
   if (all.others.count > 0) {
     const outcomes = Object.entries(all.others.outcomes).map(([outcome, n]) => `${n} ${outcome}`);

@@ -44,7 +44,7 @@ export function journeyText(journey: Journey): string {
 function notesOf(hop: JourneyHop): string[] {
   const notes = [];
   if (hop.copies > 0) notes.push(`copies ${hop.copies} bytes`);
-  if (hop.probed !== null) notes.push(plural(hop.probed, 'mask'));
+  if (hop.probed !== null) notes.push(`${plural(hop.probed, 'mask')} probed`);
   if (hop.charged.length > 0) notes.push(hop.charged.join(', '));
   if (hop.drop !== null) notes.push('dropped');
   if (!hop.onPath) notes.push('not on the way');
