@@ -2,7 +2,8 @@
 import type { ContextInfo, PlaceType, WorldCatalog } from '../engine/catalog.ts';
 import * as E from '../engine/events.ts';
 import type { Quantiles } from './histogram.ts';
-import type { GroupResult, JourneyGroup } from './journey-groups.ts';
+import type { GroupResult } from './journey-groups.ts';
+import type { JourneyGroup } from './path-groups.ts';
 
 export interface GroupHopJson {
   readonly place: string;

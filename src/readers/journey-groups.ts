@@ -34,40 +34,14 @@ import {
   WANTED,
   WORDS,
 } from './frame-states.ts';
-import { Histogram } from './histogram.ts';
+import { type JourneyGroup, outcomeOf, PathGroups } from './path-groups.ts';
 import { NO_NODE, PathTree, ROOT } from './path-tree.ts';
 import { MOST_STEPS, NO_SLOT, StepSlab } from './step-slab.ts';
 
 /** Blocks between two yields: about a millisecond. */
 const BLOCKS_PER_STEP = 2;
-/** Groups that are kept apart; what takes yet another way is counted together. */
-const MOST_GROUPS = 512;
 /** Frames that wait in one used ring for a decision about an interrupt; no ring is longer. */
 const MOST_ANNOUNCED = 65_536;
-export interface GroupHop {
-  /** Meta word of the step: place and kind. */
-  readonly step: number;
-  /** Context of the first frame that came this way. */
-  readonly context: number;
-  readonly cost: Histogram;
-  readonly waited: Histogram;
-}
-export interface JourneyGroup {
-  /** `delivered`, `consumed`, `dropped:<reason>` or `in flight`. */
-  readonly outcome: string;
-  readonly hops: readonly GroupHop[];
-  readonly latency: Histogram;
-  count: number;
-  firstFrame: number;
-  slowestFrame: number;
-  processingNs: number;
-  waitingNs: number;
-  copies: number;
-  copiedBytes: number;
-  exits: number;
-  kicks: number;
-  interrupts: number;
-}
 export interface GroupResult {
   /** Most frames first. */
   readonly groups: readonly JourneyGroup[];
@@ -107,9 +81,7 @@ export class JourneyGroups {
   private readonly states = new FrameStates();
   private readonly tree = new PathTree();
   private readonly slab = new StepSlab();
-  /** By node and by the kind that ended it. */
-  private readonly groupOf = new Map<number, number>();
-  private readonly groups: JourneyGroup[] = [];
+  private readonly table = new PathGroups(this.tree);
   private readonly others: Record<string, number> = {};
   private frames = 0;
   private incomplete = 0;
@@ -141,7 +113,7 @@ export class JourneyGroups {
       if (blocks % BLOCKS_PER_STEP === 0) yield;
     }
     this.finish();
-    const groups = this.groups.toSorted((x, y) => y.count - x.count || x.firstFrame - y.firstFrame);
+    const groups = this.table.groups.toSorted((x, y) => y.count - x.count || x.firstFrame - y.firstFrame);
     const { frames, others, incomplete } = this;
     const first = Math.max(0, from);
     return { groups, frames, others, incomplete, from: first, to: Math.max(first, Math.min(next, head)) };
@@ -259,11 +231,11 @@ export class JourneyGroups {
     const outcome = outcomeOf(kind);
     if (wanted && (this.outcome === null || outcome === this.outcome || outcome.startsWith(`${this.outcome}:`))) {
       this.frames++;
-      const group = slot === NO_SLOT ? -1 : this.group(node, kind, outcome, frame);
+      const group = slot === NO_SLOT ? -1 : this.table.find(node, kind, frame);
       if (group < 0) this.others[outcome] = (this.others[outcome] ?? 0) + 1;
       else {
         words[w + NODE] = group;
-        this.fold(this.groups[group]!, words, w, frame, time - numbers[rowOf(frame) * NUMBERS + START]!);
+        this.fold(this.table.groups[group]!, words, w, frame, time - numbers[rowOf(frame) * NUMBERS + START]!);
       }
     }
     if (slot !== NO_SLOT) this.slab.release(slot);
@@ -292,37 +264,13 @@ export class JourneyGroups {
     group.interrupts += words[w + INTERRUPTS]!;
   }
 
-  private group(node: number, kind: number, outcome: string, frame: number): number {
-    const key = node * 256 + kind;
-    const known = this.groupOf.get(key);
-    if (known !== undefined) return known;
-    if (this.groups.length === MOST_GROUPS) return -1;
-    const index = this.groups.length;
-    this.groupOf.set(key, index);
-    this.groups.push({
-      outcome,
-      hops: this.tree.pathOf(node).map((at) => ({
-        step: this.tree.stepOf(at),
-        context: this.tree.contextOf(at),
-        cost: new Histogram(),
-        waited: new Histogram(),
-      })),
-      latency: new Histogram(),
-      count: 0,
-      firstFrame: frame,
-      slowestFrame: frame,
-      ...{ processingNs: 0, waitingNs: 0, copies: 0, copiedBytes: 0, exits: 0, kicks: 0, interrupts: 0 },
-    });
-    return index;
-  }
-
   // ---- what belongs to a frame that may have ended ------------------------------------------------------------------
   private count(words: Int32Array, w: number, field: number, by: number): void {
     if (words[w + STATE] !== ENDED) {
       words[w + field]! += by;
       return;
     }
-    const group = this.groups[words[w + NODE]!];
+    const group = this.table.groups[words[w + NODE]!];
     if (group === undefined) return;
     if (field === COPIES) group.copies += by;
     else if (field === COPIED) group.copiedBytes += by;
@@ -331,7 +279,7 @@ export class JourneyGroups {
     else group.interrupts += by;
   }
   private late(index: number, elapsed: number, same: boolean): void {
-    const group = this.groups[index];
+    const group = this.table.groups[index];
     if (group === undefined) return;
     if (same) group.processingNs += elapsed;
     else group.waitingNs += elapsed;
@@ -378,10 +326,4 @@ export class JourneyGroups {
       this.end(page, frame, UNDER_WAY_KIND, last);
     });
   }
-}
-
-function outcomeOf(kind: number): string {
-  const what = E.KIND_BY_ID[kind];
-  if (what === undefined) return 'in flight';
-  return what.role === 'dropped' ? `dropped:${what.name}` : what.role;
 }
