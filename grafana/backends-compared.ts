@@ -131,6 +131,7 @@ const THROUGHPUT: readonly Chart[] = [
       'Virtual time from the birth of a frame to its delivery: median, 90th and 99th percentile. Interpolated within buckets that double, so right to a factor of two. The points are the slowest frames, and lead to their journeys.',
     unit: 's',
     exemplars: true,
+    log: true,
     queries: ([0.5, 0.9, 0.99] as const).map((q) => [latency(q), `p${100 * q} ${PER_BACKEND}`] as const),
     links: [JOURNEYS, RUNS, CAPTURE],
     width: 24,

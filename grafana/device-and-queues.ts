@@ -152,6 +152,7 @@ const WAITING: readonly Panel[] = [
       'Virtual time since the hop before, by place and stage: where frames wait. Interpolated within buckets that double, so right to a factor of two. The points are the slowest frames, and lead to their journeys.',
     unit: 's',
     exemplars: true,
+    log: true,
     queries: [[hopLatency(0.99, WINDOW), '{{topology}} {{place}} {{stage}}']],
     links: [events('Events at this place', 'places={place}'), JOURNEYS, CAPTURE],
   },

@@ -23,6 +23,8 @@ export interface Chart extends Described {
   readonly queries: readonly (readonly [expression: string, legend: string])[];
   readonly max?: number;
   readonly stacked?: boolean;
+  /** A logarithmic axis, for what spans several powers of ten. */
+  readonly log?: boolean;
   /** The slowest frames of the last query's histogram are shown as points that lead to their journeys. */
   readonly exemplars?: boolean;
 }
@@ -68,7 +70,6 @@ const query = (index: number, expression: string): prometheus.DataqueryBuilder =
 function chartPanel(chart: Chart): timeseries.PanelBuilder {
   const panel = new timeseries.PanelBuilder()
     .unit(chart.unit)
-    .min(0)
     .lineWidth(2)
     .fillOpacity(chart.stacked === true ? 30 : 10)
     .showPoints(common.VisibilityMode.Auto)
@@ -91,6 +92,12 @@ function chartPanel(chart: Chart): timeseries.PanelBuilder {
     .span(chart.width ?? 12)
     .height(8);
   if (chart.max !== undefined) panel.max(chart.max);
+  if (chart.log === true) {
+    const scale = new common.ScaleDistributionConfigBuilder().type(common.ScaleDistribution.Log).log(10);
+    panel.scaleDistribution(scale);
+  } else {
+    panel.min(0);
+  }
   if (chart.stacked === true) panel.stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal));
   for (const [backend, colour] of COLOURS) {
     panel.overrideByRegexp(`/ ${backend}$/`, [{ id: 'color', value: { mode: 'fixed', fixedColor: colour } }]);
