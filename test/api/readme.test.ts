@@ -56,6 +56,8 @@ test('the tour works as printed', (context) => {
   expect(after('"count":100000')).toMatch(/"state":"SUCCEEDED".*"sent":100000/);
   expect(after('tshark -r demo.pcapng').trim().split('\n')).toHaveLength(12);
   expect(readFileSync(join(folder, 'demo.pcapng')).length).toBeGreaterThan(5000);
+  expect(after('demo/captures')).toMatch(/"end":\{"reason":"REQUESTED".*"lost":\{"events":0,"packets":0\}/);
+  expect(readFileSync(join(folder, 'all.pcapng')).length).toBeGreaterThan(5_000_000);
   for (const line of after('demo/events').trim().split('\n')) expect(() => JSON.parse(line), line).not.toThrow();
   expect(after('/metrics').trim().split('\n').length).toBeGreaterThan(1);
   const compared = after('presets/compare');

@@ -221,8 +221,8 @@ function startOf(world: World, spec: CaptureSpec): { readonly fromEvent: number;
   const { counters } = world;
   if (spec.from === 'now') return { fromEvent: counters.head(), startNs: counters.virtualTimeNs() };
   const reader = world.openReader();
-  const any = reader.read(reader.tail()) > 0;
-  return { fromEvent: reader.block.first, startNs: any ? reader.block.time[0]! : counters.virtualTimeNs() };
+  const held = reader.read(reader.tail()) > 0;
+  return { fromEvent: reader.block.first, startNs: held ? reader.block.time[0]! : counters.virtualTimeNs() };
 }
 
 function foldersIn(folder: string): string[] {

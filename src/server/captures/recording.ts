@@ -40,7 +40,7 @@ export class Recording {
   private readonly timer = new FlushTimer(LONGEST_WAIT_MS, performance.now());
   private lostPackets: number | null = null;
   /** Something has been recorded since the capture began. */
-  private any = false;
+  private recorded = false;
   private end: { reason: EndReason; detail: string } | null = null;
 
   constructor(job: CaptureJob) {
@@ -90,12 +90,12 @@ export class Recording {
     if (due && this.capture !== null) this.flush(this.capture);
     const { stop } = this.job;
     if (now - this.started >= stop.wallMs) return this.finish('WALL_TIME');
-    if (!quiet) this.any = true;
+    if (!quiet) this.recorded = true;
     // Rows would have said so already; here the world's time has passed without any.
     if (quiet && this.reader.virtualTimeNs() > this.job.startNs + stop.durationNs) {
       return this.finish('DURATION');
     }
-    if (this.any && now - this.timer.news >= stop.idleMs) return this.finish('IDLE');
+    if (this.recorded && now - this.timer.news >= stop.idleMs) return this.finish('IDLE');
     return quiet ? 'quiet' : 'busy';
   }
 
