@@ -84,6 +84,26 @@ export class ByteWriter {
     else this.bytes.set(piece, this.at);
     this.at += length;
   }
+  /** A text of at most 8 bytes; writes 8 of which the last may be overwritten. */
+  short(text: ShortText): void {
+    this.view.setInt32(this.at, text.low, true);
+    this.view.setInt32(this.at + 4, text.high, true);
+    this.at += text.length;
+  }
+  /** `values[index]` as decimal() writes it: a double that crosses a call is boxed, an element of an array is not. */
+  decimalOf(values: Float64Array, index: number): void {
+    const value = values[index]!;
+    if (value < BILLION) {
+      this.small(value | 0);
+      return;
+    }
+    const high = Math.floor(value / BILLION);
+    this.nineDigitsAfter(high, (value - high * BILLION) | 0);
+  }
+  private nineDigitsAfter(high: number, low: number): void {
+    this.decimal(high);
+    this.nineDigits(low);
+  }
   /** A non-negative integer below 2^53 in decimal digits. */
   decimal(value: number): void {
     if (value < BILLION) {
@@ -105,20 +125,20 @@ export class ByteWriter {
   /** Below 10^9. */
   private small(n: number): void {
     if (n < THOUSAND) {
-      this.short(n);
+      this.upToThree(n);
       return;
     }
     const thousands = (n / THOUSAND) | 0;
-    if (thousands < THOUSAND) this.short(thousands);
+    if (thousands < THOUSAND) this.upToThree(thousands);
     else {
       const millions = (thousands / THOUSAND) | 0;
-      this.short(millions);
+      this.upToThree(millions);
       this.threeDigits(thousands - millions * THOUSAND);
     }
     this.threeDigits(n - thousands * THOUSAND);
   }
   /** Below 1000, without leading zeros. */
-  private short(n: number): void {
+  private upToThree(n: number): void {
     const bytes = this.bytes;
     let at = this.at;
     const d = 3 * n;
@@ -151,6 +171,19 @@ export class ByteWriter {
 function freshBytes(length: number): Uint8Array {
   const buffer = Buffer.allocUnsafeSlow((length + 3) & ~3);
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+}
+
+/** A text of at most 8 bytes, as two words: shorter to write than a loop over its bytes. */
+export interface ShortText {
+  readonly low: number;
+  readonly high: number;
+  readonly length: number;
+}
+export function shortText(text: string): ShortText {
+  const bytes = new Uint8Array(8);
+  const { written } = encoder.encodeInto(text, bytes);
+  const view = new DataView(bytes.buffer);
+  return { low: view.getInt32(0, true), high: view.getInt32(4, true), length: written };
 }
 
 const encoder = new TextEncoder();

@@ -38,6 +38,9 @@ const ISB_IFDROP = 5;
 /** Bytes of an Enhanced Packet Block around its data and comments: header, flags, packet id, queue, end, length. */
 export const EPB_OVERHEAD = 28 + 8 + 12 + 8 + 4 + 4;
 const OPTION_MAX = 65535;
+/** Values of a 32-bit word, and the same for a multiplication (exact: a power of two). */
+const WORD = 4294967296;
+const PER_WORD = 1 / WORD;
 
 /**
  * The options of a row with the beginning of its comment, for all rows that have them in common. Made once by rowTemplate(),
@@ -121,10 +124,10 @@ export class PcapngWriter extends ByteWriter {
   }
 
   /**
-   * Starts a packet row and returns where in `bytes` its `captured` bytes are to be put. Continue with packetTemplate or
-   * packetOptions, comments, packetEnd; or packetCancel.
+   * Starts a packet row at `times[timeAt]` ns and returns where in `bytes` its `captured` bytes are to be put. Continue with
+   * packetTemplate, the rest of the comment, commentEnd, packetEnd; or packetCancel.
    */
-  packet(interfaceIndex: number, timeNs: number, captured: number, original: number): number {
+  packet(interfaceIndex: number, times: Float64Array, timeAt: number, captured: number, original: number): number {
     const padded = (captured + 3) & ~3;
     this.reserve(EPB_OVERHEAD + padded);
     const at = this.at;
@@ -133,8 +136,11 @@ export class PcapngWriter extends ByteWriter {
     this.blockStart = at;
     words[word] = EPB;
     words[word + 2] = interfaceIndex;
-    this.at = at + 12;
-    this.time(timeNs);
+    const time = times[timeAt]!;
+    const high = Math.floor(time * PER_WORD);
+    const low = this.epochLow + Math.floor(time - high * WORD);
+    words[word + 3] = this.epochHigh + high + (low >= WORD ? 1 : 0);
+    words[word + 4] = low;
     words[word + 5] = captured;
     words[word + 6] = original;
     // the padding, before the data
@@ -159,46 +165,34 @@ export class PcapngWriter extends ByteWriter {
     new Uint8Array(words.buffer).set(text, 4 * (comment + 1));
     return { words, length, packetId, comment };
   }
-  /** Puts prepared options into the row; write the rest of the comment (`limit` bytes at most), then commentEnd(). */
-  packetTemplate(template: RowTemplate, packetId: number, limit: number): void {
+  /**
+   * Puts prepared options into the row, with the packet id `ids[idAt]`; write the rest of the comment (`limit` bytes at most),
+   * then commentEnd().
+   */
+  packetTemplate(template: RowTemplate, ids: Float64Array, idAt: number, limit: number): void {
     const source = template.words;
     const count = source.length;
     this.reserve(4 * count + limit + 16);
     const words = this.words;
     const word = this.at >> 2;
     for (let i = 0; i < count; i++) words[word + i] = source[i]!;
-    const id = word + template.packetId;
     if (template.packetId >= 0) {
-      const high = Math.floor(packetId / 4294967296);
-      words[id] = packetId - high * 4294967296;
-      words[id + 1] = high;
+      const id = ids[idAt]!;
+      const high = Math.floor(id * PER_WORD);
+      words[word + template.packetId] = id - high * WORD;
+      words[word + template.packetId + 1] = high;
     }
     this.commentStart = this.at + 4 * template.comment;
     this.at += template.length;
   }
-  /** `flags`: EPB_INBOUND or EPB_OUTBOUND. `queue`: -1 = the place has none. */
-  packetOptions(flags: number, packetId: number, queue: number): void {
-    this.u32(EPB_FLAGS | (4 << 16));
-    this.u32(flags);
-    this.u32(EPB_PACKETID | (8 << 16));
-    this.u64(packetId);
-    if (queue >= 0) {
-      this.u32(EPB_QUEUE | (4 << 16));
-      this.u32(queue);
-    }
-  }
-  /** Starts a comment of at most `limit` bytes; write it with raw() and decimal(), then commentEnd(). */
-  commentBegin(limit: number): void {
-    this.reserve(limit + 16);
-    this.commentStart = this.at;
-    this.at += 4;
-  }
+  /** Ends the comment that packetTemplate() began. */
   commentEnd(): void {
     const start = this.commentStart;
     const length = this.at - start - 4;
     this.words[start >> 2] = OPT_COMMENT | (length << 16);
-    const end = start + 4 + ((length + 3) & ~3);
-    while (this.at < end) this.bytes[this.at++] = 0;
+    // the padding; room for more than it takes was reserved
+    this.view.setUint32(this.at, 0);
+    this.at = start + 4 + ((length + 3) & ~3);
   }
   packetEnd(): void {
     this.reserve(8);
@@ -237,13 +231,11 @@ export class PcapngWriter extends ByteWriter {
 
   /** Epoch plus `timeNs` as two 32-bit words, high first: the sum does not fit a double exactly. */
   private time(timeNs: number): void {
-    const high = Math.floor(timeNs / 4294967296);
-    const low = this.epochLow + Math.floor(timeNs - high * 4294967296);
-    const word = this.at >> 2;
-    // what does not fit the word is cut off when it is stored
-    this.words[word] = this.epochHigh + high + (low >= 4294967296 ? 1 : 0);
-    this.words[word + 1] = low;
-    this.at += 8;
+    const high = Math.floor(timeNs / WORD);
+    const low = this.epochLow + Math.floor(timeNs - high * WORD);
+    // what does not fit a word is cut off when it is stored
+    this.u32(this.epochHigh + high + (low >= WORD ? 1 : 0));
+    this.u32(low);
   }
   private begin(type: number): void {
     this.reserve(8);

@@ -4,7 +4,7 @@
  */
 import type { RingReader } from '../engine/event-ring.ts';
 import { contextOf, KIND_BY_ID, KIND_STRIDE, kindOf, placeOf } from '../engine/events.ts';
-import { piece } from './byte-writer.ts';
+import { piece, shortText } from './byte-writer.ts';
 import { ROW_DROP, ROW_OF_KIND } from './frame-path.ts';
 import { MARK_CACHE, MARK_CHARGES, MARK_COPIES, MARK_PARENT } from './frame-table.ts';
 import { EPB_INBOUND, EPB_OUTBOUND, type PcapngWriter, type RowTemplate } from './pcapng.ts';
@@ -37,14 +37,14 @@ import {
 /** Most bytes of a comment behind its prepared beginning. */
 export const KEYS_MAX = 512;
 
-const COST = piece(' cost=');
-const WAIT = piece(' wait=');
-const COPY = piece(' copy=');
-const COPIES = piece(' copies=');
+const COST = shortText(' cost=');
+const WAIT = shortText(' wait=');
+const COPY = shortText(' copy=');
+const COPIES = shortText(' copies=');
 const EXIT = EXIT_NAMES.map((names) => piece(` exit=${names}`));
-const EXITS = piece(' exits=');
-const KICK = piece(' kick=');
-const IRQ = piece(' irq=');
+const EXITS = shortText(' exits=');
+const KICK = shortText(' kick=');
+const IRQ = shortText(' irq=');
 const CACHE = CACHE_NAMES.map((name) => piece(` cache=${name}`));
 const PARENT = piece(' parent=');
 const SEQ = piece(' seq=');
@@ -98,14 +98,13 @@ interface Prepared {
 export function writeKeys(w: PcapngWriter, rows: RowWindow, slot: number, ofEvent: boolean): void {
   const { numbers, words } = rows;
   const n = slot * ROW_NUMBERS;
-  w.decimal(numbers[n + R_TIME]!);
+  w.decimalOf(numbers, n + R_TIME);
   if (!ofEvent || numbers[n + R_FRAME]! !== 0) {
-    w.raw(COST);
-    w.decimal(numbers[n + R_COST]!);
-    const waited = numbers[n + R_WAITED]!;
-    if (waited > 0) {
-      w.raw(WAIT);
-      w.decimal(waited);
+    w.short(COST);
+    w.decimalOf(numbers, n + R_COST);
+    if (numbers[n + R_WAITED]! > 0) {
+      w.short(WAIT);
+      w.decimalOf(numbers, n + R_WAITED);
     }
   }
   const marks = words[slot * ROW_WORDS + R_LENGTH]! >>> MARKS_SHIFT;
@@ -114,11 +113,11 @@ export function writeKeys(w: PcapngWriter, rows: RowWindow, slot: number, ofEven
   if (ROW_OF_KIND[kind] === ROW_DROP) w.raw(DROP[kind]!);
   if ((marks & MARK_PARENT) !== 0) {
     w.raw(PARENT);
-    w.decimal(rows.rareNumbers[slot * RARE_NUMBERS + R_PARENT]!);
+    w.decimalOf(rows.rareNumbers, slot * RARE_NUMBERS + R_PARENT);
   }
   if (ofEvent) {
     w.raw(SEQ);
-    w.decimal(rows.rareNumbers[slot * RARE_NUMBERS + R_SEQ]!);
+    w.decimalOf(rows.rareNumbers, slot * RARE_NUMBERS + R_SEQ);
   }
 }
 
@@ -127,23 +126,23 @@ function writeMarked(w: PcapngWriter, rows: RowWindow, slot: number, marks: numb
   const words = rows.rareWords;
   const r = slot * RARE_WORDS;
   if ((marks & MARK_COPIES) !== 0) {
-    w.raw(COPY);
-    w.decimal(rows.rareNumbers[slot * RARE_NUMBERS + (ofEvent ? R_A : R_COPIED)]!);
-    w.raw(COPIES);
+    w.short(COPY);
+    w.decimalOf(rows.rareNumbers, slot * RARE_NUMBERS + (ofEvent ? R_A : R_COPIED));
+    w.short(COPIES);
     w.decimal(words[r + R_COPIES]!);
   }
   if ((marks & MARK_CHARGES) !== 0) {
     if (words[r + R_EXITS]! > 0) {
       w.raw(EXIT[words[r + R_EXIT_KINDS]!]!);
-      w.raw(EXITS);
+      w.short(EXITS);
       w.decimal(words[r + R_EXITS]!);
     }
     if (words[r + R_KICKS]! > 0) {
-      w.raw(KICK);
+      w.short(KICK);
       w.decimal(words[r + R_KICKS]!);
     }
     if (words[r + R_INTERRUPTS]! > 0) {
-      w.raw(IRQ);
+      w.short(IRQ);
       w.decimal(words[r + R_INTERRUPTS]!);
     }
   }

@@ -107,9 +107,9 @@ export class RowOutput {
     this.rowInterface[row] = index;
     if (position < this.oldest) this.oldest = position;
     this.interfaces.written[index]!++;
-    const data = w.packet(index, numbers[n + R_TIME]!, captured, length);
+    const data = w.packet(index, numbers, n + R_TIME, captured, length);
     this.ringBytes.copy(position, captured, w, data);
-    w.packetTemplate(template, numbers[n + R_FRAME]!, KEYS_MAX);
+    w.packetTemplate(template, numbers, n + R_FRAME, KEYS_MAX);
     writeKeys(w, this.window, slot, false);
     w.commentEnd();
     w.packetEnd();
@@ -131,7 +131,7 @@ export class RowOutput {
     if (captured > 0 && !this.reader.holdsBytes(position)) captured = 0;
     const time = numbers[n + R_TIME]!;
     const frame = numbers[n + R_FRAME]!;
-    const data = w.packet(index, time, head.length + captured, head.length + length);
+    const data = w.packet(index, numbers, n + R_TIME, head.length + captured, head.length + length);
     const b = words[r + R_B]! >>> 0;
     putEventHead(w.view, w.bytes, data, head, rareNumbers[rare + R_SEQ]!, time, frame, rareNumbers[rare + R_A]!, b);
     if (captured > 0) {
@@ -143,7 +143,7 @@ export class RowOutput {
       }
     }
     this.interfaces.written[index]!++;
-    w.packetTemplate(template, frame, KEYS_MAX);
+    w.packetTemplate(template, numbers, n + R_FRAME, KEYS_MAX);
     writeKeys(w, this.window, slot, true);
     w.commentEnd();
     w.packetEnd();
