@@ -109,10 +109,10 @@ export class EventSource {
   }
 
   private readonly look = (): void => {
+    this.batches.clear();
     const head = this.next;
     if (head === this.seen) return;
     this.seen = head;
-    this.batches.clear();
     this.tell();
   };
   private readonly tell = (): void => {

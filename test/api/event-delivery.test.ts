@@ -3,6 +3,8 @@
  * that does not read, and nothing missed where virtual time waits.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fc from 'fast-check';
 import { afterEach, test } from 'vitest';
 import { closeServers, type ServerOptions, smallDocument, startServer, type TestServer } from './client.ts';
@@ -81,6 +83,44 @@ test('a client that is cut off at random and comes back gets every event exactly
       );
     }),
     { numRuns: process.env['RINGSIDE_FULL'] === '1' ? 200 : 6 },
+  );
+});
+
+test('examples/watch-events.ts prints every event once, however often it is cut off', async () => {
+  const { server, url } = await listening({}, { events: 65_536, bytes: '4MiB' });
+  const example = new URL('../../examples/watch-events.ts', import.meta.url).pathname;
+  const base = url.replace('ws', 'http').replace(/\/v1.*$/, '');
+  const program = spawn(process.execPath, ['--no-warnings', example, base, 't1', 'events=guest.deliver']);
+  let text = '';
+  program.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const exit = once(program, 'exit');
+  const { clients } = server.ringside.app.websocketServer;
+  try {
+    for (let i = 0; i < 3; i++) {
+      while (clients.size === 0) await new Promise(setImmediate);
+      await run(server, 500);
+      // It knows its place once it has printed something; until then it begins with what comes.
+      while (text === '') await new Promise(setImmediate);
+      for (const client of clients) client.terminate();
+      while (clients.size > 0) await new Promise(setImmediate);
+      await run(server, 500);
+    }
+    while (clients.size === 0) await new Promise(setImmediate);
+    await server.delete('/v1/topologies/t1');
+    // It ends by itself, as the topology is no more.
+    assert.deepEqual((await exit)[0], 0);
+  } finally {
+    program.kill();
+  }
+  const seqs = text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line).seq);
+  assert.deepEqual(
+    seqs,
+    Array.from({ length: 3000 }, (_, i) => 5 * i + 4),
   );
 });
 
