@@ -160,6 +160,14 @@ test('a neighbour that does not answer: said, without waiting for it', async () 
   assert.match(drawn.body.detail, /no answer to ARP/);
 });
 
+test('with a clock that is paced, the frame is sent now and not when something last happened', async () => {
+  const server = await withTopology(smallDocument({ clock: { mode: 'real', factor: 1000 } }));
+  const { body: before } = await server.get(`${AT}/clock`);
+  const { body } = await server.post(`${AT}/dry-runs`, { at: 'a/net0', frame: ARP });
+  assert.ok(body.virtualTimeSeconds > before.virtualTimeSeconds);
+  assert.equal(body.ended, 'idle');
+});
+
 test('bad places and frames: problems that name the field', async () => {
   const server = await withTopology(smallDocument());
   const refused = async (body: object): Promise<[number, string]> => {

@@ -44,6 +44,8 @@ export function addDryRunRoutes(app: App, { registry, pool }: Services): void {
     let unreserve: () => void = () => undefined;
     try {
       unreserve = registry.reserve(twinOf(topology));
+      // Paced time has gone on since the last event: what is learned is as old as it is now.
+      await world.call('clock', { command: null });
       const learned = await world.call('learned', {});
       const result = await pool.rehearse(world, topology, learned, spec);
       return { learned, result, journeys: await journeysOf(result) };
