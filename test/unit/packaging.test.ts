@@ -34,6 +34,7 @@ interface Service {
   readonly cap_drop?: readonly string[];
   readonly security_opt?: readonly string[];
   readonly tmpfs?: readonly string[];
+  readonly mem_limit?: string;
   readonly restart?: string;
   readonly healthcheck?: { readonly disable?: boolean; readonly test?: readonly string[] };
   readonly volumes?: readonly string[];
@@ -150,6 +151,17 @@ test('compose: Ringside, Prometheus and the links of the dashboards use the same
       name,
     ).toMatch(/:ro$/);
   }
+});
+
+test('compose: worlds are refused before the container runs out of memory', () => {
+  const fallback = (text = ''): number => {
+    const [, amount = '', unit = ''] = /:-(\d+)(g|GiB)\}$/.exec(text) ?? [];
+    expect(unit, text).not.toBe('');
+    return Number(amount);
+  };
+  const { environment, mem_limit } = service('ringside');
+  expect(fallback(environment?.['RINGSIDE_MAX_MEMORY'])).toBeLessThan(fallback(mem_limit));
+  for (const name of ['prometheus', 'grafana']) expect(service(name).mem_limit, name).toMatch(/^\d+g$/);
 });
 
 test('compose: the token is made once', () => {
