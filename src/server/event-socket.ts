@@ -20,7 +20,7 @@ import {
   PING_MS,
   STALL_MS,
 } from './event-protocol.ts';
-import { type EventForm, type EventPlace, EventSource } from './event-source.ts';
+import { type EventForm, type EventPlace, EventSource, HELD_POLL_MS } from './event-source.ts';
 import { Waiter } from './event-waiter.ts';
 import { Problem } from './problem.ts';
 import type { Stopping } from './stopping.ts';
@@ -131,7 +131,7 @@ class Session {
             this.waiter.wake();
           }, GRACE_MS);
         }
-        await this.waiter.sleep();
+        await this.waiter.sleep(this.hold === null ? undefined : HELD_POLL_MS);
         // All clients of a world are woken at once; each has a turn of its own.
         await turn();
       }

@@ -16,6 +16,8 @@ export type EventForm = JsonForm | 'binary';
 
 /** How often streams that have nothing to send look whether something was recorded. */
 export const POLL_MS = 20;
+/** The same for a client that virtual time waits for: a small ring has to be emptied often. */
+export const HELD_POLL_MS = 4;
 /** Events and bytes of one batch: about a millisecond of work, after which somebody else has a turn. */
 const BATCH_EVENTS = { lines: 1000, 'server-sent': 1000, message: 1000, binary: BINARY_EVENTS } as const;
 export const BATCH_BYTES = 256 * 1024;

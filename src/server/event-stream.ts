@@ -2,7 +2,7 @@
 import type { Hold } from '../engine/hold.ts';
 import type { EventBatch } from '../readers/event-cursor.ts';
 import { gapJson, PING_MS, STALL_MS } from './event-protocol.ts';
-import type { EventPlace, EventSource } from './event-source.ts';
+import { type EventPlace, type EventSource, HELD_POLL_MS } from './event-source.ts';
 import { Waiter } from './event-waiter.ts';
 import type { Stopping } from './stopping.ts';
 import { turn } from './turns.ts';
@@ -32,6 +32,7 @@ export async function* eventChunks(
   const { world } = source;
   const end = follow ? Number.POSITIVE_INFINITY : source.next;
   let left = limit;
+  let sentAt = performance.now();
   const waiter = new Waiter(source, stopping.signal, gone);
   try {
     if (sse) yield text(`retry: ${RETRY_MS}\n\n`);
@@ -45,14 +46,23 @@ export async function* eventChunks(
         // Empty too: it gives the event loop air while a filter matches nothing.
         yield batch.bytes;
         hold?.advance(place.position);
+        if (batch.events + batch.dropped > 0) sentAt = performance.now();
       } else if (over || !follow) break;
-      else if (await waiter.sleep(HEARTBEAT_MS)) await turn();
-      else if (sse) yield text(heartbeat(place));
+      else if (await waiter.sleep(hold !== null ? HELD_POLL_MS : sse ? silence(sentAt) : undefined)) await turn();
+      if (sse && silence(sentAt) === 0) {
+        sentAt = performance.now();
+        yield text(heartbeat(place));
+      }
     }
   } finally {
     waiter.close();
   }
   if (sse) yield text(`event: end\ndata: ${JSON.stringify(endOf(source, place, left))}\n\n`);
+}
+
+/** Milliseconds until it is time for a heartbeat. */
+function silence(sentAt: number): number {
+  return Math.max(0, Math.ceil(sentAt + HEARTBEAT_MS - performance.now()));
 }
 
 /**

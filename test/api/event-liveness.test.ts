@@ -221,9 +221,35 @@ test('server-sent: a silent stream shows that it is alive, and how far it has co
   world.record(100);
   await pass(16);
   assert.deepEqual(texts.slice(3), [': alive\nid: 99\n\n']);
+  for (let i = 0; i < 16; i++) {
+    world.record(10);
+    await pass(1);
+  }
+  assert.equal(texts.length, 5);
+  assert.match(texts[4] ?? '', /^: alive\nid: 2\d\d\n\n$/);
   gone.abort();
   await reading;
-  assert.equal(texts.length, 4);
+  assert.equal(texts.length, 5);
+});
+
+test('NDJSON: a silent stream sleeps', async () => {
+  const world = new HandWorld();
+  const source = EventSource.of(world.asWorld);
+  const place = source.open('lines', {}, 0);
+  const gone = new AbortController();
+  const options = { form: 'lines', limit: 1000, follow: true, hold: null } as const;
+  const next = vi.spyOn(place, 'next');
+  const chunks: Uint8Array[] = [];
+  const reading = (async () => {
+    for await (const chunk of eventChunks(source, place, options, new Stopping(), gone.signal)) chunks.push(chunk);
+  })();
+  await pass(60);
+  assert.ok(next.mock.calls.length < 4, `looked ${next.mock.calls.length} times`);
+  world.record(1);
+  await pass(1);
+  assert.equal(chunks.length, 1);
+  gone.abort();
+  await reading;
 });
 
 test('over HTTP, too, virtual time waits for a silent client for a minute at most', async () => {
