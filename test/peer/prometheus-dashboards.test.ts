@@ -138,6 +138,7 @@ describe('dashboards', () => {
       const none = await traffic.ask(expression, { topology: chosen('nowhere') });
       expect(none, name).toEqual([]);
       const one = await traffic.ask(expression, { topology: chosen('compare') });
+      expect(one.length, name).toBeGreaterThan(0);
       expect(
         one.filter(({ labels }) => (labels['topology'] ?? 'compare') !== 'compare'),
         name,
