@@ -22,6 +22,8 @@ export class ByteWriter {
   /** Number of bytes written so far; the next byte goes here. */
   at = 0;
   private readonly capacity: number;
+  /** A buffer that its consumer has given back. */
+  private spare: Uint8Array | null = null;
 
   /** `capacity`: bytes that each buffer starts with, a multiple of 4. */
   constructor(capacity: number) {
@@ -57,9 +59,16 @@ export class ByteWriter {
       return copy;
     }
     const written = this.bytes.subarray(0, this.at);
-    this.use(freshBytes(this.capacity));
+    this.use(this.spare ?? freshBytes(this.capacity));
+    this.spare = null;
     this.at = 0;
     return written;
+  }
+  /** What take() handed over is no longer needed, and is written into again: warm memory, and none to collect. */
+  giveBack(written: Uint8Array): void {
+    if (written.buffer.byteLength === this.capacity && written.buffer !== this.bytes.buffer) {
+      this.spare = new Uint8Array(written.buffer);
+    }
   }
 
   u16(value: number): void {

@@ -144,6 +144,11 @@ export class Capture {
     return this.from === 0 && this.options.toEvent === undefined && this.filter.everything;
   }
 
+  /** A chunk that its consumer is done with is written into again, which is faster than new memory. */
+  giveBack(chunk: Uint8Array | undefined): void {
+    if (chunk !== undefined) this.writer.giveBack(chunk);
+  }
+
   /** Section header and interfaces. */
   header(): Uint8Array {
     const { topology, seed } = this.reader.catalog;
@@ -212,7 +217,8 @@ export class Capture {
       this.scanner.forget();
     }
     const end = Math.min(first + count, to);
-    this.next = Math.max(end, first);
+    // Not beyond `to`, also where the gap goes on there: a scan that follows counts the rest of it.
+    this.next = end;
     if (this.ofEvents) this.scanner.events(end - first);
     else this.scanner.hops(end - first);
   }
@@ -220,15 +226,19 @@ export class Capture {
 
 /**
  * A snapshot of the ring as pcapng: rows up to the head at the time of the first call. Chunks are at most CHUNK_BYTES long
- * and take at most a few milliseconds each; empty chunks only give the event loop air. Throws UnknownPointError at once.
+ * and take at most a few milliseconds each; empty chunks only give the event loop air. Throws UnknownPointError and
+ * EventFilterError at once. `next(chunk)` gives a chunk back whose bytes are no longer needed: see Capture.giveBack().
  */
-export function captureChunks(reader: RingReader, options: CaptureOptions): Generator<Uint8Array, void, undefined> {
+export function captureChunks(
+  reader: RingReader,
+  options: CaptureOptions,
+): Generator<Uint8Array, void, Uint8Array | undefined> {
   const capture = new Capture(reader, options);
   return chunks(capture);
 }
-function* chunks(capture: Capture): Generator<Uint8Array, void, undefined> {
-  yield capture.header();
-  yield* capture.scan();
-  yield* capture.flush();
+function* chunks(capture: Capture): Generator<Uint8Array, void, Uint8Array | undefined> {
+  capture.giveBack(yield capture.header());
+  for (const chunk of capture.scan()) capture.giveBack(yield chunk);
+  for (const chunk of capture.flush()) capture.giveBack(yield chunk);
   yield capture.trailer();
 }

@@ -25,8 +25,11 @@ import {
   type RowWindow,
 } from './row-window.ts';
 
-/** Upper bound of a chunk, bytes; only a row that is longer by itself goes beyond. */
-export const CHUNK_BYTES = 262144;
+/**
+ * Upper bound of a chunk, bytes; only a row that is longer by itself goes beyond. Less than the 128 KiB from which on
+ * allocators map new memory for each buffer.
+ */
+export const CHUNK_BYTES = 122880;
 /** Rows of a chunk at most: none is shorter than 64 bytes. */
 const CHUNK_ROWS = CHUNK_BYTES / 64;
 /** Slots of the window that are kept free for the rows of one block of events. */

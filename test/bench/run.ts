@@ -2,7 +2,8 @@
  * `npm run bench`: what the emulator can do on this machine, as JSON lines, each case in a process of its own. Last come
  * the verdicts on the floors. It always exits with 0: a benchmark says what it found.
  *
- * Options: `--long` adds the memory over 10 million frames, `--quick` makes everything short (for a look, not for figures).
+ * Options: `--long` adds the memory over 10 million frames and a capture of as many on disk (8 GB, removed again), `--quick`
+ * makes everything short (for a look, not for figures).
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -15,6 +16,12 @@ const FLOORS = { 'virtio-net': 1_000_000, 'vhost-net': 2_000_000, 'vhost-user': 
 /** How many times ns-3 with pcap each must be. */
 const TIMES_NS3 = 8;
 const IDLE_TOPOLOGY_MIB = 20;
+/** pcapng (journey view, 64-byte frames) into a pipe that reads. */
+const PIPE_MEGABYTES = 500;
+/** What a live capture has to leave of the throughput. */
+const FOLLOWED = 0.85;
+/** Within which the rows of one frame of a capture on disk are answered. */
+const LOOKUP_MS = 50;
 
 const quick = process.argv.includes('--quick');
 const frames = quick ? 100_000 : 1_000_000;
@@ -54,7 +61,11 @@ else {
   for (const [frameBytes, framesPerSecond] of rival) print({ bench: 'ns-3 with pcap', frameBytes, framesPerSecond });
 }
 child('readers.ts');
+const piped = child('pcapng-pipe.ts', 'vhost-net', 64, 'journey', quick ? 3 : 9)[0];
+child('pcapng-pipe.ts', 'vhost-net', 64, 'events', 3);
 child('event-socket.ts', ...(quick ? ['--quick'] : []));
+const onDisk = child('capture-disk.ts', quick ? 20_000 : process.argv.includes('--long') ? 10_000_000 : 500_000)[0];
+const watched = ['wire', 'journey'].map((view) => child('follower.ts', 'vhost-net', frames, quick ? 3 : 9, view)[0]);
 
 const empty = Number(child('memory.ts', 'empty')[0]?.['rssMiB']);
 const modules = Number(child('memory.ts', 'modules')[0]?.['rssMiB']);
@@ -86,6 +97,36 @@ for (const [preset, floor] of Object.entries(FLOORS)) {
       verdict: verdictNs3,
     });
   }
+}
+for (const row of watched) {
+  const ratio = Number(row?.['ratioOfMedians']);
+  const verdictWatched = ratio >= FOLLOWED ? 'reached' : 'missed';
+  print({
+    floor: 'forwarding with a live capture',
+    view: row?.['view'],
+    wanted: FOLLOWED,
+    ratio,
+    verdict: verdictWatched,
+  });
+}
+const lookup = onDisk?.['lookupMs'] as { readonly p50: number; readonly p99: number } | undefined;
+if (lookup !== undefined) {
+  const verdictLookup =
+    lookup.p99 <= LOOKUP_MS ? 'reached' : lookup.p50 <= LOOKUP_MS ? 'reached by most look-ups' : 'missed';
+  print({
+    floor: 'rows of a frame on disk',
+    frames: onDisk?.['frames'],
+    wantedMs: LOOKUP_MS,
+    lookup,
+    verdict: verdictLookup,
+  });
+}
+if (piped !== undefined) {
+  const wall = piped['megabytesPerSecond'] as Spread;
+  const cpu = piped['megabytesPerCpuSecond'] as Spread;
+  const verdict =
+    wall.median >= PIPE_MEGABYTES ? 'reached' : wall.max >= PIPE_MEGABYTES ? 'reached by the best run only' : 'missed';
+  print({ floor: 'pcapng into a pipe', wantedMegabytesPerSecond: PIPE_MEGABYTES, wall, cpu, verdict });
 }
 print({
   floor: 'memory of an idle topology of two guests',
