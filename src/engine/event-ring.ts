@@ -35,7 +35,9 @@ export const CTL_HOLDS_TAKEN = 56;
 /** Holds: HOLDS words, each 0 = free, else 1 + the sequence number of the first event that its reader has not read (u64). */
 export const CTL_HOLDS = 64;
 export const HOLDS = 16;
-export const CTL_SIZE = CTL_HOLDS + 8 * HOLDS;
+/** 1 while the world rests: idle, paused, waiting for a reader or for wall time. Nothing earlier is on its way then (u64). */
+export const CTL_RESTING = CTL_HOLDS + 8 * HOLDS;
+export const CTL_SIZE = CTL_RESTING + 8;
 
 /**
  * What readers leave to the writer, who runs ahead of what is published: a block that is about to be published, and the
@@ -154,6 +156,10 @@ export class RingReader {
   /** Highest frame id given out so far. */
   framesHead(): number {
     return this.controlF[CTL_FRAMES / 8]!;
+  }
+  /** Whether the world rests: what is recorded next is later than what has been published. */
+  resting(): boolean {
+    return Atomics.load(this.control64, CTL_RESTING / 8) !== 0n;
   }
   /** 16 hexadecimal digits. */
   fingerprint(): string {

@@ -13,6 +13,7 @@ import {
   CTL_EVENTS,
   CTL_FINGERPRINT,
   CTL_FRAMES,
+  CTL_RESTING,
   CTL_SIZE,
   CTL_TIME,
 } from './event-ring.ts';
@@ -126,6 +127,11 @@ export class Recorder {
     const ahead = Math.min(BYTES_AHEAD, this.layout.byteCapacity / 16);
     this.bytesEntered = this.byteBase + Math.min(this.layout.byteCapacity, this.byteAt + ahead);
     Atomics.store(this.control64, CTL_BYTES_ENTERED / 8, BigInt(this.bytesEntered));
+  }
+
+  /** Tells readers whether the world rests. */
+  set resting(rests: boolean) {
+    Atomics.store(this.control64, CTL_RESTING / 8, rests ? 1n : 0n);
   }
 
   /** Events recorded since the world began. */

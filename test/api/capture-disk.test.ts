@@ -344,6 +344,8 @@ test('after a restart everything is there; a topology takes its captures with it
   await run(server, 500);
   const before = await ended(server, address);
   const file = await download(server, address);
+  while ((await server.get(`${C}/running`)).body.packets < 3000)
+    await new Promise((resolve) => setTimeout(resolve, 10));
   await closeServer(server);
 
   const again = await startServer({ engine: null, settings: { dataDir } });
@@ -353,7 +355,7 @@ test('after a restart everything is there; a topology takes its captures with it
   assert.equal(running.state, 'STOPPED');
   assert.equal(running.end.reason, 'SERVER_STOPPED');
   assert.equal(rows(await download(again, `${C}/running`)).length, running.packets);
-  assert.ok(running.packets > 3000);
+  assert.ok(running.packets >= 3000);
   const third = await capture(again, { view: 'journey' });
   assert.equal(third, `${C}/capture-3`);
   await run(again, 10);

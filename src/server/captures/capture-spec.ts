@@ -6,6 +6,9 @@ import type { EventFilterQuery } from '../../readers/event-filter.ts';
 import { VERSION } from '../version.ts';
 import type { CaptureJob } from './capture-job.ts';
 
+/** Files of one capture: all of them are listed in every answer. */
+export const MOST_FILES = 1000;
+
 export interface CaptureSpec {
   readonly view: 'wire' | 'journey' | 'events';
   /** null: all that the view has. */
@@ -49,7 +52,7 @@ export function limitsOf(spec: CaptureSpec): Pick<CaptureJob, 'options' | 'file'
     file: {
       maxBytes: most(file.maxBytes),
       maxPackets: most(file.maxPackets),
-      maxFiles: most(file.maxFiles),
+      maxFiles: file.maxFiles ?? MOST_FILES,
       ring: file.ring,
     },
     stop: {

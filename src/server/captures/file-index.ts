@@ -13,7 +13,7 @@ const VERSION = 1;
 export const INDEX_HEADER = 16;
 export const INDEX_RECORD = 48;
 /** A group is closed when it is this long, bytes: what a look-up reads for a frame is a few groups. */
-const GROUP_BYTES = 64 << 10;
+const GROUP_BYTES = 256 << 10;
 
 export const indexName = (file: string): string => `${file}.idx`;
 

@@ -1,15 +1,14 @@
 /**
  * When rows that wait for later ones are written nevertheless. A capture keeps rows until they are final, so that times do
- * not go back: until something was recorded WINDOW_NS (2 ms) of virtual time later. In a world that runs that is soon.
+ * not go back and what happens because of a row is told with it: until something was recorded WINDOW_NS (2 ms) of virtual
+ * time later. In a world that runs that is soon.
  *
- * Where nothing was recorded for QUIET_MS of wall time (the world is idle or paused, or waits for this very reader), nothing
- * earlier is on its way but the slices that contexts are in: rows need not wait. And in a world so slow that its time has
- * not moved by WINDOW_NS, they may not wait longer than somebody who looks on would. In both cases a row of a slice that was
- * under way comes up to that slice, some microseconds, late.
+ * A world that rests (it is idle or paused, waits for wall time or for this very reader) says so: nothing earlier is on its
+ * way but the slices that contexts are in, and rows need not wait. And in a world so slow that its time has not moved by
+ * WINDOW_NS, they may not wait longer than somebody who looks on would. In both cases a row of a slice that was under way
+ * comes up to that slice, some microseconds, late.
  */
 import { WINDOW_NS } from '../../readers/row-window.ts';
-
-const QUIET_MS = 20;
 
 export class FlushTimer {
   private readonly longestMs: number;
@@ -30,19 +29,23 @@ export class FlushTimer {
     return this.lastNews;
   }
 
-  /** Asked after each look at the ring: `news` = it had something new; `virtualNs`: the world's time. */
-  due(now: number, news: boolean, virtualNs: number): boolean {
-    if (news) {
-      this.lastNews = now;
-      this.flushed = false;
-    } else if (!this.flushed && now - this.lastNews >= QUIET_MS) {
-      this.flushed = true;
-      return true;
+  /** The ring had something new. */
+  saw(now: number): void {
+    this.lastNews = now;
+    this.flushed = false;
+  }
+
+  /** Asked when everything in the ring has been read. `resting`: the world rested before that look. */
+  due(now: number, resting: boolean, virtualNs: number): boolean {
+    if (this.flushed) return false;
+    if (!resting) {
+      if (now - this.looked < this.longestMs) return false;
+      const slow = virtualNs - this.lookedNs < WINDOW_NS;
+      this.looked = now;
+      this.lookedNs = virtualNs;
+      if (!slow) return false;
     }
-    if (now - this.looked < this.longestMs) return false;
-    const slow = virtualNs - this.lookedNs < WINDOW_NS && !this.flushed;
-    this.looked = now;
-    this.lookedNs = virtualNs;
-    return slow;
+    this.flushed = true;
+    return true;
   }
 }

@@ -52,6 +52,7 @@ export async function* followCapture(
     for (;;) {
       // Before the scan: what is recorded after the world's end is nothing.
       const over = world.over || ended.aborted;
+      const resting = world.counters.resting();
       const from = capture.position;
       pace.begin();
       for (const chunk of capture.scan()) {
@@ -67,7 +68,8 @@ export async function* followCapture(
       if (over || now >= deadline) break;
       const { counters } = world;
       const blocks = hold?.blocks(counters.head(), counters.bytesHead()) ?? false;
-      if (flush.due(now, capture.position !== from, counters.virtualTimeNs()) || blocks) {
+      if (capture.position !== from) flush.saw(now);
+      if (flush.due(now, resting, counters.virtualTimeNs()) || blocks) {
         for (const chunk of capture.flush()) yield count.cut(chunk);
         if (count.reached) return;
         hold?.advance(capture.needed);

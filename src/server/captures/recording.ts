@@ -77,17 +77,21 @@ export class Recording {
   step(): StepResult {
     if (this.end !== null) return 'ended';
     const asked = STOP_REASONS[Atomics.load(this.job.stopWord, 0)];
+    const resting = this.reader.resting();
     const quiet = this.capture === null ? this.search(this.filter) : this.follow(this.capture);
     if (this.ended()) return 'ended';
     if (asked !== undefined) {
-      // What was recorded before somebody asked belongs to the capture.
-      if (this.capture !== null && this.write(this.capture, NEVER)) this.write(this.capture, NEVER);
+      // What was recorded before somebody asked belongs to the capture; a server that stops has no time for that.
+      const { capture } = this;
+      if (capture !== null && asked !== 'SERVER_STOPPED' && this.write(capture, NEVER)) this.write(capture, NEVER);
       return this.finish(asked);
     }
     const now = performance.now();
     const blocks = this.hold?.blocks(this.reader.head(), this.reader.bytesHead()) ?? false;
-    const due = this.timer.due(now, !quiet, this.reader.virtualTimeNs()) || blocks;
-    if (due && this.capture !== null) this.flush(this.capture);
+    if (!quiet) this.timer.saw(now);
+    if (this.capture !== null && this.scan === null) {
+      if (this.timer.due(now, resting, this.reader.virtualTimeNs()) || blocks) this.flush(this.capture);
+    }
     const { stop } = this.job;
     if (now - this.started >= stop.wallMs) return this.finish('WALL_TIME');
     if (!quiet) this.recorded = true;

@@ -1,6 +1,7 @@
 /** Captures on disk: what is asked for, and how they stand. */
 import { type TSchema, Type } from 'typebox';
 import { END_REASONS } from '../captures/capture-job.ts';
+import { MOST_FILES } from '../captures/capture-spec.ts';
 import { snaplen, view } from './capture.ts';
 import { NAME, TopologyName } from './common.ts';
 import { eventFilter } from './event-filter.ts';
@@ -29,7 +30,11 @@ const FileLimits = name(
       {
         maxBytes: limit('A new file begins before this size is exceeded.', 16_777_216, 4096),
         maxPackets: limit('A new file begins after so many packets.', 100_000),
-        maxFiles: limit('Files that are kept.', 8),
+        maxFiles: orNull(Type.Integer({ minimum: 1, maximum: MOST_FILES }), {
+          default: null,
+          description: `Files that are kept, at most ${MOST_FILES}.`,
+          examples: [8],
+        }),
         ring: Type.Boolean({
           default: false,
           description: 'When there are `maxFiles`, the oldest goes; else the capture stops.',

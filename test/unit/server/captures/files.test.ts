@@ -83,7 +83,7 @@ test('one file has what came in; its index covers it without a gap', () => {
   expect(facts).toMatchObject({ packets: rows.length, firstFrame: 1, lastFrame: 2002, sealed: true });
   expect(facts?.bytes).toBe(statSync(join(folder, '00001.pcapng')).size);
   const index = new FileIndex(contentOf('00001.pcapng.idx'), facts?.bytes ?? 0);
-  expect(index.records).toBeGreaterThan(10);
+  expect(index.records).toBeGreaterThan(5);
   expect(index.end).toBe(facts?.bytes);
   let packets = 0;
   for (let i = 0; i < index.records; i++) packets += index.group(i).packets;
@@ -211,7 +211,7 @@ test('an index that is cut, missing or from elsewhere is made again', async () =
   const good = readFileSync(path);
   const damages: (() => void)[] = [
     () => truncateSync(path, good.length - 1),
-    () => truncateSync(path, 16 + 48 * 5 + 20),
+    () => truncateSync(path, 16 + 48 * 3 + 20),
     () => truncateSync(path, 3),
     () => rmSync(path),
     () => writeFileSync(path, Buffer.alloc(good.length, 0x55)),
