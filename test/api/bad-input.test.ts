@@ -216,7 +216,7 @@ test.each([
   '/v1/topologies/t1/capture.pcapng?snaplen=-1',
   '/v1/topologies/t1/events?events=no.such',
   '/v1/topologies/t1/events?frame=x',
-  '/v1/topologies/t1/events?after=-1',
+  '/v1/topologies/t1/events?after=-2',
   '/v1/topologies/t1/events?limit=0',
   '/v1/topologies/t1/events?colour=red',
   '/v1/topologies/t1/traffic/run-1?wait=forever',
