@@ -17,9 +17,9 @@ import { FlushTimer } from './flush-timer.ts';
 const POLL_MS = 10;
 const LONGEST_WAIT_MS = 100;
 /**
- * While the world records, a stream that does not hold it takes at most this share of the API thread's time, looked at
- * every WORK_MS: a run at full speed needs the machine's cores and caches for itself. Enough for some 40,000 frames a second
- * with every hop; what is recorded in a burst is read once the world rests.
+ * While a world runs at full speed, the streams that do not hold it take at most this share of the API thread's time
+ * together, looked at every WORK_MS: a run needs the machine's cores and caches for itself. What is recorded in a burst is
+ * read once the world rests, and a world that rests now and then (clock `real`) has room for its readers.
  */
 const SHARE = 0.1;
 const WORK_MS = 2;
@@ -44,7 +44,7 @@ export async function* followCapture(
   const deadline = performance.now() + limits.durationMs;
   const count = new RowLimit(limits.packets);
   const flush = new FlushTimer(LONGEST_WAIT_MS, performance.now());
-  const pace = new Pace(world, hold === null ? SHARE : 1);
+  const pace = new Pace(world, hold === null);
   let statisticsAt = performance.now();
   let lost = 0;
   try {
@@ -87,21 +87,28 @@ export async function* followCapture(
     for (const chunk of capture.flush()) yield count.cut(chunk);
     if (!count.reached) yield capture.trailer();
   } finally {
+    pace.close();
     hold?.release();
   }
 }
 
-/** Keeps a stream to its share of time while the world records. */
+/** Keeps a stream to its part of the share. */
 class Pace {
+  /** Streams that share. */
+  private static streams = 0;
   private readonly world: World;
-  private readonly share: number;
+  private readonly shares: boolean;
   private began = 0;
   private worked = 0;
   private head = 0;
 
-  constructor(world: World, share: number) {
+  constructor(world: World, shares: boolean) {
     this.world = world;
-    this.share = share;
+    this.shares = shares;
+    if (shares) Pace.streams++;
+  }
+  close(): void {
+    if (this.shares) Pace.streams--;
   }
   begin(): void {
     this.began = performance.now();
@@ -109,9 +116,11 @@ class Pace {
   /** Ends a stretch of work; returns how long to rest, ms. */
   end(): number {
     this.worked += performance.now() - this.began;
-    if (this.worked < WORK_MS) return 0;
-    const head = this.world.counters.head();
-    const rest = head === this.head ? 0 : this.worked * (1 / this.share - 1);
+    if (!this.shares || this.worked < WORK_MS) return 0;
+    const { counters } = this.world;
+    const head = counters.head();
+    const busy = head !== this.head && !counters.resting();
+    const rest = busy ? this.worked * (Pace.streams / SHARE - 1) : 0;
     this.head = head;
     this.worked = 0;
     return rest;
