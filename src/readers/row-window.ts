@@ -56,6 +56,9 @@ export const R_EXIT_KINDS = 2;
 export const R_KICKS = 3;
 export const R_INTERRUPTS = 4;
 
+/** The run that never has a row: leaves that stand for no run yet stand for it. */
+const EMPTY_RUN = 0;
+
 export class RowWindow {
   readonly capacity: number;
   readonly numbers: Float64Array;
@@ -87,6 +90,7 @@ export class RowWindow {
     this.rareWords = new Int32Array(capacity * RARE_WORDS);
     this.free = Int32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
     this.addRun();
+    this.tailTime[EMPTY_RUN] = Number.POSITIVE_INFINITY;
   }
 
   /** Takes a slot for a row of `context` at `time`; the caller fills the other fields. The window must not be full. */
@@ -121,13 +125,13 @@ export class RowWindow {
     this.tail.push(0);
     this.tailTime.push(0);
     if (run < this.leaves) {
-      // Until now this leaf stood for another run. An empty run wins nothing: begin() plays for it.
+      // An empty run wins nothing: begin() plays for it.
       this.tree[this.leaves + run] = run;
       return run;
     }
     this.leaves *= 2;
     this.tree = new Int32Array(2 * this.leaves);
-    for (let i = 0; i < this.leaves; i++) this.tree[this.leaves + i] = Math.min(i, run);
+    for (let i = 0; i < this.leaves; i++) this.tree[this.leaves + i] = i <= run ? i : EMPTY_RUN;
     for (let i = this.leaves - 1; i > 0; i--) this.play(i);
     return run;
   }
@@ -176,8 +180,11 @@ export class RowWindow {
     this.words[slot * ROW_WORDS + R_TICKET] = 0;
     this.free[this.capacity - this.count] = slot;
     this.count--;
-    if (slot === this.tail[run]) this.begin(run, slot, Number.POSITIVE_INFINITY);
-    else {
+    if (slot === this.tail[run]) {
+      // an empty run takes rows of any time
+      this.tailTime[run] = 0;
+      this.begin(run, slot, Number.POSITIVE_INFINITY);
+    } else {
       const next = this.words[slot * ROW_WORDS + R_NEXT]!;
       this.begin(run, next, this.numbers[next * ROW_NUMBERS + R_TIME]!);
     }
