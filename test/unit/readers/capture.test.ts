@@ -349,3 +349,48 @@ test('the same world gives the same bytes', () => {
   };
   expect(make()).toEqual(make());
 });
+
+test('rows of events: bytes that are overwritten are cut off, snaplen cuts frames only, lost events are counted', () => {
+  const small = new FakeWorld({ byteCapacity: 1 << 16 });
+  for (let i = 0; i < 100; i++) vhostNetFrame(small, i * 1000, 1500);
+  small.publish();
+  const cut = capture(small, { view: 'events', snaplen: 100 });
+  expect(cut.packets.length).toBe(small.events);
+  const stored = cut.packets.filter((p) => p.comments[0]!.includes(' event=packet.bytes '));
+  expect(stored.length).toBe(100);
+  const held = stored.map((p) => p.data.length - new DataView(p.data.buffer, p.data.byteOffset).getUint16(6, true));
+  for (const p of stored) {
+    expect(p.originalLength).toBe(new DataView(p.data.buffer, p.data.byteOffset).getUint16(6, true) + 1500);
+  }
+  expect(new Set(held)).toEqual(new Set([0, 100]));
+  expect(held.indexOf(100)).toBeGreaterThan(50);
+  expect(held.slice(held.indexOf(100))).not.toContain(0);
+
+  const lost = new FakeWorld({ eventCapacity: 1 << 14 });
+  for (let i = 0; i < 3000; i++) vhostNetFrame(lost, i * 1000);
+  lost.publish();
+  const d = capture(lost, { view: 'events' });
+  expect(d.packets.length).toBe(lost.events - lost.reader.tail());
+  expect(d.statistics.reduce((n, s) => n + s.received, 0n)).toBe(BigInt(lost.events));
+  expect(d.statistics.reduce((n, s) => n + s.dropped, 0n)).toBe(BigInt(lost.reader.tail()));
+  for (const s of d.statistics) {
+    const rows = d.packets.filter((p) => p.interfaceId === s.interfaceId).length;
+    expect(Number(s.received - s.dropped)).toBe(rows);
+  }
+});
+
+test('a chunk that is given back is written into again, and nothing that is still held is', () => {
+  const w = new FakeWorld({ eventCapacity: 1 << 17, byteCapacity: 1 << 24 });
+  for (let i = 0; i < 2000; i++) vhostNetFrame(w, i * 1000, 200);
+  w.publish();
+  const whole = join(captureChunks(w.reader, { view: 'journey' }));
+  const copies: Uint8Array[] = [];
+  const buffers = new Set<ArrayBufferLike>();
+  const chunks = captureChunks(w.reader, { view: 'journey' });
+  for (let step = chunks.next(); step.done !== true; step = chunks.next(step.value)) {
+    buffers.add(step.value.buffer);
+    copies.push(step.value.slice());
+  }
+  expect(join(copies)).toEqual(whole);
+  expect(buffers.size).toBeLessThan(copies.length / 2);
+});
