@@ -86,6 +86,8 @@ class Session {
   private credit = Number.POSITIVE_INFINITY;
   private subscribed = true;
   private hold: Hold | null = null;
+  /** Nothing is sent any more; what the client still says while the socket closes is not listened to. */
+  private finished = false;
   private readonly waiter: Waiter;
   /** When the client last gave a sign of life, and what its send buffer held then. */
   private sign = performance.now();
@@ -137,6 +139,7 @@ class Session {
       }
       this.end();
     } finally {
+      this.finished = true;
       this.waiter.close();
       clearInterval(pulse);
       if (grace !== null) clearTimeout(grace);
@@ -197,6 +200,7 @@ class Session {
 
   // ---- hearing ------------------------------------------------------------------------------------------------------
   private hear(data: string): void {
+    if (this.finished) return;
     this.sign = performance.now();
     let id: string | undefined;
     try {

@@ -6,6 +6,7 @@ import { SCHED_SLEEP } from '../../src/engine/events.ts';
 import { type SocketOptions, type Subscription, serveEvents } from '../../src/server/event-socket.ts';
 import { EventSource } from '../../src/server/event-source.ts';
 import { eventChunks, watchStall } from '../../src/server/event-stream.ts';
+import { Problem } from '../../src/server/problem.ts';
 import { Stopping } from '../../src/server/stopping.ts';
 import { FakeWorld } from '../unit/readers/fake-world.ts';
 import { checkEventMessage, type EventMessage } from './event-client.ts';
@@ -70,6 +71,9 @@ class HandWorld extends FakeWorld {
   readonly news = new EventEmitter<{ end: [] }>();
   ended = false;
   released = 0;
+  /** Holds that were taken; and how many there are. */
+  taken = 0;
+  holds = 16;
   readonly asWorld = this.worldOf();
 
   private worldOf(): SocketOptions['world'] {
@@ -83,7 +87,11 @@ class HandWorld extends FakeWorld {
       get over() {
         return ended();
       },
-      takeHold: () => ({ advance: () => undefined, release: () => void this.released++ }),
+      takeHold: () => {
+        if (this.taken === this.holds) throw new Problem('RINGSIDE_E_TOO_MANY', 'all taken');
+        this.taken++;
+        return { advance: () => undefined, release: () => void this.released++ };
+      },
     } as unknown as SocketOptions['world'];
   }
   record(count: number): void {
@@ -129,6 +137,17 @@ test('a client that gives no sign of life is cut off, and virtual time no longer
   assert.equal(socket.closed, 'terminated');
   await served;
   assert.equal(world.released, 1);
+});
+
+test('what a client says while its socket closes takes no hold', async () => {
+  const world = new HandWorld();
+  world.holds = 0;
+  const { socket, served } = await serve({ slow: 'block' }, world);
+  await served;
+  assert.equal(socket.messages.at(-1)?.type, 'error');
+  world.holds = 16;
+  socket.say({ type: 'subscribe', slow: 'block' });
+  assert.equal(world.taken, 0);
 });
 
 test('a client that reads slowly is alive as long as its buffer moves', async () => {
