@@ -73,6 +73,7 @@ test('a reader that never reads stops time until it lets go; commands are answer
   for (let i = 0; i < 20; i++) assert.notEqual(world.turn(50), Number.POSITIVE_INFINITY);
   const stood = world.clock(null);
   assert.equal(stood.waitingFor, 1);
+  assert.equal(reader.resting(), true, 'what there is, is all that there will be for now');
   assert.equal(stood.idle, false);
   for (let i = 0; i < 20; i++) world.turn(5);
   assert.equal(world.clock(null).virtualTimeSeconds, stood.virtualTimeSeconds);
@@ -81,7 +82,10 @@ test('a reader that never reads stops time until it lets go; commands are answer
   assert.equal(world.clock(null).virtualTimeSeconds, stood.virtualTimeSeconds, 'a step waits as well');
   world.clock({ state: 'RUNNING' });
   hold.release();
+  assert.equal(world.turn(0), 0);
+  assert.equal(reader.resting(), false);
   runOut(world);
+  assert.equal(reader.resting(), true);
   assert.equal(world.run('run').state, 'SUCCEEDED');
 });
 
