@@ -49,7 +49,7 @@ for (const length of [64, 1500]) {
   const w = new FakeWorld({ eventCapacity: 1 << 22, byteCapacity: 1 << 28 });
   for (let i = 0; i < FRAMES; i++) vhostNetFrame(w, i * 1000, length);
   w.publish();
-  for (const view of ['journey', 'wire'] as const) {
+  for (const view of ['journey', 'wire', 'events'] as const) {
     let rows = 0;
     const { seconds, amount, stepMs } = best(function* () {
       let bytes = 0;
@@ -58,7 +58,7 @@ for (const length of [64, 1500]) {
         bytes += chunk.length;
         yield;
       }
-      rows = view === 'journey' ? FRAMES * 8 : FRAMES;
+      rows = { journey: FRAMES * 8, wire: FRAMES, events: w.events }[view];
       return bytes;
     });
     print({
