@@ -38,7 +38,7 @@ function watchSteps(): { stop: () => { longestMs: number } } {
 
 test('200 clients at once receive every event of a run, while the server answers others', async () => {
   const server = await startServer();
-  await server.put('/v1/topologies/t1', smallDocument({ recorder: { events: 65_536, bytes: '4MiB' } }));
+  await server.put('/v1/topologies/t1', smallDocument({ recorder: { events: 262_144, bytes: '4MiB' } }));
   const url = `${(await server.listen()).replace('http', 'ws')}/v1/topologies/t1/events`;
   const total = 5 * FRAMES;
   const crowd = new Child(process.execPath, ['--no-warnings', CROWD, url, String(CLIENTS), String(total), '0']);
