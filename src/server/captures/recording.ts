@@ -151,7 +151,10 @@ export class Recording {
   private write(capture: Capture, deadline: number): boolean {
     this.scan ??= capture.scan();
     for (let next = this.scan.next(); next.done !== true; next = this.scan.next()) {
-      if (next.value.length > 0) this.files.write(next.value);
+      if (next.value.length > 0) {
+        this.files.write(next.value);
+        capture.giveBack(next.value);
+      }
       this.hold?.advance(capture.needed);
       if (this.files.full !== null || performance.now() >= deadline) return false;
     }
