@@ -98,6 +98,14 @@ export class World {
    * NEVER = nothing until a command, else ms (clock `real`, or a reader holds).
    */
   turn(budgetMs: number): number {
+    const { recorder } = this.machine;
+    recorder.resting = false;
+    const delay = this.work(budgetMs);
+    recorder.resting = delay > 0;
+    return delay;
+  }
+
+  private work(budgetMs: number): number {
     if (this.paused || this.failure !== null) return NEVER;
     const started = performance.now();
     try {
