@@ -267,8 +267,9 @@ ringside.fields = all
 
 -- A decimal as it stands in a comment; nil where it is none, or does not fit 64 bits for certain.
 local function natural(digits)
-  if digits == nil or #digits == 0 or #digits > 19 or digits:find("%D") then return nil end
-  return UInt64(digits)
+  if #digits > 19 or digits:find("%D") then return nil end
+  -- Exact in the numbers of Lua 5.2.
+  return UInt64(#digits < 16 and tonumber(digits) or digits)
 end
 
 -- Is the bit with value `value` set? (Lua 5.2 has no operators for it.)
@@ -311,49 +312,67 @@ local frame_comment = Field.new("frame.comment")
 local frame_packet_id = Field.new("frame.packet_id")
 local frame_queue = Field.new("frame.interface_queue")
 
-local TEXT_KEYS = { hop = f.hop, event = f.event, ctx = f.ctx, cache = f.cache, drop = f.drop }
-local NUMBER_KEYS = { ns = f.ns, cost = f.cost, wait = f.wait, copy = f.copy, copies = f.copies, exits = f.exits,
-  kick = f.kick, irq = f.irq, parent = f.parent, seq = f.seq }
+-- Keys in the order of the tree: how they stand in the comment, their fields, whether they are numbers.
+local KEYS = {}
+for _, name in ipairs({ "hop", "event", "ctx", "cache", "drop" }) do
+  KEYS[#KEYS + 1] = { name = name, word = " " .. name .. "=", field = f[name], number = false }
+end
+for _, name in ipairs({ "ns", "cost", "wait", "copy", "copies", "exits", "kick", "irq", "parent", "seq" }) do
+  KEYS[#KEYS + 1] = { name = name, word = " " .. name .. "=", field = f[name], number = true }
+end
 
 -- What the event dissector has added for the row that is being read; those keys of its comment say the same again.
 local told = nil
+local NOTHING = {}
 
-local function add_comment(tree, sentence, pairs_text, known)
-  tree:add(f.text, sentence)
-  for key, value in pairs_text:gmatch("([%a_]+)=(%S+)") do
-    if not known[key] then
-      if TEXT_KEYS[key] then
-        tree:add(TEXT_KEYS[key], value)
-      elseif key == "exit" then
-        for name in value:gmatch("[^,]+") do tree:add(f.exit, name) end
-      elseif NUMBER_KEYS[key] then
-        local count = natural(value)
-        if count ~= nil then tree:add(NUMBER_KEYS[key], count) end
-      end
+-- Value of the word ` key=` at or after `from`; nil where there is none.
+local function value_of(comment, word, from)
+  local _, last = comment:find(word, from, true)
+  if last == nil then return nil end
+  return comment:match("^%S+", last + 1)
+end
+
+-- Fields of one comment; those only that a filter, a column or an open tree asks for. Most rows are read for a filter.
+local function add_comment(row, all, comment, from, known)
+  if all or row:referenced(f.text) then row:add(f.text, comment:sub(1, from - 1)) end
+  for i = 1, #KEYS do
+    local key = KEYS[i]
+    if not known[key.name] and (all or row:referenced(key.field)) then
+      local value = value_of(comment, key.word, from)
+      if value ~= nil and key.number then value = natural(value) end
+      if value ~= nil then row:add(key.field, value) end
     end
+  end
+  if not known.exit and (all or row:referenced(f.exit)) then
+    for name in (value_of(comment, " exit=", from) or ""):gmatch("[^,]+") do row:add(f.exit, name) end
   end
 end
 
-local NOTHING = {}
 function ringside.dissector(_, _, tree)
   local known = told or NOTHING
   told = nil
+  local all = tree.visible
   local row = nil
-  for _, comment in ipairs({ frame_comment() }) do
-    -- Other people's comments have no ` | hop=`.
-    local sentence, rest = tostring(comment.value):match("^(.-) | (hop=%S.*)$")
-    if sentence ~= nil then
+  for _, info in ipairs({ frame_comment() }) do
+    local comment = info.value
+    -- Other people's comments have no ` | hop=`. The words begin at its bar.
+    local bar = comment:find(" | hop=", 1, true)
+    if bar ~= nil and bar > 1 and comment:find("^%S", bar + 7) then
       row = row or tree:add(ringside)
-      row:append_text(": " .. sentence)
-      add_comment(row, sentence, rest, known)
+      if all then row:append_text(": " .. comment:sub(1, bar - 1)) end
+      add_comment(row, all, comment, bar, known)
     end
   end
   if row == nil then return end
-  local id = frame_packet_id()
-  if id ~= nil and not known.frame then row:add(f.frame, id.value) end
-  local queue = frame_queue()
-  if queue ~= nil then row:add(f.queue, UInt64(tostring(queue.value))) end
-  row:set_generated()
+  if not known.frame and (all or row:referenced(f.frame)) then
+    local id = frame_packet_id()
+    if id ~= nil then row:add(f.frame, id.value) end
+  end
+  if all or row:referenced(f.queue) then
+    local queue = frame_queue()
+    if queue ~= nil then row:add(f.queue, UInt64(queue.value)) end
+  end
+  if all then row:set_generated() end
 end
 register_postdissector(ringside)
 
@@ -526,7 +545,7 @@ local function add_frame(tvb, pinfo, tree, at)
   local range = bytes_at(tvb, at, tvb:len() - at)
   if range == nil then return end
   -- A frame that was cut short makes the dissectors below raise; the event itself is whole.
-  pcall(function() ethernet:call(range:tvb(), pinfo, tree) end)
+  pcall(ethernet.call, ethernet, range:tvb(), pinfo, tree)
 end
 
 -- ---- event rows -------------------------------------------------------------------------------------------------
@@ -617,75 +636,44 @@ local function shown(title, value)
   return " " .. title .. "=" .. tostring(value)
 end
 
+-- 32 bits, little-endian, of the row as a string.
+local function word_at(raw, at)
+  local b0, b1, b2, b3 = raw:byte(at + 1, at + 4)
+  return b0 + b1 * 256 + b2 * 65536 + b3 * 16777216
+end
+-- 64 bits as a decimal. Lua 5.2 counts up to 2^53 only.
+local function decimal_at(raw, tvb, at)
+  local low, high = word_at(raw, at), word_at(raw, at + 4)
+  if high >= 0x200000 then return tostring(tvb(at, 8):le_uint64()) end
+  return string.format("%d", low + high * 4294967296)
+end
+
+-- Adds a little-endian field where somebody asks for it.
+local function put(tree, all, tvb, field, at, length)
+  if all or tree:referenced(field) then return tree:add_le(field, tvb(at, length)) end
+end
+local function put_text(tree, all, tvb, field, place, value)
+  if place ~= nil and (all or tree:referenced(field)) then tree:add(field, tvb(place[1], place[2]), value) end
+end
+
 -- Columns a and b as the event's own fields. Returns what the Info column says of them.
-local function add_columns(tvb, tree, event, names)
-  if SPECIAL[event] then return " " .. SPECIAL[event](tvb, tree) end
-  local a, b = bytes_at(tvb, 32, 8), bytes_at(tvb, 40, 4)
-  if a == nil or b == nil then return "" end
-  local columns = COLUMNS[event]
+local function add_columns(tvb, raw, tree, all, shape)
+  if shape.special then return " " .. shape.special(tvb, tree) end
+  local columns = shape.columns
+  local b = word_at(raw, 40)
   if columns == nil then
     -- An event that is newer than this file: its values under the names that the row itself gives them.
-    if names.a ~= "" then tree:add_le(e.a, a):append_text(" (" .. names.a .. ")") end
-    if names.b ~= "" then tree:add_le(e.b, b):append_text(" (" .. names.b .. ")") end
-    return shown(names.a, a:le_uint64()) .. shown(names.b, b:le_uint())
+    if shape.a ~= "" then tree:add_le(e.a, tvb(32, 8)):append_text(" (" .. shape.a .. ")") end
+    if shape.b ~= "" then tree:add_le(e.b, tvb(40, 4)):append_text(" (" .. shape.b .. ")") end
+    return shown(shape.a, decimal_at(raw, tvb, 32)) .. shown(shape.b, b)
   end
-  if columns[1] then tree:add_le(columns[1], tvb(32, 4)) end
-  if columns[2] then tree:add_le(columns[2], b) end
-  if METHODS[event] then tree:add(x.method, tvb(32, 4), METHODS[event]) end
-  local name = IOCTLS[event] and IOCTLS[event][tvb(32, 4):le_uint()]
+  local a = word_at(raw, 32)
+  if columns[1] then put(tree, all, tvb, columns[1], 32, 4) end
+  if columns[2] then put(tree, all, tvb, columns[2], 40, 4) end
+  if shape.method then put_text(tree, all, tvb, x.method, shape.event_at, shape.method) end
+  local name = shape.ioctls and shape.ioctls[a]
   if name ~= nil then return " " .. name end
-  return (columns[1] and shown(names.a, tvb(32, 4):le_uint()) or "") .. (columns[2] and shown(names.b, b:le_uint()) or "")
-end
-
-local STRINGS = { "event", "place", "context", "a", "b" }
-
--- The five strings behind the fixed part, with their ranges; nil where the row ends first.
-local function read_strings(tvb)
-  local values, at = {}, 52
-  for _, name in ipairs(STRINGS) do
-    local length = bytes_at(tvb, at, 1)
-    if length == nil then return nil end
-    local size = length:uint()
-    local range = bytes_at(tvb, at + 1, size)
-    if size > 0 and range == nil then return nil end
-    values[name] = size == 0 and "" or range:string(ENC_UTF_8)
-    values[name .. "_range"] = range
-    at = at + 1 + size
-  end
-  return values, at
-end
-
-local function add_header(tvb, tree, names)
-  add(tree, tvb, e.version, 4, 1)
-  add(tree, tvb, e.flags, 5, 1)
-  add(tree, tvb, e.length, 6, 2)
-  add(tree, tvb, f.seq, 8, 8)
-  add(tree, tvb, f.ns, 16, 8)
-  if tvb(24, 8):le_uint64() ~= UInt64(0) then add(tree, tvb, f.frame, 24, 8) end
-  if names.event_range then tree:add(f.event, names.event_range, names.event) end
-  if names.place_range then tree:add(f.hop, names.place_range, names.place) end
-  if names.context_range then tree:add(f.ctx, names.context_range, names.context) end
-  add(tree, tvb, e.kind, 44, 2)
-  add(tree, tvb, e.place, 46, 2)
-  add(tree, tvb, e.context, 48, 2)
-  add(tree, tvb, e.data_type, 50, 1)
-end
-
-local function add_exit(tvb, tree, names)
-  local name = names.event:match("^kvm%.exit_(.+)$")
-  if name == nil then return end
-  local reason = EXITS[name] or { name, "unknown" }
-  tree:add(f.exit, names.event_range, name)
-  tree:add(x.reason, names.event_range, reason[1])
-  tree:add(x.by, names.event_range, reason[2])
-end
-
-local ADD_DATA = { [2] = add_descriptors, [3] = add_vhost_user, [4] = add_iotlb }
-
--- What is read before the header is whole.
-local function refuse(pinfo, tree, why)
-  tree:add(e.malformed, why)
-  pinfo.cols.info:set("[" .. why .. "]")
+  return (columns[1] and shown(shape.a, a) or "") .. (columns[2] and shown(shape.b, b) or "")
 end
 
 -- Events by protocol in the list: the family of the event's name.
@@ -697,48 +685,124 @@ local function protocol_of(event)
   return PROTOCOLS[event:match("^[^.]*")] or "RINGSIDE"
 end
 
+-- Of each string behind the fixed part its value, and where it is; nil where the row ends first.
+local STRINGS = { "event", "place", "context", "a", "b" }
+local function read_strings(tvb)
+  local values, at = {}, 52
+  for _, name in ipairs(STRINGS) do
+    local length = bytes_at(tvb, at, 1)
+    if length == nil then return nil end
+    local size = length:uint()
+    local range = bytes_at(tvb, at + 1, size)
+    if size > 0 and range == nil then return nil end
+    values[name] = size == 0 and "" or range:string(ENC_UTF_8)
+    if size > 0 then values[name .. "_at"] = { at + 1, size } end
+    at = at + 1 + size
+  end
+  values.ends = at
+  return values
+end
+
+-- What rows with the same head have in common: the strings, and what follows from the event's name. Kept by the head's
+-- bytes; heads are few (a place, an event and a context each) but where somebody makes them up.
+local shapes, shape_count = {}, 0
+local SHAPES_MAX = 20000
+-- Longest head: five strings of 255 bytes.
+local HEAD_MAX = 52 + 5 * 256
+local function shape_of(tvb, raw, head)
+  local key = raw:sub(45, head)
+  local shape = shapes[key]
+  if shape ~= nil then return shape end
+  shape = read_strings(tvb)
+  if shape == nil or shape.ends ~= head then return shape end
+  local event = shape.event
+  shape.columns, shape.special, shape.ioctls, shape.method = COLUMNS[event], SPECIAL[event], IOCTLS[event], METHODS[event]
+  shape.exit = event:match("^kvm%.exit_(.+)$")
+  shape.protocol = protocol_of(event)
+  -- For the comment of the row: keys that are added here.
+  shape.known = { hop = true, event = true, ctx = true, ns = true, seq = true, frame = true, exit = shape.exit ~= nil,
+    parent = event == "packet.clone" }
+  if shape_count >= SHAPES_MAX then shapes, shape_count = {}, 0 end
+  shapes[key] = shape
+  shape_count = shape_count + 1
+  return shape
+end
+
+local function add_header(tvb, tree, all, shape, has_frame)
+  put(tree, all, tvb, e.version, 4, 1)
+  put(tree, all, tvb, e.flags, 5, 1)
+  put(tree, all, tvb, e.length, 6, 2)
+  put(tree, all, tvb, f.seq, 8, 8)
+  put(tree, all, tvb, f.ns, 16, 8)
+  if has_frame then put(tree, all, tvb, f.frame, 24, 8) end
+  put_text(tree, all, tvb, f.event, shape.event_at, shape.event)
+  put_text(tree, all, tvb, f.hop, shape.place_at, shape.place)
+  put_text(tree, all, tvb, f.ctx, shape.context_at, shape.context)
+  put(tree, all, tvb, e.kind, 44, 2)
+  put(tree, all, tvb, e.place, 46, 2)
+  put(tree, all, tvb, e.context, 48, 2)
+  put(tree, all, tvb, e.data_type, 50, 1)
+  if shape.exit == nil then return end
+  local reason = EXITS[shape.exit] or { shape.exit, "unknown" }
+  put_text(tree, all, tvb, f.exit, shape.event_at, shape.exit)
+  put_text(tree, all, tvb, x.reason, shape.event_at, reason[1])
+  put_text(tree, all, tvb, x.by, shape.event_at, reason[2])
+end
+
+local ADD_DATA = { [2] = add_descriptors, [3] = add_vhost_user, [4] = add_iotlb }
+
+local function refuse(pinfo, tree, why)
+  tree:add(event_row):add(e.malformed, why)
+  pinfo.cols.protocol:set("RINGSIDE")
+  pinfo.cols.info:set("[" .. why .. "]")
+end
+
 local inside = false
 local USER0 = (wtap_encaps or wtap).USER0
 -- Who had USER0 before this file.
 local earlier = DissectorTable.get("wtap_encap"):get_dissector(USER0)
 
-local function dissect_event(tvb, pinfo, tree)
-  pinfo.cols.protocol:set("RINGSIDE")
-  local row = tree:add(event_row, tvb())
-  if tvb:len() < 52 then return refuse(pinfo, row, "Event cut short") end
-  local names, after = read_strings(tvb)
-  if names == nil then return refuse(pinfo, row, "Event cut short") end
-  if tvb(4, 1):uint() ~= 1 then return refuse(pinfo, row, "Version of the event rows is not 1") end
-  row:append_text(": " .. names.event .. " at " .. names.place)
-  add_header(tvb, row, names)
-  -- For the comment of this row.
-  told = { hop = true, event = true, ctx = true, ns = true, seq = true, frame = true, exit = names.event:find("^kvm%.exit_") }
-  add_exit(tvb, row, names)
-  local info = names.event .. " " .. names.place .. add_columns(tvb, row, names.event, names)
-  local frame = tvb(24, 8):le_uint64()
-  if frame ~= UInt64(0) then info = info .. " frame " .. tostring(frame) end
-
-  local kind, at = tvb(50, 1):uint(), tvb(6, 2):le_uint()
-  if at < after or at > tvb:len() then
-    row:add(e.malformed, "The header says that it is " .. at .. " bytes long")
-    kind = 0
+local function dissect_event(tvb, raw, pinfo, tree)
+  if #raw < 52 then return refuse(pinfo, tree, "Event cut short") end
+  if raw:byte(5) ~= 1 then return refuse(pinfo, tree, "Version of the event rows is not 1") end
+  local head = raw:byte(7) + raw:byte(8) * 256
+  local shape = shape_of(tvb, raw, head)
+  if shape == nil then return refuse(pinfo, tree, "Event cut short") end
+  told = shape.known or NOTHING
+  local all = tree.visible
+  local row
+  if all then
+    row = tree:add(event_row, tvb())
+    row:append_text(": " .. shape.event .. " at " .. shape.place)
+  else
+    row = tree:add(event_row)
   end
-  if ADD_DATA[kind] then
-    local ends, detail = ADD_DATA[kind](tvb, row, at)
+  local frame = decimal_at(raw, tvb, 24)
+  add_header(tvb, row, all, shape, frame ~= "0")
+  local info = shape.event .. " " .. shape.place .. add_columns(tvb, raw, row, all, shape)
+  if frame ~= "0" then info = info .. " frame " .. frame end
+
+  local kind = raw:byte(51)
+  if shape.ends ~= head then
+    row:add(e.malformed, "The header says that it is " .. head .. " bytes long")
+  elseif ADD_DATA[kind] then
+    local ends, detail = ADD_DATA[kind](tvb, row, head)
     if ends == nil then row:add(e.malformed, "The data are cut short") end
     if detail ~= nil and detail ~= "" then info = info .. " (" .. detail .. ")" end
   elseif kind == 1 then
-    add_frame(tvb, pinfo, tree, at)
+    add_frame(tvb, pinfo, tree, head)
   end
   -- After the frame's own dissectors: the row is an event in the first place.
-  pinfo.cols.protocol:set(protocol_of(names.event))
+  pinfo.cols.protocol:set(shape.protocol or "RINGSIDE")
   pinfo.cols.info:set(info)
 end
 
 function event_row.dissector(tvb, pinfo, tree)
-  if tvb:len() >= 4 and tvb(0, 4):string() == "RSEV" then
-    dissect_event(tvb, pinfo, tree)
-    return tvb:len()
+  local length = tvb:len()
+  local raw = length > 0 and tvb:raw(0, math.min(length, HEAD_MAX)) or ""
+  if raw:sub(1, 4) == "RSEV" then
+    dissect_event(tvb, raw, pinfo, tree)
+    return length
   end
   -- Somebody else's USER0. Its dissector may be this one again, when the table of user link types names it.
   if earlier == nil or inside then return 0 end

@@ -32,7 +32,7 @@ const tsharkTest = requirePeer('tshark');
 const home = new WiresharkHome();
 afterAll(() => home.remove());
 
-const ROWS = process.env['RINGSIDE_FULL'] === '1' ? 100_000 : 3000;
+const ROWS = process.env['RINGSIDE_FULL'] === '1' ? 30_000 : 3000;
 
 let files = 0;
 function save(linkType: number, rows: readonly Row[]): string {
