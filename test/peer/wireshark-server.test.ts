@@ -17,7 +17,9 @@ let server: Ringside;
 beforeAll(async () => {
   server = await Ringside.start({ RINGSIDE_WORKERS: '1' });
   for (const name of BACKENDS) {
-    await server.json('PUT', `/v1/topologies/${name}`, await server.json('GET', `/v1/presets/${name}`));
+    const preset = await server.json<{ recorder?: object }>('GET', `/v1/presets/${name}`);
+    const document = { ...preset, recorder: { ...preset.recorder, descriptors: true } };
+    await server.json('PUT', `/v1/topologies/${name}`, document);
     await ping(name);
   }
 }, 60_000);
@@ -118,6 +120,7 @@ for (const backend of BACKENDS) {
       rows.sort((x, y) => Number(x.get('ringside.seq')) - Number(y.get('ringside.seq')));
       const wanted = await recorded(backend);
       expect(wanted.length).toBeGreaterThan(300);
+      expect(wanted.some((e) => e.event === 'virtq.descriptors')).toBe(true);
       expect(rows.map((row) => common.map((name) => row.get(name)))).toEqual(
         wanted.map((e) => [e.seq, e.event, e.place, e.context, e.ns, e.frame ?? ''].map(String)),
       );
