@@ -3,7 +3,8 @@
  * process that writes it and one that reads. `node test/bench/pcapng-pipe.ts <preset> <frame size> <view> <rounds>`.
  */
 import { spawnSync } from 'node:child_process';
-import { writeSync } from 'node:fs';
+import { write } from 'node:fs';
+import { promisify } from 'node:util';
 import { RingReader } from '../../src/engine/event-ring.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { PRESETS } from '../../src/lab/presets.ts';
@@ -12,10 +13,11 @@ import { type CaptureOptions, captureChunks } from '../../src/readers/capture.ts
 import { spread } from './spread.ts';
 
 const STDOUT = 1;
+const writeSome = promisify(write);
 const args = process.argv.slice(2).filter((arg) => arg !== '--writer');
 const [preset = 'vhost-net', size = '64', view = 'journey', rounds = '9'] = args;
 
-if (process.argv.includes('--writer')) writer();
+if (process.argv.includes('--writer')) await writer();
 else {
   // a real pipe, which the shell makes; the writer's line comes over stderr
   const command = '"$0" --no-warnings "$1" "$2" "$3" "$4" "$5" --writer | cat > /dev/null';
@@ -27,7 +29,7 @@ else {
 }
 
 /** Writes captures to stdout, and to stderr what it took. */
-function writer(): void {
+async function writer(): Promise<void> {
   const document = PRESETS.find((p) => p.name === preset)?.document;
   const parsed = parseTopology(document, { name: 'bench' });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
@@ -50,11 +52,21 @@ function writer(): void {
     const started = performance.now();
     const chunks = captureChunks(reader, options);
     let bytes = 0;
-    for (let step = chunks.next(); step.done !== true; step = chunks.next(step.value)) {
+    // One chunk is on its way into the pipe, on a thread of libuv's, while the next one is made.
+    let sent: Uint8Array | undefined;
+    let sending = Promise.resolve();
+    for (let step = chunks.next(); step.done !== true; ) {
       const chunk = step.value;
       bytes += chunk.length;
-      if (round % 2 === 1) for (let at = 0; at < chunk.length; ) at += writeSync(STDOUT, chunk, at);
+      await sending;
+      const free = sent;
+      if (round % 2 === 1) {
+        sending = send(chunk);
+        sent = chunk;
+        step = chunks.next(free);
+      } else step = chunks.next(chunk);
     }
+    await sending;
     const seconds = (performance.now() - started) / 1000;
     const used = process.cpuUsage(cpu);
     megabytes = bytes / 1e6;
@@ -73,4 +85,8 @@ function writer(): void {
     withoutPipe: spread(encoded),
   };
   process.stderr.write(`${JSON.stringify(row)}\n`);
+}
+
+async function send(chunk: Uint8Array): Promise<void> {
+  for (let at = 0; at < chunk.length; ) at += (await writeSome(STDOUT, chunk, at)).bytesWritten;
 }
