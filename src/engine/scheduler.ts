@@ -166,6 +166,13 @@ export class Scheduler implements Timeline {
     this.afterStepWanted = false;
     this.afterStep();
   }
+  /** Asked from within a step: the run() in progress goes on to `until` at most, and then stops as if that had been wanted. */
+  stopAt(until: number): void {
+    const limit = this.limit;
+    if (until < limit[UNTIL]!) limit[UNTIL] = until;
+    if (until + 1 < limit[0]!) limit[0] = until + 1;
+  }
+
   requestAfterStep(): void {
     this.afterStepWanted = true;
   }

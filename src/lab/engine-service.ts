@@ -120,6 +120,8 @@ export class EngineService {
           return world.runNumber(request.run);
         case 'runs':
           return world.allRuns();
+        case 'timeline':
+          return world.timeline(request.run);
         case 'cancel':
           return world.cancel(request.run);
         case 'clock':

@@ -112,6 +112,21 @@ export interface RehearsalResult {
   readonly frames: number;
 }
 
+/** A run's timeline, column by column: see run-timeline.ts. Empty where no frame has been sent. */
+export interface TimelineData {
+  /** Virtual times of the points, ns, ascending; and the events that had been recorded by then. */
+  readonly timesNs: Float64Array;
+  readonly events: Float64Array;
+  /** Counters that were not 0 at the end: place * KIND_STRIDE + kind. */
+  readonly counters: Uint32Array;
+  /** By point: count and sum of each of these counters. */
+  readonly values: Float64Array;
+  /** By point: busy ns of all contexts, then their idle polls. */
+  readonly contexts: Float64Array;
+  /** By point: GAUGES words, see engine/latency.ts. */
+  readonly gauges: Float64Array;
+}
+
 // ---- clock ------------------------------------------------------------------------------------------------------
 export interface ClockState {
   readonly mode: 'work' | 'real';
@@ -211,6 +226,8 @@ export type EngineRequest =
   | { readonly op: 'runs'; readonly world: number }
   /** The number that a run has in the events of its frames. */
   | { readonly op: 'runNumber'; readonly world: number; readonly run: string }
+  /** What the counters were while a run went on. */
+  | { readonly op: 'timeline'; readonly world: number; readonly run: string }
   | { readonly op: 'cancel'; readonly world: number; readonly run: string }
   | { readonly op: 'clock'; readonly world: number; readonly command: ClockCommand | null }
   | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
@@ -229,6 +246,7 @@ export interface EngineAnswers {
   run: RunResult;
   runs: readonly RunResult[];
   runNumber: number;
+  timeline: TimelineData | null;
   cancel: RunResult;
   clock: ClockState;
   nic: NicState;

@@ -5,11 +5,20 @@
 import { AssertionFailed } from '../engine/assert.ts';
 import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
 import { HoldGate } from '../engine/hold.ts';
-import { NEVER } from '../engine/timeline.ts';
+import { NEVER, type RunStop } from '../engine/timeline.ts';
 import { buildMachine, type Machine } from './builder.ts';
 import { conservation, fingerprint, publishGauges } from './inspect.ts';
-import type { ClockCommand, ClockState, FramesSpec, RunResult, TrafficSpec, WorldStatus } from './protocol.ts';
+import type {
+  ClockCommand,
+  ClockState,
+  FramesSpec,
+  RunResult,
+  TimelineData,
+  TrafficSpec,
+  WorldStatus,
+} from './protocol.ts';
 import type { Run } from './run.ts';
+import { RunTimeline, Timelines } from './run-timeline.ts';
 import type { Topology } from './topology.ts';
 import { Refusal, Traffic } from './traffic.ts';
 import { TrafficTime } from './traffic-time.ts';
@@ -33,6 +42,9 @@ export class World {
   onRunEnd: (result: RunResult) => void = () => {};
   private readonly runs = new Map<string, Run>();
   private readonly active = new Set<Run>();
+  private readonly timelines = new Timelines();
+  /** Virtual time up to which the scheduler runs at the moment: the next point of a timeline, or whatever else is asked for. */
+  private stopAt = NEVER;
   private readonly trafficTime: TrafficTime;
   private readonly journal: { virtualTimeSeconds: number; command: string; detail: string }[] = [];
   private paused = false;
@@ -60,7 +72,7 @@ export class World {
     this.trafficTime = new TrafficTime(machine);
     this.traffic.onUnreachable = (run, reason) => this.endRun(run, 'FAILED', reason);
     const { frames, scheduler } = this.machine;
-    frames.onFirstSend = (ledger) => this.runOf(ledger.index)?.begin();
+    frames.onFirstSend = (ledger) => this.firstSend(ledger.index);
     frames.onComplete = () => scheduler.requestAfterStep();
     scheduler.afterStep = () => this.finishComplete();
     scheduler.run(NEVER, BOOT_STEPS);
@@ -71,6 +83,20 @@ export class World {
   private runOf(ledger: number): Run | undefined {
     for (const run of this.active) if (run.ledger.index === ledger) return run;
     return undefined;
+  }
+
+  private firstSend(ledger: number): void {
+    const run = this.runOf(ledger);
+    if (run === undefined) return;
+    run.begin();
+    // `begin` has published what there is
+    const timeline = this.timelines.get(run.id);
+    if (timeline === undefined) return;
+    this.trafficTime.count(this.active);
+    timeline.begin(this.machine.recorder.stamp[0]!);
+    if (timeline.next >= this.stopAt) return;
+    this.stopAt = timeline.next;
+    this.machine.scheduler.stopAt(this.stopAt);
   }
 
   get now(): number {
@@ -113,7 +139,7 @@ export class World {
         const steps = this.stepsAllowed();
         if (steps === 0 && !this.idle) return this.wait();
         const target = this.mode === 'work' ? this.until : Math.min(this.until, this.pacedNow());
-        const stop = this.machine.scheduler.run(target, Math.max(1, steps));
+        const stop = this.advance(target, Math.max(1, steps));
         if (stop !== 'budget') {
           this.publish();
           return this.stopped(stop, target);
@@ -127,6 +153,22 @@ export class World {
       this.fail(error);
       return NEVER;
     }
+  }
+
+  /** Runs steps up to `target`, or to the next point of a timeline: that counts as a budget used up. */
+  private advance(target: number, steps: number): RunStop {
+    const { scheduler, recorder } = this.machine;
+    this.stopAt = Math.min(target, this.timelines.next);
+    const stop = scheduler.run(this.stopAt, steps);
+    if (stop === 'budget') return stop;
+    // With nothing pending, idle polls go on to the target.
+    if (stop === 'idle') return this.stopAt < target ? scheduler.run(target, steps) : stop;
+    // Runs may have begun and ended meanwhile.
+    if (this.timelines.next !== this.stopAt) return this.stopAt < target ? 'budget' : 'until';
+    recorder.publish(this.now);
+    this.trafficTime.count(this.active);
+    this.timelines.take();
+    return 'budget';
   }
 
   /** Steps until the next look at the clock and at the readers that hold; 0 = one of them is too far behind. */
@@ -200,6 +242,7 @@ export class World {
     this.trafficTime.count(this.active);
     this.active.delete(run);
     run.end(state, reason);
+    this.timelines.end(run.id, this.now);
     this.machine.recorder.stamp[0] = this.now;
     this.machine.recorder.event(metaOf(TRAFFIC_END, 0, 0), 0, run.ledger.index, 0);
     this.onRunEnd(run.result());
@@ -273,7 +316,7 @@ export class World {
 
   /** Runs single steps until one of them has recorded an event, or ended a frame. */
   private step(unit: 'event' | 'frame'): void {
-    const { scheduler, recorder } = this.machine;
+    const { recorder } = this.machine;
     const progress = (): number => {
       if (unit === 'event') return recorder.events;
       this.publish();
@@ -282,7 +325,7 @@ export class World {
     };
     const before = progress();
     try {
-      while (progress() === before && this.stepsAllowed() > 0 && scheduler.run(NEVER, 1) === 'budget');
+      while (progress() === before && this.stepsAllowed() > 0 && this.advance(NEVER, 1) === 'budget');
     } catch (error) {
       this.fail(error);
     }
@@ -314,10 +357,12 @@ export class World {
     }
     this.runs.set(run.id, run);
     this.active.add(run);
+    this.timelines.open(run.id, new RunTimeline(this.machine, this.active.size));
     if (this.runs.size > MAX_RUNS) {
       for (const [id, old] of this.runs) {
         if (!old.done) continue;
         this.runs.delete(id);
+        this.timelines.forget(id);
         // a cancelled run's frames may still be under way
         if (old.ledger.live === 0) this.machine.frames.ledgers[old.ledger.index] = null;
         break;
@@ -339,6 +384,11 @@ export class World {
     const run = this.runs.get(id);
     if (run === undefined) throw new Refusal('NOT_FOUND', `there is no run ${id}`, '/run');
     return run.ledger.index;
+  }
+  /** A run's timeline; null where it made room for those of later runs. */
+  timeline(id: string): TimelineData | null {
+    this.run(id);
+    return this.timelines.get(id)?.data() ?? null;
   }
   allRuns(): RunResult[] {
     return [...this.runs.values()].map((r) => r.result());

@@ -30,6 +30,7 @@ import { addPointRoutes } from './routes/points.ts';
 import { addPresetRoutes } from './routes/presets.ts';
 import { addReplayRoutes } from './routes/replays.ts';
 import { addServerRoutes } from './routes/server.ts';
+import { addTimelineRoute } from './routes/timeline.ts';
 import { addTopologyRoutes } from './routes/topologies.ts';
 import { addTrafficRoutes } from './routes/traffic.ts';
 import { addWiresharkRoutes } from './routes/wireshark.ts';
@@ -171,6 +172,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addGuestRoutes(scope, services);
     addBridgeRoutes(scope, services);
     addTrafficRoutes(scope, services);
+    addTimelineRoute(scope, services);
     addJourneyRoutes(scope, services);
     addDryRunRoutes(scope, services);
     addCaptureRoutes(scope, services);

@@ -353,6 +353,11 @@ function answer(request: EngineRequest): unknown {
       return startRun(world, request.spec);
     case 'run':
       return runOf(world, request.run).result;
+    case 'timeline': {
+      runOf(world, request.run);
+      const none = new Float64Array(0);
+      return { timesNs: none, events: none, counters: new Uint32Array(0), values: none, contexts: none, gauges: none };
+    }
     case 'runs':
       return [...world.runs.values()].map((run) => run.result);
     case 'cancel': {

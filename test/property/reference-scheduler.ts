@@ -77,9 +77,16 @@ export class ReferenceScheduler implements Timeline {
     for (const c of contexts) c.attach(this);
   }
 
+  private until = NEVER;
+  stopAt(until: number): void {
+    this.until = Math.min(this.until, until);
+  }
+
   // ---- the clock --------------------------------------------------------------------------------------------------
-  run(until: number, budget: number): RunStop {
+  run(limit: number, budget: number): RunStop {
+    this.until = limit;
     for (let left = budget; left > 0; ) {
+      const { until } = this;
       const work = this.earliest();
       if (work === NEVER || work > until) {
         this.pollUpTo(until === NEVER ? this.now[0]! : until);

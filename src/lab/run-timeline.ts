@@ -1,0 +1,206 @@
+/**
+ * A run's timeline: what the world's counters were at points of virtual time while the run went on. Taken by the engine
+ * between two steps, at multiples of an interval that doubles whenever there are too many points, so that any run is
+ * covered from its first frame to its end in bounded memory, and the same run gives the same points.
+ */
+
+import { KIND_STRIDE, placeOf } from '../engine/events.ts';
+import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
+import { NEVER } from '../engine/timeline.ts';
+import type { Machine } from './builder.ts';
+import type { TimelineData } from './protocol.ts';
+
+/** Interval of the first points, virtual ns. */
+const FIRST_INTERVAL_NS = 4000;
+/** Points that are held, for one run at a time; several share them. */
+const MOST_POINTS = 256;
+const FEWEST_POINTS = 32;
+
+interface Point {
+  readonly timeNs: number;
+  readonly events: number;
+  /** Count and sum of each counter that is known by then, in the order of `counters`. */
+  readonly values: Float64Array;
+  /** Busy ns and idle polls of each context, and the world's gauges. */
+  readonly contexts: Float64Array;
+  readonly gauges: Float64Array;
+}
+
+export class RunTimeline {
+  private readonly machine: Machine;
+  private readonly most: number;
+  private readonly all: Float64Array;
+  private readonly gauges: Float64Array;
+  private readonly meta: Uint32Array;
+  /** Counters that are not 0, as place * KIND_STRIDE + kind, in the order in which they were found; and whether one is. */
+  private readonly counters: number[] = [];
+  private known: Uint8Array;
+  private points: Point[] = [];
+  private interval = FIRST_INTERVAL_NS;
+  /** Virtual time of the next point; NEVER before the run begins and after its end. */
+  next = NEVER;
+  /** Bytes that are held once the run has ended. */
+  bytes = 0;
+  private looked = 0;
+
+  /** `runs`: how many are in progress, this one included. */
+  constructor(machine: Machine, runs: number) {
+    this.machine = machine;
+    this.most = Math.max(FEWEST_POINTS, Math.floor(MOST_POINTS / runs));
+    const { layout, places } = machine.catalog;
+    const { buffer } = machine.arena;
+    this.all = new Float64Array(buffer, layout.counters, places.length * KIND_STRIDE * 2);
+    this.gauges = new Float64Array(buffer, layout.latency + LATENCY_GAUGES, GAUGES);
+    this.meta = new Uint32Array(buffer, layout.eventMeta, layout.eventCapacity);
+    this.known = new Uint8Array(places.length * KIND_STRIDE);
+  }
+
+  /** The run's first frame is about to be recorded. All that has been recorded must be published, as in `take`. */
+  begin(timeNs: number): void {
+    this.add(timeNs);
+    this.next = timeNs + this.interval;
+  }
+
+  /** All steps up to `next` have been run. */
+  take(): void {
+    this.add(this.next);
+    if (this.points.length >= this.most) {
+      this.interval *= 2;
+      const start = this.points[0]!.timeNs;
+      this.points = this.points.filter((p) => (p.timeNs - start) % this.interval === 0);
+    }
+    this.next = this.points.at(-1)!.timeNs + this.interval;
+  }
+
+  /** The run is over; where it never began there is nothing. */
+  end(timeNs: number): void {
+    if (this.points.length > 0) {
+      if (this.points.at(-1)!.timeNs >= timeNs) this.points.pop();
+      this.add(timeNs);
+    }
+    this.next = NEVER;
+    this.known = new Uint8Array(0);
+    for (const p of this.points) this.bytes += 8 * (p.values.length + p.contexts.length + p.gauges.length);
+  }
+
+  data(): TimelineData {
+    const width = this.counters.length * 2;
+    const contexts = this.machine.catalog.contexts.length * 2;
+    const values = new Float64Array(width * this.points.length);
+    const busy = new Float64Array(contexts * this.points.length);
+    const gauges = new Float64Array(GAUGES * this.points.length);
+    // The order in which counters were found depends on how the engine was driven.
+    const order = this.counters.map((_, i) => i).sort((a, b) => this.counters[a]! - this.counters[b]!);
+    for (const [i, p] of this.points.entries()) {
+      for (const [column, from] of order.entries()) {
+        values[i * width + column * 2] = p.values[from * 2] ?? 0;
+        values[i * width + column * 2 + 1] = p.values[from * 2 + 1] ?? 0;
+      }
+      busy.set(p.contexts, i * contexts);
+      gauges.set(p.gauges, i * GAUGES);
+    }
+    return {
+      timesNs: Float64Array.from(this.points, (p) => p.timeNs),
+      events: Float64Array.from(this.points, (p) => p.events),
+      counters: Uint32Array.from(order, (i) => this.counters[i]!),
+      values,
+      contexts: busy,
+      gauges,
+    };
+  }
+
+  private add(timeNs: number): void {
+    this.look();
+    const values = new Float64Array(this.counters.length * 2);
+    for (const [i, counter] of this.counters.entries()) {
+      values[i * 2] = this.all[counter * 2]!;
+      values[i * 2 + 1] = this.all[counter * 2 + 1]!;
+    }
+    const { busy, idlePolls } = this.machine.scheduler;
+    const n = this.machine.catalog.contexts.length;
+    const contexts = new Float64Array(n * 2);
+    contexts.set(busy.subarray(0, n));
+    contexts.set(idlePolls.subarray(0, n), n);
+    const gauges = this.gauges.slice();
+    // counted by the wall clock, for a scrape
+    gauges[GAUGE_IN_FLIGHT] = 0;
+    gauges[GAUGE_CONSERVATION] = 0;
+    this.points.push({
+      timeNs,
+      events: this.machine.recorder.events,
+      values,
+      contexts,
+      gauges,
+    });
+  }
+
+  /** Finds counters that are no longer 0: in what was recorded since the last look where that is little, else everywhere. */
+  private look(): void {
+    const { events } = this.machine.recorder;
+    const since = events - this.looked;
+    const capacity = this.meta.length;
+    if (this.points.length > 0 && since < Math.min(capacity, this.known.length)) {
+      for (let seq = this.looked; seq < events; seq++) {
+        const meta = this.meta[seq % capacity]!;
+        this.note(placeOf(meta) * KIND_STRIDE + (meta & (KIND_STRIDE - 1)));
+      }
+    } else {
+      for (let i = 0; i < this.known.length; i++) if (this.all[i * 2]! > 0) this.note(i);
+    }
+    this.looked = events;
+  }
+  private note(counter: number): void {
+    if (this.known[counter] === 1) return;
+    this.known[counter] = 1;
+    this.counters.push(counter);
+  }
+}
+
+/** Bytes that the timelines of one world may hold together; the oldest ones that are complete are forgotten first. */
+const MOST_BYTES = 32 << 20;
+
+/** The timelines of a world's runs, by the id of the run. */
+export class Timelines {
+  private readonly byRun = new Map<string, RunTimeline>();
+  private readonly active = new Set<RunTimeline>();
+  /** Bytes of the complete ones. */
+  private bytes = 0;
+
+  open(run: string, timeline: RunTimeline): void {
+    this.byRun.set(run, timeline);
+    this.active.add(timeline);
+  }
+  get(run: string): RunTimeline | undefined {
+    return this.byRun.get(run);
+  }
+
+  /** Virtual time of the next point of any; NEVER where none is due. */
+  get next(): number {
+    let next = NEVER;
+    for (const timeline of this.active) if (timeline.next < next) next = timeline.next;
+    return next;
+  }
+  /** All steps up to `next` have been run and published. */
+  take(): void {
+    const { next } = this;
+    for (const timeline of this.active) if (timeline.next === next) timeline.take();
+  }
+
+  end(run: string, timeNs: number): void {
+    const timeline = this.byRun.get(run);
+    if (timeline === undefined) return;
+    timeline.end(timeNs);
+    this.active.delete(timeline);
+    this.bytes += timeline.bytes;
+    for (const [old, { bytes }] of this.byRun) {
+      if (this.bytes <= MOST_BYTES) return;
+      if (bytes > 0) this.forget(old);
+    }
+  }
+
+  /** Forgets the timeline of a run that has ended. */
+  forget(run: string): void {
+    this.bytes -= this.byRun.get(run)?.bytes ?? 0;
+    this.byRun.delete(run);
+  }
+}
