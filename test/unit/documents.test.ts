@@ -28,7 +28,7 @@ test('the README names every setting that the server reads, and no other', () =>
 test('every npm script that a document names exists', () => {
   const { scripts } = JSON.parse(readText('package.json')) as { scripts: Record<string, string> };
   for (const path of [...documents, '.ci/run', ...filesBelow('src', '.ts'), ...filesBelow('test', '.ts')]) {
-    for (const [, name = ''] of readText(path).matchAll(/\bnpm run ([a-z][a-z:]*)/g)) {
+    for (const [, name = ''] of readText(path).matchAll(/\bnpm run ([a-z][a-z:-]*)/g)) {
       expect(Object.keys(scripts), `${path} names npm run ${name}`).toContain(name);
     }
   }

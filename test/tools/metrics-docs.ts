@@ -1,0 +1,46 @@
+/** Writes docs/metrics.md from the tables of the metrics: `npm run metrics-docs`. A unit test holds the file to them. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { METRICS } from '../../src/readers/prometheus.ts';
+import type { Metric } from '../../src/readers/prometheus-family.ts';
+import { unitOf } from '../../src/readers/prometheus-format.ts';
+import { ROOT } from './source.ts';
+
+export const METRICS_FILE = join(ROOT, 'docs/metrics.md');
+
+const cell = (text: string): string => text.replaceAll('|', '\\|');
+const row = (m: Metric): string =>
+  `| \`${m.name}\` | ${m.type} | ${unitOf(m.name)} | ${m.labels.map((l) => `\`${l}\``).join(' ')} | ${cell(m.help)} | ${cell(m.counterpart)} |`;
+
+export function metricsDocument(): string {
+  return `# Metrics
+
+Written by \`npm run metrics-docs\` from the tables in \`src/readers/prometheus-*.ts\`. The metrics of the process and of the API
+(\`nodejs_*\`, \`process_*\`, \`ringside_http_*\`, \`ringside_build_info\` and a few gauges) are at \`/metrics\` too.
+
+- \`/metrics\` answers in the Prometheus text format, or as OpenMetrics 1.0 where \`Accept\` prefers it; then each latency
+  histogram names its slowest frame in an exemplar.
+- Counters advance in **virtual time**: divide an increase by the increase of \`ringside_virtual_time_seconds\`, or by frames,
+  never by wall time. Every series is there from the start, at 0.
+- No label holds a frame, a flow or a run. With more series than \`RINGSIDE_METRICS_MAX_SERIES\` whole metrics are left out,
+  the last ones of this table first, every topology with an equal share; \`ringside_metrics_series_omitted\` says how many.
+- The latency histograms hold each of a world's first 65,536 frames; of later ones every 64th group of 64 neighbours (by a hash
+  of the id), each frame of which counts 64 times. Their buckets are powers of two from 64 ns to 4.3 s.
+- \`GET /v1/topologies/{topology}/traffic/{run}/timeline\` has these counters over the virtual time of one run, as OpenMetrics
+  with timestamps. \`?stretch=1000000\` makes a microsecond a second, as Prometheus keeps only milliseconds:
+
+  \`\`\`sh
+  curl -sS 'localhost:8080/v1/topologies/demo/traffic/run-1/timeline?stretch=1000000' -o run-1.om
+  promtool tsdb create-blocks-from openmetrics run-1.om data/
+  \`\`\`
+
+The last column says what real systems call the same thing, or what comes nearest. What they count and the emulation does not
+(size bins, IOTLB hits, rate limiters) has no metric here.
+
+| name | type | unit | labels | meaning | elsewhere |
+| --- | --- | --- | --- | --- | --- |
+${METRICS.map(row).join('\n')}
+`;
+}
+
+if (process.argv[1] === import.meta.filename) writeFileSync(METRICS_FILE, metricsDocument());
