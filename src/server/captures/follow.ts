@@ -21,7 +21,7 @@ const LONGEST_WAIT_MS = 100;
  * together, looked at every WORK_MS: a run needs the machine's cores and caches for itself. What is recorded in a burst is
  * read once the world rests, and a world that rests now and then (clock `real`) has room for its readers.
  */
-const SHARE = 0.03;
+const SHARE = 0.05;
 const WORK_MS = 2;
 /** Wall time between two interim statistics, which are sent when rows have been lost, ms. */
 const STATISTICS_MS = 1000;
