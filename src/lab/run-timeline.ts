@@ -19,11 +19,11 @@ const FEWEST_POINTS = 32;
 interface Point {
   readonly timeNs: number;
   readonly events: number;
-  /** Count and sum of each counter that is known by then, in the order of `counters`. */
+  /**
+   * Busy ns of each context, idle polls of each, the world's gauges, then count and sum of each counter that is known by
+   * then, in the order of `counters`. One array: a point is taken hundreds of times in the first milliseconds of a run.
+   */
   readonly values: Float64Array;
-  /** Busy ns and idle polls of each context, and the world's gauges. */
-  readonly contexts: Float64Array;
-  readonly gauges: Float64Array;
 }
 
 export class RunTimeline {
@@ -80,7 +80,7 @@ export class RunTimeline {
     }
     this.next = NEVER;
     this.known = new Uint8Array(0);
-    for (const p of this.points) this.bytes += 8 * (p.values.length + p.contexts.length + p.gauges.length);
+    for (const p of this.points) this.bytes += p.values.byteLength;
   }
 
   data(): TimelineData {
@@ -93,11 +93,12 @@ export class RunTimeline {
     const order = this.counters.map((_, i) => i).sort((a, b) => this.counters[a]! - this.counters[b]!);
     for (const [i, p] of this.points.entries()) {
       for (const [column, from] of order.entries()) {
-        values[i * width + column * 2] = p.values[from * 2] ?? 0;
-        values[i * width + column * 2 + 1] = p.values[from * 2 + 1] ?? 0;
+        const at = contexts + GAUGES + from * 2;
+        values[i * width + column * 2] = p.values[at] ?? 0;
+        values[i * width + column * 2 + 1] = p.values[at + 1] ?? 0;
       }
-      busy.set(p.contexts, i * contexts);
-      gauges.set(p.gauges, i * GAUGES);
+      busy.set(p.values.subarray(0, contexts), i * contexts);
+      gauges.set(p.values.subarray(contexts, contexts + GAUGES), i * GAUGES);
     }
     return {
       timesNs: Float64Array.from(this.points, (p) => p.timeNs),
@@ -111,27 +112,26 @@ export class RunTimeline {
 
   private add(timeNs: number): void {
     this.look();
-    const values = new Float64Array(this.counters.length * 2);
-    for (const [i, counter] of this.counters.entries()) {
-      values[i * 2] = this.all[counter * 2]!;
-      values[i * 2 + 1] = this.all[counter * 2 + 1]!;
-    }
     const { busy, idlePolls } = this.machine.scheduler;
     const n = this.machine.catalog.contexts.length;
-    const contexts = new Float64Array(n * 2);
-    contexts.set(busy.subarray(0, n));
-    contexts.set(idlePolls.subarray(0, n), n);
-    const gauges = this.gauges.slice();
+    const { counters } = this;
+    const values = new Float64Array(n * 2 + GAUGES + counters.length * 2);
+    for (let i = 0; i < n; i++) {
+      values[i] = busy[i]!;
+      values[n + i] = idlePolls[i]!;
+    }
+    let at = n * 2;
+    for (let i = 0; i < GAUGES; i++) values[at + i] = this.gauges[i]!;
     // counted by the wall clock, for a scrape
-    gauges[GAUGE_IN_FLIGHT] = 0;
-    gauges[GAUGE_CONSERVATION] = 0;
-    this.points.push({
-      timeNs,
-      events: this.machine.recorder.events,
-      values,
-      contexts,
-      gauges,
-    });
+    values[at + GAUGE_IN_FLIGHT] = 0;
+    values[at + GAUGE_CONSERVATION] = 0;
+    at += GAUGES;
+    for (let i = 0; i < counters.length; i++) {
+      const from = counters[i]! * 2;
+      values[at + i * 2] = this.all[from]!;
+      values[at + i * 2 + 1] = this.all[from + 1]!;
+    }
+    this.points.push({ timeNs, events: this.machine.recorder.events, values });
   }
 
   /** Finds counters that are no longer 0: in what was recorded since the last look where that is little, else everywhere. */

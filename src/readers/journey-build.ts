@@ -217,7 +217,7 @@ function newLane(context: ContextInfo | undefined): JourneyLane {
 }
 
 const HEX: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
-function hexOf(reader: RingReader, position: number, length: number): string | null {
+export function hexOf(reader: RingReader, position: number, length: number): string | null {
   const bytes = new Uint8Array(length);
   if (!reader.readBytes(position, length, bytes)) return null;
   let text = '';

@@ -9,7 +9,7 @@ import type { ContextInfo, PlaceType } from '../engine/catalog.ts';
 import type { RingReader } from '../engine/event-ring.ts';
 import { BLOCK_EVENTS, restore } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
-import { Announcement, buildJourney, type Seen } from './journey-build.ts';
+import { Announcement, buildJourney, hexOf, type Seen } from './journey-build.ts';
 
 /** Blocks that are still searched once the frame has reached its end: for the return of its buffer. */
 const BLOCKS_AFTER_END = 8;
@@ -183,13 +183,54 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
   if (overtaken || (lost && !born)) return { kind: 'gone', oldest: oldestFrame(reader) };
   if (seen.length === 0) return { kind: 'unknown' };
   seen.sort((x, y) => x.time - y.time || x.seq - y.seq);
-  // A copy has the bytes of its parent as they were when it was made.
   const inherited: FrameVersion[] = [];
   if (parent !== null) {
-    const result: JourneyResult = yield* findJourney(reader, parent);
-    const made = seen[0]!.time / NS_PER_SECOND;
-    const version = result.kind === 'found' ? result.journey.versions.findLast((v) => v.time <= made) : undefined;
-    if (version !== undefined) inherited.push(version);
+    const version = yield* versionOf(reader, parent, seen[0]!);
+    if (version !== null) inherited.push(version);
   }
   return { kind: 'found', journey: buildJourney(reader, frame, parent, clones, seen, inherited, announcement) };
+}
+
+/**
+ * The bytes of `frame` as they were when the copy was made that `made` tells of: a copy has its parent's, which may be those
+ * of its own parent. Floods in a loop have thousands of such generations, so each costs only the blocks between the two
+ * births. Null where they have been overwritten.
+ */
+function* versionOf(
+  reader: RingReader,
+  frame: number,
+  made: { readonly seq: number; readonly time: number },
+): Generator<void, FrameVersion | null, undefined> {
+  let of = frame;
+  let before = made;
+  for (;;) {
+    let found: { readonly time: number; readonly position: number; readonly bytes: number } | null = null;
+    let parent = 0;
+    let birth = before;
+    for (let next = Math.max(firstBlockOf(reader, of), reader.tail()); next <= before.seq; ) {
+      const count = reader.read(next);
+      const { block } = reader;
+      if (count === 0 || block.first > next) return null;
+      for (let i = 0; i < count && block.first + i <= before.seq; i++) {
+        if (block.frame[i] !== of) continue;
+        const kind = E.kindOf(block.meta[i]!);
+        const time = block.time[i]!;
+        if (kind === E.PACKET_BYTES && time <= before.time) {
+          found = { time, position: reader.bytePosition(block.a[i]!), bytes: block.b[i]! };
+        } else if (kind === E.PACKET_CLONE) {
+          parent = restore(block.a[i]!, of);
+          birth = { seq: block.first + i, time };
+        }
+      }
+      next = block.first + count;
+      yield;
+    }
+    if (found !== null) {
+      const { time, position, bytes } = found;
+      return { time: time / NS_PER_SECOND, bytes, hex: hexOf(reader, position, bytes) };
+    }
+    if (parent === 0) return null;
+    of = parent;
+    before = birth;
+  }
 }

@@ -113,7 +113,8 @@ test(
           all.groups.reduce((n, g) => n + g.count, left),
           all.frames,
         );
-        if (left > 0) return; // loops: too many ways, or too long ones
+        // loops: too many ways, or too long ones; generations of copies, each of which looks for its bytes in all before it
+        if (left > 0 || all.frames > 1000) return;
         const ids = Array.from({ length: all.frames }, (_, i) => i + 1);
         const journeys = ids.map((id) => journeyOf(reader, id)!);
         assert.deepEqual(sorted(sums(world, all)), sorted(grouped(journeys)));
