@@ -42,6 +42,8 @@ export class RunTimeline {
   /** Bytes that are held once the run has ended. */
   bytes = 0;
   private looked = 0;
+  /** All of it, once the run has ended. */
+  private ended: TimelineData | null = null;
 
   /** `runs`: how many are in progress, this one included. */
   constructor(machine: Machine, runs: number) {
@@ -79,11 +81,16 @@ export class RunTimeline {
       this.add(timeNs);
     }
     this.next = NEVER;
+    // What is kept is as small as it can be: worlds keep the timelines of many runs.
+    const kept = this.data();
+    this.ended = kept;
+    this.points = [];
     this.known = new Uint8Array(0);
-    for (const p of this.points) this.bytes += p.values.byteLength;
+    this.bytes = kept.values.byteLength + kept.contexts.byteLength + kept.gauges.byteLength;
   }
 
   data(): TimelineData {
+    if (this.ended !== null) return this.ended;
     const width = this.counters.length * 2;
     const contexts = this.machine.catalog.contexts.length * 2;
     const values = new Float64Array(width * this.points.length);
