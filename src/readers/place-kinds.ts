@@ -26,6 +26,9 @@ export function queueDirection(place: Place): 'tx' | 'rx' | undefined {
   return name.startsWith('tx') ? 'tx' : name.startsWith('rx') ? 'rx' : undefined;
 }
 
+/** A receive queue, seen from the guest. */
+export const isRx = (place: Place): boolean => queueDirection(place) === 'rx';
+
 /** Ids of the hop kinds that can be recorded at `place`; empty where it is no hop. */
 export function hopKindsOf(place: Place): readonly number[] {
   if (place.type === 'queue') {

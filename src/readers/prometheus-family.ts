@@ -162,9 +162,11 @@ export function perQueue(
   w: WorldNames,
   kind: number,
   element: (place: number, kind: number) => number = countOf,
+  wanted: (p: Place) => boolean = () => true,
 ): Series[] {
   return w
     .places('queue')
+    .filter(wanted)
     .map((p) =>
       counted(
         [w.catalog.topology, w.guest(p), p.nic ?? '', w.backend(p), p.queue ?? lastPart(p.name)],

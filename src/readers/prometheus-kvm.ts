@@ -1,5 +1,6 @@
 /** Metrics of vCPUs, notifications and execution contexts: what KVM, virtio and the scheduler count. */
 import * as E from '../engine/events.ts';
+import { isRx } from './place-kinds.ts';
 import {
   boot,
   counted,
@@ -114,7 +115,7 @@ export const KVM_FAMILIES: readonly Family[] = [
     (w) => perQueue(w, E.VIRTQ_KICK),
     {
       counterpart:
-        '`tx_queue_0_kicks`, `rx_queue_0_kicks` of the guest’s `ethtool -S` (virtio_net); Firecracker `tx_queue_event_count`, `rx_queue_event_count`',
+        '`tx_queue_0_kicks`, `rx_queue_0_kicks` of the guest’s `ethtool -S` (virtio_net; `tx0_kicks`, `rx0_kicks` in newer kernels); Firecracker `tx_queue_event_count`, `rx_queue_event_count`',
     },
   ),
   counter('kicks_suppressed_total', 'Available buffer notifications that the ring said were not wanted.', QUEUE, (w) =>
@@ -126,7 +127,8 @@ export const KVM_FAMILIES: readonly Family[] = [
     QUEUE,
     (w) => perQueue(w, E.VIRTQ_INTERRUPT),
     {
-      counterpart: '`rx_q0_guest_notifications`, `tx_q0_guest_notifications` (DPDK vhost xstats, seen from the switch)',
+      counterpart:
+        '`rx_q0_guest_notifications`, `tx_q0_guest_notifications` (DPDK vhost statistics, rx and tx seen from the switch)',
     },
   ),
   counter(
@@ -152,11 +154,18 @@ export const KVM_FAMILIES: readonly Family[] = [
       counterpart: 'tracepoint napi:napi_poll',
     },
   ),
+  // Of transmit queues every frame is recorded when it enters the ring, not each time that the index is published.
   counter(
     'avail_batches_total',
-    'Times that the driver published avail.idx; frames divided by these is the batch size.',
+    'Times that a driver published avail.idx of a receive queue: once for all the buffers that it posted together.',
     QUEUE,
-    (w) => perQueue(w, E.VIRTQ_AVAIL_IDX),
+    (w) => perQueue(w, E.VIRTQ_AVAIL_IDX, countOf, isRx),
+  ),
+  counter(
+    'receive_buffers_posted_total',
+    'Receive buffers that a driver posted; divided by ringside_avail_batches_total this is the batch size.',
+    QUEUE,
+    (w) => perQueue(w, E.VIRTQ_AVAIL_IDX, sumOf, isRx),
   ),
   counter(
     'used_batches_total',
@@ -183,7 +192,7 @@ export const KVM_FAMILIES: readonly Family[] = [
     'Chains and indices of a driver that the device refused.',
     QUEUE,
     (w) => perQueue(w, E.VIRTQ_ERROR),
-    { counterpart: '`tx_malformed_frames`, `event_fails` (Firecracker)' },
+    { counterpart: '`tx_malformed_frames` (Firecracker; frames without a whole header)' },
   ),
   counter('copies_total', 'Frame copies made by a backend.', NIC, (w) => perNic(w, ['backend'], [E.PACKET_COPY])),
   counter('copied_bytes_total', 'Frame bytes copied by a backend.', NIC, (w) =>

@@ -1,8 +1,7 @@
 /** Metrics of the network: NICs, bridges, hops and latencies. */
-import type { Place } from '../engine/catalog.ts';
 import * as E from '../engine/events.ts';
 import { latencyAt } from '../engine/latency.ts';
-import { hopKindsOf, queueDirection } from './place-kinds.ts';
+import { hopKindsOf, isRx } from './place-kinds.ts';
 import {
   AT_PLACE,
   counted,
@@ -18,7 +17,6 @@ import {
 } from './prometheus-family.ts';
 import type { WorldNames } from './prometheus-labels.ts';
 
-const isRx = (p: Place): boolean => queueDirection(p) === 'rx';
 const HOP = ['topology', 'place', 'type', 'guest', 'nic', 'backend', 'bridge', 'queue', 'stage', 'direction'] as const;
 
 /** One series for each hop and each kind that is seen there. */

@@ -63,6 +63,18 @@ test('the counters of a frame over vhost-net', () => {
   expect(sum('ringside_frames_delivered_total') + sum('ringside_frames_dropped_total')).toBe(7);
 });
 
+test('posted receive buffers and how often the index was published; nothing is said about transmit queues', () => {
+  const w = new FakeWorld();
+  w.event(0, 100, E.VIRTQ_AVAIL_IDX, 3, 0, 256, 256);
+  w.event(0, 200, E.VIRTQ_AVAIL_IDX, 3, 0, 64, 320);
+  w.publish();
+  const m = parse(worldMetrics([{ reader: w.reader }]));
+  const a = 'topology="t1",guest="a",nic="net0",backend="vhost-net"';
+  expect(m.get(`ringside_avail_batches_total{${a},queue="rx0"}`)).toBe(2);
+  expect(m.get(`ringside_receive_buffers_posted_total{${a},queue="rx0"}`)).toBe(320);
+  expect(m.has(`ringside_avail_batches_total{${a},queue="tx0"}`)).toBe(false);
+});
+
 test('labels are escaped, and guests of one name on two hosts stay apart', () => {
   const places = [
     ...PLACES,
