@@ -51,7 +51,7 @@ export interface Series {
 export interface Family extends Metric {
   /** What sums are divided by, e.g. 1e9 for ns that are exported as seconds. */
   readonly divisor: number;
-  readonly series?: (world: WorldNames) => Series[];
+  readonly series?: (world: WorldNames) => Iterable<Series>;
   /** The sums are those that had been reached when the world had booted. */
   readonly atBoot?: boolean;
   /** For the few values that are no sum: one series for each world. Labels after `topology` come from `info`. */
@@ -83,7 +83,7 @@ export function counter(
   name: string,
   help: string,
   labels: readonly string[],
-  series: (w: WorldNames) => Series[],
+  series: (w: WorldNames) => Iterable<Series>,
   { counterpart = '', divisor = 1 }: Options = {},
 ): Family {
   return { name: `ringside_${name}`, type: 'counter', help, labels, counterpart, divisor, series };
@@ -134,7 +134,7 @@ export function latency(
   name: string,
   help: string,
   labels: readonly string[],
-  series: (w: WorldNames) => Series[],
+  series: (w: WorldNames) => Iterable<Series>,
   { counterpart = '' }: Options = {},
 ): Family {
   return { name: `ringside_${name}`, type: 'histogram', help, labels, counterpart, divisor: 1e9, series };

@@ -19,29 +19,30 @@ import type { WorldNames } from './prometheus-labels.ts';
 
 const HOP = ['topology', 'place', 'type', 'guest', 'nic', 'backend', 'bridge', 'queue', 'stage', 'direction'] as const;
 
-/** One series for each hop and each kind that is seen there. */
-function perHop(w: WorldNames, element: (place: number, kind: number) => number, wanted: (kind: number) => boolean) {
-  return w.catalog.places.flatMap((p) =>
-    hopKindsOf(p)
-      .filter(wanted)
-      .map((k) =>
-        counted(
-          [
-            w.catalog.topology,
-            p.name,
-            p.type,
-            w.guest(p),
-            p.nic ?? '',
-            w.backend(p),
-            w.bridge(p),
-            p.queue ?? '',
-            E.KIND_BY_ID[k]!.name,
-            E.KIND_BY_ID[k]!.hop ?? '',
-          ],
-          [element(p.id, k)],
-        ),
-      ),
-  );
+/** One series for each hop and each kind that is seen there; one at a time, as there are many. */
+function* perHop(
+  w: WorldNames,
+  element: (place: number, kind: number) => number,
+  wanted: (kind: number) => boolean,
+): Generator<Series> {
+  for (const p of w.catalog.places) {
+    for (const k of hopKindsOf(p)) {
+      if (!wanted(k)) continue;
+      const { name, hop } = E.KIND_BY_ID[k]!;
+      const { nic = '', queue = '' } = p;
+      const labels = [w.catalog.topology, p.name, p.type, w.guest(p), nic, w.backend(p), w.bridge(p), queue, name];
+      yield counted([...labels, hop ?? ''], [element(p.id, k)]);
+    }
+  }
+}
+/** One histogram for each of them. */
+function* hopLatencies(w: WorldNames): Generator<Series> {
+  for (const p of w.catalog.places) {
+    for (const k of hopKindsOf(p)) {
+      const labels = [w.catalog.topology, p.name, E.KIND_BY_ID[k]!.name, w.guest(p), p.nic ?? '', w.backend(p)];
+      yield histogram(labels, p.id, [k]);
+    }
+  }
 }
 const sumsBytes = (kind: number): boolean => E.KIND_BY_ID[kind]!.a === 'bytes';
 
@@ -188,13 +189,6 @@ export const HOP_FAMILIES: readonly Family[] = [
     'hop_latency_seconds',
     `Virtual time since the previous hop of the frame (or its birth), by hop and by what was seen there${SAMPLED}.`,
     ['topology', 'place', 'stage', 'guest', 'nic', 'backend'],
-    (w) =>
-      w.catalog.places.flatMap((p) =>
-        hopKindsOf(p).map((k) =>
-          histogram([w.catalog.topology, p.name, E.KIND_BY_ID[k]!.name, w.guest(p), p.nic ?? '', w.backend(p)], p.id, [
-            k,
-          ]),
-        ),
-      ),
+    hopLatencies,
   ),
 ];

@@ -1,6 +1,6 @@
 /**
- * A scrape of worlds: which series there are, and their values as text. Which counters make up which series is worked out
- * once per world; a scrape then only adds and prints, in steps short enough for an event loop.
+ * A scrape of worlds: the values of their series as text. Which counters make up which series is worked out once per world
+ * (prometheus-plan.ts); a scrape then only adds and prints, in steps short enough for an event loop.
  *
  * Counters advance in virtual time: queries divide by the increase of ringside_virtual_time_seconds, not by wall time.
  * Every series that a world can have is there from the start, at 0. No label holds a frame, a flow or a run.
@@ -8,16 +8,19 @@
 import type { WorldCatalog } from '../engine/catalog.ts';
 import { type RingReader, restore } from '../engine/event-ring.ts';
 import { LATENCY_BOUNDS_NS, LATENCY_BUCKETS, LATENCY_FRAME, LATENCY_MAX, LATENCY_SUM } from '../engine/latency.ts';
-import type { Family, MeteredWorld, Metric, Series, Source } from './prometheus-family.ts';
-import { boundText, header, labelPairs, type MetricsFormat, numberText, OPENMETRICS_END } from './prometheus-format.ts';
-import { KVM_FAMILIES } from './prometheus-kvm.ts';
-import { WorldNames } from './prometheus-labels.ts';
-import { HOP_FAMILIES, NETWORK_FAMILIES } from './prometheus-network.ts';
-import { type LineStarts, lineStarts, TextWriter } from './prometheus-text.ts';
-import { WORLD_FAMILIES } from './prometheus-world.ts';
-
-/** In the order of their worth: where there are too many series, the last ones are left out first. */
-export const FAMILIES: readonly Family[] = [...WORLD_FAMILIES, ...NETWORK_FAMILIES, ...KVM_FAMILIES, ...HOP_FAMILIES];
+import type { Family, MeteredWorld, Metric } from './prometheus-family.ts';
+import { header, labelPairs, type MetricsFormat, numberText, OPENMETRICS_END } from './prometheus-format.ts';
+import {
+  FAMILIES,
+  linesOf,
+  type Plan,
+  planOf,
+  STEP_SAMPLES,
+  samplesOf,
+  samplesPerSeries,
+  seriesPerStep,
+} from './prometheus-plan.ts';
+import { TextWriter } from './prometheus-text.ts';
 
 const OMITTED: Metric = {
   name: 'ringside_metrics_series_omitted',
@@ -28,78 +31,6 @@ const OMITTED: Metric = {
 };
 /** Every metric of a world, for the documentation. */
 export const METRICS: readonly Metric[] = [...FAMILIES, OMITTED];
-
-/** Samples of one step: less than a millisecond, some more when their text is made for the first time. */
-const STEP_SAMPLES = 1000;
-/** Samples of one histogram: its buckets, sum and count. */
-export const HISTOGRAM_SAMPLES = LATENCY_BUCKETS + 2;
-const BUCKET_TEXT = [...LATENCY_BOUNDS_NS.map((ns) => ns / 1e9), Number.POSITIVE_INFINITY].map(
-  (bound) => `le="${boundText(bound)}"} `,
-);
-/** Series of one step. */
-const seriesPerStep = (family: Family): number => Math.ceil(STEP_SAMPLES / samplesPerSeries(family));
-const samplesPerSeries = (family: Family): number => (family.type === 'histogram' ? HISTOGRAM_SAMPLES : 1);
-
-/** A family's series in one world, flat: `elements` of series i are [ends[i - 1], ends[i]). */
-export interface Plan {
-  /** `{label="value",…`, without the closing brace. */
-  readonly labels: readonly string[];
-  readonly from: Source;
-  readonly ends: Int32Array;
-  readonly elements: Int32Array;
-  /** Starts of lines by step, made when they are first printed. */
-  readonly lines: LineStarts[];
-}
-interface WorldPlan {
-  readonly names: WorldNames;
-  /** By family, made when it is first needed; null for computed ones. */
-  readonly plans: (Plan | null | undefined)[];
-}
-/** Plans for as long as a world's catalog is held. */
-const worldPlans = new WeakMap<WorldCatalog, WorldPlan>();
-
-/** The series of family `f` in a world; null where its one value is computed. */
-export function planOf(catalog: WorldCatalog, f: number): Plan | null {
-  let world = worldPlans.get(catalog);
-  if (world === undefined) {
-    world = { names: new WorldNames(catalog), plans: [] };
-    worldPlans.set(catalog, world);
-  }
-  let plan = world.plans[f];
-  if (plan === undefined) {
-    plan = makePlan(FAMILIES[f]!, world.names);
-    world.plans[f] = plan;
-  }
-  return plan;
-}
-
-function makePlan(family: Family, names: WorldNames): Plan | null {
-  if (family.series === undefined) return null;
-  // Places that share all labels are one series.
-  const bySeries = new Map<string, number[]>();
-  let from: Source = 'counters';
-  for (const series of family.series(names)) {
-    from = series.from;
-    const labels = `{${labelPairs(family.labels, series.labels)}`;
-    const known = bySeries.get(labels);
-    if (known === undefined) bySeries.set(labels, [...series.elements]);
-    else addTo(known, series);
-  }
-  const lists = [...bySeries.values()];
-  let end = 0;
-  const ends = Int32Array.from(lists, (list) => (end += list.length));
-  return { labels: [...bySeries.keys()], from, ends, elements: Int32Array.from(lists.flat()), lines: [] };
-}
-function addTo(elements: number[], series: Series): void {
-  for (const element of series.elements) elements.push(element);
-}
-
-/** Samples of family `f` in a world. */
-export function samplesOf(catalog: WorldCatalog, f: number): number {
-  const plan = planOf(catalog, f);
-  if (plan === null) return 1;
-  return plan.labels.length * samplesPerSeries(FAMILIES[f]!);
-}
 
 /**
  * How many families of each world are printed, in their order, so that there are at most `most` series. Each world has an
@@ -114,10 +45,7 @@ export function* shares(
   for (const catalog of catalogs) {
     const ofWorld: number[] = [];
     for (let f = 0; f < FAMILIES.length; f++) {
-      const known = worldPlans.get(catalog)?.plans[f] !== undefined;
-      ofWorld.push(samplesOf(catalog, f));
-      // Planning takes longer than counting.
-      if (!known) yield;
+      ofWorld.push(yield* samplesOf(catalog, f));
     }
     samples.push(ofWorld);
   }
@@ -197,27 +125,6 @@ export function worldMetrics(worlds: readonly MeteredWorld[], options: ScrapeOpt
 function computed(family: Family, world: MeteredWorld): string {
   const labels = [world.reader.catalog.topology, ...(family.info?.(world) ?? [])];
   return `${family.name}{${labelPairs(family.labels, labels)}} ${numberText(family.value!(world))}\n`;
-}
-
-/** What precedes the values of series [first, end), which are one step. */
-function linesOf(family: Family, plan: Plan, first: number, end: number): LineStarts {
-  const step = first / seriesPerStep(family);
-  let starts = plan.lines[step];
-  if (starts === undefined) {
-    const { name } = family;
-    const labels = plan.labels.slice(first, end);
-    starts = lineStarts(
-      family.type === 'histogram'
-        ? labels.flatMap((l) => [
-            ...BUCKET_TEXT.map((le) => `${name}_bucket${l},${le}`),
-            `${name}_sum${l}} `,
-            `${name}_count${l}} `,
-          ])
-        : labels.map((l) => `${name}${l}} `),
-    );
-    plan.lines[step] = starts;
-  }
-  return starts;
 }
 
 function counterLines(

@@ -9,9 +9,9 @@
 import type { WorldCatalog } from '../engine/catalog.ts';
 import { KIND_STRIDE } from '../engine/events.ts';
 import { GAUGES } from '../engine/latency.ts';
-import { FAMILIES, type Plan, planOf } from './prometheus.ts';
 import type { BootCounts, Family, MeteredWorld, Source } from './prometheus-family.ts';
 import { header, labelPairs, numberText, OPENMETRICS_END } from './prometheus-format.ts';
+import { FAMILIES, type Plan, planOf } from './prometheus-plan.ts';
 
 /** Columns as the engine hands them out: see lab/run-timeline.ts. */
 export interface Timeline {

@@ -3,6 +3,7 @@ import * as E from '../../../src/engine/events.ts';
 import { LATENCY_FRAME, LATENCY_MAX, LATENCY_SUM, latencyAt } from '../../../src/engine/latency.ts';
 import { METRICS, scrape, worldMetrics } from '../../../src/readers/prometheus.ts';
 import { boundText } from '../../../src/readers/prometheus-format.ts';
+import { prepare } from '../../../src/readers/prometheus-plan.ts';
 import { lineStarts, TextWriter } from '../../../src/readers/prometheus-text.ts';
 import { parseExposition } from '../../tools/exposition.ts';
 import { FakeWorld, PLACES, place } from './fake-world.ts';
@@ -108,6 +109,20 @@ test('a hundred thousand series come in small pieces, the same each time', () =>
   expect(lines).toBeGreaterThan(100_000);
   expect(Math.max(...sizes)).toBeLessThan(3000);
   expect(Buffer.concat([...scrape(worlds)]).equals(Buffer.concat([...scrape(worlds)]))).toBe(true);
+});
+
+test('what is prepared ahead is all that a scrape would have to work out, in small steps', () => {
+  const { reader } = crowdedWorlds()[0]!;
+  const planned = (): number => [...scrape([{ reader }])].filter((piece) => piece.length === 0).length;
+  const cold = crowdedWorlds()[0]!;
+  const text = worldMetrics([cold]);
+  // Nothing beyond the cap is prepared; the rest is, when somebody wants it.
+  const some = [...prepare(reader.catalog, 1000)].length;
+  expect(planned()).toBeGreaterThan(0);
+  expect([...prepare(reader.catalog)].length).toBeGreaterThan(0);
+  expect(planned()).toBe(0);
+  expect([...prepare(crowdedWorlds()[0]!.reader.catalog)].length).toBeGreaterThan(some);
+  expect(worldMetrics([{ reader }])).toBe(text);
 });
 
 test('as OpenMetrics: families without their suffix, units, the slowest frame of each histogram', () => {
