@@ -172,6 +172,11 @@ export class Timelines {
   private readonly active = new Set<RunTimeline>();
   /** Bytes of the complete ones. */
   private bytes = 0;
+  private readonly most: number;
+
+  constructor(most = MOST_BYTES) {
+    this.most = most;
+  }
 
   open(run: string, timeline: RunTimeline): void {
     this.byRun.set(run, timeline);
@@ -200,7 +205,7 @@ export class Timelines {
     this.active.delete(timeline);
     this.bytes += timeline.bytes;
     for (const [old, { bytes }] of this.byRun) {
-      if (this.bytes <= MOST_BYTES) return;
+      if (this.bytes <= this.most) return;
       if (bytes > 0) this.forget(old);
     }
   }

@@ -103,3 +103,17 @@ test('refusals, and a run that has sent nothing', async () => {
   const other = await server.get(`${address}/timeline`, { headers: { accept: 'text/html' } });
   assert.equal(other.status, 406);
 });
+
+test('a timeline that has been given up is gone, while its run is still known', async () => {
+  // The stub's seed for an engine that keeps none.
+  const server = await startServer();
+  await server.put('/v1/topologies/t1', smallDocument({ seed: 670 }));
+  const address = await finishedRun(server, { count: 10 });
+  for (const accept of ['application/json', 'application/openmetrics-text']) {
+    const gone = await server.get(`${address}/timeline`, { headers: { accept } });
+    assert.equal(gone.status, 410);
+    assert.equal(gone.body.code, 'RINGSIDE_E_GONE');
+    assert.match(gone.body.detail, /run-1/);
+  }
+  assert.equal((await server.get('/v1/topologies/t1/traffic/run-99/timeline')).status, 404);
+});

@@ -4,6 +4,7 @@ import { describe, test } from 'vitest';
 import { RingReader } from '../../../src/engine/event-ring.ts';
 import * as E from '../../../src/engine/events.ts';
 import type { TimelineData } from '../../../src/lab/protocol.ts';
+import { RunTimeline, Timelines } from '../../../src/lab/run-timeline.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { BACKENDS, makeWorld, pairDocument, runOut, traffic, udp } from './world-driver.ts';
 
@@ -95,4 +96,29 @@ test('several runs at once each have one; a run that never sent has an empty one
     assert.ok(data.timesNs.length > 10 && data.timesNs.length <= 256, `${id}: ${data.timesNs.length} points`);
   }
   assert.throws(() => world.timeline('nobody'));
+});
+
+test('beyond a number of bytes the oldest complete ones are given up, never one that goes on', () => {
+  const { machine } = makeWorld(pairDocument('vhost-net'));
+  const add = (timelines: Timelines, run: string): RunTimeline => {
+    const timeline = new RunTimeline(machine, 1);
+    timelines.open(run, timeline);
+    timeline.begin(1000);
+    return timeline;
+  };
+  const alone = add(new Timelines(), 'alone');
+  alone.end(2000);
+  assert.ok(alone.bytes > 0);
+
+  const timelines = new Timelines(2 * alone.bytes);
+  add(timelines, 'long');
+  for (const run of ['first', 'second', 'third']) {
+    add(timelines, run);
+    timelines.end(run, 2000);
+  }
+  assert.equal(timelines.get('first'), undefined);
+  for (const run of ['long', 'second', 'third']) assert.ok(timelines.get(run) !== undefined, run);
+  timelines.forget('second');
+  timelines.end('long', 2000);
+  assert.ok(timelines.get('third') !== undefined && timelines.get('long') !== undefined, 'there was room again');
 });
