@@ -8,6 +8,7 @@ import {
   type MetricType,
   numberText,
 } from '../readers/prometheus-format.ts';
+import { type CaptureCounts, registerCaptureMetrics } from './captures/capture-metrics.ts';
 import { type EventForm, eventTotals } from './event-source.ts';
 import { VERSION } from './version.ts';
 
@@ -19,6 +20,7 @@ export interface ApiCounts {
   readonly topologies: () => number;
   readonly streams: () => number;
   readonly worldsByThread: () => readonly number[];
+  readonly captures: () => CaptureCounts;
 }
 
 /** A metric as prom-client hands it out. */
@@ -70,6 +72,7 @@ export class ApiMetrics {
       'dropped',
       'Events that clients of event streams were too slow for, and were told that they missed.',
     );
+    registerCaptureMetrics(this.registry, counts.captures);
     new Gauge({
       name: 'ringside_engine_worlds',
       help: 'Worlds by engine thread.',

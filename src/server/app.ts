@@ -77,6 +77,7 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
     topologies: () => registry.size,
     streams: () => streams.used,
     worldsByThread: () => pool.load(),
+    captures: () => captures.counts,
   });
   const services: Services = { settings, registry, captures, pool, stopping: new Stopping(), streams, metrics };
   const app = await buildRoutes(services);

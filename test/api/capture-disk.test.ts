@@ -68,6 +68,33 @@ function rows(file: Uint8Array): string[] {
   assert.equal(walk.end, file.length, 'whole blocks only');
   return out.sort();
 }
+/** A metric of captures. */
+async function metric(server: TestServer, series: string): Promise<number> {
+  const found = (await server.get('/metrics')).text.split('\n').find((line) => line.startsWith(`${series} `));
+  return Number(found?.slice(series.length));
+}
+
+test('metrics: states, rows written, reasons of the end', async () => {
+  const server = await start();
+  const done = await capture(server, { name: 'done', view: 'journey', slow: 'block' });
+  await capture(server, { name: 'gone', view: 'journey', slow: 'block' });
+  await run(server, 100);
+  await settled(server);
+  assert.equal(await metric(server, 'ringside_captures{state="RECORDING"}'), 2);
+  const { packets } = await stop(server, done);
+  assert.ok(packets > 100);
+  assert.equal((await server.delete(`${C}/gone`)).status, 204);
+  assert.equal(await metric(server, 'ringside_captures{state="RECORDING"}'), 0);
+  assert.equal(await metric(server, 'ringside_captures{state="STOPPED"}'), 1);
+  assert.equal(await metric(server, 'ringside_captures_ended_total{reason="REQUESTED"}'), 1);
+  assert.equal(await metric(server, 'ringside_captures_ended_total{reason="DELETED"}'), 1);
+  assert.equal(await metric(server, 'ringside_captures_ended_total{reason="ERROR"}'), 0);
+  const written = await metric(server, 'ringside_capture_packets_written_total');
+  assert.ok(written >= packets && written <= 2 * packets, `${written} of ${packets}`);
+  assert.equal(await metric(server, 'ringside_capture_events_lost_total'), 0);
+  assert.ok((await metric(server, 'ringside_capture_disk_bytes')) > 0);
+});
+
 /** The rows that a reader in this process finds between two events. */
 function rowsBetween(server: TestServer, view: 'journey' | 'events', fromEvent: number, toEvent?: number): string[] {
   const reader = server.ringside.services.registry.get('t1').heldWorld().openReader();
@@ -294,6 +321,7 @@ test('requests that cannot be: each names the field', async () => {
     [{ view: 'all' }, '/view'],
     [{ colour: 1 }, '/colour'],
     [{ points: ['nowhere'] }, '/points'],
+    [{ points: [] }, '/points'],
     [{ filter: { events: 'nothing.*' } }, '/filter/events'],
     [{ filter: { kind: 'x' } }, '/filter/kind'],
     [{ file: { maxBytes: 5 } }, '/file/maxBytes'],
@@ -314,6 +342,17 @@ test('requests that cannot be: each names the field', async () => {
       `${JSON.stringify(body)}: ${answer.text}`,
     );
   }
+  // Fields that may be null as well say what is wrong with the value, and say it once.
+  for (const [body, pointer, detail] of [
+    [{ stop: { packets: 0 } }, '/stop/packets', 'must be >= 1'],
+    [{ trigger: { on: { role: 'dropped' }, after: 0 } }, '/trigger/after', 'must be >= 1'],
+    [{ file: { maxFiles: 'many' } }, '/file/maxFiles', 'must be integer'],
+  ] as const) {
+    const { errors } = (await server.post(C, body)).body;
+    assert.deepEqual([errors.length, errors[0].pointer, errors[0].detail], [1, pointer, detail]);
+  }
+  const named = (await server.post(C, { name: 'First Drop' })).body.errors[0];
+  assert.match(named.expected, /lower-case/);
   assert.equal((await server.get(C)).body.items.length, 0);
   await capture(server, { name: 'one' });
   assert.equal((await server.post(C, { name: 'one' })).body.code, 'RINGSIDE_E_EXISTS');

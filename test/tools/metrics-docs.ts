@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { METRICS } from '../../src/readers/prometheus.ts';
 import type { Metric } from '../../src/readers/prometheus-family.ts';
 import { unitOf } from '../../src/readers/prometheus-format.ts';
+import { CAPTURE_METRICS } from '../../src/server/captures/capture-metrics.ts';
 import { ROOT } from './source.ts';
 
 export const METRICS_FILE = join(ROOT, 'docs/metrics.md');
@@ -40,6 +41,14 @@ The last column says what real systems call the same thing, or what comes neares
 | name | type | unit | labels | meaning | elsewhere |
 | --- | --- | --- | --- | --- | --- |
 ${METRICS.map(row).join('\n')}
+
+## Captures
+
+Of the whole server: these count what was written and lost in wall time, and start at 0 with the process.
+
+| name | type | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+${CAPTURE_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
 `;
 }
 

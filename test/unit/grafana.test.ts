@@ -33,7 +33,12 @@ for (const { name, labels, type } of METRICS) {
   for (const part of parts) known.set(name + part, part === '_bucket' ? [...labels, 'le'] : labels);
 }
 const worldMetrics = new Set(known.keys());
-const api = new ApiMetrics({ topologies: () => 0, streams: () => 0, worldsByThread: () => [] });
+const api = new ApiMetrics({
+  topologies: () => 0,
+  streams: () => 0,
+  worldsByThread: () => [],
+  captures: () => ({ states: new Map(), ended: new Map(), packets: 0, lostEvents: 0, diskBytes: 0 }),
+});
 for (const { name, type } of await api.registry.getMetricsAsJSON()) {
   for (const part of type.toString() === 'histogram' ? ['_bucket', '_sum', '_count'] : ['']) {
     known.set(name + part, ['method', 'route', 'code', 'thread', 'le', 'instance']);

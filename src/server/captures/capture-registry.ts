@@ -13,9 +13,10 @@ import type { Limits } from '../settings.ts';
 import type { TopologyStore } from '../store.ts';
 import type { World } from '../world.ts';
 import { type CaptureJob, type DiskQuota, giveDisk, type StopReason } from './capture-job.ts';
+import type { CaptureCounts, CountedReason } from './capture-metrics.ts';
 import { type CaptureSpec, limitsOf } from './capture-spec.ts';
 import { CaptureWriter } from './capture-writer.ts';
-import { DiskCapture } from './disk-capture.ts';
+import { type CaptureState, DiskCapture } from './disk-capture.ts';
 import { folderBytes, recoverFolder } from './file-recovery.ts';
 
 /** How long a writer may take to end when the server stops, ms. */
@@ -27,6 +28,12 @@ export class CaptureRegistry {
   private readonly folder: () => string;
   private readonly captures = new Map<number, DiskCapture>();
   private readonly disk: DiskQuota;
+  /** For the metrics, since the server started. */
+  private readonly ended = new Map<CountedReason, number>();
+  private packets = 0;
+  private lostEvents = 0;
+  /** Being removed: that their writers end is no error. */
+  private readonly removing = new Set<DiskCapture>();
   /** Without a data folder: made when the first capture is, removed at the end. */
   private temporary: string | null = null;
 
@@ -60,6 +67,14 @@ export class CaptureRegistry {
     let n = 0;
     for (const c of this.captures.values()) if (c.writer !== null) n++;
     return n;
+  }
+
+  /** What there is and what has been written, for the metrics. */
+  get counts(): CaptureCounts {
+    const states = new Map<CaptureState, number>();
+    for (const { state } of this.captures.values()) states.set(state, (states.get(state) ?? 0) + 1);
+    const diskBytes = Number(Atomics.load(this.disk.used, 0));
+    return { states, ended: this.ended, packets: this.packets, lostEvents: this.lostEvents, diskBytes };
   }
 
   /** Starts a capture of a world as it is now. `spec` has been checked against the world. */
@@ -105,6 +120,8 @@ export class CaptureRegistry {
       job,
       hold,
       (progress) => {
+        this.packets += progress.packets - capture.progress.packets;
+        this.lostEvents += progress.lostEvents - capture.progress.lostEvents;
         capture.progress = progress;
         if (progress.end !== null) this.save(capture);
       },
@@ -132,10 +149,12 @@ export class CaptureRegistry {
   /** Removes it with its files. */
   async remove(capture: DiskCapture): Promise<void> {
     if (capture.writer !== null) {
+      this.removing.add(capture);
       const { ended } = capture.writer;
       await capture.writer.kill();
       await ended;
     }
+    this.removing.delete(capture);
     if (!this.captures.delete(capture.number)) return;
     giveDisk(this.disk, folderBytes(capture.folder));
     rmSync(capture.folder, { recursive: true, force: true });
@@ -208,6 +227,10 @@ export class CaptureRegistry {
   }
   private save(capture: DiskCapture): void {
     if (!this.captures.has(capture.number)) return;
+    if (capture.endedAt === null && capture.progress.end !== null) {
+      const reason = this.removing.has(capture) ? 'DELETED' : capture.progress.end.reason;
+      this.ended.set(reason, (this.ended.get(reason) ?? 0) + 1);
+    }
     capture.endedAt ??= new Date().toISOString();
     this.store.updateCapture(capture.number, JSON.stringify(capture.progress), capture.endedAt);
   }

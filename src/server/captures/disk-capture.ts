@@ -4,7 +4,8 @@ import { type CaptureProgress, NO_PROGRESS } from './capture-job.ts';
 import type { CaptureSpec } from './capture-spec.ts';
 import type { CaptureWriter } from './capture-writer.ts';
 
-export type CaptureState = 'WAITING' | 'RECORDING' | 'STOPPED' | 'INTERRUPTED' | 'FAILED';
+export const CAPTURE_STATES = ['WAITING', 'RECORDING', 'STOPPED', 'INTERRUPTED', 'FAILED'] as const;
+export type CaptureState = (typeof CAPTURE_STATES)[number];
 
 export class DiskCapture {
   /** Never used twice on this server; ids without a name are made of it. */

@@ -33,8 +33,36 @@ export interface FollowLimits {
   readonly durationMs: number;
 }
 
+/** For the metrics: streams that are open, and what all of them have sent and lost. */
+export const followTotals = { open: 0, bytes: 0, lostEvents: 0 };
+
 /** Section header and interfaces come at once, statistics at the end. `hold` is released when the stream ends, however it does. */
 export async function* followCapture(
+  world: World,
+  capture: Capture,
+  limits: FollowLimits,
+  hold: Hold | null,
+  ended: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let lost = 0;
+  const count = (bytes: number): void => {
+    followTotals.bytes += bytes;
+    followTotals.lostEvents += capture.lost - lost;
+    lost = capture.lost;
+  };
+  followTotals.open++;
+  try {
+    for await (const chunk of follow(world, capture, limits, hold, ended)) {
+      count(chunk.length);
+      yield chunk;
+    }
+  } finally {
+    count(0);
+    followTotals.open--;
+  }
+}
+
+async function* follow(
   world: World,
   capture: Capture,
   limits: FollowLimits,
