@@ -98,14 +98,15 @@ export class RunTimeline {
     const gauges = new Float64Array(GAUGES * this.points.length);
     // The order in which counters were found depends on how the engine was driven.
     const order = this.counters.map((_, i) => i).sort((a, b) => this.counters[a]! - this.counters[b]!);
-    for (const [i, p] of this.points.entries()) {
-      for (const [column, from] of order.entries()) {
-        const at = contexts + GAUGES + from * 2;
-        values[i * width + column * 2] = p.values[at] ?? 0;
-        values[i * width + column * 2 + 1] = p.values[at + 1] ?? 0;
+    for (let i = 0; i < this.points.length; i++) {
+      const from = this.points[i]!.values;
+      for (let column = 0; column < order.length; column++) {
+        const at = contexts + GAUGES + order[column]! * 2;
+        values[i * width + column * 2] = from[at] ?? 0;
+        values[i * width + column * 2 + 1] = from[at + 1] ?? 0;
       }
-      busy.set(p.values.subarray(0, contexts), i * contexts);
-      gauges.set(p.values.subarray(contexts, contexts + GAUGES), i * GAUGES);
+      busy.set(from.subarray(0, contexts), i * contexts);
+      gauges.set(from.subarray(contexts, contexts + GAUGES), i * GAUGES);
     }
     return {
       timesNs: Float64Array.from(this.points, (p) => p.timeNs),
