@@ -44,12 +44,13 @@ export interface CaptureOptions {
   readonly application?: string;
 }
 
-/** `points` names a place that is no hop of this world. */
+/** `points` names a place that is no hop of this world, or nothing at all. */
 export class UnknownPointError extends Error {
   readonly point: string;
   readonly valid: readonly string[];
   constructor(point: string, valid: readonly string[]) {
-    super(`there is no capture point ${JSON.stringify(point)}; the points are ${valid.join(', ')}`);
+    const what = point === '' ? 'no capture point is named' : `there is no capture point ${JSON.stringify(point)}`;
+    super(`${what}; the points are ${valid.join(', ')}`);
     this.name = 'UnknownPointError';
     this.point = point;
     this.valid = valid;
@@ -106,7 +107,8 @@ export class Capture {
     const all = this.ofEvents ? allPlaces(this.reader) : hopPlaces(this.reader, view === 'journey');
     let wanted = all;
     if (points !== undefined) {
-      for (const point of points) {
+      // An empty list would be a capture that stays empty.
+      for (const point of points.length === 0 ? [''] : points) {
         if (!all.some((p) => globMatches(point, p.name)))
           throw new UnknownPointError(
             point,

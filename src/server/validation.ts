@@ -53,15 +53,24 @@ function summary(what: string, faults: readonly Fault[]): string {
 
 /** Ajv's errors as faults; of a failed alternative only the alternative is told, not each of its branches. */
 export function faultsOf(errors: readonly ErrorObject[], prefix: string): Fault[] {
-  const alternatives = errors.filter((e) => e.keyword === 'anyOf').map((e) => `${e.schemaPath}/`);
+  const alternatives = errors.filter((e) => e.keyword === 'anyOf' && !isNullable(e)).map((e) => `${e.schemaPath}/`);
   const faults = new Map<string, Fault>();
   for (const error of errors) {
     if (alternatives.some((path) => error.schemaPath.startsWith(path))) continue;
+    // That a value or null is wanted is told by what is wrong with the value.
+    if (error.keyword === 'anyOf' && isNullable(error)) continue;
+    if (error.keyword === 'type' && error.params['type'] === 'null') continue;
     const fault = faultOf(error, prefix);
     faults.set(`${fault.pointer} ${fault.detail}`, fault);
     if (faults.size === MOST_FAULTS) break;
   }
   return [...faults.values()];
+}
+
+/** An alternative of one form and null, as `orNull` makes it. */
+function isNullable(error: ErrorObject): boolean {
+  const forms = error.schema as readonly Record<string, unknown>[];
+  return forms.length === 2 && forms[1]?.['type'] === 'null';
 }
 
 function faultOf(error: ErrorObject, prefix: string): Fault {

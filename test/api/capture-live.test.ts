@@ -56,6 +56,26 @@ test('interfaces come at once, rows as they are recorded, statistics when the to
   await streamsOpen(server, 0);
 });
 
+test('metrics: how many are open, what they have sent', async () => {
+  const { server, url } = await start();
+  const metric = async (name: string): Promise<number> => {
+    const lines = (await server.get('/metrics')).text.split('\n');
+    return Number(lines.find((line) => line.startsWith(`${name} `))?.slice(name.length));
+  };
+  const before = await metric('ringside_live_capture_bytes_total');
+  const lost = await metric('ringside_live_capture_events_lost_total');
+  const stream = await CaptureStream.open(`${url}&view=journey`);
+  await stream.until(() => stream.bytes.length > 0);
+  assert.equal(await metric('ringside_live_captures'), 1);
+  await run(server, 'ping', 2);
+  await server.delete(T);
+  await stream.ended;
+  await streamsOpen(server, 0);
+  assert.equal(await metric('ringside_live_captures'), 0);
+  assert.equal((await metric('ringside_live_capture_bytes_total')) - before, stream.bytes.length);
+  assert.equal(await metric('ringside_live_capture_events_lost_total'), lost);
+});
+
 test('begins with what comes, or with what is held', async () => {
   const { server, url } = await start();
   await run(server, 'ping', 3);
@@ -184,10 +204,19 @@ test('what only makes sense for a capture that follows is refused without', asyn
     assert.equal(answer.status, 400, query);
     assert.equal(answer.body.errors[0].pointer, `querystring/${query.split('=')[0]}`);
   }
-  for (const query of ['slow=maybe', 'from=yesterday', 'duration=soon', 'packets=0', 'events=nothing.*', 'points=zz']) {
+  for (const query of [
+    'slow=maybe',
+    'from=yesterday',
+    'duration=soon',
+    'packets=0',
+    'events=nothing.*',
+    'points=zz',
+    'points=',
+  ]) {
     const answer = await server.get(`${T}/capture.pcapng?follow=true&${query}`);
     assert.equal(answer.status, 400, query);
     assert.equal(answer.body.code, 'RINGSIDE_E_REQUEST');
+    assert.equal(answer.body.errors[0].pointer, `querystring/${query.split('=')[0]}`);
   }
 });
 

@@ -3,7 +3,7 @@ import { type TSchema, Type } from 'typebox';
 import { END_REASONS } from '../captures/capture-job.ts';
 import { MOST_FILES } from '../captures/capture-spec.ts';
 import { snaplen, view } from './capture.ts';
-import { NAME, TopologyName } from './common.ts';
+import { NAME, NAME_FORM, TopologyName } from './common.ts';
 import { eventFilter } from './event-filter.ts';
 import { closed, name, oneOf, orNull, pageOf, ref, withDefaults } from './reference.ts';
 
@@ -71,7 +71,7 @@ const Trigger = name(
         $id: 'CaptureTrigger',
         description:
           'Waits for the first event that matches `on`, then writes the rows of exactly the events around it, and stops.',
-        examples: [{ on: { events: 'tap.drop_full' }, before: 5000, after: 100 }],
+        examples: [{ on: { events: 'tap.queue_full' }, before: 5000, after: 100 }],
       },
     ),
   ),
@@ -110,7 +110,7 @@ export const CaptureRequest = name(
   withDefaults(
     closed(
       {
-        name: orNull(Type.String({ pattern: NAME }), {
+        name: orNull(Type.String({ pattern: NAME, description: NAME_FORM }), {
           default: null,
           description: 'Id of the capture; without one the server makes `capture-<number>`.',
           examples: ['first-drop'],
@@ -216,7 +216,7 @@ const CapturedHop = name(
       kicks: whole('Kicks that it caused.', 1),
       interrupts: whole('Interrupts that it caused.', 0),
       cache: orNull(Type.String(), { description: 'Flow cache that answered.', examples: ['emc_hit'] }),
-      drop: orNull(Type.String(), { description: 'Why the frame was dropped here.', examples: ['tap.drop_full'] }),
+      drop: orNull(Type.String(), { description: 'Why the frame was dropped here.', examples: ['tap.queue_full'] }),
       parent: orNull(whole('Frame that this one is a copy of.', 7), { examples: [null] }),
       seq: orNull(whole('Sequence number, in captures of events.', 4711), { examples: [null] }),
       bytes: whole('Length of the packet.', 60),

@@ -39,7 +39,7 @@ const following = {
   duration: Type.Optional(
     Type.String({
       pattern: '^[0-9]{1,6}(\\.[0-9]{1,3})?s?$',
-      description: 'Wall time in seconds after which a capture that follows ends.',
+      description: 'Wall time after which a capture that follows ends: seconds, such as `2.5s` or `2.5`.',
       examples: ['5s'],
     }),
   ),

@@ -4,6 +4,7 @@ import { PROBLEMS, type ProblemCode } from '../problem-codes.ts';
 import { closed, name, oneOf, ref, withDefaults } from './reference.ts';
 
 export const NAME = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+export const NAME_FORM = 'At most 63 lower-case letters, digits and hyphens; no hyphen first or last.';
 /** Names in paths are only looked up: longer or stranger ones are simply not found. */
 const part = (description: string, example: string) =>
   Type.String({ minLength: 1, maxLength: 200, description, examples: [example] });
