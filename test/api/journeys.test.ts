@@ -129,6 +129,7 @@ test('parameters that mean nothing are named', async () => {
     ['run=run-99', 'querystring/run'],
     ['places=nowhere', 'querystring/places'],
     ['outcome=eaten', 'querystring/outcome'],
+    ['outcome=dropped:tap.ful', 'querystring/outcome'],
     ['limit=0', 'querystring/limit'],
     ['frame=9-3', 'querystring/frame'],
     ['format=svg', 'querystring/format'],

@@ -1,5 +1,6 @@
 /** /v1/topologies/{t}/frames/{id}: the journey of one frame, in the form that is asked for. */
 import type { FastifyRequest } from 'fastify';
+import { EVENT_KINDS } from '../../engine/events.ts';
 import { findJourney, type Journey } from '../../readers/journey.ts';
 import { JourneyGroups } from '../../readers/journey-groups.ts';
 import { groupsJson } from '../../readers/journey-groups-json.ts';
@@ -16,6 +17,8 @@ import { GroupsQuery, JOURNEY_FORMATS, JourneyGroupsSchema, JourneyQuery, Journe
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 import { inTurns } from '../streaming.ts';
+
+const DROPS = EVENT_KINDS.filter((kind) => kind.role === 'dropped').map((kind) => kind.name);
 
 type JourneyType = (typeof JOURNEY_FORMATS)[keyof typeof JOURNEY_FORMATS];
 
@@ -64,6 +67,7 @@ export function addJourneyRoutes(app: App, { registry, streams }: Services): voi
       const { run, outcome, limit, format } = request.query;
       const type =
         format === undefined ? negotiate(request, ['application/json', 'text/plain']) : JOURNEY_FORMATS[format];
+      if (outcome !== undefined) checkReason(outcome);
       const hosted = registry.get(request.params.topology);
       const world = hosted.heldWorld();
       const reader = world.openReader();
@@ -116,4 +120,13 @@ export function addJourneyRoutes(app: App, { registry, streams }: Services): voi
       return reply.type(`${type}; charset=utf-8`).send(journeyBody(result.journey, type));
     },
   );
+}
+
+/** A reason that no event has is a typing error, not an empty answer. */
+function checkReason(outcome: string): void {
+  const reason = outcome.split(':')[1];
+  if (reason === undefined || DROPS.includes(reason)) return;
+  const detail = `${JSON.stringify(reason)} is no reason for a drop`;
+  const fault = { pointer: 'querystring/outcome', detail, expected: DROPS.join(', ') };
+  throw new Problem('RINGSIDE_E_REQUEST', detail, { errors: [fault] });
 }
