@@ -60,6 +60,9 @@ test('the tour works as printed', (context) => {
   expect(readFileSync(join(folder, 'all.pcapng')).length).toBeGreaterThan(5_000_000);
   for (const line of after('demo/events').trim().split('\n')) expect(() => JSON.parse(line), line).not.toThrow();
   expect(after('/metrics').trim().split('\n').length).toBeGreaterThan(1);
+  const timeline = readFileSync(join(folder, 'run-2.om'), 'utf8');
+  expect(timeline).toMatch(/^ringside_sent_frames_total\{.* \d+\.\d{3}$/m);
+  expect(timeline.endsWith('# EOF\n')).toBe(true);
   const compared = after('presets/compare');
   for (const backend of ['virtio-net', 'vhost-net', 'vhost-user']) expect(compared).toContain(`${backend}\n`);
   expect(compared.match(/"perFrame":\{/g)).toHaveLength(3);
