@@ -1,4 +1,4 @@
-/** Metrics of the process and of the API itself. What the emulated hosts count is in readers/prometheus.ts. */
+/** Metrics of the process and of the API itself. What the emulated hosts count is in readers/metrics/prometheus.ts. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import {
   boundText,
@@ -7,9 +7,9 @@ import {
   type MetricsFormat,
   type MetricType,
   numberText,
-} from '../readers/prometheus-format.ts';
+} from '../readers/metrics/prometheus-format.ts';
 import { type CaptureCounts, registerCaptureMetrics } from './captures/capture-metrics.ts';
-import { type EventForm, eventTotals } from './event-source.ts';
+import { type EventForm, eventTotals } from './events/event-source.ts';
 import { VERSION } from './version.ts';
 
 /** Gauges whose names end in `_total` although they are no counters: promtool objects to them. */

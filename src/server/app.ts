@@ -13,7 +13,7 @@ import { CaptureRegistry } from './captures/capture-registry.ts';
 import { Connections } from './connections.ts';
 import { EnginePool } from './engine-pool.ts';
 import { handleError, rawProblem, toProblem } from './error-handler.ts';
-import { chooseSubprotocol, MESSAGE_BYTES } from './event-protocol.ts';
+import { chooseSubprotocol, MESSAGE_BYTES } from './events/event-protocol.ts';
 import { Guard, isOpen } from './guard.ts';
 import { MethodTable } from './methods.ts';
 import { notFound, Problem, sendProblem } from './problem.ts';

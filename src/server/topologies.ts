@@ -6,7 +6,7 @@ import { COST_NAMES } from '../engine/costs.ts';
 import { equalDocuments, parseTopology } from '../lab/document.ts';
 import type { TopologyDocument } from '../lab/document-schema.ts';
 import type { Topology } from '../lab/topology.ts';
-import { prepare } from '../readers/prometheus-plan.ts';
+import { prepare } from '../readers/metrics/prometheus-plan.ts';
 import type { EnginePool } from './engine-pool.ts';
 import { engineProblem } from './engine-problem.ts';
 import { EngineFault } from './engine-thread.ts';

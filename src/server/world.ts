@@ -7,7 +7,7 @@ import type { WorldCatalog } from '../engine/catalog.ts';
 import { HOLDS, RingReader } from '../engine/event-ring.ts';
 import { Hold } from '../engine/hold.ts';
 import type { EngineAnswers, EngineRequest, RunResult } from '../lab/protocol.ts';
-import { type BootCounts, bootCounts } from '../readers/prometheus-family.ts';
+import { type BootCounts, bootCounts } from '../readers/metrics/prometheus-family.ts';
 import { EngineFault, type EngineThread } from './engine-thread.ts';
 import { Problem } from './problem.ts';
 

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect } from 'vitest';
-import { BlockWalk, PACKET_BLOCK } from '../../src/readers/pcapng-blocks.ts';
+import { BlockWalk, PACKET_BLOCK } from '../../src/readers/capture/pcapng-blocks.ts';
 import { requirePeer } from '../peer/peers.ts';
 import { Ringside } from '../tools/ringside.ts';
 

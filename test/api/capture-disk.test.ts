@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'vitest';
-import { captureChunks } from '../../src/readers/capture.ts';
-import { BlockWalk, PACKET_BLOCK } from '../../src/readers/pcapng-blocks.ts';
+import { captureChunks } from '../../src/readers/capture/capture.ts';
+import { BlockWalk, PACKET_BLOCK } from '../../src/readers/capture/pcapng-blocks.ts';
 import { decodePcapng } from '../unit/readers/pcapng-decoder.ts';
 import {
   closeServer,

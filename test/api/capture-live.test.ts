@@ -1,7 +1,7 @@
 /** Captures that follow their world: seen as they come, ended by whoever ends first, and never in a run's way unasked. */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'vitest';
-import { INTERFACE_BLOCK, STATISTICS_BLOCK } from '../../src/readers/pcapng-blocks.ts';
+import { INTERFACE_BLOCK, STATISTICS_BLOCK } from '../../src/readers/capture/pcapng-blocks.ts';
 import { decodePcapng } from '../unit/readers/pcapng-decoder.ts';
 import { CaptureStream } from './capture-stream.ts';
 import { closeServer, closeServers, smallDocument, startServer, type TestServer } from './client.ts';

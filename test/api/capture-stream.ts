@@ -1,7 +1,7 @@
 /** A client of a live capture: reads a response as it comes, counts what arrived in whole blocks, and can stop reading. */
 import assert from 'node:assert/strict';
 import { get, type IncomingMessage } from 'node:http';
-import { BlockWalk, PACKET_BLOCK, STATISTICS_BLOCK } from '../../src/readers/pcapng-blocks.ts';
+import { BlockWalk, PACKET_BLOCK, STATISTICS_BLOCK } from '../../src/readers/capture/pcapng-blocks.ts';
 
 export class CaptureStream {
   readonly response: IncomingMessage;

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Ajv } from 'ajv';
 import { afterEach, test } from 'vitest';
-import { asyncapiText } from '../../src/server/event-asyncapi.ts';
+import { asyncapiText } from '../../src/server/events/event-asyncapi.ts';
 import { CLIENT_MESSAGES, SERVER_MESSAGES } from '../../src/server/schemas/event.ts';
 import { closeServers, startServer } from './client.ts';
 

@@ -9,7 +9,7 @@ import { RingReader } from '../../src/engine/event-ring.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { PRESETS } from '../../src/lab/presets.ts';
 import { World } from '../../src/lab/world.ts';
-import { type CaptureOptions, captureChunks } from '../../src/readers/capture.ts';
+import { type CaptureOptions, captureChunks } from '../../src/readers/capture/capture.ts';
 import { spread } from './spread.ts';
 
 const STDOUT = 1;

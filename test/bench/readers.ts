@@ -2,13 +2,13 @@
  * What the readers can do, as JSON lines: pcapng encoding, the event stream and a scrape, on a full ring of the default
  * size. Run with the pinned Node: `npx node test/bench/readers.ts`.
  */
-import { captureChunks } from '../../src/readers/capture.ts';
-import { EventCursor } from '../../src/readers/event-cursor.ts';
-import { EventFilter } from '../../src/readers/event-filter.ts';
-import { JsonEncoder } from '../../src/readers/event-json.ts';
-import { findJourney } from '../../src/readers/journey.ts';
-import { JourneyGroups } from '../../src/readers/journey-groups.ts';
-import { scrape, worldMetrics } from '../../src/readers/prometheus.ts';
+import { captureChunks } from '../../src/readers/capture/capture.ts';
+import { EventCursor } from '../../src/readers/events/event-cursor.ts';
+import { EventFilter } from '../../src/readers/events/event-filter.ts';
+import { JsonEncoder } from '../../src/readers/events/event-json.ts';
+import { findJourney } from '../../src/readers/journey/journey.ts';
+import { JourneyGroups } from '../../src/readers/journey/journey-groups.ts';
+import { scrape, worldMetrics } from '../../src/readers/metrics/prometheus.ts';
 import { FakeWorld } from '../unit/readers/fake-world.ts';
 import { vhostNetFrame } from '../unit/readers/journeys.ts';
 import { crowdedWorlds } from '../unit/readers/many-series.ts';

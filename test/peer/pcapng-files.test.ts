@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { afterAll, expect } from 'vitest';
 import type { RingReader } from '../../src/engine/event-ring.ts';
-import { Capture, type CaptureOptions, captureChunks } from '../../src/readers/capture.ts';
+import { Capture, type CaptureOptions, captureChunks } from '../../src/readers/capture/capture.ts';
 import { FakeWorld } from '../unit/readers/fake-world.ts';
 import { floodedFrame, vhostNetFrame } from '../unit/readers/journeys.ts';
 import { type Decoded, decodePcapng, join } from '../unit/readers/pcapng-decoder.ts';

@@ -11,7 +11,7 @@ import { learnedState, Rehearsal } from '../../src/lab/dry-run.ts';
 import { Ends } from '../../src/lab/ends.ts';
 import type { FramesSpec, RehearsalResult } from '../../src/lab/protocol.ts';
 import { World } from '../../src/lab/world.ts';
-import { findJourney, type Journey } from '../../src/readers/journey.ts';
+import { findJourney, type Journey } from '../../src/readers/journey/journey.ts';
 import { isIdle, play, type RandomTopology, runOut, topologies, traffic } from './random-worlds.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';

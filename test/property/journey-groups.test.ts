@@ -9,8 +9,8 @@ import { RingReader } from '../../src/engine/event-ring.ts';
 import * as E from '../../src/engine/events.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { World } from '../../src/lab/world.ts';
-import { findJourney, type Journey } from '../../src/readers/journey.ts';
-import { type GroupResult, JourneyGroups } from '../../src/readers/journey-groups.ts';
+import { findJourney, type Journey } from '../../src/readers/journey/journey.ts';
+import { type GroupResult, JourneyGroups } from '../../src/readers/journey/journey-groups.ts';
 import { play, type RandomTopology, topologies, traffic } from './random-worlds.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';

@@ -21,7 +21,7 @@ import {
 } from '../../src/engine/latency.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { World } from '../../src/lab/world.ts';
-import { findJourney } from '../../src/readers/journey.ts';
+import { findJourney } from '../../src/readers/journey/journey.ts';
 import { makeWorld, pairDocument, runOut, udp, watch } from '../unit/lab/world-driver.ts';
 import { type Command, play, type RandomTopology, topologies, traffic } from './random-worlds.ts';
 

@@ -7,11 +7,11 @@ import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
 import * as E from '../../src/engine/events.ts';
 import { contextOf, placeOf } from '../../src/engine/events.ts';
-import { type CaptureOptions, captureChunks } from '../../src/readers/capture.ts';
-import { EventCursor } from '../../src/readers/event-cursor.ts';
-import { EventFilter } from '../../src/readers/event-filter.ts';
-import { JsonEncoder } from '../../src/readers/event-json.ts';
-import { findJourney } from '../../src/readers/journey.ts';
+import { type CaptureOptions, captureChunks } from '../../src/readers/capture/capture.ts';
+import { EventCursor } from '../../src/readers/events/event-cursor.ts';
+import { EventFilter } from '../../src/readers/events/event-filter.ts';
+import { JsonEncoder } from '../../src/readers/events/event-json.ts';
+import { findJourney } from '../../src/readers/journey/journey.ts';
 import { FakeWorld, frameBytes } from '../unit/readers/fake-world.ts';
 import { decodePcapng, join } from '../unit/readers/pcapng-decoder.ts';
 

@@ -1,9 +1,9 @@
 /** Writes docs/metrics.md from the tables of the metrics: `npm run metrics-docs`. A unit test holds the file to them. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { METRICS } from '../../src/readers/prometheus.ts';
-import type { Metric } from '../../src/readers/prometheus-family.ts';
-import { unitOf } from '../../src/readers/prometheus-format.ts';
+import { METRICS } from '../../src/readers/metrics/prometheus.ts';
+import type { Metric } from '../../src/readers/metrics/prometheus-family.ts';
+import { unitOf } from '../../src/readers/metrics/prometheus-format.ts';
 import { CAPTURE_METRICS } from '../../src/server/captures/capture-metrics.ts';
 import { ROOT } from './source.ts';
 
@@ -16,7 +16,7 @@ const row = (m: Metric): string =>
 export function metricsDocument(): string {
   return `# Metrics
 
-Written by \`npm run metrics-docs\` from the tables in \`src/readers/prometheus-*.ts\`. The metrics of the process and of the API
+Written by \`npm run metrics-docs\` from the tables in \`src/readers/metrics/prometheus-*.ts\`. The metrics of the process and of the API
 (\`nodejs_*\`, \`process_*\`, \`ringside_http_*\`, \`ringside_build_info\` and a few gauges) are at \`/metrics\` too.
 
 - \`/metrics\` answers in the Prometheus text format, or as OpenMetrics 1.0 where \`Accept\` prefers it; then each latency

@@ -2,7 +2,7 @@
 import * as units from '@grafana/grafana-foundation-sdk/units';
 import { describe, expect, test } from 'vitest';
 import { dashboardFiles } from '../../grafana/build.ts';
-import { METRICS } from '../../src/readers/prometheus.ts';
+import { METRICS } from '../../src/readers/metrics/prometheus.ts';
 import { ApiMetrics } from '../../src/server/api-metrics.ts';
 import {
   chosen,

@@ -1,8 +1,8 @@
 /** What a schema cannot say about a capture request: the names in it have to exist in the world, limits have to fit each other. */
 import { holdableEvents } from '../../engine/hold.ts';
-import { Capture, UnknownPointError } from '../../readers/capture.ts';
-import { EventFilter, EventFilterError, type EventFilterQuery } from '../../readers/event-filter.ts';
-import { filterOf } from '../event-filter.ts';
+import { Capture, UnknownPointError } from '../../readers/capture/capture.ts';
+import { EventFilter, EventFilterError, type EventFilterQuery } from '../../readers/events/event-filter.ts';
+import { filterOf } from '../events/event-filter.ts';
 import { type Fault, invalid, Problem } from '../problem.ts';
 import type { World } from '../world.ts';
 import { type CaptureSpec, limitsOf } from './capture-spec.ts';

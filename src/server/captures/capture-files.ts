@@ -5,7 +5,7 @@
  */
 import { closeSync, ftruncateSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { BlockWalk, type Epoch, INTERFACE_BLOCK, PACKET_BLOCK } from '../../readers/pcapng-blocks.ts';
+import { BlockWalk, type Epoch, INTERFACE_BLOCK, PACKET_BLOCK } from '../../readers/capture/pcapng-blocks.ts';
 import {
   type CaptureFile,
   type DiskQuota,

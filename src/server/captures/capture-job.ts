@@ -3,8 +3,8 @@
  * the writer reads the world's rings itself and is told to stop by a word, so that neither waits for the other.
  */
 import type { WorldCatalog } from '../../engine/catalog.ts';
-import type { CaptureOptions } from '../../readers/capture.ts';
-import type { EventFilterQuery } from '../../readers/event-filter.ts';
+import type { CaptureOptions } from '../../readers/capture/capture.ts';
+import type { EventFilterQuery } from '../../readers/events/event-filter.ts';
 
 /** Why a capture ended. */
 export const END_REASONS = [

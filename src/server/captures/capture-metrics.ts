@@ -1,6 +1,6 @@
 /** Metrics of captures, on disk and live: what there is, what was written, what was lost, and why captures ended. */
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { Metric } from '../../readers/prometheus-family.ts';
+import type { Metric } from '../../readers/metrics/prometheus-family.ts';
 import { END_REASONS, type EndReason } from './capture-job.ts';
 import { CAPTURE_STATES, type CaptureState } from './disk-capture.ts';
 import { followTotals } from './follow.ts';

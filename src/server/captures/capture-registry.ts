@@ -6,7 +6,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { epochOf } from '../../readers/pcapng-blocks.ts';
+import { epochOf } from '../../readers/capture/pcapng-blocks.ts';
 import type { HostedTopology } from '../hosted-topology.ts';
 import { notFound, Problem } from '../problem.ts';
 import type { Limits } from '../settings.ts';

@@ -2,7 +2,7 @@
  * What a capture on disk was asked for, with everything filled in: kept in the database and shown in the answers. `null`
  * says that there is no such limit.
  */
-import type { EventFilterQuery } from '../../readers/event-filter.ts';
+import type { EventFilterQuery } from '../../readers/events/event-filter.ts';
 import { VERSION } from '../version.ts';
 import type { CaptureJob } from './capture-job.ts';
 

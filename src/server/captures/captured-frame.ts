@@ -5,7 +5,7 @@
 import { open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KIND_BY_ID } from '../../engine/events.ts';
-import { BlockWalk, PACKET_BLOCK } from '../../readers/pcapng-blocks.ts';
+import { BlockWalk, PACKET_BLOCK } from '../../readers/capture/pcapng-blocks.ts';
 import type { CaptureFile } from './capture-job.ts';
 import { FileIndex, indexName, MOST_AT_ONCE } from './file-index.ts';
 import { headerLength } from './file-recovery.ts';

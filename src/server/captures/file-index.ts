@@ -6,7 +6,7 @@
  * Layout, little-endian. Header: magic, version, epoch high, epoch low (u32 each). Record, 48 bytes: offset f64,
  * length u32, packets u32, first and last time f64 (virtual ns), lowest and highest frame id f64 (0 = no frame).
  */
-import { BlockWalk, type Epoch, PACKET_BLOCK } from '../../readers/pcapng-blocks.ts';
+import { BlockWalk, type Epoch, PACKET_BLOCK } from '../../readers/capture/pcapng-blocks.ts';
 
 const MAGIC = 0x58495352; // "RSIX"
 const VERSION = 1;

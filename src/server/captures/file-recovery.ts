@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { BlockWalk, type Epoch, INTERFACE_BLOCK, SECTION_BLOCK } from '../../readers/pcapng-blocks.ts';
+import { BlockWalk, type Epoch, INTERFACE_BLOCK, SECTION_BLOCK } from '../../readers/capture/pcapng-blocks.ts';
 import type { CaptureFile } from './capture-job.ts';
 import {
   FileIndex,

@@ -8,7 +8,7 @@
  * WINDOW_NS, they may not wait longer than somebody who looks on would. In both cases a row of a slice that was under way
  * comes up to that slice, some microseconds, late.
  */
-import { WINDOW_NS } from '../../readers/row-window.ts';
+import { WINDOW_NS } from '../../readers/capture/row-window.ts';
 
 export class FlushTimer {
   private readonly longestMs: number;

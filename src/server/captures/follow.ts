@@ -7,8 +7,8 @@
  * Rows that wait for later ones are sent when flush-timer.ts says so: a row is seen within about 100 ms of wall time.
  */
 import type { Hold } from '../../engine/hold.ts';
-import type { Capture } from '../../readers/capture.ts';
-import { BlockWalk, PACKET_BLOCK } from '../../readers/pcapng-blocks.ts';
+import type { Capture } from '../../readers/capture/capture.ts';
+import { BlockWalk, PACKET_BLOCK } from '../../readers/capture/pcapng-blocks.ts';
 import { pause } from '../stopping.ts';
 import type { World } from '../world.ts';
 import { FlushTimer } from './flush-timer.ts';

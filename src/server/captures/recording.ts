@@ -4,9 +4,9 @@
  */
 import { RingReader } from '../../engine/event-ring.ts';
 import { Hold } from '../../engine/hold.ts';
-import { Capture } from '../../readers/capture.ts';
-import { EventFilter } from '../../readers/event-filter.ts';
-import { BlockWalk, epochOf, STATISTICS_BLOCK } from '../../readers/pcapng-blocks.ts';
+import { Capture } from '../../readers/capture/capture.ts';
+import { BlockWalk, epochOf, STATISTICS_BLOCK } from '../../readers/capture/pcapng-blocks.ts';
+import { EventFilter } from '../../readers/events/event-filter.ts';
 import { CaptureFiles } from './capture-files.ts';
 import { type CaptureJob, type CaptureProgress, type EndReason, STOP_REASONS } from './capture-job.ts';
 import { FlushTimer } from './flush-timer.ts';

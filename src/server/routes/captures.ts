@@ -1,9 +1,9 @@
 /** /v1/topologies/{t}/capture.pcapng: what has been recorded, for Wireshark; or, with `follow`, what is being recorded. */
-import { Capture, type CaptureOptions, captureChunks, UnknownPointError } from '../../readers/capture.ts';
-import { EventFilterError } from '../../readers/event-filter.ts';
+import { Capture, type CaptureOptions, captureChunks, UnknownPointError } from '../../readers/capture/capture.ts';
+import { EventFilterError } from '../../readers/events/event-filter.ts';
 import { commaList } from '../../readers/glob.ts';
 import { type FollowLimits, followCapture } from '../captures/follow.ts';
-import { filterOf, filterProblem } from '../event-filter.ts';
+import { filterOf, filterProblem } from '../events/event-filter.ts';
 import { Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
 import { CaptureQuery } from '../schemas/capture.ts';

@@ -5,8 +5,8 @@
 import { RingReader } from '../../engine/event-ring.ts';
 import type { DryRunSpec, EngineAnswers } from '../../lab/protocol.ts';
 import { twinOf } from '../../lab/twin.ts';
-import { dryRunText, related } from '../../readers/dry-run-text.ts';
-import { findJourney, type Journey } from '../../readers/journey.ts';
+import { dryRunText, related } from '../../readers/journey/dry-run-text.ts';
+import { findJourney, type Journey } from '../../readers/journey/journey.ts';
 import { EngineFault } from '../engine-thread.ts';
 import type { HostedTopology } from '../hosted-topology.ts';
 import { invalid, Problem } from '../problem.ts';

@@ -1,10 +1,10 @@
 /** /v1/topologies/{t}/events: NDJSON, server-sent events, and a WebSocket on the same path. */
 import type { FastifyRequest } from 'fastify';
-import { asyncapiDocument } from '../event-asyncapi.ts';
-import { checkSubprotocols } from '../event-protocol.ts';
-import { type Subscription, serveEvents } from '../event-socket.ts';
-import { EventSource } from '../event-source.ts';
-import { eventChunks, watchStall } from '../event-stream.ts';
+import { asyncapiDocument } from '../events/event-asyncapi.ts';
+import { checkSubprotocols } from '../events/event-protocol.ts';
+import { type Subscription, serveEvents } from '../events/event-socket.ts';
+import { EventSource } from '../events/event-source.ts';
+import { eventChunks, watchStall } from '../events/event-stream.ts';
 import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';

@@ -1,14 +1,14 @@
 /** /v1/topologies/{t}/frames/{id}: the journey of one frame, in the form that is asked for. */
 import type { FastifyRequest } from 'fastify';
 import { EVENT_KINDS } from '../../engine/events.ts';
-import { findJourney, type Journey } from '../../readers/journey.ts';
-import { JourneyGroups } from '../../readers/journey-groups.ts';
-import { groupsJson } from '../../readers/journey-groups-json.ts';
-import { groupsText } from '../../readers/journey-groups-text.ts';
-import { journeyMermaid } from '../../readers/journey-mermaid.ts';
-import { journeySvg } from '../../readers/journey-svg.ts';
-import { journeyText } from '../../readers/journey-text.ts';
-import { openFilter } from '../event-filter.ts';
+import { findJourney, type Journey } from '../../readers/journey/journey.ts';
+import { JourneyGroups } from '../../readers/journey/journey-groups.ts';
+import { groupsJson } from '../../readers/journey/journey-groups-json.ts';
+import { groupsText } from '../../readers/journey/journey-groups-text.ts';
+import { journeyMermaid } from '../../readers/journey/journey-mermaid.ts';
+import { journeySvg } from '../../readers/journey/journey-svg.ts';
+import { journeyText } from '../../readers/journey/journey-text.ts';
+import { openFilter } from '../events/event-filter.ts';
 import { negotiate } from '../negotiation.ts';
 import { notFound, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';

@@ -1,7 +1,7 @@
 /** /metrics: the process, the API, and what the emulated hosts count. */
-import { scrape } from '../../readers/prometheus.ts';
-import type { MeteredWorld } from '../../readers/prometheus-family.ts';
-import { CONTENT_TYPES, type MetricsFormat, OPENMETRICS_END } from '../../readers/prometheus-format.ts';
+import { scrape } from '../../readers/metrics/prometheus.ts';
+import type { MeteredWorld } from '../../readers/metrics/prometheus-family.ts';
+import { CONTENT_TYPES, type MetricsFormat, OPENMETRICS_END } from '../../readers/metrics/prometheus-format.ts';
 import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import type { App, Services } from '../services.ts';

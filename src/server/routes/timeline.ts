@@ -1,6 +1,6 @@
 /** /v1/topologies/{t}/traffic/{id}/timeline: a run in its own, virtual time, for Prometheus or as data. */
-import { CONTENT_TYPES } from '../../readers/prometheus-format.ts';
-import { timelineSeries, timelineText } from '../../readers/timeline.ts';
+import { CONTENT_TYPES } from '../../readers/metrics/prometheus-format.ts';
+import { timelineSeries, timelineText } from '../../readers/metrics/timeline.ts';
 import { negotiate } from '../negotiation.ts';
 import { Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';

@@ -1,4 +1,4 @@
-/** The filter grammar of events (readers/event-filter.ts, docs/filters.md) as parameters: the same for streams, captures and journeys. */
+/** The filter grammar of events (readers/events/event-filter.ts, docs/filters.md) as parameters: the same for streams, captures and journeys. */
 import { Type } from 'typebox';
 import { commaNames } from './comma-names.ts';
 

@@ -10,7 +10,7 @@ import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
 import { PRESETS } from '../../../src/lab/presets.ts';
 import type { DryRunSpec, RehearsalResult } from '../../../src/lab/protocol.ts';
 import { World } from '../../../src/lab/world.ts';
-import { findJourney, type Journey } from '../../../src/readers/journey.ts';
+import { findJourney, type Journey } from '../../../src/readers/journey/journey.ts';
 
 function build(name: string, document: unknown): World {
   // Small, because the tests compare all of a world's memory.

@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { captureChunks } from '../../../../src/readers/capture.ts';
-import { BlockWalk, epochOf, PACKET_BLOCK } from '../../../../src/readers/pcapng-blocks.ts';
+import { captureChunks } from '../../../../src/readers/capture/capture.ts';
+import { BlockWalk, epochOf, PACKET_BLOCK } from '../../../../src/readers/capture/pcapng-blocks.ts';
 import { allFilesBytes } from '../../../../src/server/captures/capture-download.ts';
 import { CaptureFiles } from '../../../../src/server/captures/capture-files.ts';
 import type { DiskQuota, FileLimits, StopLimits } from '../../../../src/server/captures/capture-job.ts';

@@ -1,6 +1,6 @@
 /** When rows that wait are written: at once in a world that rests, after a while in a slow one, never in a fast one. */
 import { expect, test } from 'vitest';
-import { WINDOW_NS } from '../../../../src/readers/row-window.ts';
+import { WINDOW_NS } from '../../../../src/readers/capture/row-window.ts';
 import { FlushTimer } from '../../../../src/server/captures/flush-timer.ts';
 
 test('a world that rests: once, and again after news', () => {

@@ -1,0 +1,39 @@
+/** The columns `a` and `b` of an event as readers show them: their names, and `a` as a full number. */
+import { type RingReader, restore } from '../../engine/event-ring.ts';
+import {
+  KIND_BY_ID,
+  KIND_STRIDE,
+  PACKET_BYTES,
+  PACKET_CLONE,
+  VHOST_USER_MESSAGE,
+  VIRTQ_DESCRIPTORS,
+} from '../../engine/events.ts';
+
+/** Name of a column: the first words of the table's entry, in camelCase; empty where the column is unused. */
+function columnName(column: string): string {
+  const words = column
+    .split(/[|/]/)[0]!
+    .trim()
+    .split(' ')
+    .filter((w) => w !== '');
+  return words.map((w, i) => (i === 0 ? w : w[0]!.toUpperCase() + w.slice(1))).join('');
+}
+/** By kind id. */
+export const NAME_A: readonly string[] = Array.from({ length: KIND_STRIDE }, (_, k) =>
+  columnName(KIND_BY_ID[k]?.a ?? ''),
+);
+export const NAME_B: readonly string[] = Array.from({ length: KIND_STRIDE }, (_, k) =>
+  columnName(KIND_BY_ID[k]?.b ?? ''),
+);
+
+/** Whether events of the kind say where bytes lie in the byte ring: position / 8 in `a`, length in `b`. */
+export function storesBytes(kind: number): boolean {
+  return kind === PACKET_BYTES || kind === VHOST_USER_MESSAGE || kind === VIRTQ_DESCRIPTORS;
+}
+
+/** Column `a` of an event of the reader's current block as a full number: positions and parents are recorded as their low halves. */
+export function valueOfA(reader: RingReader, kind: number, frame: number, a: number): number {
+  if (storesBytes(kind)) return reader.bytePosition(a);
+  if (kind === PACKET_CLONE) return restore(a, frame);
+  return a;
+}

@@ -1,0 +1,180 @@
+/**
+ * Which events somebody wants: one grammar for streams, captures and journeys. The text of each parameter is taken apart
+ * once; after that an event costs a few table look-ups. docs/filters.md explains the grammar with examples.
+ */
+import type { WorldCatalog } from '../../engine/catalog.ts';
+import {
+  contextOf,
+  EVENT_KINDS,
+  type FrameRole,
+  kindOf,
+  MAX_CONTEXTS,
+  MAX_PLACES,
+  placeOf,
+} from '../../engine/events.ts';
+import { commaList, globMatches } from '../glob.ts';
+
+/**
+ * The filter grammar, as query parameters; all that are given must match:
+ *
+ *     events=guest.*,dp.miss     kind names, comma-separated, `*` for any characters; a leading `!` takes kinds out again
+ *     places=a/*,br0             place names, same rules
+ *     contexts=vhost-*           context names, same rules
+ *     role=dropped               born, cloned, delivered, consumed, dropped or none; comma-separated
+ *     frame=17                   one frame id; or a range 17-40
+ *     time=1ms-2.5ms             virtual time since the world began, both ends included; either may be left out: 1ms-, -2.5ms
+ */
+export interface EventFilterQuery {
+  readonly events?: string;
+  readonly places?: string;
+  readonly contexts?: string;
+  readonly role?: string;
+  readonly frame?: string;
+  readonly time?: string;
+}
+
+/** The names of the parameters, for those that pick them out of a larger request. */
+export const FILTER_PARAMETERS = [
+  'events',
+  'places',
+  'contexts',
+  'role',
+  'frame',
+  'time',
+] as const satisfies readonly (keyof EventFilterQuery)[];
+
+/** A parameter of the filter cannot be understood or matches nothing that exists. */
+export class EventFilterError extends Error {
+  readonly parameter: keyof EventFilterQuery;
+  readonly value: string;
+  readonly valid: readonly string[];
+  constructor(parameter: keyof EventFilterQuery, value: string, expected: string, valid: readonly string[]) {
+    super(`${parameter}: ${JSON.stringify(value)} ${expected}`);
+    this.name = 'EventFilterError';
+    this.parameter = parameter;
+    this.value = value;
+    this.valid = valid;
+  }
+}
+
+const ROLES: readonly FrameRole[] = ['born', 'cloned', 'delivered', 'consumed', 'dropped', 'none'];
+
+/** Which events a client wants: one byte per kind, place and context, and ranges of frames and of virtual time. */
+export class EventFilter {
+  /** No parameter was given: every event matches. */
+  readonly everything: boolean;
+  private readonly kinds = new Uint8Array(256);
+  private readonly places = new Uint8Array(MAX_PLACES);
+  private readonly contexts = new Uint8Array(MAX_CONTEXTS);
+  private firstFrame = 0;
+  private lastFrame = Number.POSITIVE_INFINITY;
+  private firstNs = 0;
+  private lastNs = Number.POSITIVE_INFINITY;
+
+  /** Throws EventFilterError. */
+  constructor(catalog: WorldCatalog, query: EventFilterQuery = {}) {
+    this.everything = FILTER_PARAMETERS.every((parameter) => query[parameter] === undefined);
+    const roles = parseRoles(query.role);
+    select('events', query.events, EVENT_KINDS, this.kinds);
+    for (const kind of EVENT_KINDS) if (!roles.has(kind.role)) this.kinds[kind.id] = 0;
+    select('places', query.places, catalog.places, this.places);
+    select('contexts', query.contexts, catalog.contexts, this.contexts);
+    if (query.frame !== undefined) this.parseFrames(query.frame);
+    if (query.time !== undefined) this.parseTimes(query.time);
+  }
+
+  /** `frame` is the full id, 0 = the event has none; `time` is virtual, in ns. */
+  matches(meta: number, frame: number, time: number): boolean {
+    return (
+      this.kinds[kindOf(meta)] === 1 &&
+      this.places[placeOf(meta)] === 1 &&
+      this.contexts[contextOf(meta)] === 1 &&
+      frame >= this.firstFrame &&
+      frame <= this.lastFrame &&
+      time >= this.firstNs &&
+      time <= this.lastNs
+    );
+  }
+
+  private parseFrames(text: string): void {
+    const match = /^(\d{1,16})(?:-(\d{1,16}))?$/.exec(text.trim());
+    const first = Number(match?.[1] ?? Number.NaN);
+    const last = Number(match?.[2] ?? first);
+    if (!(Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 1 && last >= first)) {
+      throw new EventFilterError('frame', text, 'is neither a frame id nor a range such as 17-40', []);
+    }
+    this.firstFrame = first;
+    this.lastFrame = last;
+  }
+
+  private parseTimes(text: string): void {
+    const ends = text.trim().split('-');
+    const first = ends[0] === '' ? 0 : durationNs(ends[0] ?? '');
+    const last = ends[1] === '' ? Number.POSITIVE_INFINITY : durationNs(ends[1] ?? '');
+    if (ends.length !== 2 || text.trim() === '-' || !(last >= first)) {
+      const expected = 'is not a range of virtual time such as 1ms-2.5ms, 1ms- or -2.5ms (ns, us, ms, s)';
+      throw new EventFilterError('time', text, expected, []);
+    }
+    this.firstNs = first;
+    this.lastNs = last;
+  }
+}
+
+/** Digits that each unit has after the point. */
+const UNIT_DIGITS: Readonly<Record<string, number>> = { ns: 0, us: 3, ms: 6, s: 9 };
+
+/**
+ * A duration as topology documents write it, "2.5ms", in whole ns; NaN where it is none. The floors keep readers from the
+ * lab, whose parseDuration is the same; a test compares the two.
+ */
+export function durationNs(text: string): number {
+  const match = text.length <= 32 ? /^(\d+)(?:\.(\d+))?(ns|us|ms|s)$/.exec(text) : null;
+  if (match === null) return Number.NaN;
+  const [, whole = '', fraction = '', unit = ''] = match;
+  const digits = UNIT_DIGITS[unit] ?? 0;
+  // Beyond the unit's digits only zeros are a whole number of ns.
+  if (/[^0]/.test(fraction.slice(digits))) return Number.NaN;
+  const ns = Number(whole + fraction.slice(0, digits).padEnd(digits, '0'));
+  return Number.isSafeInteger(ns) ? ns : Number.NaN;
+}
+
+function parseRoles(text: string | undefined): ReadonlySet<FrameRole> {
+  if (text === undefined) return new Set(ROLES);
+  const wanted = new Set<FrameRole>();
+  for (const name of commaList(text)) {
+    const role = ROLES.find((r) => r === name);
+    if (role === undefined) throw new EventFilterError('role', name, `is not one of ${ROLES.join(', ')}`, ROLES);
+    wanted.add(role);
+  }
+  if (wanted.size === 0)
+    throw new EventFilterError('role', text, `is empty; expected some of ${ROLES.join(', ')}`, ROLES);
+  return wanted;
+}
+
+/** Sets table[id] for the names that a list of patterns selects; all when there is no list or it only takes out. */
+function select(
+  parameter: 'events' | 'places' | 'contexts',
+  text: string | undefined,
+  items: readonly { readonly id: number; readonly name: string }[],
+  table: Uint8Array,
+): void {
+  const patterns = commaList(text ?? '');
+  if (text !== undefined && patterns.length === 0) {
+    throw new EventFilterError(parameter, text, 'is empty; expected names or patterns such as guest.*', namesOf(items));
+  }
+  if (patterns.every((p) => p.startsWith('!'))) for (const item of items) table[item.id] = 1;
+  for (const pattern of patterns) {
+    const out = pattern.startsWith('!');
+    const name = out ? pattern.slice(1) : pattern;
+    let hits = 0;
+    for (const item of items) {
+      if (!globMatches(name, item.name)) continue;
+      hits++;
+      table[item.id] = out ? 0 : 1;
+    }
+    if (hits === 0) throw new EventFilterError(parameter, name, 'matches nothing here', namesOf(items));
+  }
+}
+function namesOf(items: readonly { readonly name: string }[]): string[] {
+  return items.map((x) => x.name);
+}
