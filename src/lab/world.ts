@@ -302,7 +302,11 @@ export class World {
     this.note('clock', JSON.stringify(command));
     if (command.mode !== undefined) this.mode = command.mode;
     if (command.factor !== undefined) this.factor = command.factor;
-    if (command.state !== undefined) this.paused = command.state === 'PAUSED';
+    if (command.state !== undefined) {
+      this.paused = command.state === 'PAUSED';
+      // a stop that was asked for before, and has not been reached, is off
+      this.until = NEVER;
+    }
     if (command.untilSeconds !== undefined) {
       this.until = Math.floor(command.untilSeconds * 1e9);
       this.paused = false;

@@ -382,6 +382,16 @@ describe('clock', () => {
     assert.equal(world.status().fingerprint, other.status().fingerprint);
   });
 
+  test('until is off once the clock is told otherwise', () => {
+    const world = makeWorld(pairDocument('vhost-net'));
+    world.startTraffic(ping('a/net0', 'b/net0', { count: 20, rate: 1000 }));
+    world.clock({ untilSeconds: 0.005 });
+    world.clock({ state: 'RUNNING' });
+    runOut(world);
+    assert.equal(world.clock(null).state, 'RUNNING');
+    assert.equal(world.allRuns()[0]!.state, 'SUCCEEDED');
+  });
+
   test('until: runs so far and pauses there, whether work is left or not', () => {
     const world = makeWorld(pairDocument('vhost-net'));
     runOne(world, ping('a/net0', 'b/net0', { count: 1 }));
