@@ -19,6 +19,8 @@ export type FrameRole =
   | 'consumed'
   /** The frame was dropped; the kind's name is the reason. */
   | 'dropped'
+  /** The frame ends here because its bytes live on in other frames: cut into segments, or merged into another. */
+  | 'replaced'
   | 'none';
 
 export interface EventKind {
@@ -115,6 +117,12 @@ export const PACKET_CLONE = kind(51, 'packet.clone', 'a copy of frame `a` with a
 export const PACKET_COPY = kind(52, 'packet.copy', 'a host CPU copied the frame', { a: 'bytes', b: 'arena offset' });
 export const PACKET_DMA = kind(53, 'packet.dma', 'a NIC moved the frame by DMA', { a: 'bytes' });
 
+export const PACKET_SEGMENT = kind(54, 'packet.segment', 'a frame that was cut from frame `a`, with an id of its own', { role: 'cloned', a: 'parent frame', b: 'bytes' });
+export const PACKET_SEGMENTED = kind(97, 'packet.segmented', 'the frame was cut into segments, which live on', { role: 'replaced', a: 'segments', b: 'gso_size' });
+export const PACKET_MERGE = kind(55, 'packet.merge', 'the frame became part of frame `a` (GRO, LRO)', { role: 'replaced', a: 'frame', b: 'bytes' });
+export const PACKET_CHECKSUM = kind(98, 'packet.checksum', 'a CPU completed the checksum that the sender left to an offload', { a: 'bytes', b: 'checksum' });
+export const PACKET_DROP_NO_MEMORY = kind(102, 'packet.no_memory', 'dropped: no buffer for a frame of this size', { role: 'dropped', a: 'bytes' });
+
 // ---- tap --------------------------------------------------------------------------------------------------------
 export const TAP_XMIT = kind(56, 'tap.xmit', 'a frame written to the tap by its backend enters the host stack', { hop: 'in', a: 'bytes' });
 export const TAP_ENQUEUE = kind(57, 'tap.enqueue', 'a frame for the guest enters the tap queue', { hop: 'out', a: 'bytes', b: 'queue length' });
@@ -149,6 +157,9 @@ export const NIC_DROP_TX_RING_FULL = kind(82, 'nic.tx_ring_full', 'dropped: tran
 export const LINK_DROP_LOSS = kind(83, 'link.loss', 'dropped: the link lost the frame', { role: 'dropped', a: 'bytes' });
 export const WIRE_DELIVER = kind(84, 'wire.deliver', 'the frame reached the wire end of a NIC', { role: 'delivered', a: 'bytes' });
 
+export const NIC_DROP_RX_LENGTH = kind(103, 'nic.rx_length', 'dropped: longer than the receive buffers (rx_length_errors)', { role: 'dropped', a: 'bytes' });
+export const DP_DROP_MTU = kind(104, 'dp.mtu_exceeded', 'dropped: longer than the MTU of the port, and not to be segmented', { role: 'dropped', a: 'bytes' });
+
 // ---- vhost ------------------------------------------------------------------------------------------------------
 export const VHOST_IOCTL = kind(86, 'vhost.ioctl', 'an ioctl on /dev/vhost-net', { a: 'ioctl', b: 'argument' });
 export const VHOST_USER_REQUEST = kind(87, 'vhost.user_request', 'a vhost-user message of the front-end', { a: 'request', b: 'payload bytes' });
@@ -162,6 +173,20 @@ export const VIRTIO_FEATURES = kind(93, 'virtio.features', 'feature word: offere
 export const VIRTIO_QUEUE_ENABLE = kind(94, 'virtio.queue_enable', 'a queue was enabled', { a: 'queue', b: 'size' });
 export const PCI_CAPABILITY = kind(95, 'pci.capability', 'the driver found a capability', { a: 'offset', b: 'id | cfg_type << 8' });
 export const TUN_IOCTL = kind(96, 'tap.ioctl', 'an ioctl on /dev/net/tun', { a: 'ioctl', b: 'argument' });
+
+export const VIRTIO_NET_DROP_RX_FILTER = kind(105, 'virtio_net.rx_filter', 'dropped: the receive filter does not want this address or VLAN', { role: 'dropped', a: 'bytes' });
+export const VIRTIO_NET_CTRL = kind(106, 'virtio_net.ctrl', 'the device executed a command of the control queue', { a: 'class << 8 | command', b: 'ack' });
+export const VIRTIO_NEEDS_RESET = kind(107, 'virtio.needs_reset', 'the device cannot go on: DEVICE_NEEDS_RESET', { a: 'reason', b: 'queue' });
+export const VIRTIO_QUEUE_RESET = kind(108, 'virtio.queue_reset', 'the driver reset a queue', { a: 'queue' });
+export const VIRTIO_CONFIG_CHANGE = kind(109, 'virtio.config_change', 'configuration change notification', { a: 'config_generation', b: 'status' });
+export const VIRTIO_REGISTER_WRITE = kind(114, 'virtio.register_write', 'a client wrote a register of the device', { a: 'region << 24 | offset', b: 'value' });
+export const VIRTIO_REJECTED = kind(117, 'virtio.rejected', 'the device ignored an access of the driver that makes no sense', { a: 'region << 24 | offset', b: 'value' });
+export const VIRTIO_NET_CTRL_SENT = kind(118, 'virtio_net.ctrl_sent', 'the driver sends a command on the control queue', { a: 'class << 8 | command', b: 'bytes' });
+
+// ---- TCP --------------------------------------------------------------------------------------------------------
+export const TCP_RETRANSMIT = kind(111, 'tcp.retransmit', 'a segment is sent again', { a: 'sequence number', b: 'bytes' });
+export const TCP_STATE = kind(112, 'tcp.state', 'a connection changed its state', { a: 'state', b: 'local port' });
+export const GUEST_DROP_TCP = kind(113, 'guest.tcp_out_of_window', 'dropped: the segment has nothing new for its connection, or belongs to none', { role: 'dropped', a: 'bytes' });
 
 // ---- traffic ----------------------------------------------------------------------------------------------------
 export const TRAFFIC_START = kind(100, 'traffic.start', 'a run begins', { a: 'run' });

@@ -57,7 +57,7 @@ export class EventFilterError extends Error {
   }
 }
 
-const ROLES: readonly FrameRole[] = ['born', 'cloned', 'delivered', 'consumed', 'dropped', 'none'];
+const ROLES: readonly FrameRole[] = ['born', 'cloned', 'delivered', 'consumed', 'dropped', 'replaced', 'none'];
 
 /** Which events a client wants: one byte per kind, place and context, and ranges of frames and of virtual time. */
 export class EventFilter {

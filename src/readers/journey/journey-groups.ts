@@ -69,7 +69,8 @@ const IS_EXIT = new Uint8Array(256);
 const IS_END = new Uint8Array(256);
 for (const k of E.EVENT_KINDS) {
   if (k.name.startsWith('kvm.exit_')) IS_EXIT[k.id] = 1;
-  if (k.role === 'delivered' || k.role === 'consumed' || k.role === 'dropped') IS_END[k.id] = 1;
+  if (k.role === 'delivered' || k.role === 'consumed' || k.role === 'dropped' || k.role === 'replaced')
+    IS_END[k.id] = 1;
 }
 const UNDER_WAY_KIND = 0;
 

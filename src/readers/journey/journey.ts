@@ -172,7 +172,8 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
       const role = E.KIND_BY_ID[kind]?.role ?? 'none';
       if (role === 'born' || role === 'cloned') born = true;
       if (kind === E.PACKET_CLONE) parent = restore(a, frame);
-      if (ended < 0 && (role === 'delivered' || role === 'consumed' || role === 'dropped')) ended = block.first + i;
+      if (ended < 0 && (role === 'delivered' || role === 'consumed' || role === 'dropped' || role === 'replaced'))
+        ended = block.first + i;
       const position = kind === E.PACKET_BYTES ? reader.bytePosition(a) : 0;
       seen.push({ seq: block.first + i, time: block.time[i]!, meta: block.meta[i]!, a, b: block.b[i]!, position });
     }
