@@ -470,7 +470,7 @@ class Builder {
       description: `tap device of ${nic.name}`,
       ...common,
     });
-    const tap = new Tap(services, bridge.bridge, number, portName, { port, tap: tapPlace }, document.tapQueueLength);
+    const tap = new Tap(services, bridge.bridge, number, portName, { port, tap: tapPlace }, document.tapQueueLength, 1);
     bridge.bridge.addPort(tap);
     const fds = this.ringFds(nic.name);
     const pair = new NetQueuePair(services, nic.name, { backend, ...places });
@@ -482,7 +482,7 @@ class Builder {
         pair,
         fds,
         ioeventfd: document.ioeventfd,
-        qemu: new QemuNic(pair, tap, fds.txKick, fds.rxKick, bounce),
+        qemu: new QemuNic(pair, tap.queues[0]!, fds.txKick, fds.rxKick, bounce),
       };
     }
     const hostCores = this.coresOf(host);
@@ -491,7 +491,7 @@ class Builder {
       hostCores.shared(),
       services,
       pair,
-      tap,
+      tap.queues[0]!,
       fds.txKick,
       fds.rxKick,
     );

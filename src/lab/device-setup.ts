@@ -384,7 +384,7 @@ export class DeviceSetup implements GuestBoot {
     pair.endsFrames = !(vcpu instanceof PmdVcpu) || vcpu.ends;
     pair.driverPoller = vcpu instanceof PmdVcpu ? vcpu.id : -1;
     if (wiring.kind === 'vhost-user') wiring.port.connect(pair);
-    else wiring.tap.paused = false;
+    else wiring.tap.queues[0]!.paused = false;
     return pair;
   }
 

@@ -83,7 +83,7 @@ function restState(machine: Machine): RestState | null {
     nics: nicsOf(machine).map(({ nic, wiring }) => {
       const pair = pairOf(wiring);
       if (!nic.up || pair === null) return null;
-      const paused = 'tap' in wiring && wiring.tap.paused;
+      const paused = 'tap' in wiring && wiring.tap.queues[0]!.paused;
       const rxKicks = wiring.kind === 'qemu' && wiring.qemu.rxKicks;
       return { driver: nic.standing(), rx: pair.rx.standing(), tx: pair.tx.standing(), paused, rxKicks };
     }),
@@ -98,7 +98,7 @@ function adoptRest(machine: Machine, rest: RestState): void {
     nic.standAs(stood.driver);
     pair.rx.standAs(stood.rx);
     pair.tx.standAs(stood.tx);
-    if ('tap' in wiring) wiring.tap.paused = stood.paused;
+    if ('tap' in wiring) wiring.tap.queues[0]!.paused = stood.paused;
     if (wiring.kind === 'qemu') wiring.qemu.rxKicks = stood.rxKicks;
   }
   for (const [i, context] of machine.scheduler.contexts.entries()) context.turns = rest.turns[i]!;

@@ -9,7 +9,7 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, SCHED_SYSCALL, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
-import type { Tap } from '../host/tap.ts';
+import type { Tap, TapQueue } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
@@ -29,6 +29,7 @@ const RECHECK_RX = PHASE_OWN + 4;
 /** One NIC of the process: what the main loop knows of it. */
 export class QemuNic {
   readonly pair: NetQueuePair;
+  readonly queue: TapQueue;
   readonly tap: Tap;
   readonly txKick: EventFd;
   readonly rxKick: EventFd;
@@ -40,9 +41,10 @@ export class QemuNic {
   rxKicks = true;
   base = 0;
 
-  constructor(pair: NetQueuePair, tap: Tap, txKick: EventFd, rxKick: EventFd, bounce: number) {
+  constructor(pair: NetQueuePair, queue: TapQueue, txKick: EventFd, rxKick: EventFd, bounce: number) {
     this.pair = pair;
-    this.tap = tap;
+    this.queue = queue;
+    this.tap = queue.tap;
     this.txKick = txKick;
     this.rxKick = rxKick;
     this.bounce = bounce;
@@ -92,7 +94,7 @@ export class QemuMainLoop extends Context {
     for (const nic of this.nics) {
       nic.pair.attach(this.id);
       nic.base = baseOf(nic.pair.places.backend, this.id);
-      nic.tap.reader = this;
+      nic.queue.reader = this;
       nic.txKick.waiter = this;
       nic.rxKick.waiter = this;
     }
@@ -101,7 +103,7 @@ export class QemuMainLoop extends Context {
   /** A kick that came as an exit to userspace: virtio_queue_notify() on the vCPU's thread. now[1] is set. */
   userKick(nic: QemuNic, queue: number, contextBits: number): void {
     if (queue === TX_QUEUE) this.handleTx(nic, contextBits);
-    else if (queue === RX_QUEUE) nic.tap.paused = false;
+    else if (queue === RX_QUEUE) nic.queue.paused = false;
     this.rouse();
   }
 
@@ -164,7 +166,7 @@ export class QemuMainLoop extends Context {
     }
     if (nic.rxKick.counter > 0) {
       this.readKick(nic, nic.rxKick);
-      nic.tap.paused = false;
+      nic.queue.paused = false;
     }
   }
   private readKick(nic: QemuNic, eventfd: EventFd): void {
@@ -231,7 +233,7 @@ export class QemuMainLoop extends Context {
 
   // ---- tap_send() ---------------------------------------------------------------------------------------------------
   private takeRx(nic: QemuNic): boolean {
-    const tap = nic.tap;
+    const tap = nic.queue;
     if (tap.paused || tap.queue.length === 0) return false;
     this.active = nic;
     const available = nic.pair.rx.available();
@@ -269,13 +271,13 @@ export class QemuMainLoop extends Context {
     const now = this.timeline.now[0]!;
     this.burst++;
     recorder.stamp[0] = this.begun;
-    const packet = nic.tap.dequeue(this.contextBits);
+    const packet = nic.queue.dequeue(this.contextBits);
     recorder.event(nic.base | SCHED_SYSCALL, this.services.pool.frame[packet]!, SYS_read, 0);
     pair.at[0] = this.begun;
     pair.at[1] = now;
     if (!pair.pushRx(packet, nic.bounce)) {
       // a frame that spans more buffers than there are: virtio_net_receive() returns 0 and the tap waits for a kick
-      nic.tap.queue.unshift(packet);
+      nic.queue.queue.unshift(packet);
       recorder.stamp[0] = now;
       this.enableRxKicks(nic);
       this.spend(this.enableCost, RECHECK_RX);
@@ -293,7 +295,7 @@ export class QemuMainLoop extends Context {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     if (nic.pair.rx.available() > 0) this.disableRxKicks(nic);
     else {
-      nic.tap.paused = true;
+      nic.queue.paused = true;
       this.recorder.event(baseOf(nic.pair.places.rx, this.id) | VIRTQ_RX_EMPTY, 0, 0, nic.pair.rx.last_avail_idx);
     }
   }

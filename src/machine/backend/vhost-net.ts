@@ -6,7 +6,7 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
-import type { Tap } from '../host/tap.ts';
+import type { Tap, TapQueue } from '../host/tap.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
@@ -23,6 +23,7 @@ const RECHECK_RX = PHASE_OWN + 4;
 
 export class VhostNetWorker extends Context {
   readonly pair: NetQueuePair;
+  readonly queue: TapQueue;
   readonly tap: Tap;
   private readonly services: Services;
   private readonly txKick: EventFd;
@@ -49,14 +50,15 @@ export class VhostNetWorker extends Context {
     core: number,
     services: Services,
     pair: NetQueuePair,
-    tap: Tap,
+    queue: TapQueue,
     txKick: EventFd,
     rxKick: EventFd,
   ) {
     super(name, core, services.recorder);
     this.services = services;
     this.pair = pair;
-    this.tap = tap;
+    this.queue = queue;
+    this.tap = queue.tap;
     this.txKick = txKick;
     this.rxKick = rxKick;
     this.iterationCost = services.ns('vhost_worker_iteration');
@@ -73,7 +75,7 @@ export class VhostNetWorker extends Context {
     this.base = baseOf(this.pair.places.backend, this.id);
     this.rxBase = baseOf(this.pair.places.rx, this.id);
     this.pair.attach(this.id);
-    this.tap.reader = this;
+    this.queue.reader = this;
     this.txKick.waiter = this;
     this.rxKick.waiter = this;
   }
@@ -127,7 +129,7 @@ export class VhostNetWorker extends Context {
     }
     if (this.rxKick.counter > 0) {
       this.readKick(this.rxKick);
-      this.tap.paused = false;
+      this.queue.paused = false;
       this.pair.disableRxKicks();
     }
   }
@@ -196,21 +198,21 @@ export class VhostNetWorker extends Context {
 
   // ---- handle_rx() --------------------------------------------------------------------------------------------------
   private takeRx(): boolean {
-    const { tap, pair } = this;
-    if (tap.paused || tap.queue.length === 0) return false;
+    const { queue, pair } = this;
+    if (queue.paused || queue.queue.length === 0) return false;
     const available = pair.rx.available();
-    const n = Math.min(VHOST_NET_BATCH, tap.queue.length, available);
+    const n = Math.min(VHOST_NET_BATCH, queue.queue.length, available);
     if (n > 0) {
       this.count = n;
       this.begun = this.timeline.now[0]!;
       const lengths = this.services.pool.length;
       let cost = this.fixedCost + n * this.rxCost;
-      for (let i = 0; i < n; i++) cost += ((lengths[tap.queue.peek(i)]! + FRAME_OFFSET) * this.byteCost256) >> 8;
+      for (let i = 0; i < n; i++) cost += ((lengths[queue.queue.peek(i)]! + FRAME_OFFSET) * this.byteCost256) >> 8;
       this.spend(cost, LAND_RX);
       return true;
     }
     if (n < 0) {
-      tap.paused = true;
+      queue.paused = true;
       return false;
     }
     this.recorder.stamp[0] = this.timeline.now[0]!;
@@ -220,22 +222,22 @@ export class VhostNetWorker extends Context {
   }
 
   private landRx(): void {
-    const { pair, tap, recorder } = this;
+    const { pair, queue, recorder } = this;
     const lengths = this.services.pool.length;
     const now = this.timeline.now[0]!;
     this.weight += this.count;
     let begin = this.begun + this.fixedCost;
     let pushed = 0;
     for (let i = 0; i < this.count; i++) {
-      const end = begin + this.rxCost + (((lengths[tap.queue.peek(0)]! + FRAME_OFFSET) * this.byteCost256) >> 8);
+      const end = begin + this.rxCost + (((lengths[queue.queue.peek(0)]! + FRAME_OFFSET) * this.byteCost256) >> 8);
       recorder.stamp[0] = begin;
       if (pair.rx.available() <= 0) break; // a frame took several buffers
-      const packet = tap.dequeue(this.contextBits);
+      const packet = queue.dequeue(this.contextBits);
       pair.at[0] = begin;
       pair.at[1] = end;
       if (!pair.pushRx(packet, 0)) {
         // not enough buffers for a frame that spans several: it goes back to the head of the queue
-        tap.queue.unshift(packet);
+        queue.queue.unshift(packet);
         break;
       }
       pushed++;
@@ -252,7 +254,7 @@ export class VhostNetWorker extends Context {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     if (this.pair.rx.available() > 0) this.pair.disableRxKicks();
     else {
-      this.tap.paused = true;
+      this.queue.paused = true;
       this.recorder.event(this.rxBase | VIRTQ_RX_EMPTY, 0, 0, this.pair.rx.last_avail_idx);
     }
   }

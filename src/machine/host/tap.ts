@@ -1,6 +1,6 @@
 /**
- * A tap device: towards the guest a queue of `txqueuelen` frames that its backend reads, towards the host a way into the
- * bridge. tun_net_xmit() and tun_get_user() of linux drivers/net/tun.c; the queue drops when it is full.
+ * A tap device: towards the guest queues of `txqueuelen` frames that its backend reads, towards the host a way into the
+ * bridge. tun_net_xmit() and tun_get_user() of linux drivers/net/tun.c; a queue drops when it is full.
  */
 import type { Context } from '../../engine/context.ts';
 import { TAP_DEQUEUE, TAP_DROP_QUEUE_FULL, TAP_ENQUEUE, TAP_XMIT } from '../../engine/events.ts';
@@ -9,12 +9,38 @@ import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { Port } from './port.ts';
 
-export class Tap extends Port {
+/** One queue of a tap towards its guest: what one file descriptor of a multi-queue tap reads (IFF_MULTI_QUEUE). */
+export class TapQueue {
+  readonly tap: Tap;
+  readonly index: number;
   readonly queue: PacketQueue;
-  /** Who reads the tap: QEMU's main loop or a vhost worker. */
+  /** Who reads the queue: QEMU's main loop or a vhost worker. */
   reader!: Context;
   /** Set while the reader does not want to be woken: no driver yet, or no receive buffers. */
   paused = true;
+
+  constructor(tap: Tap, index: number, length: number) {
+    this.tap = tap;
+    this.index = index;
+    this.queue = new PacketQueue(length);
+  }
+
+  /** The backend reads the next frame. The packet is the backend's from then on. */
+  dequeue(contextBits: number): number {
+    const length = this.queue.length;
+    const packet = this.queue.shift();
+    this.tap.dequeued(packet, length, contextBits);
+    return packet;
+  }
+}
+
+export class Tap extends Port {
+  /** One for each queue pair of the guest's NIC. */
+  readonly queues: readonly TapQueue[];
+  /** Queues that are attached (TUNSETQUEUE): what the driver's VQ_PAIRS_SET asks for. */
+  active = 1;
+  /** Which queue a frame goes to, by its flow; the first where there is one. */
+  private steer: ((packet: number, queues: number) => number) | null = null;
   private readonly services: Services;
   private readonly datapath: KernelDatapath;
   private readonly tapBits: number;
@@ -27,13 +53,19 @@ export class Tap extends Port {
     name: string,
     places: { readonly port: number; readonly tap: number },
     queueLength: number,
+    queues: number,
   ) {
     super(number, name, places.port, 'tap');
     this.services = services;
     this.datapath = datapath;
-    this.queue = new PacketQueue(queueLength);
+    this.queues = Array.from({ length: queues }, (_, i) => new TapQueue(this, i, queueLength));
     this.tapBits = places.tap << 8;
     this.wakeCost = services.ns('idle_backend_wakeup');
+  }
+
+  /** How flows are spread over the queues (linux drivers/net/tun.c, tun_select_queue(); TUNSETSTEERINGEBPF). */
+  setSteering(steer: (packet: number, queues: number) => number): void {
+    this.steer = steer;
   }
 
   /** The bridge outputs a frame to the guest. */
@@ -41,18 +73,19 @@ export class Tap extends Port {
     const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
-    if (this.queue.full) {
+    const to = this.queues[this.active > 1 && this.steer !== null ? this.steer(packet, this.active) : 0]!;
+    if (to.queue.full) {
       recorder.event(this.tapBits | contextBits | TAP_DROP_QUEUE_FULL, frame, length, 0);
       frames.dropped(frame, TAP_DROP_QUEUE_FULL);
       pool.release(packet);
       return;
     }
-    this.queue.push(packet);
-    recorder.event(this.tapBits | contextBits | TAP_ENQUEUE, frame, length, this.queue.length);
-    if (this.paused) return;
-    const now = this.reader.clock;
+    to.queue.push(packet);
+    recorder.event(this.tapBits | contextBits | TAP_ENQUEUE, frame, length, to.queue.length);
+    if (to.paused) return;
+    const now = to.reader.clock;
     now[1] = now[0]! + this.wakeCost;
-    this.reader.rouse();
+    to.reader.rouse();
   }
 
   /** The backend has written a frame that its guest sent; it enters the bridge on the backend's time. */
@@ -67,13 +100,10 @@ export class Tap extends Port {
     this.datapath.process(packet, contextBits);
   }
 
-  /** The backend reads the next frame. The packet is the backend's from then on. */
-  dequeue(contextBits: number): number {
+  /** A queue gave `packet` to its reader; it held `length` frames before. */
+  dequeued(packet: number, length: number, contextBits: number): void {
     const { pool, recorder } = this.services;
-    const length = this.queue.length;
-    const packet = this.queue.shift();
     recorder.event(this.tapBits | contextBits | TAP_DEQUEUE, pool.frame[packet]!, pool.length[packet]!, length);
-    return packet;
   }
 
   /** Time of extra datapath work that the caller has not paid yet. */
@@ -84,6 +114,6 @@ export class Tap extends Port {
   }
 
   override get waiting(): number {
-    return this.queue.length;
+    return this.queues.reduce((n, q) => n + q.queue.length, 0);
   }
 }

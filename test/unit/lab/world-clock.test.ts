@@ -257,7 +257,7 @@ describe('runs', () => {
     const tap = world.machine.guests[1]!.nics[0]!.wiring;
     assert.ok(tap.kind === 'vhost-net');
     runOne(world, ping('a/net0', 'b/net0', { count: 1 }));
-    tap.tap.paused = true;
+    tap.tap.queues[0]!.paused = true;
     const r = runOne(world, udp('a/net0', 'b/net0', { count: 50 }));
     expect(r).toMatchObject({ state: 'FAILED', sent: 50, received: 0 });
     expect(r.reason).toContain('50 frames are in queues');

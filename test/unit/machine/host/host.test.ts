@@ -35,10 +35,10 @@ describe('tap', () => {
   function tap(limit: number): { bare: Bare; tap: Tap; reader: Reader } {
     const bare = new Bare(64);
     const datapath = new KernelDatapath(bare.services, 'br0', 1, { macTableSize: 10, macAgingSeconds: 300 });
-    const t = new Tap(bare.services, datapath, 1, 'a.net0', { port: 2, tap: 3 }, limit);
+    const t = new Tap(bare.services, datapath, 1, 'a.net0', { port: 2, tap: 3 }, limit, 1);
     const reader = new Reader('reader', 0, bare.services.recorder);
-    t.reader = reader;
-    t.paused = false;
+    t.queues[0]!.reader = reader;
+    t.queues[0]!.paused = false;
     return { bare, tap: t, reader };
   }
 
@@ -61,7 +61,7 @@ describe('tap', () => {
       [1, 2, 3, 4, 5],
       'queue length',
     );
-    for (let i = 0; i < 5; i++) assert.equal(bare.bytesOf(t.dequeue(0))[0], i, 'first in, first out');
+    for (let i = 0; i < 5; i++) assert.equal(bare.bytesOf(t.queues[0]!.dequeue(0))[0], i, 'first in, first out');
     t.transmit(bare.packet(new Uint8Array(60)), 0);
     assert.equal(t.waiting, 1);
   });
@@ -71,7 +71,7 @@ describe('tap', () => {
     reader.times[0] = 1000;
     t.transmit(bare.packet(new Uint8Array(60)), 0);
     assert.deepEqual(reader.roused, [1000 + bare.services.ns('idle_backend_wakeup')]);
-    t.paused = true;
+    t.queues[0]!.paused = true;
     t.transmit(bare.packet(new Uint8Array(60)), 0);
     assert.equal(reader.roused.length, 1);
     assert.equal(t.waiting, 2);
