@@ -99,6 +99,16 @@ export const TEMPLATE_SLOTS = 256;
 /** Frames that the contexts of a host may hold in their hands, and clones under way. */
 const POOL_MARGIN = 16384;
 const VHOST_USER_BATCH = 4096;
+/** Frames beyond a small slot (GSO, GRO) that a world holds at most; their pages cost nothing until they are touched. */
+const JUMBO_SLOTS = 1024;
+/** What a WebAssembly memory addresses. */
+const MOST_MEMORY_BYTES = 65536 * 65536;
+
+/** Jumbo slots of a world that takes `bytes` without them: fewer where its guests leave too little room. */
+function jumboSlots(bytes: number): number {
+  const room = Math.floor((MOST_MEMORY_BYTES - 2 * 65536 - bytes) / PacketPool.bytes(0, 1));
+  return Math.max(0, Math.min(JUMBO_SLOTS, room));
+}
 
 /** Builds the world. Throws AssertionFailed where the document's validation has left a hole. */
 export function buildMachine(topology: Topology): Machine {
@@ -137,13 +147,14 @@ class Builder {
     const bounces = this.plan.reserve(nics.length * SLOT_BYTES, 4096);
     const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
     const poolSlots = this.poolSlots();
-    const poolAt = this.plan.reserve(poolSlots * SLOT_BYTES, 4096);
     const ordinals = this.plan.reserve(MAX_CONTEXTS * 4);
+    const jumbos = jumboSlots(this.plan.bytes + PacketPool.bytes(poolSlots));
+    const poolAt = this.plan.reserve(PacketPool.bytes(poolSlots, jumbos), 4096);
     const memoryBytes = this.plan.bytes;
     const arena = new Arena(memoryBytes);
     const recorder = new Recorder(arena.buffer, { ...layout, memoryBytes }, arena.code, ordinals);
     const frames = new Frames(recorder);
-    const pool = new PacketPool(poolAt, poolSlots);
+    const pool = new PacketPool(poolAt, poolSlots, jumbos);
     const costs = costTable(topology.costs);
     this.services = new Services(arena, recorder, frames, pool, costs);
 

@@ -7,6 +7,8 @@ import { NEVER } from '../../engine/timeline.ts';
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { Pmd } from '../ovs/pmd.ts';
+import { clearHeader } from '../packet/net-header.ts';
+import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { baseOf } from '../services.ts';
 import type { Port } from './port.ts';
@@ -77,7 +79,9 @@ export class Injector extends Context {
     const { stream, port, datapath } = injection;
     if (stream.done) return;
     recorder.stamp[0] = now;
-    const packet = pool.alloc();
+    const packet = pool.alloc(FRAME_OFFSET + stream.length);
+    if (packet < 0) return; // all jumbo slots are under way: the frame waits
+    clearHeader(this.services.arena.u32, pool.slot(packet));
     const length = stream.fill(this.services, pool.at(packet));
     pool.length[packet] = length;
     pool.inPort[packet] = port.number;

@@ -7,6 +7,8 @@ import { NIC_WIRE_TX, WIRE_DELIVER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { FrameList } from '../guest/raw-source.ts';
 import type { UdpTemplate } from '../guest/udp-source.ts';
+import { clearHeader } from '../packet/net-header.ts';
+import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import { baseOf, type Services } from '../services.ts';
 import { FCS_BYTES, type LineEnd, lineStart, type NicRx, wireNs } from './nic.ts';
@@ -149,7 +151,9 @@ export class Wire extends Context implements LineEnd {
     const { pool, recorder, frames } = this.services;
     const stream = this.active!;
     if (stream.done) return;
-    const packet = pool.alloc();
+    const packet = pool.alloc(FRAME_OFFSET + stream.length);
+    if (packet < 0) return; // all jumbo slots are under way: the frame waits for the next turn of its line
+    clearHeader(this.services.arena.u32, pool.slot(packet));
     recorder.stamp[0] = now;
     const length = stream.fill(this.services, pool.at(packet));
     const frame = frames.born(this.base, pool.at(packet), length, stream.ledger.index);

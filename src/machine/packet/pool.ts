@@ -1,48 +1,85 @@
 /**
  * Host packets: what an sk_buff is to the host kernel and an mbuf to DPDK. A packet is a row of columns; its bytes lie in
- * a slot of the arena, `struct virtio_net_hdr_v1` first, the frame at FRAME_OFFSET. A clone shares its bytes.
+ * a slot of the arena: `struct virtio_net_hdr_v1` first (the packet's offload state on the host, see net-header.ts), the
+ * frame at FRAME_OFFSET. Frames that a small slot cannot hold lie in jumbo slots. A clone shares its bytes.
  */
 import { assert } from '../../engine/assert.ts';
 
-/** Bytes of a slot: header, frame of an MTU of 1500 with room to spare. */
+/** Bytes of a small slot: header, and a frame of an MTU of 1500 with room to spare. */
 export const SLOT_BYTES = 2048;
+/** Bytes of a jumbo slot: header, and the longest frame that GSO makes (65,535 bytes of IP packet), with room to spare. */
+export const JUMBO_BYTES = 66 * 1024;
 /** sizeof(struct virtio_net_hdr_v1), virtio 1.2 §5.1.6. */
 export const FRAME_OFFSET = 12;
+/**
+ * Free bytes before each slot. Eight of them let a guest's header of 20 bytes (with hash report) stand where the frame
+ * stays at its place; the rest keeps slots on cache lines of their own.
+ */
+export const SLOT_HEADROOM = 64;
+const SLOT_STRIDE = SLOT_HEADROOM + SLOT_BYTES;
+const JUMBO_STRIDE = SLOT_HEADROOM + JUMBO_BYTES;
 
 export class PacketPool {
+  /** Arena bytes of a pool of so many slots. */
+  static bytes(capacity: number, jumbos = 0): number {
+    return capacity * SLOT_STRIDE + jumbos * JUMBO_STRIDE;
+  }
+
   /** Frame length in bytes (without the header), by packet. */
   readonly length: Int32Array;
   /** Frame id, low 32 bits, by packet. */
   readonly frame: Int32Array;
   /** Datapath port at which the packet came in, by packet. */
   readonly inPort: Int32Array;
+  /** Arena offset of the slot that holds the packet's bytes, by packet. */
+  private readonly address: Uint32Array;
+  private readonly base: number;
   private readonly data: Int32Array;
   private readonly references: Int32Array;
   private readonly free: Int32Array;
+  private readonly freeJumbo: Int32Array;
   private freeCount: number;
-  private readonly base: number;
+  private freeJumbos: number;
+  /** Small slots; packets from there on are jumbo slots. */
   readonly capacity: number;
+  readonly jumbos: number;
 
-  /** `base` is the arena offset of `capacity` slots. */
-  constructor(base: number, capacity: number) {
-    this.base = base;
+  /** `base` is the arena offset of PacketPool.bytes(capacity, jumbos) bytes, a multiple of 64. */
+  constructor(base: number, capacity: number, jumbos = 0) {
+    const rows = capacity + jumbos;
     this.capacity = capacity;
-    this.length = new Int32Array(capacity);
-    this.frame = new Int32Array(capacity);
-    this.inPort = new Int32Array(capacity);
-    this.data = new Int32Array(capacity);
-    this.references = new Int32Array(capacity);
+    this.jumbos = jumbos;
+    this.length = new Int32Array(rows);
+    this.frame = new Int32Array(rows);
+    this.inPort = new Int32Array(rows);
+    this.data = new Int32Array(rows);
+    this.references = new Int32Array(rows);
+    this.address = new Uint32Array(rows);
     this.free = Int32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
     this.freeCount = capacity;
+    this.freeJumbo = Int32Array.from({ length: jumbos }, (_, i) => rows - 1 - i);
+    this.freeJumbos = jumbos;
+    for (let i = 0; i < rows; i++) this.address[i] = slotAt(base, capacity, i);
+    this.base = base;
   }
 
   /** Packets in use, clones included. */
   live = 0;
 
-  /** A new packet with one reference to a slot of its own. The pool is sized so that bounded queues cannot exhaust it. */
-  alloc(): number {
-    assert(this.freeCount > 0, 'the packet pool is larger than all queues together');
-    const packet = this.free[--this.freeCount]!;
+  /**
+   * A new packet with one reference to a slot of its own that holds `bytes` (header and frame). What lies in the slot is
+   * left over from its last use: whoever makes a packet writes its header. Small slots are more than bounded queues can
+   * exhaust; -1 when the jumbo slots are used up, or nothing is as long.
+   */
+  alloc(bytes: number = SLOT_BYTES): number {
+    let packet: number;
+    if (bytes <= SLOT_BYTES) {
+      assert(this.freeCount > 0, 'the packet pool is larger than all queues together');
+      packet = this.free[--this.freeCount]!;
+    } else {
+      if (this.freeJumbos === 0 || bytes > JUMBO_BYTES) return -1;
+      packet = this.freeJumbo[--this.freeJumbos]!;
+    }
     this.live++;
     this.data[packet] = packet;
     this.references[packet] = 1;
@@ -57,6 +94,7 @@ export class PacketPool {
     this.references[clone] = 0;
     this.references[data]!++;
     this.data[clone] = data;
+    this.address[clone] = this.address[data]!;
     this.length[clone] = this.length[packet]!;
     this.inPort[clone] = this.inPort[packet]!;
     return clone;
@@ -65,18 +103,38 @@ export class PacketPool {
   release(packet: number): void {
     const data = this.data[packet]!;
     this.live--;
-    if (data !== packet) this.free[this.freeCount++] = packet;
-    if (--this.references[data]! === 0) this.free[this.freeCount++] = data;
+    if (data !== packet) {
+      this.address[packet] = slotAt(this.base, this.capacity, packet);
+      this.free[this.freeCount++] = packet;
+    }
+    if (--this.references[data]! > 0) return;
+    if (data < this.capacity) this.free[this.freeCount++] = data;
+    else this.freeJumbo[this.freeJumbos++] = data;
   }
 
-  /** Arena offset of the packet's header. */
+  /** True while other packets share the bytes: they may not be written then (skb_cloned). */
+  shared(packet: number): boolean {
+    return this.references[this.data[packet]!]! > 1;
+  }
+  /** Bytes that the packet's slot holds, header included. */
+  room(packet: number): number {
+    return this.data[packet]! < this.capacity ? SLOT_BYTES : JUMBO_BYTES;
+  }
+
+  /** Arena offset of the packet's header, a multiple of 64. */
   slot(packet: number): number {
-    return this.base + this.data[packet]! * SLOT_BYTES;
+    return this.address[packet]!;
   }
   /** Arena offset of the packet's Ethernet header. */
   at(packet: number): number {
-    return this.base + this.data[packet]! * SLOT_BYTES + FRAME_OFFSET;
+    return this.address[packet]! + FRAME_OFFSET;
   }
+}
+
+function slotAt(base: number, capacity: number, packet: number): number {
+  return packet < capacity
+    ? base + packet * SLOT_STRIDE + SLOT_HEADROOM
+    : base + capacity * SLOT_STRIDE + (packet - capacity) * JUMBO_STRIDE + SLOT_HEADROOM;
 }
 
 /** A bounded first-in first-out queue of packets (or any small integers). */

@@ -6,7 +6,7 @@ import { latencyBytes } from '../../../../src/engine/latency.ts';
 import { Recorder } from '../../../../src/engine/recorder.ts';
 import { Arena, ArenaPlan } from '../../../../src/machine/memory/arena.ts';
 import { Frames } from '../../../../src/machine/packet/frames.ts';
-import { PacketPool, SLOT_BYTES } from '../../../../src/machine/packet/pool.ts';
+import { FRAME_OFFSET, PacketPool } from '../../../../src/machine/packet/pool.ts';
 import { Services } from '../../../../src/machine/services.ts';
 
 export interface BareEvent {
@@ -24,7 +24,7 @@ export class Bare {
   /** Arena offset of 64 KiB for the test's own use. */
   readonly scratch: number;
 
-  constructor(packets = 4096, costs: Record<string, number> = {}) {
+  constructor(packets = 4096, costs: Record<string, number> = {}, jumbos = 64) {
     const plan = new ArenaPlan();
     const eventCapacity = 2 * BLOCK_EVENTS;
     const byteCapacity = 1 << 16;
@@ -46,7 +46,7 @@ export class Bare {
       latency: plan.reserve(latencyBytes(256)),
     };
     const ordinals = plan.reserve(64 * 4);
-    const pool = plan.reserve(packets * SLOT_BYTES, 4096);
+    const pool = plan.reserve(PacketPool.bytes(packets, jumbos), 4096);
     this.scratch = plan.reserve(65_536, 4096);
     const arena = new Arena(plan.bytes);
     const recorder = new Recorder(arena.buffer, { ...layout, memoryBytes: plan.bytes }, arena.code, ordinals);
@@ -67,7 +67,7 @@ export class Bare {
       arena,
       recorder,
       new Frames(recorder),
-      new PacketPool(pool, packets),
+      new PacketPool(pool, packets, jumbos),
       costTable(costs),
     );
   }
@@ -75,7 +75,8 @@ export class Bare {
   /** A packet with these bytes, born outside of any run. */
   packet(bytes: Uint8Array, inPort = 1): number {
     const { pool, arena, frames } = this.services;
-    const packet = pool.alloc();
+    const packet = pool.alloc(FRAME_OFFSET + bytes.length);
+    arena.u8.fill(0, pool.slot(packet), pool.at(packet));
     arena.u8.set(bytes, pool.at(packet));
     pool.length[packet] = bytes.length;
     pool.inPort[packet] = inPort;

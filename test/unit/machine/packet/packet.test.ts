@@ -3,45 +3,92 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import { AssertionFailed } from '../../../../src/engine/assert.ts';
 import { RandomStream } from '../../../../src/engine/random.ts';
-import { PacketPool, PacketQueue, SLOT_BYTES } from '../../../../src/machine/packet/pool.ts';
+import {
+  JUMBO_BYTES,
+  PacketPool,
+  PacketQueue,
+  SLOT_BYTES,
+  SLOT_HEADROOM,
+} from '../../../../src/machine/packet/pool.ts';
 import { RunLedger } from '../../../../src/machine/packet/run-ledger.ts';
 
 describe('PacketPool', () => {
+  /** Small and jumbo slots of the pool under test. */
+  const SMALL = 64;
+  const JUMBO = 8;
+
   test('no slot is given out twice, clones share bytes until the last is gone, whatever the order', () => {
-    const pool = new PacketPool(4096, 64);
+    const pool = new PacketPool(4096, SMALL, JUMBO);
     const random = new RandomStream(1, 'pool');
-    /** Packets in use, by the model: each with the slot of its bytes. */
+    /** Packets in use, by the model: each with the row that its bytes belong to. */
     const live = new Map<number, number>();
+    /** Where each row's slot was seen. */
+    const slots = new Map<number, number>();
     for (let i = 0; i < 50_000; i++) {
       const packets = [...live.keys()];
       const some = packets[random.below(Math.max(1, packets.length))];
-      const slots = new Set(live.values());
       // a clone holds a packet number of its own beside the bytes it shares
-      const taken = new Set([...live.keys(), ...slots]);
-      const what = random.below(3);
-      if (what === 0 && taken.size < 64) {
-        const packet = pool.alloc();
-        assert.ok(!taken.has(packet));
-        assert.equal(pool.slot(packet), 4096 + packet * SLOT_BYTES);
+      const taken = new Set([...live.keys(), ...live.values()]);
+      const smallTaken = [...taken].filter((p) => p < SMALL).length;
+      const what = random.below(4);
+      if (what === 0 && smallTaken < SMALL) {
+        const packet = pool.alloc(1 + random.below(SLOT_BYTES));
+        assert.ok(packet < SMALL && !taken.has(packet));
+        assert.equal(pool.room(packet), SLOT_BYTES);
+        slots.set(packet, pool.slot(packet));
         pool.length[packet] = i;
         live.set(packet, packet);
-      } else if (what === 1 && some !== undefined && taken.size < 64) {
+      } else if (what === 1) {
+        const packet = pool.alloc(SLOT_BYTES + 1 + random.below(JUMBO_BYTES - SLOT_BYTES));
+        assert.equal(packet < 0, taken.size - smallTaken === JUMBO, 'refused exactly when there is none');
+        if (packet < 0) continue;
+        assert.ok(packet >= SMALL && !taken.has(packet));
+        assert.equal(pool.room(packet), JUMBO_BYTES);
+        slots.set(packet, pool.slot(packet));
+        pool.length[packet] = i;
+        live.set(packet, packet);
+      } else if (what === 2 && some !== undefined && smallTaken < SMALL) {
         const clone = pool.clone(some);
         assert.ok(!taken.has(clone));
         assert.equal(pool.at(clone), pool.at(some));
         assert.equal(pool.length[clone], pool.length[some]);
+        assert.equal(pool.room(clone), pool.room(some));
         live.set(clone, live.get(some)!);
-      } else if (what === 2 && some !== undefined) {
+      } else if (what === 3 && some !== undefined) {
         pool.release(some);
         live.delete(some);
       }
       assert.equal(pool.live, live.size);
+      for (const [packet, data] of live) {
+        assert.equal(pool.slot(packet), slots.get(data));
+        assert.equal(pool.shared(packet), [...live.values()].filter((d) => d === data).length > 1);
+      }
     }
     for (const packet of live.keys()) pool.release(packet);
     assert.equal(pool.live, 0);
-    // nothing leaked: all 64 can be had again
-    assert.equal(new Set(Array.from({ length: 64 }, () => pool.alloc())).size, 64);
+    // nothing leaked: all can be had again, and no two overlap, headroom included
+    const all = [
+      ...Array.from({ length: SMALL }, () => pool.alloc()),
+      ...Array.from({ length: JUMBO }, () => pool.alloc(JUMBO_BYTES)),
+    ];
+    assert.equal(pool.alloc(JUMBO_BYTES), -1);
     assert.throws(() => pool.alloc(), AssertionFailed);
+    const ranges = all
+      .map((p) => [pool.slot(p) - SLOT_HEADROOM, pool.slot(p) + pool.room(p)] as const)
+      .sort((a, b) => a[0] - b[0]);
+    let end = 4096;
+    for (const [from, to] of ranges) {
+      assert.ok(from >= end);
+      end = to;
+    }
+    assert.ok(end <= 4096 + PacketPool.bytes(SMALL, JUMBO));
+    for (const p of all) assert.equal(pool.slot(p) % 64, 0);
+  });
+
+  test('a frame that no slot holds is refused', () => {
+    const pool = new PacketPool(4096, 4, 4);
+    assert.equal(pool.alloc(JUMBO_BYTES + 1), -1);
+    assert.equal(pool.live, 0);
   });
 });
 

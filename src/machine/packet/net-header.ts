@@ -1,0 +1,74 @@
+/**
+ * The header before every host packet, `struct virtio_net_hdr_v1` at `pool.slot(packet)`: what the host knows of the
+ * packet beside its bytes (ip_summed, gso_size and gso_type of an sk_buff; ol_flags and tso_segsz of an mbuf), in the form
+ * in which taps and virtqueues carry it. `num_buffers` is 0 here and becomes what it has to be in a guest's ring.
+ *
+ * All functions take arena views and the slot's offset (a multiple of 8).
+ */
+import {
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_NONE,
+  VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_TCPV6,
+  VIRTIO_NET_HDR_GSO_UDP,
+  VIRTIO_NET_HDR_GSO_UDP_L4,
+} from '../wire/virtio-net.ts';
+import { FRAME_OFFSET } from './pool.ts';
+
+/** Nothing is known of the packet, nothing is left to do (CHECKSUM_NONE, no GSO). */
+export function clearHeader(u32: Uint32Array, slot: number): void {
+  const w = slot >>> 2;
+  u32[w] = 0;
+  u32[w + 1] = 0;
+  u32[w + 2] = 0;
+}
+
+/** Writes all fields; `num_buffers` is 0. */
+export function writeHeader(
+  u32: Uint32Array,
+  slot: number,
+  flags: number,
+  gsoType: number,
+  hdrLen: number,
+  gsoSize: number,
+  csumStart: number,
+  csumOffset: number,
+): void {
+  const w = slot >>> 2;
+  u32[w] = flags | (gsoType << 8) | (hdrLen << 16);
+  u32[w + 1] = gsoSize | (csumStart << 16);
+  u32[w + 2] = csumOffset;
+}
+
+export const flagsOf = (u8: Uint8Array, slot: number): number => u8[slot]!;
+/** With the ECN bit. */
+export const gsoTypeOf = (u8: Uint8Array, slot: number): number => u8[slot + 1]!;
+export const hdrLenOf = (u8: Uint8Array, slot: number): number => u8[slot + 2]! | (u8[slot + 3]! << 8);
+export const gsoSizeOf = (u8: Uint8Array, slot: number): number => u8[slot + 4]! | (u8[slot + 5]! << 8);
+export const csumStartOf = (u8: Uint8Array, slot: number): number => u8[slot + 6]! | (u8[slot + 7]! << 8);
+export const csumOffsetOf = (u8: Uint8Array, slot: number): number => u8[slot + 8]! | (u8[slot + 9]! << 8);
+
+/** True where the packet is what any interface takes: checksum complete, not to be cut. The usual case, one load. */
+export function isPlain(u8: Uint8Array, slot: number): boolean {
+  return (u8[slot]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0 && u8[slot + 1] === VIRTIO_NET_HDR_GSO_NONE;
+}
+/** skb_is_gso(). */
+export function isGso(u8: Uint8Array, slot: number): boolean {
+  return u8[slot + 1] !== VIRTIO_NET_HDR_GSO_NONE;
+}
+
+// ---- what a header of a guest has to be -----------------------------------------------------------------------
+/** The header is as it should be. */
+export const HEADER_OK = 0;
+/** Codes of a header that the host refuses (-EINVAL in linux), also the `a` of a VIRTQ_ERROR event. */
+export const HEADER_GSO_TYPE = 64;
+export const HEADER_GSO_SIZE = 65;
+export const HEADER_CSUM_RANGE = 66;
+export const HEADER_LENGTH = 67;
+export const HEADER_CODE_NAMES: Readonly<Record<number, string>> = {
+  [HEADER_GSO_TYPE]: 'gso_type is not one that was negotiated',
+  [HEADER_GSO_SIZE]: 'gso_size is 0 or does not fit',
+  [HEADER_CSUM_RANGE]: 'csum_start and csum_offset lie outside of the frame',
+  [HEADER_LENGTH]: 'the frame ends before its headers',
+};
