@@ -6,6 +6,7 @@
  * Only names, and nothing else, have to be written; a guest and a NIC have a name because ends of traffic name them.
  */
 import { type Static, type TSchema, Type } from 'typebox';
+import { FEATURE_RULES, type FeatureRule } from './document-features.ts';
 import {
   ADDRESS_PATTERN,
   DURATION_PATTERN,
@@ -15,14 +16,6 @@ import {
   SIZE_PATTERN,
   TIME_PATTERN,
 } from './units.ts';
-
-/** Feature bits that a document may turn off, by specification name (virtio 1.2 §6, §5.1.3). */
-export const FEATURES = [
-  'VIRTIO_RING_F_EVENT_IDX',
-  'VIRTIO_RING_F_INDIRECT_DESC',
-  'VIRTIO_NET_F_MRG_RXBUF',
-  'VIRTIO_NET_F_STATUS',
-] as const;
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -43,11 +36,12 @@ function name(description: string, example: string): ReturnType<typeof Type.Stri
 function text(pattern: string, description: string, options: { default?: string; examples: string[] }) {
   return Type.Optional(Type.String({ pattern, description, ...options }));
 }
-function size(description: string, value: string) {
+/** `byDefault` false: the default depends on other fields. */
+function size(description: string, value: string, byDefault = true) {
   return Type.Optional(
     Type.Union([Type.String({ pattern: SIZE_PATTERN }), Type.Integer({ minimum: 0 })], {
       description: description + ' With a unit (`"16MiB"`, `"2GiB"`), or a whole number of bytes.',
-      default: value,
+      ...(byDefault ? { default: value } : {}),
       examples: [value],
     }),
   );
@@ -74,6 +68,28 @@ function section<const P extends Record<string, TSchema>>(
 function flag(description: string, byDefault = true) {
   return Type.Optional(Type.Boolean({ description, default: byDefault }));
 }
+/** True or false, with a default that depends on other fields. */
+function unset(description: string) {
+  return Type.Optional(Type.Boolean({ description }));
+}
+const FIELD_OF = { packed: '`packed`', mtu: '`mtu`', speed: '`speed` or `duplex`' } as const;
+function featureText({ text, byDefault, needs, bit }: FeatureRule): string {
+  const sentence = text[0]!.toUpperCase() + text.slice(1);
+  const after =
+    byDefault === true || byDefault === false
+      ? byDefault
+        ? 'on'
+        : 'off'
+      : byDefault === 'legacy'
+        ? 'on where the transport has a legacy interface'
+        : byDefault === 'queuePairs'
+          ? 'on with more than one queue pair'
+          : byDefault === 'transport'
+            ? 'on unless the transport is `pci-legacy`'
+            : `on with ${FIELD_OF[byDefault]}`;
+  const wanted = needs.map((group) => group.join(' or ')).join(', and ');
+  return `Bit ${bit}: ${sentence}. Default: ${after}.${wanted === '' ? '' : ` Needs ${wanted}.`}`;
+}
 /** `most` bounds the work on a hostile document; what a server allows is a setting (Limits) and lower. */
 function list<T extends TSchema>(items: T, description: string, most: number, options: { default?: object[] } = {}) {
   return Type.Optional(Type.Array(items, { description, default: [], maxItems: most, ...options }));
@@ -94,6 +110,10 @@ const Bridge = object(
       15,
       3600,
     ),
+    userspaceTso: flag(
+      'Large TCP segments and frames without a checksum may pass the userspace datapath as they are (`other_config:userspace-tso-enable`). For the netdev datapath only.',
+      false,
+    ),
   },
   { description: 'An Open vSwitch bridge.' },
 );
@@ -105,6 +125,21 @@ const HostNic = object(
     bridge: Type.Optional(name("The bridge it is a port of. Default: the host's first bridge.", 'br0')),
     rxRing: integer('Descriptors of the receive ring, a power of two.', 1024, 64, 4096),
     txRing: integer('Descriptors of the transmit ring, a power of two.', 1024, 64, 4096),
+    offloads: section(
+      {
+        txChecksum: flag('The NIC writes the checksums of frames that it sends (`tx-checksumming`).'),
+        rxChecksum: flag('The NIC checks the checksums of frames that it receives (`rx-checksumming`).'),
+        tso: unset(
+          'The NIC cuts large TCP segments into frames (`tcp-segmentation-offload`). Needs `txChecksum`. Default: what `txChecksum` is.',
+        ),
+        gro: flag('The host merges received segments before its datapath sees them (`generic-receive-offload`).'),
+        lro: flag('The NIC merges received segments by itself (`large-receive-offload`).', false),
+      },
+      {
+        description: 'What the NIC does for the CPUs of the host, as `ethtool -k` names it.',
+        examples: [{ tso: false }],
+      },
+    ),
   },
   { description: 'A physical NIC of the host.' },
 );
@@ -120,9 +155,9 @@ const GuestNic = object(
     ),
     backend: choice('What serves the device on the host.', 'vhost-net', ['virtio-net', 'vhost-net', 'vhost-user']),
     driver: choice(
-      "`virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: DPDK's polling driver, which takes its vCPU whole.",
+      "`virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: DPDK's polling driver, which takes its vCPU whole. `none`: no driver; a client is the driver, through guest memory and the registers (docs/driver-none.md).",
       'virtio-net',
-      ['virtio-net', 'virtio-pmd'],
+      ['virtio-net', 'virtio-pmd', 'none'],
     ),
     mac: Type.Optional(
       Type.String({
@@ -135,31 +170,70 @@ const GuestNic = object(
     addresses: list(
       Type.String({
         pattern: ADDRESS_PATTERN,
-        description: 'IPv4 address with prefix length.',
-        examples: ['10.0.0.1/24'],
+        description: 'IPv4 or IPv6 address with prefix length.',
+        examples: ['10.0.0.1/24', 'fd00::1/64'],
       }),
-      'IPv4 addresses, each unique in the document.',
+      'IPv4 and IPv6 addresses, each unique in the document. A complete document has those of IPv4 first.',
       16,
     ),
     queueSize: integer(
-      'Entries of each virtqueue: a power of two, as a split ring demands (virtio 1.2 §2.7), from one burst of 32 frames to 1024, the most that the device offers (VIRTQUEUE_MAX_SIZE in QEMU).',
+      'Entries of each receive and transmit virtqueue. A power of two from 32 where the ring is split (virtio 1.2 §2.7), any number where `packed` is on; a polling driver needs one burst of 32, and the driver `none` may have any power of two. QEMU itself ends at 1024.',
       256,
-      32,
-      1024,
+      1,
+      32_768,
+    ),
+    queuePairs: integer('Queue pairs of the device. More than one need the control queue (VIRTIO_NET_F_MQ).', 1, 1, 16),
+    packed: flag(
+      'The device offers packed virtqueues (VIRTIO_F_RING_PACKED). Whether they come to be is for the back-end: vhost-net of Linux has none.',
+      false,
+    ),
+    transport: choice(
+      "`pci-modern`: virtio over PCI without the legacy interface (QEMU's `disable-legacy=on`). `pci-transitional`: with it. `pci-legacy`: nothing but it (`disable-modern=on`). `mmio`: virtio-mmio, version 2, with one interrupt. The polling driver takes the first two.",
+      'pci-modern',
+      ['pci-modern', 'pci-transitional', 'pci-legacy', 'mmio'],
+    ),
+    vectors: Type.Optional(
+      Type.Integer({
+        description:
+          'MSI-X vectors; 0 = none, and an interrupt line (INTx). With fewer than queues some share. Default: two for each queue pair and two more; virtio-mmio has none.',
+        minimum: 0,
+        maximum: 2048,
+        examples: [4],
+      }),
+    ),
+    mtu: Type.Optional(
+      Type.Integer({
+        description:
+          "The MTU that the device gives the driver (QEMU's `host_mtu`). Default: none, and no VIRTIO_NET_F_MTU.",
+        minimum: 68,
+        maximum: 65_535,
+        examples: [1450],
+      }),
+    ),
+    speed: Type.Optional(
+      Type.Integer({
+        description:
+          'Speed that the device says it has, Mbit/s. Default: none. With `duplex` VIRTIO_NET_F_SPEED_DUPLEX.',
+        minimum: 0,
+        maximum: 2_147_483_647,
+        examples: [10_000],
+      }),
+    ),
+    duplex: Type.Optional(
+      Type.Enum(['half', 'full'], {
+        type: 'string',
+        description: 'Duplex mode that the device says it has. Default: none.',
+        examples: ['full'],
+      }),
     ),
     ioeventfd: flag(
       'Kicks are answered in the kernel by an eventfd. Only the virtio-net backend works without: `false` has QEMU answer them in userspace.',
     ),
-    features: section(
-      Object.fromEntries(FEATURES.map((f) => [f, flag(`Whether the device offers ${f}.`)])) as Record<
-        (typeof FEATURES)[number],
-        ReturnType<typeof flag>
-      >,
-      {
-        description: 'Feature bits that the device offers unless turned off.',
-        examples: [{ VIRTIO_RING_F_EVENT_IDX: false }],
-      },
-    ),
+    features: section(Object.fromEntries(FEATURE_RULES.map((rule) => [rule.name, unset(featureText(rule))])), {
+      description:
+        'Feature bits: whether the device offers them, as far as the back-end has them. A bit that is not named and lacks what it needs is off; one that is turned on and lacks it is a fault. Bits that follow from other fields are in a complete document only where they were turned off.',
+      examples: [{ VIRTIO_RING_F_EVENT_IDX: false }],
+    }),
     tapQueueLength: integer('`txqueuelen` of the tap, frames. Without effect for vhost-user.', 1000, 1, 65_536),
   },
   { description: 'A virtio-net device of a guest.' },
@@ -168,8 +242,12 @@ const GuestNic = object(
 const Guest = object(
   {
     name: name('Unique among the bridges, NICs and guests of its host.', 'a'),
-    vcpus: integer('Virtual CPUs. All NICs are served by the first; the others stay halted.', 1, 1, 64),
-    memory: size("RAM, a multiple of 4 KiB. Must hold the rings and buffers of the guest's NICs.", '16MiB'),
+    vcpus: integer('Virtual CPUs, over which the queue pairs of a NIC are spread.', 1, 1, 64),
+    memory: size(
+      "RAM, a multiple of 4 KiB. Must hold the rings and buffers of the guest's NICs. Default: 16MiB, or as many MiB as they need.",
+      '16MiB',
+      false,
+    ),
     app: choice(
       '`stack`: the kernel’s IP stack with sockets and ICMP echo. `macswap` and `io`: DPDK programs that forward every frame, for guests whose NICs all have the driver virtio-pmd.',
       'stack',
@@ -223,6 +301,10 @@ export const TopologyDocument = object(
   {
     name: Type.Optional(name('Where the document is put under a name, this must be that name or be left out.', 't1')),
     seed: integer('Seed of every random stream of the run.', 1, 0, 4_294_967_295),
+    debug: flag(
+      'Clients may write guest memory and the registers of virtio devices, as if they were the guest. What they write is never trusted.',
+      false,
+    ),
     clock: section(
       {
         mode: choice(

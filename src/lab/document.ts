@@ -5,25 +5,35 @@
  * validate.ts.
  */
 import { isScalar, LineCounter, parseDocument, visit } from 'yaml';
-import { FEATURES, type TopologyDocument } from './document-schema.ts';
-import type { Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
-import { formatAddress, formatDuration, formatMac, formatRate, formatSize, formatTime, show } from './units.ts';
+import { DEFAULT_LIMITS, type Limits } from './document-checks.ts';
 import {
-  checkMeaning,
-  DEFAULT_LIMITS,
   type Draft,
   type DraftGuest,
   type DraftGuestNic,
   type DraftHost,
   type DraftHostNic,
   type DraftLink,
-  type Fault,
-  Faults,
-  type Limits,
-  MAX_FAULTS,
   readDraft,
-  splitEnd,
-} from './validate.ts';
+} from './document-draft.ts';
+import { type Fault, Faults, MAX_FAULTS } from './document-faults.ts';
+import { FEATURES, writtenFeatures } from './document-features.ts';
+import type { TopologyDocument } from './document-schema.ts';
+import type { Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
+import {
+  type Address,
+  type Address6,
+  formatAddress,
+  formatAddress6,
+  formatDuration,
+  formatMac,
+  formatRate,
+  formatSize,
+  formatTime,
+  isAddress6,
+  show,
+} from './units.ts';
+import { checkMeaning, splitEnd } from './validate.ts';
+import { defaultVectors } from './validate-guest.ts';
 
 export interface ParseOptions {
   /** The name that the document is put under; one inside the document must be the same. */
@@ -71,6 +81,7 @@ function topologyOf(draft: Draft): Topology {
     eventCapacity: sure(recorder.events),
     byteCapacity: sure(recorder.bytes),
     recordDescriptors: sure(recorder.descriptors),
+    debug: sure(draft.debug),
     costs: sorted(sure(draft.costs)),
     hosts,
     links: all(draft.links, (link) => linkOf(link, hosts)),
@@ -89,18 +100,27 @@ function hostOf(host: DraftHost): Host {
       datapath: sure(bridge.datapath),
       macTableSize: sure(bridge.macTableSize),
       macAgingSeconds: sure(bridge.macAgingTime),
+      userspaceTso: sure(bridge.userspaceTso),
     })),
     nics: all(host.nics, hostNicOf),
     guests: all(host.guests, guestOf),
   };
 }
 function hostNicOf(nic: DraftHostNic): HostNic {
+  const offloads = sure(nic.offloads);
   return {
     name: sure(nic.name),
     speed: sure(nic.speed),
     bridge: sure(nic.bridge),
     rxRing: sure(nic.rxRing),
     txRing: sure(nic.txRing),
+    offloads: {
+      txChecksum: sure(offloads.txChecksum),
+      rxChecksum: sure(offloads.rxChecksum),
+      tso: sure(offloads.tso),
+      gro: sure(offloads.gro),
+      lro: sure(offloads.lro),
+    },
   };
 }
 function guestOf(guest: DraftGuest): Guest {
@@ -113,16 +133,26 @@ function guestOf(guest: DraftGuest): Guest {
   };
 }
 function guestNicOf(nic: DraftGuestNic): GuestNic {
-  const features = sure(nic.features);
+  const features = Object.fromEntries(FEATURES.map((name) => [name, sure(sure(nic.features)[name])]));
+  const addresses = all(nic.addresses, (address) => address);
   return {
     name: sure(nic.name),
     bridge: sure(nic.bridge),
     backend: sure(nic.backend),
     driver: sure(nic.driver),
     mac: sure(nic.mac),
-    addresses: all(nic.addresses, (address) => address),
+    addresses: addresses.filter((a): a is Address => !isAddress6(a)),
+    addresses6: addresses.filter((a): a is Address6 => isAddress6(a)),
     queueSize: sure(nic.queueSize),
+    queuePairs: sure(nic.queuePairs),
+    packed: sure(nic.packed),
+    transport: sure(nic.transport),
+    vectors: sure(nic.vectors),
+    mtu: nic.mtu ?? null,
+    speed: nic.speed ?? null,
+    duplex: nic.duplex ?? null,
     ioeventfd: sure(nic.ioeventfd),
+    features,
     featuresOff: FEATURES.filter((name) => features[name] === false),
     tapQueueLength: sure(nic.tapQueueLength),
   };
@@ -144,6 +174,7 @@ export function documentOf(topology: Topology): TopologyDocument {
   return {
     name: topology.name,
     seed: topology.seed,
+    debug: topology.debug,
     clock: { mode: topology.clock, factor: topology.clockFactor },
     epoch: formatTime(BigInt(topology.epochNs)),
     recorder: {
@@ -155,11 +186,12 @@ export function documentOf(topology: Topology): TopologyDocument {
     hosts: topology.hosts.map((host) => ({
       name: host.name,
       cores: host.cores,
-      bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds }) => ({
+      bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds, userspaceTso }) => ({
         name,
         datapath,
         macTableSize,
         macAgingTime: macAgingSeconds,
+        userspaceTso,
       })),
       nics: host.nics.map((nic) => ({
         name: nic.name,
@@ -167,24 +199,14 @@ export function documentOf(topology: Topology): TopologyDocument {
         bridge: nic.bridge,
         rxRing: nic.rxRing,
         txRing: nic.txRing,
+        offloads: { ...nic.offloads },
       })),
       guests: host.guests.map((guest) => ({
         name: guest.name,
         vcpus: guest.vcpus,
         memory: formatSize(guest.memory),
         app: guest.app,
-        nics: guest.nics.map((nic) => ({
-          name: nic.name,
-          bridge: nic.bridge,
-          backend: nic.backend,
-          driver: nic.driver,
-          mac: formatMac(nic.mac),
-          addresses: nic.addresses.map(formatAddress),
-          queueSize: nic.queueSize,
-          ioeventfd: nic.ioeventfd,
-          features: Object.fromEntries(FEATURES.map((f) => [f, !nic.featuresOff.includes(f)])),
-          tapQueueLength: nic.tapQueueLength,
-        })),
+        nics: guest.nics.map(nicDocument),
       })),
     })),
     links: topology.links.map((link) => ({
@@ -194,6 +216,32 @@ export function documentOf(topology: Topology): TopologyDocument {
       latency: formatDuration(link.latencyNs),
       loss: link.loss,
     })),
+  };
+}
+
+type GuestNicDocument = NonNullable<
+  NonNullable<NonNullable<TopologyDocument['hosts'][number]['guests']>[number]['nics']>[number]
+>;
+/** What follows from other fields is left out, so that it goes on following when they are changed. */
+function nicDocument(nic: GuestNic): GuestNicDocument {
+  return {
+    name: nic.name,
+    bridge: nic.bridge,
+    backend: nic.backend,
+    driver: nic.driver,
+    mac: formatMac(nic.mac),
+    addresses: [...nic.addresses.map(formatAddress), ...nic.addresses6.map(formatAddress6)],
+    queueSize: nic.queueSize,
+    queuePairs: nic.queuePairs,
+    packed: nic.packed,
+    transport: nic.transport,
+    ...(nic.vectors === defaultVectors(nic) ? {} : { vectors: nic.vectors }),
+    ...(nic.mtu === null ? {} : { mtu: nic.mtu }),
+    ...(nic.speed === null ? {} : { speed: nic.speed }),
+    ...(nic.duplex === null ? {} : { duplex: nic.duplex }),
+    ioeventfd: nic.ioeventfd,
+    features: writtenFeatures(nic),
+    tapQueueLength: nic.tapQueueLength,
   };
 }
 

@@ -3,8 +3,10 @@
  * this form; the document that users write (strings with units, optional fields) is described in document.ts.
  */
 export type Backend = 'virtio-net' | 'vhost-net' | 'vhost-user';
-/** `virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: the polling DPDK driver. */
-export type Driver = 'virtio-net' | 'virtio-pmd';
+/** `virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: the polling DPDK driver. `none`: a client of the API is the driver. */
+export type Driver = 'virtio-net' | 'virtio-pmd' | 'none';
+/** How the guest reaches the device: virtio over PCI without, with, and with nothing but the legacy interface, or virtio-mmio. */
+export type Transport = 'pci-modern' | 'pci-transitional' | 'pci-legacy' | 'mmio';
 export type Datapath = 'system' | 'netdev';
 /** What runs in the guest: its IP stack (with sockets and icmp echo), or a DPDK forwarding program (`virtio-pmd` only). */
 export type GuestApp = 'stack' | 'macswap' | 'io';
@@ -22,6 +24,8 @@ export interface Topology {
   readonly byteCapacity: number;
   /** The descriptors that drivers write are kept in the byte ring. */
   readonly recordDescriptors: boolean;
+  /** Clients may write guest memory and device registers. */
+  readonly debug: boolean;
   /** Overrides of the cost table, by name. */
   readonly costs: Readonly<Record<string, number>>;
   readonly hosts: readonly Host[];
@@ -40,6 +44,8 @@ export interface Bridge {
   /** Limit of the MAC table and its ageing time, as `other_config:mac-table-size` and `mac-aging-time` (seconds). */
   readonly macTableSize: number;
   readonly macAgingSeconds: number;
+  /** `other_config:userspace-tso-enable`; netdev only. */
+  readonly userspaceTso: boolean;
 }
 export interface HostNic {
   readonly name: string;
@@ -48,6 +54,15 @@ export interface HostNic {
   readonly bridge: string;
   readonly rxRing: number;
   readonly txRing: number;
+  readonly offloads: HostNicOffloads;
+}
+/** What the NIC does for the host's CPUs (`ethtool -k`); `gro` is the host's own work, in software. */
+export interface HostNicOffloads {
+  readonly txChecksum: boolean;
+  readonly rxChecksum: boolean;
+  readonly tso: boolean;
+  readonly gro: boolean;
+  readonly lro: boolean;
 }
 export interface Guest {
   readonly name: string;
@@ -66,13 +81,38 @@ export interface GuestNic {
   readonly mac: readonly number[];
   /** IPv4 addresses with prefix length. */
   readonly addresses: readonly { readonly ip: number; readonly prefix: number }[];
+  /** IPv6 addresses beside the link-local one that the stack makes itself. */
+  readonly addresses6: readonly Address6[];
+  /** Entries of each receive and transmit queue. */
   readonly queueSize: number;
+  /** Receive and transmit queue pairs of the device; without VIRTIO_NET_F_MQ a driver uses the first. */
+  readonly queuePairs: number;
+  /** QEMU's `packed` property; `features` says whether the bit is offered. */
+  readonly packed: boolean;
+  readonly transport: Transport;
+  /** MSI-X table entries; 0 = no MSI-X: INTx, or the one interrupt of virtio-mmio. */
+  readonly vectors: number;
+  /** QEMU's `host_mtu`; null = not given: the device does not offer VIRTIO_NET_F_MTU. */
+  readonly mtu: number | null;
+  /** Mbit/s and duplex mode for VIRTIO_NET_F_SPEED_DUPLEX; null = not given. */
+  readonly speed: number | null;
+  readonly duplex: 'half' | 'full' | null;
   /** QEMU's `ioeventfd` property; only the virtio-net backend may turn it off. */
   readonly ioeventfd: boolean;
-  /** Feature bits that the device does not offer, by specification name, e.g. `VIRTIO_RING_F_EVENT_IDX`. */
+  /**
+   * Every feature bit that a document knows, by specification name: whether the device offers it, as far as its back-end lets
+   * it. The last word also on bits that follow from other fields (`packed`, `mtu`, …): a document may turn those off.
+   */
+  readonly features: Readonly<Record<string, boolean>>;
+  /** The names in `features` that are false. */
   readonly featuresOff: readonly string[];
   /** `txqueuelen` of the tap, frames. */
   readonly tapQueueLength: number;
+}
+export interface Address6 {
+  /** 16 bytes. */
+  readonly ip: readonly number[];
+  readonly prefix: number;
 }
 export interface Link {
   readonly name: string;

@@ -15,7 +15,7 @@ export const SIZE_PATTERN = '^[0-9]+(\\.[0-9]+)?(B|KiB|MiB|GiB)?$';
 export const RATE_PATTERN = '^[0-9]+(\\.[0-9]+)?(bps|[kK]bps|Mbps|Gbps)$';
 export const DURATION_PATTERN = '^[0-9]+(\\.[0-9]+)?(ns|us|ms|s)$';
 export const MAC_PATTERN = '^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$';
-export const ADDRESS_PATTERN = '^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$';
+export const ADDRESS_PATTERN = '^([0-9]{1,3}(\\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]{2,45})/[0-9]{1,3}$';
 export const TIME_PATTERN =
   '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$';
 
@@ -24,7 +24,7 @@ export const SIZE_EXPECTED = 'a size such as "16MiB" or "2GiB" (B, KiB, MiB, GiB
 export const RATE_EXPECTED = 'a rate such as "25Gbps" or "100Mbps" (bps, kbps, Mbps, Gbps)';
 export const DURATION_EXPECTED = 'a duration such as "10us" or "5ms" (ns, us, ms, s)';
 export const MAC_EXPECTED = 'a unicast MAC address such as "52:54:00:00:00:01"';
-export const ADDRESS_EXPECTED = 'a unicast IPv4 address with prefix length, such as "10.0.0.1/24"';
+export const ADDRESS_EXPECTED = 'a unicast address with prefix length, such as "10.0.0.1/24" or "fd00::1/64"';
 export const TIME_EXPECTED =
   'an RFC 3339 time such as "2026-01-01T00:00:00Z", from 1970 to 2199, at most 9 decimal places';
 
@@ -150,8 +150,11 @@ export function parseIpv4(text: string): number {
 export function formatIpv4(ip: number): string {
   return [ip >>> 24, (ip >>> 16) & 255, (ip >>> 8) & 255, ip & 255].join('.');
 }
-/** The address of an interface: one that a host can have in a subnet of that size. */
-export function parseAddress(text: string): Parsed<Address> {
+/** The address of an interface, of either family: one that a host can have in a subnet of that size. */
+export function parseAddress(text: string): Parsed<Address | Address6> {
+  return text.includes(':') ? parseAddress6(text) : parseAddress4(text);
+}
+function parseAddress4(text: string): Parsed<Address> {
   const slash = text.indexOf('/');
   const ip = parseIpv4(slash < 0 ? text : text.slice(0, slash));
   if (ip < 0) return refuse(`${show(text)} is not an IPv4 address`, ADDRESS_EXPECTED);
@@ -170,6 +173,71 @@ export function parseAddress(text: string): Parsed<Address> {
   return { ok: true, value: { ip, prefix } };
 }
 export const formatAddress = (address: Address): string => `${formatIpv4(address.ip)}/${address.prefix}`;
+
+export interface Address6 {
+  /** 16 bytes. */
+  readonly ip: readonly number[];
+  readonly prefix: number;
+}
+export const isAddress6 = (address: Address | Address6): address is Address6 => typeof address.ip !== 'number';
+const HEXTET = /^[0-9A-Fa-f]{1,4}$/;
+/** 16 bytes of an IPv6 address (RFC 4291 §2.2), or null where the text is none. */
+export function parseIpv6(text: string): number[] | null {
+  if (text.length > 45) return null;
+  const halves = text.split('::');
+  if (halves.length > 2) return null;
+  const bytes = halves.map((half, i): number[] | null => (half === '' ? [] : hextets(half, i === halves.length - 1)));
+  const [head, tail] = bytes;
+  if (head === null || head === undefined || tail === null) return null;
+  if (tail === undefined) return head.length === 16 ? head : null;
+  // "::" stands for at least one group of zeros
+  const zeros = 16 - head.length - tail.length;
+  return zeros < 2 ? null : [...head, ...Array<number>(zeros).fill(0), ...tail];
+}
+/** Groups between colons; the last one of the address may be a dotted quad. */
+function hextets(text: string, last: boolean): number[] | null {
+  const bytes: number[] = [];
+  const groups = text.split(':');
+  for (const [i, group] of groups.entries()) {
+    const quad = last && i === groups.length - 1 && group.includes('.') ? parseIpv4(group) : -1;
+    if (quad >= 0) bytes.push(quad >>> 24, (quad >>> 16) & 255, (quad >>> 8) & 255, quad & 255);
+    else if (HEXTET.test(group)) bytes.push(Number.parseInt(group, 16) >>> 8, Number.parseInt(group, 16) & 255);
+    else return null;
+  }
+  return bytes;
+}
+/** RFC 5952: lower case, no leading zeros, the longest run of two or more zero groups as "::", the first of equal ones. */
+export function formatIpv6(ip: readonly number[]): string {
+  const groups = Array.from({ length: 8 }, (_, i) => (ip[2 * i] ?? 0) * 256 + (ip[2 * i + 1] ?? 0));
+  let from = 0;
+  let length = 0;
+  for (let i = 0; i < 8; i++) {
+    let run = 0;
+    while (i + run < 8 && groups[i + run] === 0) run++;
+    if (run > length) [from, length] = [i, run];
+  }
+  const text = groups.map((group) => group.toString(16));
+  if (length < 2) return text.join(':');
+  return `${text.slice(0, from).join(':')}::${text.slice(from + length).join(':')}`;
+}
+function parseAddress6(text: string): Parsed<Address6> {
+  const slash = text.indexOf('/');
+  const ip = parseIpv6(slash < 0 ? text : text.slice(0, slash));
+  if (ip === null) return refuse(`${show(text)} is not an IPv6 address`, ADDRESS_EXPECTED);
+  if (slash < 0) return refuse(`${text} has no prefix length`, ADDRESS_EXPECTED);
+  const prefix = OCTET.test(text.slice(slash + 1)) ? Number(text.slice(slash + 1)) : 0;
+  if (prefix < 1 || prefix > 128) return refuse(`${show(text)} has no prefix length from 1 to 128`, ADDRESS_EXPECTED);
+  // unspecified, loopback and IPv4-mapped (RFC 4291 §2.5), multicast (§2.7)
+  const zeros = ip.findIndex((byte) => byte !== 0);
+  const mapped = zeros === 10 && ip[10] === 255 && ip[11] === 255;
+  if (zeros < 0 || (zeros === 15 && ip[15] === 1) || mapped || ip[0] === 255)
+    return refuse(`${text} cannot be the address of an interface`, ADDRESS_EXPECTED);
+  // RFC 6164: in a /127 both addresses are hosts; elsewhere the first one is that of the subnet's routers (RFC 4291 §2.6.1).
+  const hostPart = ip.some((byte, i) => (byte & (0xff >> Math.min(8, Math.max(0, prefix - 8 * i)))) !== 0);
+  if (prefix <= 126 && !hostPart) return refuse(`${text} is the address of the subnet itself`, ADDRESS_EXPECTED);
+  return { ok: true, value: { ip, prefix } };
+}
+export const formatAddress6 = (address: Address6): string => `${formatIpv6(address.ip)}/${address.prefix}`;
 
 // ---- time -------------------------------------------------------------------------------------------------------
 const TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))$/;

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { documentOf, equalDocuments, parseDocumentText, parseTopology } from '../../../src/lab/document.ts';
+import { closeMatches, type Fault } from '../../../src/lab/document-faults.ts';
 import { PRESETS } from '../../../src/lab/presets.ts';
-import { closeMatches, type Fault } from '../../../src/lab/validate.ts';
 
 const numRuns = 500;
 

@@ -1,0 +1,110 @@
+/** Checks that several parts of the second pass over a document share. Read validate.ts first. */
+import type { DraftHost, Items, Maybe } from './document-draft.ts';
+import { type FaultCode, type Faults, oneOf } from './document-faults.ts';
+import type { Backend, Datapath } from './topology.ts';
+import { show } from './units.ts';
+
+/** Half a page, as DPDK's mbufs have and a 1514-byte frame needs. */
+export const BUFFER_BYTES = 2048;
+
+/** What one server allows; settings. */
+export interface Limits {
+  readonly maxHosts: number;
+  /** Guests of all hosts together. */
+  readonly maxGuests: number;
+  readonly maxNicsPerGuest: number;
+  readonly maxGuestMemoryBytes: number;
+  /** All of a world: guests, recorder and host buffers live in one memory. */
+  readonly maxMemoryBytes: number;
+}
+const MiB = 1 << 20;
+export const DEFAULT_LIMITS: Limits = {
+  maxHosts: 16,
+  maxGuests: 64,
+  maxNicsPerGuest: 8,
+  maxGuestMemoryBytes: 2048 * MiB,
+  maxMemoryBytes: 3584 * MiB,
+};
+
+/** True where every item and its name could be read: only then does a name that is not found mean an unknown one. */
+export function allNamed(items: Items<{ name: Maybe<string | null> }>): boolean {
+  return items?.every((item) => item?.name !== undefined) ?? false;
+}
+/** Reports the second and later users of something that only one may have. */
+export class Unique {
+  private readonly seen = new Map<string, string>();
+  private readonly faults: Faults;
+  private readonly code: FaultCode;
+  constructor(faults: Faults, code: FaultCode) {
+    this.faults = faults;
+    this.code = code;
+  }
+  claim(key: Maybe<string>, pointer: string, owner: string): void {
+    if (key === undefined) return;
+    const first = this.seen.get(key);
+    if (first === undefined) this.seen.set(key, owner);
+    else this.faults.add(pointer, this.code, `${show(key)} is already ${first}`);
+  }
+}
+export function checkRange(
+  value: Maybe<number>,
+  limits: { min: number; max: number },
+  format: (n: number) => string,
+  pointer: string,
+  faults: Faults,
+): void {
+  if (value === undefined || (value >= limits.min && value <= limits.max)) return;
+  faults.add(
+    pointer,
+    'out-of-range',
+    `${format(value)} is out of range`,
+    `${format(limits.min)} to ${format(limits.max)}`,
+  );
+}
+export function checkPower(
+  value: Maybe<number>,
+  pointer: string,
+  faults: Faults,
+  format: (n: number) => string = String,
+): void {
+  if (value === undefined || value < 1 || Number.isInteger(Math.log2(value))) return;
+  const below = 2 ** Math.floor(Math.log2(value));
+  const expected = `a power of two, such as ${format(below)} or ${format(below * 2)}`;
+  faults.add(pointer, 'not-power-of-two', `${format(value)} is not a power of two`, expected);
+}
+
+/** Taps are ports of the kernel datapath, vhost-user sockets of the userspace one. */
+const DATAPATH_OF: Readonly<Record<Backend, Datapath>> = {
+  'virtio-net': 'system',
+  'vhost-net': 'system',
+  'vhost-user': 'netdev',
+};
+export function checkBridge(
+  host: DraftHost,
+  name: Maybe<string>,
+  backend: Maybe<Backend>,
+  at: string,
+  faults: Faults,
+): void {
+  if (name === undefined) return;
+  const bridge = host.bridges?.find((b) => b?.name === name);
+  const datapath = backend === undefined ? undefined : DATAPATH_OF[backend];
+  if (bridge === undefined) {
+    if (!allNamed(host.bridges)) return;
+    const known = (host.bridges ?? []).flatMap((b) => b?.name ?? []);
+    const expected = known.length === 0 ? 'a bridge of this host, which has none' : oneOf(known);
+    faults.add(`${at}/bridge`, 'unknown-bridge', `there is no bridge ${show(name)} on this host`, expected);
+  } else if (datapath !== undefined && bridge.datapath !== undefined && bridge.datapath !== datapath) {
+    const detail = `${backend} needs a bridge with the ${datapath} datapath, and ${show(name)} has the ${bridge.datapath} one`;
+    faults.add(`${at}/bridge`, 'wrong-datapath', detail, `a bridge with "datapath": "${datapath}"`);
+  }
+}
+export function defaultBridge(host: DraftHost, backend: Maybe<Backend>, at: string, faults: Faults): Maybe<string> {
+  if (!allNamed(host.bridges) || host.bridges?.some((b) => b?.datapath === undefined)) return undefined;
+  const datapath = backend === undefined ? undefined : DATAPATH_OF[backend];
+  const bridge = host.bridges?.find((b) => datapath === undefined || b?.datapath === datapath);
+  if (bridge !== undefined) return bridge.name;
+  const what = datapath === undefined ? 'bridge' : `bridge with the ${datapath} datapath, which ${backend} needs`;
+  faults.add(`${at}/bridge`, datapath === undefined ? 'unknown-bridge' : 'wrong-datapath', `this host has no ${what}`);
+  return undefined;
+}
