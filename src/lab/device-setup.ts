@@ -53,8 +53,8 @@ import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } 
 import { type MemoryRegion, NO_FD, type VhostSession } from '../machine/vhost/session.ts';
 import { VhostUserBackend } from '../machine/vhost/socket-carrier.ts';
 import { DescriptorRecord } from '../machine/virtio/descriptor-record.ts';
-import { DeviceQueue } from '../machine/virtio/device-queue.ts';
-import { DriverQueue, INDIRECT_ENTRIES } from '../machine/virtio/driver-queue.ts';
+import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
+import { INDIRECT_ENTRIES } from '../machine/virtio/driver-queue.ts';
 import {
   type Features,
   hasFeature,
@@ -65,6 +65,7 @@ import {
 } from '../machine/virtio/features.ts';
 import { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import { RX_QUEUE, TX_QUEUE } from '../machine/virtio/queue-index.ts';
+import { makeDeviceQueue, makeDriverQueue } from '../machine/virtio/ring-queues.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../machine/virtio/status.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../machine/wire/pci.ts';
 import type { GuestNic as GuestNicDocument } from './topology.ts';
@@ -272,7 +273,7 @@ export class DeviceSetup implements GuestBoot {
     const pmd = this.vcpu instanceof PmdVcpu ? this.vcpu : null;
     const queues = probed.queues.map((q) => {
       const tables = q.index === TX_QUEUE && indirect && pmd === null;
-      return new DriverQueue(arena, {
+      return makeDriverQueue(arena, {
         size: q.size,
         descGpa: q.descGpa,
         driverGpa: q.driverGpa,
@@ -364,7 +365,7 @@ export class DeviceSetup implements GuestBoot {
     const queueOf = (q: number): DeviceQueue => {
       const registers = device.queues[q]!;
       const ring = spaces.rings[q]!;
-      return new DeviceQueue(services.arena, services.arena.code.copy, {
+      return makeDeviceQueue(services.arena, services.arena.code.copy, {
         size: registers.size,
         desc: ring.desc,
         avail: ring.avail,

@@ -15,6 +15,7 @@ import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import { featureNames, featuresHex, hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
+import { SplitDeviceQueue } from '../machine/virtio/split-device-queue.ts';
 import { statusNames } from '../machine/virtio/status.ts';
 import type { BuiltBridge, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './device-setup.ts';
@@ -159,6 +160,7 @@ export function queueState(machine: Machine, nic: BuiltNic, name: string): Queue
   const index = name === 'rx0' ? 0 : 1;
   const registers = device.queues[index]!;
   const queue = index === 0 ? pair.rx : pair.tx;
+  if (!(queue instanceof SplitDeviceQueue)) throw new Refusal('CONFLICT', `${name} is a packed queue`);
   const l = queue.layout;
   const view = machine.arena.view;
   const eventIdx = hasFeature(probed.features, VIRTIO_RING_F_EVENT_IDX);

@@ -95,7 +95,7 @@ export class NetQueuePair {
     if (bytes < 0) {
       pool.release(packet);
       recorder.event(this.txBase | VIRTQ_ERROR, 0, -bytes, head);
-      if (head < tx.layout.size) {
+      if (head < tx.size) {
         const frame = tx.frameOf[head]!;
         if (frame !== 0) {
           recorder.event(this.txBase | VIRTQ_DROP_BAD_CHAIN, frame, -bytes, 0);

@@ -1,30 +1,28 @@
 /**
- * The driver side of a split virtqueue, with the habits of Linux' virtio_ring.c: a last-in first-out free list of
- * descriptors, indirect tables for chains of several segments, event index or flags for suppression.
+ * The driver side of a virtqueue, whichever ring format it has, with the habits of Linux' virtio_ring.c. The formats are
+ * in split-driver-queue.ts and packed-driver-queue.ts; ring-queues.ts makes the right one.
+ *
+ * The device's words are not trusted either: the other side of a vhost-user socket is a program of its own.
  */
-import { assert } from '../../engine/assert.ts';
-import type { Arena } from '../memory/arena.ts';
-import {
-  VIRTQ_AVAIL_F_NO_INTERRUPT,
-  VIRTQ_DESC_F_INDIRECT,
-  VIRTQ_DESC_F_NEXT,
-  VIRTQ_USED_F_NO_NOTIFY,
-  vring_need_event,
-} from '../wire/virtio-ring.ts';
 import type { DescriptorRecord } from './descriptor-record.ts';
-import { SplitLayout } from './split-layout.ts';
 
 export interface DriverQueueOptions {
+  /** VIRTIO_F_RING_PACKED; default false. */
+  readonly packed?: boolean;
+  /** VIRTIO_F_IN_ORDER; default false. */
+  readonly inOrder?: boolean;
   readonly size: number;
-  /** Guest-physical addresses of the areas. */
+  /** Guest-physical addresses of the areas. Packed: descriptor ring, driver and device event suppression. */
   readonly descGpa: number;
   readonly driverGpa: number;
   readonly deviceGpa: number;
   /** Arena offset of guest-physical address 0: the CPU's own view of its RAM. */
   readonly ram: number;
   readonly eventIdx: boolean;
-  /** Guest-physical address of `size` indirect tables of INDIRECT_ENTRIES, or 0 without VIRTIO_RING_F_INDIRECT_DESC. */
+  /** Guest-physical address of `size` indirect tables, or 0 without VIRTIO_RING_F_INDIRECT_DESC. */
   readonly indirectGpa: number;
+  /** Descriptors of each indirect table; default INDIRECT_ENTRIES. */
+  readonly indirectEntries?: number;
   readonly frameOf: Int32Array;
   /** Keeps what is made available for captures, where the document asks for it. */
   readonly record?: DescriptorRecord;
@@ -39,221 +37,183 @@ export interface DriverStanding {
   readonly avail_idx_shadow: number;
   readonly last_used_idx: number;
   readonly free_head: number;
-  readonly kickedAt: number;
   readonly nextFree: Uint16Array;
   readonly tail: Uint16Array;
   readonly bufferOf: Int32Array;
-  /** The three areas of the ring, as 16-bit words. */
+  /** Descriptors that each outstanding chain occupies, by head or buffer id. */
+  readonly count: Uint16Array;
+  /** Numbers that only one format has. */
+  readonly position: readonly number[];
+  /** The areas of the ring, as 16-bit words. */
   readonly words: readonly Uint16Array[];
 }
-/** Descriptor table, available ring and used ring as ranges of 16-bit words. */
-function areasOf({ desc, avail, used, size }: SplitLayout): readonly (readonly [number, number])[] {
-  return [
-    [desc >> 1, (desc >> 1) + 8 * size],
-    [avail >> 1, (avail >> 1) + 3 + size],
-    [used >> 1, (used >> 1) + 3 + 4 * size],
-  ];
-}
 
-export class DriverQueue {
-  readonly layout: SplitLayout;
+export abstract class DriverQueue {
+  readonly packed: boolean;
+  readonly size: number;
   readonly frameOf: Int32Array;
   readonly eventIdx: boolean;
-  /** Guest-physical address of the buffer by head, as the driver remembers it. */
+  readonly inOrder: boolean;
+  /** Guest-physical address of the (first) buffer by head, as the driver remembers it. */
   readonly bufferOf: Int32Array;
   num_free: number;
-  /** Entries put into the available ring (driver private until publish()). */
+  /** Chains made available, modulo 2^16 (driver private until publish()). */
   avail_idx_shadow = 0;
-  /** Next entry of the used ring to look at. */
+  /** Used chains taken back, modulo 2^16. */
   last_used_idx = 0;
   /** Length of the used entry that takeUsed() took. */
   usedLength = 0;
-  private free_head = 0;
-  private readonly nextFree: Uint16Array;
-  private readonly tail: Uint16Array;
-  private readonly ram: number;
-  private readonly indirectGpa: number;
-  private readonly record: DescriptorRecord | null;
-  /** avail_idx_shadow when the kick was last considered. */
-  private kickedAt = 0;
+  protected free_head = 0;
+  protected readonly nextFree: Uint16Array;
+  protected readonly tail: Uint16Array;
+  /** Descriptors that each outstanding chain occupies, by head or buffer id; 0 = not outstanding. */
+  protected readonly count: Uint16Array;
+  protected readonly ram: number;
+  protected readonly indirectGpa: number;
+  protected readonly indirectEntries: number;
+  protected readonly record: DescriptorRecord | null;
+  // VIRTIO_F_IN_ORDER: outstanding heads in the order in which they were made available
+  protected readonly order: Uint16Array;
+  /** Place of each outstanding head in `order`. */
+  protected readonly orderOf: Uint16Array;
+  /** Bytes that the device may write into each outstanding chain. */
+  protected readonly writableOf: Int32Array;
+  protected orderFirst = 0;
+  protected orderNext = 0;
+  /** Chains that the used entry in hand still covers. */
+  protected batchLeft = 0;
 
-  constructor(arena: Arena, options: DriverQueueOptions) {
-    const { size, ram } = options;
-    this.layout = new SplitLayout(arena, size, ram + options.descGpa, ram + options.driverGpa, ram + options.deviceGpa);
+  constructor(options: DriverQueueOptions) {
+    const { size } = options;
+    this.packed = options.packed === true;
+    this.inOrder = options.inOrder === true;
+    this.size = size;
     this.eventIdx = options.eventIdx;
     this.frameOf = options.frameOf;
-    this.ram = ram;
+    this.ram = options.ram;
     this.indirectGpa = options.indirectGpa;
+    this.indirectEntries = options.indirectEntries ?? INDIRECT_ENTRIES;
     this.record = options.record ?? null;
     this.num_free = size;
     this.bufferOf = new Int32Array(size);
-    this.nextFree = Uint16Array.from({ length: size }, (_, i) => i + 1);
+    this.nextFree = Uint16Array.from({ length: size }, (_, i) => (i + 1) % size);
     this.tail = new Uint16Array(size);
+    this.count = new Uint16Array(size);
+    const ordered = this.inOrder ? size : 0;
+    this.order = new Uint16Array(ordered);
+    this.orderOf = new Uint16Array(ordered);
+    this.writableOf = new Int32Array(ordered);
   }
 
-  /** Head that the next add() will return: drivers keep a buffer for each. */
+  /** Head (split) or buffer id (packed) that the next add() will return: drivers keep a buffer for each. */
   get nextHead(): number {
     return this.free_head;
   }
-
-  /** Makes one buffer available (`flags` 0 or VIRTQ_DESC_F_WRITE); visible with publish(). Returns the head. */
-  add(gpa: number, length: number, flags: number, frame: number): number {
-    assert(this.num_free > 0, 'the driver asks num_free before it adds');
-    const head = this.free_head;
-    this.free_head = this.nextFree[head]!;
-    this.num_free--;
-    this.writeDesc(this.layout.desc + (head << 4), gpa, length, flags, 0);
-    this.tail[head] = head;
-    this.bufferOf[head] = gpa;
-    this.post(head, frame);
-    return head;
+  /** Free descriptors that addChain() needs for a chain of so many segments. */
+  descriptorsFor(segments: number): number {
+    return segments > 1 && this.indirectGpa !== 0 && segments <= this.indirectEntries ? 1 : segments;
   }
 
+  /** Whether there is room for a chain of so many segments. */
+  roomFor(segments: number): boolean {
+    return this.num_free >= this.descriptorsFor(segments);
+  }
+
+  /** Makes one buffer available (`flags` 0 or VIRTQ_DESC_F_WRITE); visible with publish(). Returns the head. */
+  abstract add(gpa: number, length: number, flags: number, frame: number): number;
   /**
    * Makes a device-readable chain of a header and a frame that lie apart available: one indirect descriptor where the
    * feature allows it, two chained ones elsewhere. Needs two free descriptors. Returns the head.
    */
-  addSplit(headerGpa: number, headerLength: number, gpa: number, length: number, frame: number): number {
-    assert(this.num_free > 1, 'the driver asks num_free before it adds');
-    const head = this.free_head;
-    const at = this.layout.desc + (head << 4);
-    this.free_head = this.nextFree[head]!;
-    this.num_free--;
-    if (this.indirectGpa !== 0) {
-      const table = this.indirectGpa + head * INDIRECT_ENTRIES * 16;
-      this.writeDesc(this.ram + table, headerGpa, headerLength, VIRTQ_DESC_F_NEXT, 1);
-      this.writeDesc(this.ram + table + 16, gpa, length, 0, 0);
-      this.writeDesc(at, table, INDIRECT_ENTRIES * 16, VIRTQ_DESC_F_INDIRECT, 0);
-      this.tail[head] = head;
-    } else {
-      const second = this.free_head;
-      this.free_head = this.nextFree[second]!;
-      this.num_free--;
-      this.writeDesc(at, headerGpa, headerLength, VIRTQ_DESC_F_NEXT, second);
-      this.writeDesc(this.layout.desc + (second << 4), gpa, length, 0, 0);
-      this.nextFree[head] = second;
-      this.tail[head] = second;
-    }
-    this.bufferOf[head] = headerGpa;
-    this.post(head, frame);
-    return head;
-  }
-
-  private writeDesc(at: number, gpa: number, length: number, flags: number, next: number): void {
-    const u32 = this.layout.u32;
-    const d = at >> 2;
-    u32[d] = gpa;
-    u32[d + 1] = 0; // guests have at most 2 GiB: no address needs more than 32 bits
-    u32[d + 2] = length;
-    u32[d + 3] = flags | (next << 16);
-  }
-
-  private post(head: number, frame: number): void {
-    const l = this.layout;
-    l.u16[l.availRing + (this.avail_idx_shadow & l.mask)] = head;
-    this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
-    this.frameOf[head] = frame;
-    if (this.record !== null) this.record.chain(l, head, frame);
-  }
-
-  /** Publishes avail.idx. */
-  publish(): void {
-    const l = this.layout;
-    l.u16[l.availIdx] = this.avail_idx_shadow;
-  }
-
+  abstract addSplit(headerGpa: number, headerLength: number, gpa: number, length: number, frame: number): number;
+  /**
+   * Makes a chain of segments available: `readable` device-readable ones first, then `writable` ones, from the front of
+   * the columns. Through an indirect table where there is one that is long enough and more than one segment. Needs
+   * descriptorsFor() free descriptors. Returns the head.
+   */
+  abstract addChain(gpas: Int32Array, lengths: Int32Array, readable: number, writable: number, frame: number): number;
+  /** Makes visible what was added since the last time. */
+  abstract publish(): void;
   /** What the device's words say about a kick for what was published since the last question. */
-  kickWanted(): boolean {
-    const l = this.layout;
-    const old = this.kickedAt;
-    this.kickedAt = this.avail_idx_shadow;
-    if (this.eventIdx) return vring_need_event(l.u16[l.availEvent]!, this.avail_idx_shadow, old);
-    return (l.u16[l.usedFlags]! & VIRTQ_USED_F_NO_NOTIFY) === 0;
-  }
-
-  /** Used entries that wait. A device that publishes an impossible index makes them 0. */
-  usedReady(): number {
-    const l = this.layout;
-    const n = (l.u16[l.usedIdx]! - this.last_used_idx) & 0xffff;
-    return n > l.size ? 0 : n;
-  }
-
+  abstract kickWanted(): boolean;
+  /** What the driver writes to the notify register with VIRTIO_F_NOTIFICATION_DATA (virtio 1.2 §2.9): 32 bits. */
+  abstract notificationData(queue: number): number;
+  /** Used chains that wait. A device that publishes an impossible ring makes them 0. */
+  abstract usedReady(): number;
   /** Head of the i-th waiting used entry. */
-  peekUsed(i: number): number {
-    const l = this.layout;
-    return l.u32[l.usedRing + (((this.last_used_idx + i) & l.mask) << 1)]!;
-  }
-
-  /** Takes the next used entry, frees its descriptors, and returns its head; usedLength is its length. -1: a bad id. */
-  takeUsed(): number {
-    const l = this.layout;
-    const e = l.usedRing + ((this.last_used_idx & l.mask) << 1);
-    const head = l.u32[e]!;
-    this.usedLength = l.u32[e + 1]!;
-    this.last_used_idx = (this.last_used_idx + 1) & 0xffff;
-    if (head >= l.size) return -1;
-    const tail = this.tail[head]!;
-    this.nextFree[tail] = this.free_head;
-    this.free_head = head;
-    this.num_free += tail === head ? 1 : 2;
-    return head;
-  }
-
-  /** Asks for no interrupts (virtqueue_disable_cb): the flag, or an event index that is far away. */
-  disableInterrupts(): void {
-    const l = this.layout;
-    if (this.eventIdx) l.u16[l.usedEvent] = 0;
-    else l.u16[l.availFlags] = VIRTQ_AVAIL_F_NO_INTERRUPT;
-  }
-  /** Asks for an interrupt with the next used entry (virtqueue_enable_cb_prepare). Returns the event index. */
-  enableInterrupts(): number {
-    const l = this.layout;
-    if (this.eventIdx) l.u16[l.usedEvent] = this.last_used_idx;
-    else l.u16[l.availFlags] = 0;
-    return this.last_used_idx;
-  }
+  abstract peekUsed(i: number): number;
+  /**
+   * Takes the next used chain, frees its descriptors, and returns its head; usedLength is the length that the device gave.
+   * -1: a head that is not outstanding.
+   */
+  abstract takeUsed(): number;
+  /** Asks for no interrupts (virtqueue_disable_cb). */
+  abstract disableInterrupts(): void;
+  /** Asks for an interrupt with the next used entry (virtqueue_enable_cb_prepare). Returns the event index or off_wrap. */
+  abstract enableInterrupts(): number;
   /**
    * Asks for an interrupt when three quarters of what is outstanding has been used (virtqueue_enable_cb_delayed). False
    * when that is already so: the caller looks at the ring again.
    */
-  enableInterruptsDelayed(): boolean {
-    const l = this.layout;
-    const bufs = (((this.avail_idx_shadow - this.last_used_idx) & 0xffff) * 3) >> 2;
-    if (this.eventIdx) l.u16[l.usedEvent] = (this.last_used_idx + bufs) & 0xffff;
-    else l.u16[l.availFlags] = 0;
-    return ((l.u16[l.usedIdx]! - this.last_used_idx) & 0xffff) <= bufs;
+  abstract enableInterruptsDelayed(): boolean;
+
+  /**
+   * After the queue was reset on the device (VIRTIO_F_RING_RESET, virtio 1.2 §2.6.1): takes one outstanding buffer back and
+   * returns its head, or -1 when there is none left (linux virtqueue_detach_unused_buf()). Never on a live queue.
+   */
+  detachUnused(): number {
+    for (let head = 0; head < this.size; head++) {
+      if (this.count[head] === 0) continue;
+      this.count[head] = 0;
+      return head;
+    }
+    return -1;
   }
+  /**
+   * The ring as it was before its first use, words in memory included. For a queue that was reset on the device and whose
+   * buffers were detached (linux virtqueue_reinit_split(), virtqueue_reinit_packed()).
+   */
+  reset(): void {
+    this.num_free = this.size;
+    this.avail_idx_shadow = 0;
+    this.last_used_idx = 0;
+    this.free_head = 0;
+    for (let i = 0; i < this.size; i++) this.nextFree[i] = i + 1 === this.size ? 0 : i + 1;
+    this.count.fill(0);
+    this.orderFirst = 0;
+    this.orderNext = 0;
+    this.batchLeft = 0;
+  }
+
   /** The queue as it stands, words of the ring included. */
-  standing(): DriverStanding {
-    const { num_free, avail_idx_shadow, last_used_idx, free_head, kickedAt } = this;
-    const [nextFree, tail, bufferOf] = [this.nextFree.slice(), this.tail.slice(), this.bufferOf.slice()];
-    const words = areasOf(this.layout).map(([from, to]) => this.layout.u16.slice(from, to));
-    return { num_free, avail_idx_shadow, last_used_idx, free_head, kickedAt, nextFree, tail, bufferOf, words };
+  abstract standing(): DriverStanding;
+  /** Stands as another queue of the same format, size and place stood. Frames that lay in it have no name here. */
+  abstract standAs(other: DriverStanding): void;
+  /** How far the device's event word lies behind: what a device that never moves it says about kicks (modulo 2^16). */
+  abstract get kickDistance(): number;
+  abstract set kickDistance(distance: number);
+  /** The device's event word. Packed: off_wrap. */
+  abstract get availEvent(): number;
+  /** The driver's event word. Packed: off_wrap. */
+  abstract get usedEvent(): number;
+
+  /** VIRTIO_F_IN_ORDER: remembers that `head` was made available now. */
+  protected noteOrder(head: number, writable: number): void {
+    this.order[this.orderNext] = head;
+    this.orderOf[head] = this.orderNext;
+    this.writableOf[head] = writable;
+    this.orderNext = this.orderNext + 1 === this.size ? 0 : this.orderNext + 1;
   }
-  /** Stands as another queue of the same size and place stood. Frames that lay in it have no name here. */
-  standAs(other: DriverStanding): void {
-    this.num_free = other.num_free;
-    this.avail_idx_shadow = other.avail_idx_shadow;
-    this.last_used_idx = other.last_used_idx;
-    this.free_head = other.free_head;
-    this.kickedAt = other.kickedAt;
-    this.nextFree.set(other.nextFree);
-    this.tail.set(other.tail);
-    this.bufferOf.set(other.bufferOf);
-    this.frameOf.fill(0);
-    for (const [i, [from]] of areasOf(this.layout).entries()) this.layout.u16.set(other.words[i]!, from);
+  /** How many chains a used entry that names `head` covers: it and those made available before it. 0: not outstanding. */
+  protected covered(head: number): number {
+    if (head >= this.size || this.count[head] === 0) return 0;
+    const ahead = this.orderOf[head]! - this.orderFirst;
+    return (ahead < 0 ? ahead + this.size : ahead) + 1;
   }
-  /** How far avail_event lies behind: what a device that never moves it says about kicks (modulo 2^16). */
-  get kickDistance(): number {
-    return (this.avail_idx_shadow - this.availEvent) & 0xffff;
-  }
-  set kickDistance(distance: number) {
-    if (this.eventIdx) this.layout.u16[this.layout.availEvent] = (this.avail_idx_shadow - distance) & 0xffff;
-  }
-  get availEvent(): number {
-    return this.layout.u16[this.layout.availEvent]!;
-  }
-  get usedEvent(): number {
-    return this.layout.u16[this.layout.usedEvent]!;
+  /** The next head in order. */
+  protected takeOrdered(): number {
+    const head = this.order[this.orderFirst]!;
+    this.orderFirst = this.orderFirst + 1 === this.size ? 0 : this.orderFirst + 1;
+    return head;
   }
 }

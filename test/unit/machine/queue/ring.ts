@@ -2,8 +2,8 @@
 
 import { AddressSpace } from '../../../../src/machine/memory/address-space.ts';
 import { Arena } from '../../../../src/machine/memory/arena.ts';
-import { DeviceQueue } from '../../../../src/machine/virtio/device-queue.ts';
-import { DriverQueue } from '../../../../src/machine/virtio/driver-queue.ts';
+import { SplitDeviceQueue } from '../../../../src/machine/virtio/split-device-queue.ts';
+import { SplitDriverQueue } from '../../../../src/machine/virtio/split-driver-queue.ts';
 
 export interface RingOptions {
   readonly size?: number;
@@ -31,8 +31,8 @@ const BYTES = 0x3_0000;
 
 export class Ring {
   readonly arena = new Arena(BYTES);
-  readonly device: DeviceQueue;
-  readonly driver: DriverQueue;
+  readonly device: SplitDeviceQueue;
+  readonly driver: SplitDriverQueue;
   readonly size: number;
   readonly ram = RAM;
   readonly desc = DESC + RAM;
@@ -46,7 +46,7 @@ export class Ring {
     space.map(LOW.gpa, LOW.size, LOW.at);
     space.map(HIGH.gpa, HIGH.size, HIGH.at);
     const frameOf = new Int32Array(size);
-    this.device = new DeviceQueue(this.arena, this.arena.code.copy, {
+    this.device = new SplitDeviceQueue(this.arena, this.arena.code.copy, {
       size,
       desc: this.desc,
       avail: this.avail,
@@ -57,7 +57,7 @@ export class Ring {
       space,
       frameOf,
     });
-    this.driver = new DriverQueue(this.arena, {
+    this.driver = new SplitDriverQueue(this.arena, {
       size,
       descGpa: DESC,
       driverGpa: AVAIL,
