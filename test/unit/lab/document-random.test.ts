@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { documentOf, equalDocuments, parseDocumentText, parseTopology } from '../../../src/lab/document.ts';
 import { closeMatches, type Fault } from '../../../src/lab/document-faults.ts';
+import { FEATURES } from '../../../src/lab/document-features.ts';
 import { PRESETS } from '../../../src/lab/presets.ts';
 
 const numRuns = 500;
@@ -50,6 +51,7 @@ function some(fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unkno
 }
 const name = or(fc.constantFrom('a', 'b', 'c', 'br0', 'br1', 'eth0', 'net0', 'h1'));
 const few = <T>(item: fc.Arbitrary<T>): fc.Arbitrary<unknown> => or(fc.array(item, { maxLength: 3 }));
+const offloads = some({ txChecksum: or(fc.boolean()), tso: or(fc.boolean()), lro: or(fc.boolean()) });
 const nearly = some({
   name: or(fc.constant('t')),
   seed: or(fc.nat()),
@@ -65,8 +67,8 @@ const nearly = some({
     some({
       name: or(fc.constantFrom('h1', 'h2', 'h3')),
       cores: or(fc.constantFrom(1, 4, 16)),
-      bridges: few(some({ name, datapath: or(fc.constantFrom('system', 'netdev')) })),
-      nics: few(some({ name, speed: or(fc.constantFrom('1Gbps', '25Gbps')), bridge: name })),
+      bridges: few(some({ name, datapath: or(fc.constantFrom('system', 'netdev')), userspaceTso: or(fc.boolean()) })),
+      nics: few(some({ name, speed: or(fc.constantFrom('1Gbps', '25Gbps')), bridge: name, offloads })),
       guests: few(
         some({
           name,
@@ -77,12 +79,19 @@ const nearly = some({
               name,
               bridge: name,
               backend: or(fc.constantFrom('virtio-net', 'vhost-net', 'vhost-user')),
-              driver: or(fc.constantFrom('virtio-net', 'virtio-pmd')),
+              driver: or(fc.constantFrom('virtio-net', 'virtio-pmd', 'none')),
               mac: or(fc.constantFrom('52:54:00:00:00:01', '52:54:00:00:00:02')),
-              addresses: few(or(fc.constantFrom('10.0.0.1/24', '10.0.0.2/24'))),
-              queueSize: or(fc.constantFrom(32, 256, 1024)),
+              addresses: few(or(fc.constantFrom('10.0.0.1/24', '10.0.0.2/24', 'fd00::1/64', 'FD00::2:0:0:1/64'))),
+              queueSize: or(fc.constantFrom(1, 32, 100, 256, 1024)),
+              queuePairs: or(fc.constantFrom(1, 2, 16)),
+              packed: or(fc.boolean()),
+              transport: or(fc.constantFrom('pci-modern', 'pci-transitional', 'pci-legacy', 'mmio')),
+              vectors: or(fc.constantFrom(0, 3, 4, 6)),
+              mtu: or(fc.constantFrom(68, 1500, 9000)),
+              speed: or(fc.constantFrom(0, 10_000)),
+              duplex: or(fc.constantFrom('half', 'full')),
               ioeventfd: or(fc.boolean()),
-              features: some({ VIRTIO_NET_F_STATUS: or(fc.boolean()) }),
+              features: or(fc.dictionary(fc.constantFrom(...FEATURES), or(fc.boolean()), { maxKeys: 4 })),
             }),
           ),
         }),
@@ -100,6 +109,35 @@ const nearly = some({
 });
 test('documents that are nearly right', () => {
   fc.assert(fc.property(nearly, check), { numRuns });
+});
+
+test('one NIC with any fields', () => {
+  let right = 0;
+  const features = fc.dictionary(fc.constantFrom(...FEATURES), fc.boolean(), { maxKeys: 3 });
+  const nic = fc.record(
+    {
+      driver: fc.constantFrom('virtio-net', 'virtio-pmd', 'none'),
+      queueSize: fc.constantFrom(32, 100, 256),
+      queuePairs: fc.constantFrom(1, 2, 16),
+      packed: fc.boolean(),
+      transport: fc.constantFrom('pci-modern', 'pci-transitional', 'pci-legacy', 'mmio'),
+      vectors: fc.constantFrom(0, 3, 4, 6),
+      mtu: fc.constantFrom(68, 1500, 9000),
+      speed: fc.constantFrom(0, 10_000),
+      duplex: fc.constantFrom('half', 'full'),
+      features,
+    },
+    { requiredKeys: [] },
+  );
+  fc.assert(
+    fc.property(nic, (fields) => {
+      const document = { hosts: [{ guests: [{ name: 'a', nics: [{ name: 'net0', ...fields }] }] }] };
+      check(document);
+      if (parseTopology(document, { name: 't' }).ok) right++;
+    }),
+    { numRuns },
+  );
+  expect(right).toBeGreaterThan(numRuns / 10);
 });
 
 // A preset with one value changed: most of the checks are met in a document that is otherwise right.

@@ -7,6 +7,7 @@ import {
   parseDocumentText,
   parseTopology,
 } from '../../../src/lab/document.ts';
+import { FEATURES } from '../../../src/lab/document-features.ts';
 import type { TopologyDocument } from '../../../src/lab/document-schema.ts';
 import type { Topology } from '../../../src/lab/topology.ts';
 
@@ -20,11 +21,31 @@ function parsed(
 }
 const guest = (name: string, nic: object = {}): object => ({ name, nics: [{ name: 'net0', ...nic }] });
 
+const on = (names: readonly string[], value: boolean): Record<string, boolean> =>
+  Object.fromEntries(names.map((name) => [name, value]));
+const net = (...names: string[]): string[] => names.map((name) => `VIRTIO_NET_F_${name}`);
+/** What QEMU 7.2 offers by default, 0x10130bfffa7, without what follows from other fields (VERSION_1). */
+const DEFAULT_ON = [
+  ...net('CSUM', 'GUEST_CSUM', 'CTRL_GUEST_OFFLOADS', 'MAC', 'GUEST_TSO4', 'GUEST_TSO6', 'GUEST_ECN', 'GUEST_UFO'),
+  ...net('HOST_TSO4', 'HOST_TSO6', 'HOST_ECN', 'HOST_UFO', 'MRG_RXBUF', 'STATUS', 'CTRL_VQ', 'CTRL_RX', 'CTRL_VLAN'),
+  ...net('CTRL_RX_EXTRA', 'GUEST_ANNOUNCE', 'CTRL_MAC_ADDR'),
+  'VIRTIO_RING_F_INDIRECT_DESC',
+  'VIRTIO_RING_F_EVENT_IDX',
+  'VIRTIO_F_RING_RESET',
+];
+const DEFAULT_OFF = [
+  'VIRTIO_F_IN_ORDER',
+  'VIRTIO_F_NOTIFICATION_DATA',
+  ...net('DEVICE_STATS', 'VQ_NOTF_COAL', 'NOTF_COAL', 'GUEST_USO4', 'GUEST_USO6', 'HOST_USO', 'HASH_REPORT'),
+  ...net('GUEST_HDRLEN', 'RSS', 'RSC_EXT'),
+];
+
 describe('defaults', () => {
   test('the shortest document', () => {
     expect(parsed({ hosts: [{}] }).document).toEqual({
       name: 't',
       seed: 1,
+      debug: false,
       clock: { mode: 'work', factor: 1 },
       epoch: '2026-01-01T00:00:00Z',
       recorder: { events: 4_194_304, bytes: '256MiB', descriptors: false },
@@ -33,7 +54,7 @@ describe('defaults', () => {
         {
           name: 'h1',
           cores: 8,
-          bridges: [{ name: 'br0', datapath: 'system', macTableSize: 8192, macAgingTime: 300 }],
+          bridges: [{ name: 'br0', datapath: 'system', macTableSize: 8192, macAgingTime: 300, userspaceTso: false }],
           nics: [],
           guests: [],
         },
@@ -58,13 +79,11 @@ describe('defaults', () => {
             mac: '52:54:00:00:00:01',
             addresses: [],
             queueSize: 256,
+            queuePairs: 1,
+            packed: false,
+            transport: 'pci-modern',
             ioeventfd: true,
-            features: {
-              VIRTIO_RING_F_EVENT_IDX: true,
-              VIRTIO_RING_F_INDIRECT_DESC: true,
-              VIRTIO_NET_F_MRG_RXBUF: true,
-              VIRTIO_NET_F_STATUS: true,
-            },
+            features: { ...on(DEFAULT_ON, true), ...on(DEFAULT_OFF, false) },
             tapQueueLength: 1000,
           },
         ],
@@ -125,6 +144,7 @@ test('every field reaches the topology', () => {
   const { topology, document } = parsed({
     name: 't',
     seed: 7,
+    debug: true,
     clock: { mode: 'real', factor: 0.5 },
     epoch: '2025-12-31T23:00:00.25-01:00',
     recorder: { events: 8192, bytes: 65536 },
@@ -133,8 +153,17 @@ test('every field reaches the topology', () => {
       {
         name: 'left',
         cores: 4,
-        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingTime: 20 }],
-        nics: [{ name: 'eth0', speed: '2.5Gbps', bridge: 'ovs', rxRing: 64, txRing: 128 }],
+        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingTime: 20, userspaceTso: true }],
+        nics: [
+          {
+            name: 'eth0',
+            speed: '2.5Gbps',
+            bridge: 'ovs',
+            rxRing: 64,
+            txRing: 128,
+            offloads: { lro: true, txChecksum: false },
+          },
+        ],
         guests: [
           {
             name: 'vm',
@@ -148,9 +177,22 @@ test('every field reaches the topology', () => {
                 backend: 'vhost-user',
                 driver: 'virtio-pmd',
                 mac: '02:00:00:00:00:AB',
-                addresses: ['10.1.0.1/16', '10.2.0.1/16'],
-                queueSize: 64,
-                features: { VIRTIO_NET_F_STATUS: false, VIRTIO_RING_F_EVENT_IDX: false, VIRTIO_NET_F_MRG_RXBUF: true },
+                addresses: ['10.1.0.1/16', 'FD00:0:0::1/64', '10.2.0.1/16'],
+                queueSize: 100,
+                queuePairs: 2,
+                packed: true,
+                transport: 'pci-transitional',
+                vectors: 3,
+                mtu: 9000,
+                speed: 10_000,
+                duplex: 'full',
+                features: {
+                  VIRTIO_NET_F_STATUS: false,
+                  VIRTIO_RING_F_EVENT_IDX: false,
+                  VIRTIO_NET_F_MRG_RXBUF: true,
+                  VIRTIO_NET_F_CSUM: false,
+                  VIRTIO_NET_F_RSS: true,
+                },
                 tapQueueLength: 5,
               },
             ],
@@ -161,6 +203,17 @@ test('every field reaches the topology', () => {
     ],
     links: [{ name: 'wire', ends: ['right/eth0', 'left/eth0'], rate: '1Gbps', latency: '1.5us', loss: 0.01 }],
   });
+  const features: Record<string, boolean> = {
+    ...on(DEFAULT_ON, true),
+    ...on(DEFAULT_OFF, false),
+    ...on(net('MQ', 'MTU', 'SPEED_DUPLEX', 'RSS'), true),
+    VIRTIO_F_VERSION_1: true,
+    VIRTIO_F_RING_PACKED: true,
+    VIRTIO_F_NOTIFY_ON_EMPTY: true,
+    VIRTIO_F_ANY_LAYOUT: true,
+    ...on(net('STATUS', 'CSUM', 'HOST_TSO4', 'HOST_TSO6', 'HOST_ECN', 'HOST_UFO', 'GSO'), false),
+    VIRTIO_RING_F_EVENT_IDX: false,
+  };
   expect(topology).toEqual({
     name: 't',
     seed: 7,
@@ -170,13 +223,23 @@ test('every field reaches the topology', () => {
     eventCapacity: 8192,
     byteCapacity: 65536,
     recordDescriptors: false,
+    debug: true,
     costs: { a: 2, z: 1.5 },
     hosts: [
       {
         name: 'left',
         cores: 4,
-        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingSeconds: 20 }],
-        nics: [{ name: 'eth0', speed: 2.5e9, bridge: 'ovs', rxRing: 64, txRing: 128 }],
+        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingSeconds: 20, userspaceTso: true }],
+        nics: [
+          {
+            name: 'eth0',
+            speed: 2.5e9,
+            bridge: 'ovs',
+            rxRing: 64,
+            txRing: 128,
+            offloads: { txChecksum: false, rxChecksum: true, tso: false, gro: true, lro: true },
+          },
+        ],
         guests: [
           {
             name: 'vm',
@@ -194,9 +257,18 @@ test('every field reaches the topology', () => {
                   { ip: 0x0a010001, prefix: 16 },
                   { ip: 0x0a020001, prefix: 16 },
                 ],
-                queueSize: 64,
+                addresses6: [{ ip: [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], prefix: 64 }],
+                queueSize: 100,
+                queuePairs: 2,
+                packed: true,
+                transport: 'pci-transitional',
+                vectors: 3,
+                mtu: 9000,
+                speed: 10_000,
+                duplex: 'full',
                 ioeventfd: true,
-                featuresOff: ['VIRTIO_RING_F_EVENT_IDX', 'VIRTIO_NET_F_STATUS'],
+                features,
+                featuresOff: FEATURES.filter((name) => !features[name]),
                 tapQueueLength: 5,
               },
             ],

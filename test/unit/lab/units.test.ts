@@ -100,6 +100,47 @@ describe('addresses', () => {
     expect(value(units.parseAddress('10.0.0.0/32'))).toEqual({ ip: 0x0a000000, prefix: 32 });
     expect(units.formatAddress({ ip: 0xc0a8fffe, prefix: 31 })).toBe('192.168.255.254/31');
   });
+  // RFC 4291 §2.2 and RFC 5952 §4: what is written many ways has one canonical text.
+  test.each<[string, string]>([
+    ['fd00::1/64', 'fd00::1/64'],
+    ['FD00:0:0:0:0:0:0:1/64', 'fd00::1/64'],
+    ['fd00::0001/128', 'fd00::1/128'],
+    ['2001:db8::1:0:0:1/48', '2001:db8::1:0:0:1/48'],
+    ['2001:db8:0:0:1::1/48', '2001:db8::1:0:0:1/48'],
+    ['2001:db8:0:1:1:1:1:1/48', '2001:db8:0:1:1:1:1:1/48'],
+    ['2001:0:0:1:0:0:0:1/48', '2001:0:0:1::1/48'],
+    ['fd00:1:2:3:4:5:6::/127', 'fd00:1:2:3:4:5:6:0/127'],
+    ['64:ff9b::192.0.2.33/96', '64:ff9b::c000:221/96'],
+    ['fe80::5054:ff:fe00:1/64', 'fe80::5054:ff:fe00:1/64'],
+    ['::2/96', '::2/96'],
+  ])('IPv6 address %s', (text, canonical) => {
+    const address = value(units.parseAddress(text));
+    if (!units.isAddress6(address)) throw new Error('not IPv6');
+    expect(address.ip.length).toBe(16);
+    expect(units.formatAddress6(address)).toBe(canonical);
+    expect(value(units.parseAddress(canonical))).toEqual(address);
+  });
+  test.each<[string, string]>([
+    ['fd00::1', 'no prefix'],
+    ['fd00::1/0', 'prefix'],
+    ['fd00::1/129', 'prefix'],
+    ['fd00::/64', 'subnet itself'],
+    ['::/64', 'cannot be'],
+    ['::1/128', 'cannot be'],
+    ['ff02::1/64', 'cannot be'],
+    ['::ffff:10.0.0.1/96', 'cannot be'],
+    ['fd00:::1/64', 'not an IPv6'],
+    ['fd00::1::2/64', 'not an IPv6'],
+    ['fd00:1/64', 'not an IPv6'],
+    ['1:2:3:4:5:6:7:8:9/64', 'not an IPv6'],
+    ['1:2:3:4:5:6:7::8/64', 'not an IPv6'],
+    ['12345::/64', 'not an IPv6'],
+    ['1.2.3.4::1.2.3.4/64', 'not an IPv6'],
+    ['fd00::1.2.3/64', 'not an IPv6'],
+    [`${'0:'.repeat(30)}1/64`, 'not an IPv6'],
+  ])('refused IPv6 address %s', (text, why) => {
+    expect(units.parseAddress(text)).toMatchObject({ ok: false, detail: expect.stringContaining(why) as string });
+  });
   test.each([
     ['10.0.0.1', 'no prefix length'],
     ['10.0.0.1/0', 'prefix'],
@@ -109,7 +150,6 @@ describe('addresses', () => {
     ['10.0.0.256/24', 'not an IPv4'],
     ['10.0.0.01/24', 'not an IPv4'],
     ['10.0.0/24', 'not an IPv4'],
-    ['fe80::1/64', 'not an IPv4'],
     ['0.0.0.1/24', 'interface'],
     ['127.0.0.1/8', 'interface'],
     ['224.0.0.1/24', 'interface'],

@@ -1,14 +1,9 @@
 /** One mistake at a time, and what is reported for it: where, as what, and nothing else. */
 import { describe, expect, test } from 'vitest';
 import { parseTopology } from '../../../src/lab/document.ts';
-import {
-  closeMatches,
-  DEFAULT_LIMITS,
-  type Fault,
-  type Limits,
-  MAX_FAULTS,
-  queuePairBytes,
-} from '../../../src/lab/validate.ts';
+import { DEFAULT_LIMITS, type Limits } from '../../../src/lab/document-checks.ts';
+import { closeMatches, type Fault, MAX_FAULTS } from '../../../src/lab/document-faults.ts';
+import { nicBytes } from '../../../src/lab/validate-guest.ts';
 
 interface Json {
   [key: string]: unknown;
@@ -159,7 +154,134 @@ describe('meaning', () => {
     ],
     ['a queue size', { nic: { queueSize: 100 } }, [`${NIC}/queueSize not-power-of-two`]],
     ['a short queue', { nic: { queueSize: 16 } }, [`${NIC}/queueSize out-of-range`]],
-    ['a long queue', { nic: { queueSize: 2048 } }, [`${NIC}/queueSize out-of-range`]],
+    ['a long queue', { nic: { queueSize: 65_536 } }, [`${NIC}/queueSize out-of-range`]],
+    ['the longest queue', { nic: { queueSize: 32_768 } }, []],
+    ['a packed queue of any size', { nic: { queueSize: 1, packed: true } }, []],
+    [
+      'a packed queue shorter than a burst',
+      { nic: { queueSize: 31, packed: true, driver: 'virtio-pmd' } },
+      [`${NIC}/queueSize out-of-range`],
+    ],
+    ['a short queue of a client', { nic: { queueSize: 2, driver: 'none' } }, []],
+    ['an odd queue of a client', { nic: { queueSize: 3, driver: 'none' } }, [`${NIC}/queueSize not-power-of-two`]],
+    ['queue pairs with vhost-user', { host: { bridges: netdev }, nic: { ...pmd, queuePairs: 16 } }, []],
+    ['too many queue pairs', { nic: { queuePairs: 17 } }, [`${NIC}/queuePairs out-of-range`]],
+    ['queue pairs without MQ', { nic: { queuePairs: 4, features: { VIRTIO_NET_F_MQ: false } } }, []],
+    [
+      'queue pairs without a control queue',
+      { nic: { queuePairs: 4, features: { VIRTIO_NET_F_CTRL_VQ: false } } },
+      [`${NIC}/queuePairs wrong-feature`],
+    ],
+    ['packed on vhost-net', { nic: { packed: true } }, []],
+    ['packed and legacy', { nic: { packed: true, transport: 'pci-legacy' } }, [`${NIC}/packed wrong-transport`]],
+    [
+      'a polling driver on mmio',
+      { nic: { driver: 'virtio-pmd', transport: 'mmio' } },
+      [`${NIC}/transport wrong-transport`],
+    ],
+    [
+      'a polling driver on a legacy device',
+      { nic: { driver: 'virtio-pmd', transport: 'pci-legacy' } },
+      [`${NIC}/transport wrong-transport`],
+    ],
+    ['a client on a legacy device', { nic: { driver: 'none', transport: 'pci-legacy' } }, []],
+    ['vectors on mmio', { nic: { transport: 'mmio', vectors: 2 } }, [`${NIC}/vectors wrong-transport`]],
+    ['no vectors on mmio', { nic: { transport: 'mmio', vectors: 0 } }, []],
+    ['too many vectors', { nic: { vectors: 2049 } }, [`${NIC}/vectors out-of-range`]],
+    ['a small MTU', { nic: { mtu: 67 } }, [`${NIC}/mtu out-of-range`]],
+    ['a large MTU', { nic: { mtu: 65_536 } }, [`${NIC}/mtu out-of-range`]],
+    ['a duplex mode', { nic: { duplex: 'both' } }, [`${NIC}/duplex unknown-value`]],
+    [
+      'a bit without the bit that it needs',
+      { nic: { features: { VIRTIO_NET_F_CSUM: false, VIRTIO_NET_F_HOST_TSO4: true } } },
+      [`${NIC}/features/VIRTIO_NET_F_HOST_TSO4 wrong-feature`],
+    ],
+    ['bits that go with the one that they need', { nic: { features: { VIRTIO_NET_F_CTRL_VQ: false } } }, []],
+    [
+      'one of two bits that a bit needs',
+      { nic: { features: { VIRTIO_NET_F_GUEST_TSO4: false, VIRTIO_NET_F_GUEST_ECN: true } } },
+      [],
+    ],
+    [
+      'neither of two bits that a bit needs',
+      {
+        nic: {
+          features: {
+            VIRTIO_NET_F_GUEST_TSO4: false,
+            VIRTIO_NET_F_GUEST_TSO6: false,
+            VIRTIO_NET_F_GUEST_ECN: true,
+          },
+        },
+      },
+      [`${NIC}/features/VIRTIO_NET_F_GUEST_ECN wrong-feature`],
+    ],
+    [
+      'packed by its bit',
+      { nic: { features: { VIRTIO_F_RING_PACKED: true } } },
+      [`${NIC}/features/VIRTIO_F_RING_PACKED wrong-feature`],
+    ],
+    ['packed without its bit', { nic: { packed: true, features: { VIRTIO_F_RING_PACKED: false } } }, []],
+    ['MQ with one pair', { nic: { features: { VIRTIO_NET_F_MQ: true } } }, []],
+    [
+      'a legacy bit on a modern device',
+      { nic: { features: { VIRTIO_NET_F_GSO: true } } },
+      [`${NIC}/features/VIRTIO_NET_F_GSO wrong-feature`],
+    ],
+    [
+      'a modern bit on a legacy device',
+      { nic: { transport: 'pci-legacy', features: { VIRTIO_F_IN_ORDER: true } } },
+      [`${NIC}/features/VIRTIO_F_IN_ORDER wrong-feature`],
+    ],
+    [
+      'no VERSION_1',
+      { nic: { features: { VIRTIO_F_VERSION_1: false } } },
+      [`${NIC}/features/VIRTIO_F_VERSION_1 wrong-driver`],
+    ],
+    ['no VERSION_1 for a client', { nic: { driver: 'none', features: { VIRTIO_F_VERSION_1: false } } }, []],
+    ['an IPv6 address', { nic: { addresses: ['fd00::1/64', '10.0.0.1/24'] } }, []],
+    [
+      'one IPv6 address in two forms',
+      { nic: { addresses: ['fd00::1/64', 'fd00:0::0001/64'] } },
+      [`${NIC}/addresses/1 duplicate-address`],
+    ],
+    ['an IPv6 subnet', { nic: { addresses: ['fd00::/64'] } }, [`${NIC}/addresses/0 bad-address`]],
+    [
+      'userspace TSO in the kernel datapath',
+      { host: { bridges: [{ name: 'br0', userspaceTso: true }] } },
+      ['/hosts/0/bridges/0/userspaceTso wrong-datapath'],
+    ],
+    [
+      'segments without checksums',
+      { host: { nics: [{ name: 'e', offloads: { tso: true, txChecksum: false } }] } },
+      ['/hosts/0/nics/0/offloads/tso wrong-feature'],
+    ],
+    ['neither segments nor checksums', { host: { nics: [{ name: 'e', offloads: { txChecksum: false } }] } }, []],
+    ['a client beside the kernel driver', { guest: { nics: [{ name: 'n0' }, { name: 'n1', driver: 'none' }] } }, []],
+    [
+      'a forwarding program with a NIC of a client',
+      { guest: { app: 'io', nics: [{ name: 'n0', driver: 'none' }] } },
+      ['/hosts/0/guests/0/nics/0/driver wrong-driver'],
+    ],
+    ['memory of a client', { guest: { memory: '1MiB' }, nic: { driver: 'none', queueSize: 1024 } }, []],
+    [
+      'large receive buffers',
+      { guest: { memory: '16MiB' }, nic: { features: { VIRTIO_NET_F_MRG_RXBUF: false } } },
+      ['/hosts/0/guests/0/memory memory-too-small'],
+    ],
+    [
+      'more queues than there are places',
+      {
+        guests: Array.from({ length: 60 }, (_, i) => ({
+          name: `g${i}`,
+          nics: [
+            { name: 'n0', driver: 'none', queuePairs: 16 },
+            { name: 'n1', driver: 'none', queuePairs: 16 },
+          ],
+          memory: '1MiB',
+        })),
+      },
+      ['/hosts too-many'],
+    ],
     ['a NIC ring', { host: { nics: [{ name: 'e', rxRing: 65 }] } }, ['/hosts/0/nics/0/rxRing not-power-of-two']],
     [
       'a NIC speed',
@@ -193,9 +315,18 @@ describe('meaning', () => {
     ['memory of no whole pages', { guest: { memory: 16777217 } }, ['/hosts/0/guests/0/memory not-page-aligned']],
     ['memory too small', { guest: { memory: '2MiB' } }, ['/hosts/0/guests/0/memory memory-too-small']],
     [
-      'default memory too small',
-      { guest: { nics: Array.from({ length: 8 }, (_, i) => ({ name: `n${i}`, queueSize: 1024 })) } },
-      ['/hosts/0/guests/0 memory-too-small'],
+      'memory too small for eight NICs',
+      { guest: { memory: '16MiB', nics: Array.from({ length: 8 }, (_, i) => ({ name: `n${i}`, queueSize: 1024 })) } },
+      ['/hosts/0/guests/0/memory memory-too-small'],
+    ],
+    [
+      'default memory for more than a guest can have',
+      {
+        guest: {
+          nics: [{ name: 'n0', queuePairs: 16, queueSize: 32_768, features: { VIRTIO_NET_F_MRG_RXBUF: false } }],
+        },
+      },
+      ['/hosts/0/guests/0 memory-too-large', '/hosts memory-too-large'],
     ],
     ['memory too large', { guest: { memory: '3GiB' } }, ['/hosts/0/guests/0/memory memory-too-large']],
     [
@@ -262,12 +393,44 @@ describe('meaning', () => {
     expect(closeMatches('x'.repeat(65), ['vm_exit'])).toEqual([]);
     expect(closeMatches('zzz', ['vm_exit'])).toEqual([]);
   });
-  test('memory: exactly what is needed is enough', () => {
-    const needed = 2 ** 20 + queuePairBytes(1024);
-    expect(faults(document({ guest: { memory: needed }, nic: { queueSize: 1024 } }))).toEqual([]);
-    expect(short(faults(document({ guest: { memory: needed - 4096 }, nic: { queueSize: 1024 } })))).toEqual([
-      '/hosts/0/guests/0/memory memory-too-small',
-    ]);
+  test('memory: exactly what is needed is enough, and the default grows', () => {
+    const nics = [
+      { queueSize: 1024 },
+      { queueSize: 300, packed: true, queuePairs: 3 },
+      { features: { VIRTIO_NET_F_MRG_RXBUF: false } },
+      { mtu: 9000, features: { VIRTIO_NET_F_MRG_RXBUF: false, VIRTIO_NET_F_GUEST_CSUM: false } },
+      { driver: 'virtio-pmd' },
+    ];
+    for (const nic of nics) {
+      const parsed = parseTopology(document({ nic }), { name: 't' });
+      const guest = parsed.ok ? parsed.topology.hosts[0]?.guests[0] : undefined;
+      const needed = 2 ** 20 + Math.ceil(nicBytes(guest!.nics[0]!) / 4096) * 4096;
+      expect(guest!.memory).toBe(Math.max(16 * 2 ** 20, Math.ceil(needed / 2 ** 20) * 2 ** 20));
+      expect(faults(document({ guest: { memory: needed }, nic }))).toEqual([]);
+      const [fault] = faults(document({ guest: { memory: needed - 4096 }, nic }));
+      expect(fault).toMatchObject({ pointer: '/hosts/0/guests/0/memory', code: 'memory-too-small' });
+      expect(fault?.expected).toBe(`at least ${needed / 1024}KiB`);
+    }
+  });
+  test('memory of a NIC: what its buffers need', () => {
+    const bytes = (nic: Json): number => {
+      const parsed = parseTopology(document({ nic }), { name: 't' });
+      if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
+      return nicBytes(parsed.topology.hosts[0]!.guests[0]!.nics[0]!);
+    };
+    expect(bytes({ driver: 'none' })).toBe(0);
+    // 256 slots each way, and 16 frames of 68 KiB
+    expect(bytes({})).toBeGreaterThan(2 * 256 * 2048 + 16 * 68 * 1024);
+    expect(bytes({})).toBeLessThan(3 * 2 ** 20);
+    expect(bytes({ features: { VIRTIO_NET_F_MRG_RXBUF: false } }) - bytes({})).toBe(256 * 66 * 1024);
+    const csum = { VIRTIO_NET_F_CSUM: false };
+    expect(bytes({}) - bytes({ features: csum })).toBe(16 * 68 * 1024);
+  });
+  test('a fault of a feature names both bits', () => {
+    const features = { VIRTIO_NET_F_CTRL_VQ: false, VIRTIO_NET_F_CTRL_RX: true };
+    const [fault] = faults(document({ nic: { features } }));
+    expect(fault?.detail).toBe('VIRTIO_NET_F_CTRL_RX needs VIRTIO_NET_F_CTRL_VQ, which is off');
+    expect(fault?.expected).toBe('false, or "VIRTIO_NET_F_CTRL_VQ": true');
   });
 });
 
