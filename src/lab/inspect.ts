@@ -8,6 +8,9 @@ import {
   KIND_STRIDE,
   PACKET_BORN,
   PACKET_CLONE,
+  PACKET_MERGE,
+  PACKET_SEGMENT,
+  PACKET_SEGMENTED,
 } from '../engine/events.ts';
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
 import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
@@ -44,12 +47,15 @@ export function fingerprint(machine: Machine): string {
 }
 
 /**
- * injected + replicated + segments = delivered + consumed + dropped + merged + in flight. The left side and the ends come
- * from recorded events; what is in flight is counted in the rings, queues and buffers themselves.
+ * injected + replicated + segments = delivered + consumed + dropped + segmented + merged + in flight. The left side and the
+ * ends come from recorded events; what is in flight is counted in the rings, queues and buffers themselves.
  */
 export function conservation(machine: Machine): Conservation {
   const injected = total(machine, PACKET_BORN);
   const replicated = total(machine, PACKET_CLONE);
+  const segments = total(machine, PACKET_SEGMENT);
+  const segmented = total(machine, PACKET_SEGMENTED);
+  const merged = total(machine, PACKET_MERGE);
   const sumOf = (role: string): number =>
     EVENT_KINDS.filter((k) => k.role === role).reduce((n, k) => n + total(machine, k.id), 0);
   const delivered = sumOf('delivered');
@@ -73,13 +79,14 @@ export function conservation(machine: Machine): Conservation {
   return {
     injected,
     replicated,
-    segments: 0,
+    segments,
     delivered,
     consumed,
     dropped,
-    merged: 0,
+    segmented,
+    merged,
     inFlight,
-    holds: injected + replicated === delivered + consumed + drops + inFlight,
+    holds: injected + replicated + segments === delivered + consumed + drops + segmented + merged + inFlight,
   };
 }
 

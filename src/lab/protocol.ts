@@ -198,6 +198,7 @@ export interface Conservation {
   readonly delivered: number;
   readonly consumed: number;
   readonly dropped: Readonly<Record<string, number>>;
+  readonly segmented: number;
   readonly merged: number;
   /** Counted in the rings, queues and buffers themselves. */
   readonly inFlight: number;

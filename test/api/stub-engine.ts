@@ -344,6 +344,7 @@ function answer(request: EngineRequest): unknown {
           delivered: 0,
           consumed: 0,
           dropped: {},
+          segmented: 0,
           merged: 0,
           inFlight: 0,
           holds: true,

@@ -4,7 +4,14 @@
  *
  * Conservation is counted from the events that are recorded here and at the places where frames end.
  */
-import { PACKET_BORN, PACKET_BYTES, PACKET_CLONE } from '../../engine/events.ts';
+import {
+  PACKET_BORN,
+  PACKET_BYTES,
+  PACKET_CLONE,
+  PACKET_MERGE,
+  PACKET_SEGMENT,
+  PACKET_SEGMENTED,
+} from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import { RunLedger } from './run-ledger.ts';
 
@@ -80,6 +87,53 @@ export class Frames {
 
   /** A copy of `parent` with an id of its own. */
   clone(base: number, parent: number, length: number): number {
+    const id = this.child(parent);
+    this.recorder.event(base | PACKET_CLONE, id, parent, length);
+    const ledger = this.open(id);
+    if (ledger !== null) {
+      ledger.replicated++;
+      ledger.live++;
+    }
+    return id;
+  }
+
+  /**
+   * A frame that was cut from `parent`, with an id of its own: its bytes lie at arena offset `source`. It belongs to the
+   * parent's run and counts its time from the parent's birth. segmented() ends the parent.
+   */
+  segment(base: number, parent: number, source: number, length: number): number {
+    const recorder = this.recorder;
+    const id = this.child(parent);
+    recorder.event(base | PACKET_SEGMENT, id, parent, length);
+    recorder.event(base | PACKET_BYTES, id, recorder.bytes(source, length), length);
+    const ledger = this.open(id);
+    if (ledger !== null) {
+      ledger.segments++;
+      ledger.live++;
+    }
+    return id;
+  }
+
+  /** The frame was cut into `segments` frames of up to `size` bytes of payload; it is no more. */
+  segmented(base: number, frame: number, segments: number, size: number): void {
+    this.recorder.event(base | PACKET_SEGMENTED, frame, segments, size);
+    const ledger = this.close(frame);
+    if (ledger === null) return;
+    ledger.segmented++;
+    this.settle(ledger);
+  }
+
+  /** The bytes of `child` went into the frame `into` (GRO, LRO); it is no more. */
+  merged(base: number, child: number, into: number, length: number): void {
+    this.recorder.event(base | PACKET_MERGE, child, into, length);
+    const ledger = this.close(child);
+    if (ledger === null) return;
+    ledger.merged++;
+    this.settle(ledger);
+  }
+
+  /** A new id that inherits the run of `parent`, when it was sent, and whether it is accounted for. */
+  private child(parent: number): number {
     const p = parent & MASK;
     if (this.tag[p] !== parent) this.recall(parent);
     const run = this.tag[p] === parent ? this.run[p]! : 0;
@@ -90,13 +144,20 @@ export class Frames {
     this.run[i] = run;
     this.settled[i] = settled;
     this.sentAt[i] = sentAt;
-    this.recorder.event(base | PACKET_CLONE, id, parent, length);
-    if (run !== 0 && this.settled[i] === 0) {
-      const ledger = this.ledgers[run]!;
-      ledger.replicated++;
-      ledger.live++;
-    }
     return id;
+  }
+  /** The account of a frame that has not ended in it; null where there is none. */
+  private open(frame: number): RunLedger | null {
+    const i = frame & MASK;
+    if (this.tag[i] !== frame) this.recall(frame);
+    const run = this.run[i]!;
+    return run === 0 || this.tag[i] !== frame || this.settled[i] === 1 ? null : this.ledgers[run]!;
+  }
+  /** The same, and ends the frame in it. */
+  private close(frame: number): RunLedger | null {
+    const ledger = this.open(frame);
+    if (ledger !== null) this.settled[frame & MASK] = 1;
+    return ledger;
   }
 
   /**
@@ -128,12 +189,8 @@ export class Frames {
 
   /** The frame was dropped for the reason `kind`. The caller records the event. */
   dropped(frame: number, kind: number): void {
-    const i = frame & MASK;
-    if (this.tag[i] !== frame) this.recall(frame);
-    const run = this.run[i]!;
-    if (run === 0 || this.tag[i] !== frame || this.settled[i] === 1) return;
-    this.settled[i] = 1;
-    const ledger = this.ledgers[run]!;
+    const ledger = this.close(frame);
+    if (ledger === null) return;
     ledger.dropped[kind]!++;
     this.settle(ledger);
   }

@@ -5,16 +5,7 @@
  *
  * All functions take arena views and the slot's offset (a multiple of 8).
  */
-import {
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
-  VIRTIO_NET_HDR_GSO_ECN,
-  VIRTIO_NET_HDR_GSO_NONE,
-  VIRTIO_NET_HDR_GSO_TCPV4,
-  VIRTIO_NET_HDR_GSO_TCPV6,
-  VIRTIO_NET_HDR_GSO_UDP,
-  VIRTIO_NET_HDR_GSO_UDP_L4,
-} from '../wire/virtio-net.ts';
-import { FRAME_OFFSET } from './pool.ts';
+import { VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_ECN, VIRTIO_NET_HDR_GSO_NONE } from '../wire/virtio-net.ts';
 
 /** Nothing is known of the packet, nothing is left to do (CHECKSUM_NONE, no GSO). */
 export function clearHeader(u32: Uint32Array, slot: number): void {
@@ -53,22 +44,11 @@ export const csumOffsetOf = (u8: Uint8Array, slot: number): number => u8[slot + 
 export function isPlain(u8: Uint8Array, slot: number): boolean {
   return (u8[slot]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0 && u8[slot + 1] === VIRTIO_NET_HDR_GSO_NONE;
 }
+/** The packet's gso_type without the ECN bit. */
+export function gsoKindOf(u8: Uint8Array, slot: number): number {
+  return u8[slot + 1]! & ~VIRTIO_NET_HDR_GSO_ECN;
+}
 /** skb_is_gso(). */
 export function isGso(u8: Uint8Array, slot: number): boolean {
   return u8[slot + 1] !== VIRTIO_NET_HDR_GSO_NONE;
 }
-
-// ---- what a header of a guest has to be -----------------------------------------------------------------------
-/** The header is as it should be. */
-export const HEADER_OK = 0;
-/** Codes of a header that the host refuses (-EINVAL in linux), also the `a` of a VIRTQ_ERROR event. */
-export const HEADER_GSO_TYPE = 64;
-export const HEADER_GSO_SIZE = 65;
-export const HEADER_CSUM_RANGE = 66;
-export const HEADER_LENGTH = 67;
-export const HEADER_CODE_NAMES: Readonly<Record<number, string>> = {
-  [HEADER_GSO_TYPE]: 'gso_type is not one that was negotiated',
-  [HEADER_GSO_SIZE]: 'gso_size is 0 or does not fit',
-  [HEADER_CSUM_RANGE]: 'csum_start and csum_offset lie outside of the frame',
-  [HEADER_LENGTH]: 'the frame ends before its headers',
-};

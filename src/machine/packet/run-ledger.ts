@@ -18,6 +18,11 @@ export class RunLedger {
   /** Deliveries in both directions: what perFrame divides by. */
   delivered = 0;
   replicated = 0;
+  /** Frames that were cut from frames of the run, and frames that were cut into such. */
+  segments = 0;
+  segmented = 0;
+  /** Frames whose bytes became part of another frame (GRO, LRO). */
+  merged = 0;
   elsewhere = 0;
   /** Frames of the run that have not ended. */
   live = 0;

@@ -21,6 +21,7 @@ const perRole = (w: WorldNames, role: E.FrameRole): Series[] =>
     w,
     idsOf((k) => k.role === role),
   );
+const perKind = (w: WorldNames, kind: number): Series[] => everywhere(w, [kind]);
 
 /** What went wrong: the emulator's own failures, and what a device refused. */
 const FAULTS = E.EVENT_KINDS.filter((k) => k.name.startsWith('fault.') || k.id === E.VIRTQ_ERROR);
@@ -91,7 +92,18 @@ export const WORLD_FAMILIES: readonly Family[] = [
       ),
   ),
   counter('frames_injected_total', 'Frames that entered the world.', ['topology'], (w) => perRole(w, 'born')),
-  counter('frames_replicated_total', 'Copies of frames made by flooding.', ['topology'], (w) => perRole(w, 'cloned')),
+  counter('frames_replicated_total', 'Copies of frames made by flooding.', ['topology'], (w) =>
+    perKind(w, E.PACKET_CLONE),
+  ),
+  counter('frames_segments_total', 'Frames cut from longer ones (GSO, TSO, USO).', ['topology'], (w) =>
+    perKind(w, E.PACKET_SEGMENT),
+  ),
+  counter('frames_segmented_total', 'Frames that were cut into segments, which live on.', ['topology'], (w) =>
+    perKind(w, E.PACKET_SEGMENTED),
+  ),
+  counter('frames_merged_total', 'Frames whose bytes became part of another one (GRO).', ['topology'], (w) =>
+    perKind(w, E.PACKET_MERGE),
+  ),
   counter('frames_delivered_total', 'Frames that reached an end that wanted them, by place.', AT_PLACE, (w) => {
     const kinds = idsOf((k) => k.role === 'delivered');
     const ends = w.places('driver', 'nic', 'wire');
@@ -131,7 +143,7 @@ export const WORLD_FAMILIES: readonly Family[] = [
   single(
     'conservation_holds',
     'gauge',
-    'Whether injected and replicated frames were the delivered, consumed, dropped and in flight ones when that was counted last: 1, else 0.',
+    'Whether injected, replicated and segment frames were the delivered, consumed, dropped, segmented, merged and in flight ones when that was counted last: 1, else 0.',
     ({ reader }) => reader.gauges[GAUGE_CONSERVATION]!,
   ),
   single('events_total', 'counter', 'Events recorded.', ({ reader }) => reader.head()),

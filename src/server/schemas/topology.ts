@@ -16,13 +16,14 @@ export const ConservationSchema = name(
       delivered: whole('Frames that reached an end that wanted them.', 98),
       consumed: whole('Frames that a protocol took.', 2),
       dropped: mapOf(Type.Integer(), { description: 'Dropped frames by reason.', examples: [{ 'tap.queue_full': 1 }] }),
+      segmented: whole('Frames that were cut into segments.'),
       merged: whole('Frames merged into others.'),
       inFlight: whole('Frames counted now in rings, queues and buffers.'),
       holds: Type.Boolean({ description: 'Whether the equation holds at this moment.', examples: [true] }),
     },
     {
       $id: 'Conservation',
-      description: 'injected + replicated + segments = delivered + consumed + dropped + merged + inFlight.',
+      description: 'injected + replicated + segments = delivered + consumed + dropped + segmented + merged + inFlight.',
     },
   ),
 );

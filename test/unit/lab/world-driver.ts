@@ -139,6 +139,7 @@ export function stepThrough(world: World, check: () => void, most = 20_000_000):
 export class FrameAccount {
   injected: number;
   replicated: number;
+  segments: number;
   ended: number;
   readonly dropped = new Map<string, number>();
   private readonly machine: Machine;
@@ -148,14 +149,16 @@ export class FrameAccount {
     const { conservation } = world.status();
     this.injected = conservation.injected;
     this.replicated = conservation.replicated;
-    this.ended = conservation.delivered + conservation.consumed;
+    this.segments = conservation.segments;
+    this.ended = conservation.delivered + conservation.consumed + conservation.segmented + conservation.merged;
     for (const [kind, n] of Object.entries(conservation.dropped)) this.dropped.set(kind, n);
     this.ended += [...this.dropped.values()].reduce((sum, n) => sum + n, 0);
     watch(world.machine, ({ kind }) => {
       const k = E.KIND_BY_ID[kind]!;
       if (k.role === 'born') this.injected++;
+      else if (kind === E.PACKET_SEGMENT) this.segments++;
       else if (k.role === 'cloned') this.replicated++;
-      else if (k.role === 'delivered' || k.role === 'consumed') this.ended++;
+      else if (k.role === 'delivered' || k.role === 'consumed' || k.role === 'replaced') this.ended++;
       else if (k.role === 'dropped') {
         this.ended++;
         this.dropped.set(k.name, (this.dropped.get(k.name) ?? 0) + 1);
@@ -177,9 +180,9 @@ export class FrameAccount {
   }
   check(): void {
     const { inFlight } = this;
-    if (this.injected + this.replicated === this.ended + inFlight) return;
+    if (this.injected + this.replicated + this.segments === this.ended + inFlight) return;
     assert.fail(
-      `${this.injected} injected + ${this.replicated} replicated, but ${this.ended} ended and ${inFlight} under way`,
+      `${this.injected} injected + ${this.replicated} replicated + ${this.segments} segments, but ${this.ended} ended and ${inFlight} under way`,
     );
   }
 }
