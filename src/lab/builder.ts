@@ -16,6 +16,7 @@ import { NetQueuePair } from '../machine/backend/net-queue-pair.ts';
 import { QemuMainLoop, QemuNic } from '../machine/backend/qemu.ts';
 import { VhostNetWorker } from '../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../machine/backend/vhost-user.ts';
+import { BytePattern, PATTERN_BYTES } from '../machine/guest/byte-pattern.ts';
 import { GuestNic } from '../machine/guest/guest-nic.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
@@ -127,6 +128,7 @@ class Builder {
   private readonly injectors = new Map<string, Injector>();
   private readonly portNumbers = new Map<string, number>();
   private services!: Services;
+  private pattern!: BytePattern;
   private fds = 10;
   private pids = 1200;
   private readonly begin: { begin(): void }[] = [];
@@ -144,6 +146,7 @@ class Builder {
     }
     const nics = topology.hosts.flatMap((h) => h.guests.flatMap((g) => g.nics));
     const replySlots = this.plan.reserve(nics.length * REPLY_SLOTS * SLOT_BYTES, 4096);
+    const pattern = this.plan.reserve(PATTERN_BYTES, 4096);
     const bounces = this.plan.reserve(nics.length * SLOT_BYTES, 4096);
     const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
     const poolSlots = this.poolSlots();
@@ -157,6 +160,7 @@ class Builder {
     const pool = new PacketPool(poolAt, poolSlots, jumbos);
     const costs = costTable(topology.costs);
     this.services = new Services(arena, recorder, frames, pool, costs);
+    this.pattern = new BytePattern(this.services, pattern);
 
     this.places.add({ name: 'world', type: 'world', description: 'the topology itself: traffic runs and faults' });
     const prefixes = new Map(topology.hosts.map((h) => [h, topology.hosts.length > 1 ? `${h.name}/` : '']));
@@ -361,7 +365,8 @@ class Builder {
     const stack = new GuestStack(
       services,
       guestNics,
-      guestNics.map((_, i) => replySlots + i * REPLY_SLOTS * SLOT_BYTES),
+      guestNics.map((_, i) => [replySlots + i * REPLY_SLOTS * SLOT_BYTES]),
+      this.pattern,
       stackCost,
     );
     const core = poll ? pollers.get(`vcpu ${guest.name}`)! : cores.shared();

@@ -16,11 +16,19 @@ export abstract class TrafficSource {
   readonly cost: number;
   /** True where header and frame lie apart (a shared skb: no room to push the header): two segments. */
   readonly split: boolean;
+  /** Queue pair of `nic` that the frames go out by. */
+  readonly pair: number;
+  /**
+   * struct virtio_net_hdr of the frame that fill() wrote last: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
+   * All 0: nothing is left to the device.
+   */
+  readonly wish = new Int32Array(6);
   /** [0] time of the next frame, NEVER where there is none. */
   readonly due = new Float64Array([NEVER]);
 
-  constructor(nic: GuestNic, batch: number, cost: number, split: boolean) {
+  constructor(nic: GuestNic, batch: number, cost: number, split: boolean, pair = 0) {
     this.nic = nic;
+    this.pair = pair;
     this.batch = batch;
     this.cost = cost;
     this.split = split;
@@ -30,7 +38,7 @@ export abstract class TrafficSource {
   abstract ready(clock: Float64Array): number;
   /** Bytes of the next frame, for its cost. */
   abstract nextLength(): number;
-  /** Writes the next frame at arena offset `at`, returns its length in bytes and moves on. */
+  /** Writes the next frame at arena offset `at`, which has room for nextLength() bytes; returns its length and moves on. */
   abstract fill(at: number): number;
   /** Run of the frame that fill() wrote last. */
   get frameRun(): number {

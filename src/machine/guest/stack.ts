@@ -18,6 +18,7 @@ import { SLOT_BYTES } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { ARPOP_REPLY, ARPOP_REQUEST, ETH_HLEN, ETH_P_ARP, ETH_P_IP } from '../wire/ethernet.ts';
 import { ICMP_ECHO, ICMP_ECHOREPLY, IPPROTO_ICMP, IPPROTO_UDP } from '../wire/ip.ts';
+import type { BytePattern } from './byte-pattern.ts';
 import type { GuestNic } from './guest-nic.ts';
 import { Inet, UDP_DISCARD } from './inet.ts';
 import { TrafficSource } from './source.ts';
@@ -43,23 +44,39 @@ export interface EchoListener {
 
 export class GuestStack {
   private readonly services: Services;
+  readonly pattern: BytePattern;
   private readonly inet: Inet;
   private readonly neighbours = new Map<number, readonly number[]>();
   private readonly resolving: { resolver: Resolver; nic: GuestNic; tries: number; next: number }[] = [];
   private readonly echo: EchoListener[] = [];
-  private readonly replySources: ReplySource[];
+  /** By NIC, then by queue pair. */
+  private readonly replySources: ReplySource[][];
 
-  /** `slots`: arena offset of REPLY_SLOTS slots for each NIC, in order. DEVIATION: they lie beside the guest's RAM. */
-  constructor(services: Services, nics: readonly GuestNic[], slots: readonly number[], cost: number) {
+  /**
+   * `slots`: arena offset of REPLY_SLOTS slots for each queue pair of each NIC, in order. DEVIATION: they lie beside the
+   * guest's RAM. `pattern`: what its TCP sockets send.
+   */
+  constructor(
+    services: Services,
+    nics: readonly GuestNic[],
+    slots: readonly (readonly number[])[],
+    pattern: BytePattern,
+    cost: number,
+  ) {
+    this.pattern = pattern;
     this.services = services;
     this.inet = new Inet(services.arena);
-    this.replySources = nics.map((nic, i) => new ReplySource(services, nic, slots[i]!, cost));
+    this.replySources = nics.map((nic, i) =>
+      slots[i]!.map((at, pair) => new ReplySource(services, nic, pair, at, cost)),
+    );
   }
 
-  /** The sources that send what the stack answers, one for each NIC. */
-  replies(): readonly TrafficSource[] {
-    return this.replySources;
+  /** The source that sends what the stack answers by this queue pair. */
+  replies(pair: { readonly nic: GuestNic; readonly index: number }): TrafficSource {
+    return this.sourceOf(pair.nic, pair.index);
   }
+  /** What was merged in the NAPI poll that ends now goes up. */
+  flush(_nic: GuestNic): void {}
   listenEcho(listener: EchoListener): void {
     this.echo.push(listener);
   }
@@ -105,7 +122,7 @@ export class GuestStack {
       }
       r.tries++;
       r.next = now + ARP_RETRANS_NS;
-      const source = this.sourceOf(r.nic);
+      const source = this.sourceOf(r.nic, 0);
       const at = source.reserve(0, now);
       if (at < 0) continue;
       this.inet.ethernet(at, BROADCAST, r.nic.mac, ETH_P_ARP);
@@ -115,8 +132,9 @@ export class GuestStack {
     this.setTimer();
   }
 
-  private sourceOf(nic: GuestNic): ReplySource {
-    return this.replySources.find((s) => s.nic === nic)!;
+  private sourceOf(nic: GuestNic, pair: number): ReplySource {
+    for (const sources of this.replySources) if (sources[0]!.nic === nic) return sources[pair]!;
+    return this.replySources[0]![0]!;
   }
 
   /**
@@ -178,7 +196,7 @@ export class GuestStack {
   /** RFC 792: the request with its addresses swapped and type 0. */
   private echoAnswer(nic: GuestNic, frame: number, at: number, length: number, icmp: number, size: number): void {
     const inet = this.inet;
-    const source = this.sourceOf(nic);
+    const source = this.sourceOf(nic, nic.current);
     const to = source.reserve(this.services.frames.runOf(frame), this.services.recorder.stamp[0]!);
     if (to < 0) return;
     this.services.copy(to, at, length);
@@ -215,7 +233,7 @@ export class GuestStack {
     // RFC 826: an entry that we have is updated, a new one is made only where we are the target
     if (senderIp !== 0 && (forUs || this.neighbours.has(senderIp))) this.learned(senderIp, sender);
     if (operation !== ARPOP_REQUEST || !forUs) return;
-    const source = this.sourceOf(nic);
+    const source = this.sourceOf(nic, nic.current);
     const to = source.reserve(0, this.services.recorder.stamp[0]!);
     if (to < 0) return;
     inet.ethernet(to, sender, nic.mac, ETH_P_ARP);
@@ -253,8 +271,8 @@ class ReplySource extends TrafficSource {
   private count = 0;
   private lastRun = 0;
 
-  constructor(services: Services, nic: GuestNic, slots: number, cost: number) {
-    super(nic, 1, cost, false);
+  constructor(services: Services, nic: GuestNic, pair: number, slots: number, cost: number) {
+    super(nic, 1, cost, false, pair);
     this.services = services;
     this.slots = slots;
   }
