@@ -90,7 +90,7 @@ frame already there; a second run of each row has a guest whose code costs four 
   not run while QEMU works through the ring, so the flag stays clear and nearly every frame raises an interrupt, of which the
   guest sees one in ten; here the handler runs at once, and frames that arrive while it polls raise none.
 - **Frames that are lost.** A flood of 10,000 overflows the queue of the tap in the recording. Here they come in on a NIC at
-  25 Gbit/s, and most are lost in its receive ring.
+  25 Gbit/s: most are lost in its receive ring, the rest at the tap.
 - **Who answers.** The host that answers echoes is another guest here, and the host that sends or takes frames is the wire of a
   NIC. Frames of a raw socket and of a UDP socket are the same generator.
 - **The receive ring of 1024.** The document has one size for both rings.`,
