@@ -22,6 +22,19 @@ export const virtio_net_hdr = struct({
   csum_start: le16,
   csum_offset: le16,
 });
+/** virtio 1.2 §5.1.6, with VIRTIO_NET_F_HASH_REPORT: 20 bytes. */
+export const virtio_net_hdr_v1_hash = struct({
+  flags: u8,
+  gso_type: u8,
+  hdr_len: le16,
+  gso_size: le16,
+  csum_start: le16,
+  csum_offset: le16,
+  num_buffers: le16,
+  hash_value: le32,
+  hash_report: le16,
+  padding_reserved: le16,
+});
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
 export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
 export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
@@ -43,7 +56,14 @@ export const virtio_net_config = struct({
   rss_max_key_size: u8,
   rss_max_indirection_table_length: le16,
   supported_hash_types: le32,
+  supported_tunnel_types: le32,
 });
+/** `duplex`: as linux ethtool.h has it. Virtio 1.4 §5.1.4 says 1 is full where it describes the field, and the reverse below. */
+export const DUPLEX_HALF = 0;
+export const DUPLEX_FULL = 1;
+export const DUPLEX_UNKNOWN = 0xff;
+/** `speed` when it is not known; else Mbit/s, to 0x7fffffff. */
+export const SPEED_UNKNOWN = 0xffff_ffff;
 /** §5.1.4: `status` bits. */
 export const VIRTIO_NET_S_LINK_UP = 1;
 export const VIRTIO_NET_S_ANNOUNCE = 2;

@@ -81,7 +81,7 @@ describe('sizes and offsets', () => {
     ['virtq_used_elem', virtq_used_elem, 8],
     ['virtio_net_hdr', virtio_net_hdr, 10],
     ['virtio_net_hdr_v1', virtio_net_hdr_v1, 12],
-    ['virtio_net_config', virtio_net_config, 24],
+    ['virtio_net_config', virtio_net_config, 28],
     ['pci_header', pci_header, 64],
     ['pci_capability', pci_capability, 2],
     ['virtio_pci_cap', virtio_pci_cap, 16],
