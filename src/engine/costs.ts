@@ -70,6 +70,7 @@ cost('guest_pktgen_send', 200, 'ns', [100, 400], 'no source', 'driver and descri
 cost('guest_napi_poll', 600, 'ns', [300, 1000], 'no source', 'interrupt handler, softirq entry and napi_complete', 'per NAPI poll');
 cost('guest_rx_per_packet', 450, 'ns', [300, 800], 'derived', 'napi_rx_per_packet plus a part of udp_socket_delivery (300 ns)', 'driver, skb, IP stack and socket of the guest');
 cost('guest_tx_clean', 30, 'ns', [20, 60], 'published', 'xdp-project cpumap02-optimizations (skb free)', 'freeing one transmitted skb');
+cost('gso_segment', 250, 'ns', [100, 500], 'no source', 'allocation and headers of one skb in skb_segment(), between guest_tx_clean and napi_rx_per_packet', 'cutting one segment from a GSO packet in software, without its checksum');
 cost('checksum_per_byte', 0.32, 'ns/B', [0.1, 0.6], 'derived', 'lkl/linux PR 183; SIGCOMM 2021 fig. 7(b)', 'software checksum, one pass');
 // ---- wire
 cost('ethernet_overhead', 20, 'B', [20, 20], 'published', 'IEEE 802.3: preamble 8 and gap 12', 'per frame on the wire');

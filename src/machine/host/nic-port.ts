@@ -7,9 +7,18 @@ import { DP_INGRESS } from '../../engine/events.ts';
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
+import { Gro } from '../packet/gro.ts';
 import { PacketQueue } from '../packet/pool.ts';
-import type { Services } from '../services.ts';
-import { IN_FLIGHT, type NicReader, type NicRx, type NicTx } from './nic.ts';
+import { baseOf, type Services } from '../services.ts';
+import {
+  IN_FLIGHT,
+  NIC_OFFLOADS,
+  type NicOffloads,
+  type NicReader,
+  type NicRx,
+  type NicTx,
+  txOffloads,
+} from './nic.ts';
 import { Port } from './port.ts';
 
 const NAPI_POLL_WEIGHT = 64;
@@ -18,9 +27,10 @@ const NAPI_POLL_WEIGHT = 64;
 export class KernelNicPort extends Port {
   private readonly tx: NicTx;
 
-  constructor(number: number, name: string, place: number, tx: NicTx) {
+  constructor(number: number, name: string, place: number, tx: NicTx, offloads: NicOffloads = NIC_OFFLOADS) {
     super(number, name, place, 'system');
     this.tx = tx;
+    this.offloads = txOffloads(offloads);
   }
   override transmit(packet: number, contextBits: number): void {
     this.tx.send(packet, contextBits);
@@ -32,8 +42,12 @@ export class KernelNicPort extends Port {
 
 const TAKE = PHASE_OWN;
 const LAND = PHASE_OWN + 1;
+const PASS = PHASE_OWN + 2;
 
-/** The softirq that empties a NIC's receive ring into the kernel datapath (net_rx_action, NAPI). */
+/**
+ * The softirq that empties a NIC's receive ring into the kernel datapath (net_rx_action, NAPI). TCP segments go through GRO;
+ * what comes out of it at the end of the poll is forwarded in a slice of its own, for its cost is not known before.
+ */
 export class NicSoftirq extends Context implements NicReader {
   private readonly rx: NicRx;
   private readonly datapath: KernelDatapath;
@@ -44,9 +58,13 @@ export class NicSoftirq extends Context implements NicReader {
   private contextBits = 0;
   private count = 0;
   private begun = 0;
+  private readonly gro: Gro | null;
+  /** Packets of GRO that the slice forwards. */
+  private passing = 0;
 
-  constructor(name: string, core: number, services: Services, rx: NicRx, datapath: KernelDatapath) {
+  constructor(name: string, core: number, services: Services, rx: NicRx, datapath: KernelDatapath, gro = true) {
     super(name, core, services.recorder);
+    this.gro = gro ? new Gro(services) : null;
     this.rx = rx;
     this.datapath = datapath;
     this.pollCost = services.ns('guest_napi_poll');
@@ -67,8 +85,9 @@ export class NicSoftirq extends Context implements NicReader {
     if (this.phase === WAKING) {
       this.woke();
       this.rx.interrupted(this.contextBits);
-    } else if (this.phase === LAND) {
-      this.land();
+    } else if (this.phase === LAND || this.phase === PASS) {
+      if (this.phase === PASS) this.pass();
+      else if (this.land()) return;
       const debt = this.datapath.debt;
       this.datapath.debt = 0;
       if (debt > 0) {
@@ -87,16 +106,47 @@ export class NicSoftirq extends Context implements NicReader {
     }
     this.count = n;
     this.begun = this.timeline.now[0]!;
-    this.spend(this.pollCost + n * (this.frameCost + this.switchCost), LAND);
+    let forwarded = n;
+    if (this.gro !== null) for (let i = 0; i < n; i++) if (this.gro.candidate(this.rx.ring.peek(i))) forwarded--;
+    this.spend(this.pollCost + n * this.frameCost + forwarded * this.switchCost, LAND);
   }
 
-  private land(): void {
+  /** Takes the frames of the poll. True where GRO's packets are still to be forwarded. */
+  private land(): boolean {
+    const { gro } = this;
+    const base = baseOf(this.place, this.id);
     const recorder = this.recorder;
     let at = this.begun + this.pollCost;
     for (let i = 0; i < this.count; i++) {
       at += this.frameCost;
       recorder.stamp[0] = at;
       const packet = this.rx.take(this.contextBits);
+      if (gro?.candidate(packet)) {
+        gro.receive(packet, base);
+        continue;
+      }
+      this.datapath.ingress(packet, this.contextBits);
+      at += this.switchCost;
+      recorder.stamp[0] = at;
+      this.datapath.process(packet, this.contextBits);
+    }
+    if (gro === null) return false;
+    gro.flush(base);
+    if (gro.out.length === 0) return false;
+    this.passing = gro.out.length;
+    this.begun = this.timeline.now[0]! + gro.cost;
+    this.spend(gro.cost + this.passing * this.switchCost, PASS);
+    gro.cost = 0;
+    return true;
+  }
+
+  /** Forwards what came out of GRO. */
+  private pass(): void {
+    const { recorder, gro } = this;
+    let at = this.begun;
+    for (let i = 0; i < this.passing; i++) {
+      recorder.stamp[0] = at;
+      const packet = gro!.out.shift();
       this.datapath.ingress(packet, this.contextBits);
       at += this.switchCost;
       recorder.stamp[0] = at;
@@ -125,6 +175,7 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
     place: number,
     rx: NicRx,
     tx: NicTx,
+    offloads: NicOffloads = NIC_OFFLOADS,
   ) {
     super(number, name, place, 'dpdk');
     this.services = services;
@@ -135,6 +186,7 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
     this.rxCost = services.ns('dpdk_nic_rx');
     this.txCost = services.ns('dpdk_nic_tx');
     this.passCost = services.ns('emc_pass');
+    this.offloads = txOffloads(offloads);
   }
   attach(context: number): void {
     this.pmd = context;
@@ -172,8 +224,9 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
   get pending(): number {
     return this.batch.length;
   }
-  override transmit(packet: number): void {
-    this.batch.push(packet);
+  override transmit(packet: number, contextBits: number): void {
+    if (this.batch.full) this.tx.refuse(packet, contextBits);
+    else this.batch.push(packet);
   }
   flushCost(n: number): number {
     return n * this.txCost;

@@ -1,12 +1,17 @@
 /**
- * A physical NIC: descriptor rings towards the host, a line towards a peer (another NIC over a link, or the wire end where
- * traffic is generated and ends). Transmission and reception are hardware contexts: they take their time on no core.
+ * A physical NIC: rings towards the host, a line towards a peer (another NIC over a link, or the wire end where traffic is
+ * generated and ends). Transmission and reception are hardware contexts: they take their time on no core. On transmit the
+ * NIC completes checksums and cuts GSO packets (TSO), each segment a frame of its own on the line; on receive it verifies
+ * checksums. The wire carries bytes only: whatever the host knew of a packet beside them ends here.
  *
- * DEVIATION: one queue each way, no offloads, no interrupt moderation, DMA costs no CPU.
+ * DEVIATION: one queue each way, no interrupt moderation, DMA costs no CPU; a ring holds frames, where a real one holds
+ * descriptors (a TSO packet takes several), and its descriptors are not in memory.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import {
+  DP_DROP_MALFORMED,
   LINK_DROP_LOSS,
+  NIC_DROP_RX_LENGTH,
   NIC_DROP_RX_RING_FULL,
   NIC_DROP_TX_RING_FULL,
   NIC_INTERRUPT,
@@ -15,15 +20,55 @@ import {
   NIC_WIRE_RX,
   NIC_WIRE_TX,
   PACKET_DMA,
+  PACKET_DROP_NO_MEMORY,
 } from '../../engine/events.ts';
 import type { RandomStream } from '../../engine/random.ts';
+import { CHECKSUM_BAD, CHECKSUM_GOOD, completeChecksum, verifyChecksums } from '../packet/checksum.ts';
+import { GSO_OK } from '../packet/gso-plan.ts';
+import { ETH_HLEN, FrameHeaders, VLAN_HLEN } from '../packet/headers.ts';
+import { clearHeader, flagsOf, isGso, isPlain, writeHeader } from '../packet/net-header.ts';
+import {
+  OFFLOAD_CSUM,
+  OFFLOAD_ECN,
+  OFFLOAD_TSO4,
+  OFFLOAD_TSO6,
+  OFFLOAD_USO4,
+  OFFLOAD_USO6,
+} from '../packet/offload-flags.ts';
 import { PacketQueue } from '../packet/pool.ts';
+import { Segmenter } from '../packet/segment.ts';
+import { writable } from '../packet/xmit.ts';
 import { baseOf, type Services } from '../services.ts';
+import {
+  VIRTIO_NET_HDR_F_DATA_VALID,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_NONE,
+} from '../wire/virtio-net.ts';
 
 /** Bytes of the frame check sequence, which never enters the bytes. */
 export const FCS_BYTES = 4;
 /** Shortest frame on the wire with FCS; shorter ones are padded by the NIC. */
 const MIN_FRAME_BYTES = 64;
+/** MTU of a NIC that nobody changed. */
+const ETH_DATA_LEN = 1500;
+
+/** Offloads of a NIC as `ethtool -k` names them: tx-checksumming, rx-checksumming, tcp-segmentation-offload (and tx-udp-segmentation), generic-receive-offload, large-receive-offload. */
+export interface NicOffloads {
+  readonly txChecksum: boolean;
+  readonly rxChecksum: boolean;
+  readonly tso: boolean;
+  readonly gro: boolean;
+  readonly lro: boolean;
+}
+/** What a NIC has switched on unless a document says otherwise. */
+export const NIC_OFFLOADS: NicOffloads = { txChecksum: true, rxChecksum: true, tso: true, gro: true, lro: false };
+
+/** What the NIC's transmit side takes, OFFLOAD_… bits; segmentation needs checksums (netdev_fix_features()). */
+export function txOffloads(offloads: NicOffloads): number {
+  if (!offloads.txChecksum) return 0;
+  const tso = OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN | OFFLOAD_USO4 | OFFLOAD_USO6;
+  return offloads.tso ? OFFLOAD_CSUM | tso : OFFLOAD_CSUM;
+}
 
 /** What receives frames at the far end of a line. */
 export interface LineEnd {
@@ -55,11 +100,15 @@ export class NicTx extends Context {
   private base = 0;
   private contextBits = 0;
   private lineFree = 0;
+  private readonly segmenter: Segmenter;
+  /** Segment of the ring's first packet that leaves next; -1 while that packet is not being cut. */
+  private segment = -1;
 
   constructor(name: string, services: Services, speed: number, ring: number) {
     super(name, -1, services.recorder);
     this.services = services;
     this.speed = speed;
+    this.segmenter = new Segmenter(services);
     this.ring = new PacketQueue(ring);
     this.overhead = services.figure('ethernet_overhead') + FCS_BYTES;
   }
@@ -70,14 +119,12 @@ export class NicTx extends Context {
 
   /** The host hands a packet over, on its own time. */
   send(packet: number, contextBits: number): void {
-    const { pool, recorder, frames } = this.services;
+    const { pool, recorder } = this.services;
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
     const bits = (this.place << 8) | contextBits;
     if (this.ring.full) {
-      recorder.event(bits | NIC_DROP_TX_RING_FULL, frame, length, 0);
-      frames.dropped(frame, NIC_DROP_TX_RING_FULL);
-      pool.release(packet);
+      this.refuse(packet, contextBits);
       return;
     }
     this.ring.push(packet);
@@ -86,26 +133,107 @@ export class NicTx extends Context {
     this.rouse();
   }
 
+  /** Drops a packet that there is no room for. */
+  refuse(packet: number, contextBits: number): void {
+    const { pool, recorder, frames } = this.services;
+    const frame = pool.frame[packet]!;
+    recorder.event((this.place << 8) | contextBits | NIC_DROP_TX_RING_FULL, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, NIC_DROP_TX_RING_FULL);
+    pool.release(packet);
+  }
+
   override step(): void {
     const now = this.timeline.now[0]!;
     if (this.phase !== WAKING) this.sent(now);
-    if (this.ring.length === 0) {
+    let length = -1;
+    while (length < 0 && this.ring.length > 0) length = this.nextLength();
+    if (length < 0) {
       this.phase = 0;
       this.timeline.next[this.id] = Number.POSITIVE_INFINITY;
       return;
     }
-    const length = this.services.pool.length[this.ring.peek(0)]!;
     this.lineFree = lineStart(this.lineFree, now) + wireNs(length, this.overhead, this.line.rate || this.speed);
     this.spend(Math.ceil(this.lineFree) - now, PHASE_OWN);
   }
 
-  /** The last bit of the first frame of the ring has left. */
-  private sent(now: number): void {
+  /** Bytes of the frame that leaves next; -1 where the ring's first packet could not be cut and is gone. */
+  private nextLength(): number {
+    const { pool, arena } = this.services;
+    const packet = this.ring.peek(0);
+    if (!isGso(arena.u8, pool.slot(packet))) return pool.length[packet]!;
+    if (this.segment < 0) {
+      if (this.segmenter.start(packet) !== GSO_OK) {
+        this.giveUp(DP_DROP_MALFORMED);
+        return -1;
+      }
+      this.segment = 0;
+    }
+    return this.segmenter.lengthOf(this.segment);
+  }
+  /** Drops the ring's first packet, or what is left of it. */
+  private giveUp(kind: number): void {
     const { pool, recorder, frames } = this.services;
     const packet = this.ring.shift();
     const frame = pool.frame[packet]!;
-    const length = pool.length[packet]!;
+    this.segment = -1;
+    recorder.stamp[0] = this.timeline.now[0]!;
+    recorder.event(this.base | kind, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, kind);
+    pool.release(packet);
+  }
+
+  /** The frame whose last bit has left, with all its bytes as they are on the wire; -1 where there is none. */
+  private leave(): number {
+    const { segmenter } = this;
+    if (this.segment >= 0) {
+      const packet = segmenter.make(this.segment, this.base, false);
+      if (packet < 0) {
+        this.giveUp(PACKET_DROP_NO_MEMORY);
+        return -1;
+      }
+      if (++this.segment === segmenter.segments) {
+        this.segment = -1;
+        this.ring.shift();
+        segmenter.finish(this.base);
+      }
+      return packet;
+    }
+    const packet = this.ring.shift();
+    const { pool, arena } = this.services;
+    const slot = pool.slot(packet);
+    const bare = isPlain(arena.u8, slot) && flagsOf(arena.u8, slot) === 0 && !pool.shared(packet);
+    return bare ? packet : this.completed(packet);
+  }
+  /** Completes the checksum and forgets what the host knew of the packet. */
+  private completed(packet: number): number {
+    const { pool, arena, frames, recorder } = this.services;
+    const own = writable(this.services, packet);
+    if (own < 0) {
+      const frame = pool.frame[packet]!;
+      recorder.event(this.base | PACKET_DROP_NO_MEMORY, frame, pool.length[packet]!, 0);
+      frames.dropped(frame, PACKET_DROP_NO_MEMORY);
+      pool.release(packet);
+      return -1;
+    }
+    const slot = pool.slot(own);
+    const at = pool.at(own);
+    const length = pool.length[own]!;
+    if ((flagsOf(arena.u8, slot) & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
+      completeChecksum(arena, slot, at, length);
+      frames.changed(this.base, pool.frame[own]!, at, length);
+    }
+    clearHeader(arena.u32, slot);
+    return own;
+  }
+
+  /** The last bit of a frame has left. */
+  private sent(now: number): void {
+    const { pool, recorder, frames } = this.services;
     recorder.stamp[0] = now;
+    const packet = this.leave();
+    if (packet < 0) return;
+    const frame = pool.frame[packet]!;
+    const length = pool.length[packet]!;
     recorder.event(this.base | PACKET_DMA, frame, length, 0);
     recorder.event(this.base | NIC_WIRE_TX, frame, length, 0);
     if (this.line.random.chance(this.line.loss)) {
@@ -135,6 +263,13 @@ export class NicRx extends Context implements LineEnd {
   reader!: NicReader;
   /** Port number of the NIC in its bridge. */
   port = 0;
+  /** `rx_length_errors` beyond this MTU: longer frames do not fit the receive buffers. */
+  mtu = ETH_DATA_LEN;
+  /** rx-checksumming: good checksums are marked VIRTIO_NET_HDR_F_DATA_VALID (CHECKSUM_UNNECESSARY). */
+  rxChecksum: boolean;
+  /** Frames with a wrong IPv4, TCP or UDP checksum (`rx_csum_offload_errors`); they go up unmarked. */
+  checksumErrors = 0;
+  private readonly headers: FrameHeaders;
   private readonly services: Services;
   // what is on its way over the link, in order of arrival
   private readonly coming: PacketQueue;
@@ -142,9 +277,11 @@ export class NicRx extends Context implements LineEnd {
   private arrivalHead = 0;
   private base = 0;
 
-  constructor(name: string, services: Services, ring: number) {
+  constructor(name: string, services: Services, ring: number, rxChecksum = false) {
     super(name, -1, services.recorder);
     this.services = services;
+    this.rxChecksum = rxChecksum;
+    this.headers = new FrameHeaders(services.arena);
     this.ring = new PacketQueue(ring);
     this.coming = new PacketQueue(IN_FLIGHT);
     this.arrivals = new Float64Array(IN_FLIGHT);
@@ -156,7 +293,7 @@ export class NicRx extends Context implements LineEnd {
   arrive(packet: number, contextBits: number): void {
     if (this.coming.full) {
       // more on one line than IN_FLIGHT frames: a latency of many milliseconds at full rate
-      this.drop(packet, (this.place << 8) | contextBits);
+      this.drop(packet, (this.place << 8) | contextBits, NIC_DROP_RX_RING_FULL);
       return;
     }
     const at = this.timeline.now[1]!;
@@ -167,12 +304,22 @@ export class NicRx extends Context implements LineEnd {
       this.timeline.wake(this.id);
     }
   }
-  private drop(packet: number, bits: number): void {
+  private drop(packet: number, bits: number, kind: number): void {
     const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
-    recorder.event(bits | NIC_DROP_RX_RING_FULL, frame, pool.length[packet]!, 0);
-    frames.dropped(frame, NIC_DROP_RX_RING_FULL);
+    recorder.event(bits | kind, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, kind);
     pool.release(packet);
+  }
+
+  /** Verifies the frame's checksums and marks it where they are right. */
+  private verify(packet: number): void {
+    const { pool, arena } = this.services;
+    const result = verifyChecksums(arena, this.headers, pool.at(packet), pool.length[packet]!);
+    if (result === CHECKSUM_BAD) this.checksumErrors++;
+    if (result !== CHECKSUM_GOOD) return;
+    const slot = pool.slot(packet);
+    writeHeader(arena.u32, slot, VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_GSO_NONE, 0, 0, 0, 0);
   }
 
   override step(): void {
@@ -184,10 +331,16 @@ export class NicRx extends Context implements LineEnd {
       this.arrivalHead = (this.arrivalHead + 1) % IN_FLIGHT;
       const frame = pool.frame[packet]!;
       recorder.event(this.base | NIC_WIRE_RX, frame, pool.length[packet]!, 0);
-      if (this.ring.full) {
-        this.drop(packet, this.base);
+      const length = pool.length[packet]!;
+      if (length > this.mtu + ETH_HLEN + VLAN_HLEN) {
+        this.drop(packet, this.base, NIC_DROP_RX_LENGTH);
         continue;
       }
+      if (this.ring.full) {
+        this.drop(packet, this.base, NIC_DROP_RX_RING_FULL);
+        continue;
+      }
+      if (this.rxChecksum) this.verify(packet);
       recorder.event(this.base | PACKET_DMA, frame, pool.length[packet]!, 0);
       this.ring.push(packet);
       this.reader.frameArrived();

@@ -1,3 +1,6 @@
+/** linux include/uapi/linux/if_ether.h: the MTU of an Ethernet interface that nobody changed. */
+const ETH_DATA_LEN = 1500;
+
 /** A port of a bridge: what the datapath hands frames to, whatever is behind it (tap, NIC, vhost-user guest). */
 export abstract class Port {
   /** Datapath port number, from 1. */
@@ -6,6 +9,14 @@ export abstract class Port {
   readonly place: number;
   /** `tap`, `dpdkvhostuserclient`, `system` (a NIC of the kernel) or `dpdk` (a NIC of the netdev datapath). */
   readonly type: string;
+
+  /**
+   * What is behind the port takes as it is, OFFLOAD_… bits: the bridge completes checksums and cuts packets for it otherwise
+   * (validate_xmit_skb()). 0 until somebody says more.
+   */
+  offloads = 0;
+  /** MTU of the interface behind the port: longer frames are dropped, packets that will be cut are not. */
+  mtu = ETH_DATA_LEN;
 
   constructor(number: number, name: string, place: number, type: string) {
     this.number = number;

@@ -1,6 +1,16 @@
 /** A bridge: its ports, its slow path and its datapath's actions. The datapaths (kernel, netdev) find the flow. */
-import { DP_DROP_MALFORMED, DP_DROP_NO_OUTPUT, DP_INGRESS, DP_OUTPUT, DP_REVALIDATE } from '../../engine/events.ts';
+import {
+  DP_DROP_MALFORMED,
+  DP_DROP_MTU,
+  DP_DROP_NO_OUTPUT,
+  DP_INGRESS,
+  DP_OUTPUT,
+  DP_REVALIDATE,
+} from '../../engine/events.ts';
 import type { Port } from '../host/port.ts';
+import { ETH_HLEN, ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN } from '../packet/headers.ts';
+import { isGso, isPlain } from '../packet/net-header.ts';
+import { XmitOffload } from '../packet/xmit.ts';
 import type { Services } from '../services.ts';
 import type { Flow, MegaflowTable } from './megaflow-table.ts';
 import { Ofproto } from './ofproto.ts';
@@ -13,6 +23,9 @@ export class Bridge {
   protected readonly services: Services;
   private readonly bridgeBits: number;
   private byNumber: (Port | undefined)[] = [];
+  /** Time beyond what the caller has paid for: further lookups, checksums and segments in software, ns. */
+  debt = 0;
+  private readonly xmit: XmitOffload;
 
   constructor(
     services: Services,
@@ -24,6 +37,7 @@ export class Bridge {
     this.name = name;
     this.place = place;
     this.bridgeBits = place << 8;
+    this.xmit = new XmitOffload(services);
     this.ofproto = new Ofproto(services.recorder, place, options.macTableSize, options.macAgingSeconds);
   }
 
@@ -68,7 +82,7 @@ export class Bridge {
 
   /** Executes a flow's actions on the packet at the current stamp. */
   execute(packet: number, outputs: Int32Array, contextBits: number): void {
-    const { pool, recorder, frames } = this.services;
+    const { pool, frames } = this.services;
     const n = outputs.length;
     if (n === 0) {
       this.drop(packet, contextBits, DP_DROP_NO_OUTPUT);
@@ -82,9 +96,42 @@ export class Bridge {
         out = pool.clone(packet);
         pool.frame[out] = frames.clone(this.bridgeBits | contextBits, pool.frame[packet]!, length);
       }
-      recorder.event((port.place << 8) | contextBits | DP_OUTPUT, pool.frame[out]!, length, port.number);
-      port.transmit(out, contextBits);
+      this.output(out, port, length, contextBits);
     }
+  }
+
+  /** Outputs the packet to a port: as it is, or as what the port takes. */
+  private output(packet: number, port: Port, length: number, contextBits: number): void {
+    const { pool, recorder, arena } = this.services;
+    const base = (port.place << 8) | contextBits;
+    recorder.event(base | DP_OUTPUT, pool.frame[packet]!, length, port.number);
+    if (length > port.mtu + ETH_HLEN && this.tooLong(packet, port)) {
+      recorder.event(base | DP_DROP_MTU, pool.frame[packet]!, length, port.mtu);
+      this.services.frames.dropped(pool.frame[packet]!, DP_DROP_MTU);
+      pool.release(packet);
+      return;
+    }
+    if (isPlain(arena.u8, pool.slot(packet))) {
+      port.transmit(packet, contextBits);
+      return;
+    }
+    const { xmit } = this;
+    const n = xmit.prepare(packet, port.offloads, base);
+    this.debt += xmit.cost;
+    xmit.cost = 0;
+    for (let i = 0; i < n; i++) port.transmit(xmit.packets[i]!, contextBits);
+  }
+  /**
+   * ovs_vport_send() of linux net/openvswitch/vport.c, netdev_dpdk_filter_packet_len() of ovs: a packet that will be cut
+   * passes whatever its length, and so does a tag that the MTU does not count.
+   */
+  private tooLong(packet: number, port: Port): boolean {
+    const { pool, arena } = this.services;
+    if (isGso(arena.u8, pool.slot(packet))) return false;
+    const at = pool.at(packet);
+    const type = (arena.u8[at + 12]! << 8) | arena.u8[at + 13]!;
+    const tagged = type === ETH_P_8021Q || type === ETH_P_8021AD;
+    return pool.length[packet]! > port.mtu + ETH_HLEN + (tagged ? VLAN_HLEN : 0);
   }
 
   /** The MAC table's ages, as the use of flows made them. */

@@ -39,7 +39,15 @@ export class OvsHandler extends Context implements UpcallHandler {
 
   override step(): void {
     if (this.phase === WAKING) this.woke();
-    else if (this.phase === LAND) this.land();
+    else if (this.phase === LAND) {
+      this.land();
+      const { debt } = this.datapath;
+      this.datapath.debt = 0;
+      if (debt > 0) {
+        this.spend(debt, TAKE);
+        return;
+      }
+    }
     if (this.timeline.contended(this.id)) {
       this.phase = TAKE;
       return;

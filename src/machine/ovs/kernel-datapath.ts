@@ -35,8 +35,6 @@ export class KernelDatapath extends Bridge {
   missed = 0;
   lost = 0;
   masksProbed = 0;
-  /** Time of further mask probes that the caller has not paid yet, ns. */
-  debt = 0;
   private readonly key: FlowKey;
   private readonly bits: number;
   private readonly maskCost: number;

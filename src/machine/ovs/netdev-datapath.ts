@@ -37,8 +37,6 @@ export class NetdevDatapath extends Bridge {
   megaflowHits = 0;
   subtableLookups = 0;
   missWithSuccessUpcall = 0;
-  /** Time beyond an EMC hit that the PMD has not paid yet, ns. */
-  debt = 0;
   private readonly key: FlowKey;
   private readonly bits: number;
   private readonly emcFlow: (Flow | null)[] = new Array<Flow | null>(EMC_ENTRIES).fill(null);

@@ -5,11 +5,11 @@
 import type { Arena } from '../memory/arena.ts';
 
 export const ETH_HLEN = 14;
-const VLAN_HLEN = 4;
+export const VLAN_HLEN = 4;
 export const ETH_P_IP = 0x0800;
 export const ETH_P_IPV6 = 0x86dd;
-const ETH_P_8021Q = 0x8100;
-const ETH_P_8021AD = 0x88a8;
+export const ETH_P_8021Q = 0x8100;
+export const ETH_P_8021AD = 0x88a8;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 export const TCP_HLEN = 20;
@@ -33,6 +33,8 @@ export class FrameHeaders {
   l3 = 0;
   /** Transport header. */
   l4 = 0;
+  /** The byte that names the transport protocol: of the IP header, or of the last IPv6 extension header. */
+  protocolAt = 0;
   /** End of the IP packet by its own length field; padding lies behind it. */
   end = 0;
   /** Transport protocol number. */
@@ -77,6 +79,7 @@ export class FrameHeaders {
     this.version = 4;
     this.l4 = l3 + headerBytes;
     this.end = l3 + bytes;
+    this.protocolAt = l3 + 9;
     this.protocol = u8[ip + 9]!;
     this.fragment = ((u8[ip + 6]! & 0x3f) | u8[ip + 7]!) !== 0;
     return true;
@@ -90,6 +93,7 @@ export class FrameHeaders {
     const end = whole ? length : l3 + IPV6_HLEN + ((u8[ip + 4]! << 8) | u8[ip + 5]!);
     if (end > length) return false;
     let l4 = l3 + IPV6_HLEN;
+    let protocolAt = l3 + 6;
     let next = u8[ip + 6]!;
     let fragment = false;
     for (let i = 0; i < MOST_EXTENSIONS; i++) {
@@ -103,6 +107,7 @@ export class FrameHeaders {
         break;
       if (end < l4 + 8) return false;
       const header = at + l4;
+      protocolAt = l4;
       if (next === NEXTHDR_FRAGMENT) {
         fragment = true;
         l4 += 8;
@@ -113,6 +118,7 @@ export class FrameHeaders {
     this.version = 6;
     this.l4 = l4;
     this.end = end;
+    this.protocolAt = protocolAt;
     this.protocol = next;
     this.fragment = fragment;
     return true;

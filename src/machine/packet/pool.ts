@@ -86,6 +86,12 @@ export class PacketPool {
     return packet;
   }
 
+  /** True where `count` packets of `bytes` each can be had. */
+  has(bytes: number, count: number): boolean {
+    if (bytes <= SLOT_BYTES) return count <= this.freeCount;
+    return bytes <= JUMBO_BYTES && count <= this.freeJumbos;
+  }
+
   /** A packet of its own that shares `packet`'s bytes (skb_clone). */
   clone(packet: number): number {
     const data = this.data[packet]!;
