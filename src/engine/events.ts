@@ -175,13 +175,14 @@ export const PCI_CAPABILITY = kind(95, 'pci.capability', 'the driver found a cap
 export const TUN_IOCTL = kind(96, 'tap.ioctl', 'an ioctl on /dev/net/tun', { a: 'ioctl', b: 'argument' });
 
 export const VIRTIO_NET_DROP_RX_FILTER = kind(105, 'virtio_net.rx_filter', 'dropped: the receive filter does not want this address or VLAN', { role: 'dropped', a: 'bytes' });
-export const VIRTIO_NET_CTRL = kind(106, 'virtio_net.ctrl', 'the device executed a command of the control queue', { a: 'class << 8 | command', b: 'ack' });
+export const VIRTIO_NET_CTRL = kind(106, 'virtio_net.ctrl', 'the device executed a command of the control queue', { a: 'command | class << 8', b: 'ack' });
 export const VIRTIO_NEEDS_RESET = kind(107, 'virtio.needs_reset', 'the device cannot go on: DEVICE_NEEDS_RESET', { a: 'reason', b: 'queue' });
 export const VIRTIO_QUEUE_RESET = kind(108, 'virtio.queue_reset', 'the driver reset a queue', { a: 'queue' });
 export const VIRTIO_CONFIG_CHANGE = kind(109, 'virtio.config_change', 'configuration change notification', { a: 'config_generation', b: 'status' });
-export const VIRTIO_REGISTER_WRITE = kind(114, 'virtio.register_write', 'a client wrote a register of the device', { a: 'region << 24 | offset', b: 'value' });
-export const VIRTIO_REJECTED = kind(117, 'virtio.rejected', 'the device ignored an access of the driver that makes no sense', { a: 'region << 24 | offset', b: 'value' });
-export const VIRTIO_NET_CTRL_SENT = kind(118, 'virtio_net.ctrl_sent', 'the driver sends a command on the control queue', { a: 'class << 8 | command', b: 'bytes' });
+export const VIRTIO_REGISTER_WRITE = kind(114, 'virtio.register_write', 'a client wrote a register of the device', { a: 'offset | region << 24', b: 'value' });
+export const GUEST_MEMORY_WRITE = kind(119, 'guest.memory_write', 'a client wrote guest memory', { a: 'address', b: 'bytes' });
+export const VIRTIO_REJECTED = kind(117, 'virtio.rejected', 'the device ignored an access of the driver that makes no sense', { a: 'offset | region << 24', b: 'value' });
+export const VIRTIO_NET_CTRL_SENT = kind(118, 'virtio_net.ctrl_sent', 'the driver sends a command on the control queue', { a: 'command | class << 8', b: 'bytes' });
 
 // ---- TCP --------------------------------------------------------------------------------------------------------
 export const TCP_RETRANSMIT = kind(111, 'tcp.retransmit', 'a segment is sent again', { a: 'sequence number', b: 'bytes' });
