@@ -132,6 +132,12 @@ export class EngineService {
           return queueState(machine, findNic(machine, request.guest, request.nic), request.queue);
         case 'memory':
           return { bytes: guestMemory(machine, request.guest, request.address, request.length) };
+        case 'writeMemory':
+          return world.writeMemory(request.guest, request.address, request.bytes);
+        case 'registers':
+          return { value: world.registers(findNic(machine, request.guest, request.nic), request.access) };
+        case 'notify':
+          return { value: world.notify(findNic(machine, request.guest, request.nic), request.queue, request.value) };
         case 'bridge':
           return bridgeState(machine, request.bridge);
       }

@@ -18,9 +18,10 @@ import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import { featureNames, featuresHex, hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
+import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import { SplitDeviceQueue } from '../machine/virtio/split-device-queue.ts';
 import { statusNames } from '../machine/virtio/status.ts';
-import type { BuiltBridge, BuiltNic, Machine } from './builder.ts';
+import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './device-setup.ts';
 import type { BridgeState, Conservation, NicState, QueueState } from './protocol.ts';
 import { Refusal } from './traffic.ts';
@@ -106,11 +107,26 @@ export function deviceState(nic: BuiltNic): DeviceState {
   return state;
 }
 
-export function findNic(machine: Machine, guest: string, nic: string): BuiltNic {
-  const g = machine.guests.find(
-    (x) => x.name === guest || x.document.name === guest || `${x.host.name}/${x.document.name}` === guest,
+/** The device of a NIC that has been made. */
+export function deviceOf(nic: BuiltNic): VirtioPciDevice {
+  return deviceState(nic).device;
+}
+
+/** By name, with the host in front where several hosts have a guest of that name. */
+export function findGuest(machine: Machine, guest: string): BuiltGuest {
+  const full = (g: BuiltGuest): string => `${g.host.name}/${g.document.name}`;
+  const [found, other] = machine.guests.filter(
+    (g) => g.name === guest || g.document.name === guest || full(g) === guest,
   );
-  if (!g) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
+  if (!found) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
+  if (other) {
+    const names = machine.guests.map(full).join(', ');
+    throw new Refusal('NOT_FOUND', `several hosts have a guest ${guest}; expected one of ${names}`);
+  }
+  return found;
+}
+export function findNic(machine: Machine, guest: string, nic: string): BuiltNic {
+  const g = findGuest(machine, guest);
   const n = g.nics.find((x) => x.document.name === nic);
   if (!n) throw new Refusal('NOT_FOUND', `guest ${guest} has no NIC ${nic}`);
   return n;
@@ -211,8 +227,7 @@ export function queueState(machine: Machine, nic: BuiltNic, name: string): Queue
 
 /** Raw bytes of a guest's RAM. */
 export function guestMemory(machine: Machine, guest: string, address: number, length: number): Uint8Array {
-  const g = machine.guests.find((x) => x.name === guest || `${x.host.name}/${x.document.name}` === guest);
-  if (!g) throw new Refusal('NOT_FOUND', `there is no guest ${guest}`);
+  const g = findGuest(machine, guest);
   if (address + length > g.vm.ramBytes) {
     throw new Refusal(
       'INVALID',

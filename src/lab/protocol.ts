@@ -6,6 +6,7 @@
  * wire side); `host/` in front where a document has several hosts.
  */
 import type { WorldCatalog } from '../engine/catalog.ts';
+import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { Topology } from './topology.ts';
 
@@ -234,6 +235,10 @@ export type EngineRequest =
   | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
   | { readonly op: 'queue'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string }
   | { readonly op: 'memory'; readonly world: number; readonly guest: string; readonly address: number; readonly length: number }
+  /** A client in the guest's place: only in topologies with `debug`, but for reads without effect. */
+  | { readonly op: 'writeMemory'; readonly world: number; readonly guest: string; readonly address: number; readonly bytes: Uint8Array }
+  | { readonly op: 'registers'; readonly world: number; readonly guest: string; readonly nic: string; readonly access: RegisterAccess }
+  | { readonly op: 'notify'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string; readonly value: number | null }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
 
 export interface EngineAnswers {
@@ -253,12 +258,16 @@ export interface EngineAnswers {
   nic: NicState;
   queue: QueueState;
   memory: { readonly bytes: Uint8Array };
+  writeMemory: null;
+  /** What was read, or written. */
+  registers: { readonly value: number };
+  notify: { readonly value: number };
   bridge: BridgeState;
 }
 
 /** A refusal that the API turns into a problem document. `field` is a JSON Pointer into the request. */
 export interface EngineError {
-  readonly code: 'NOT_FOUND' | 'INVALID' | 'CONFLICT' | 'FAILED';
+  readonly code: 'NOT_FOUND' | 'INVALID' | 'CONFLICT' | 'FORBIDDEN' | 'FAILED';
   readonly message: string;
   readonly field?: string;
 }

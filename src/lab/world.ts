@@ -6,8 +6,17 @@ import { AssertionFailed } from '../engine/assert.ts';
 import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
 import { HoldGate } from '../engine/hold.ts';
 import { NEVER, type RunStop } from '../engine/timeline.ts';
-import { buildMachine, type Machine } from './builder.ts';
-import { conservation, fingerprint, publishGauges } from './inspect.ts';
+import { type BuiltNic, buildMachine, type Machine } from './builder.ts';
+import {
+  accessRegisters,
+  allowDebug,
+  changesDevice,
+  notifyQueue,
+  queueIndex,
+  type RegisterAccess,
+  writeGuestMemory,
+} from './device-access.ts';
+import { conservation, findGuest, fingerprint, publishGauges } from './inspect.ts';
 import type {
   ClockCommand,
   ClockState,
@@ -47,6 +56,8 @@ export class World {
   private stopAt = NEVER;
   private readonly trafficTime: TrafficTime;
   private readonly journal: { virtualTimeSeconds: number; command: string; detail: string }[] = [];
+  /** The journal's last entry, where it is one of accesses in a guest's place. */
+  private lastAccess: { entry: object; target: string; count: number } | null = null;
   private paused = false;
   private failure: string | null = null;
   private mode: 'work' | 'real';
@@ -406,6 +417,59 @@ export class World {
       this.endRun(run, 'CANCELLED');
     }
     return run.result();
+  }
+
+  // ---- a client in the guest's place --------------------------------------------------------------------------------
+  /**
+   * Does what a client asks in the place of a guest, at the virtual time that it is now; what it wakes runs with the next
+   * turn. An assertion that it breaks is the world's end, as in any step.
+   */
+  private asGuest<T>(target: string, act: () => T): T {
+    this.alive();
+    this.commandTime();
+    try {
+      const result = act();
+      this.noteAccess(target);
+      return result;
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      this.fail(error);
+      throw new Refusal('FAILED', `the topology has failed: ${this.failure}`);
+    } finally {
+      this.publish();
+    }
+  }
+  /** One entry for accesses that follow each other: a client may make thousands. */
+  private noteAccess(target: string): void {
+    const last = this.journal.at(-1);
+    const same = last !== undefined && last === this.lastAccess?.entry && this.lastAccess.target === target;
+    const count = same ? this.lastAccess!.count + 1 : 1;
+    if (same) this.journal.pop();
+    this.note('guest', `${target}, ${count} ${count === 1 ? 'access' : 'accesses'}`);
+    const entry = this.journal.at(-1);
+    this.lastAccess = entry === undefined ? null : { entry, target, count };
+  }
+
+  writeMemory(guest: string, address: number, bytes: Uint8Array): null {
+    const { name } = findGuest(this.machine, guest);
+    allowDebug(this.machine, 'writing guest memory');
+    return this.asGuest(`memory of ${name}`, () => {
+      writeGuestMemory(this.machine, guest, address, bytes);
+      return null;
+    });
+  }
+  registers(nic: BuiltNic, access: RegisterAccess): number {
+    if (!changesDevice(nic, access)) {
+      this.alive();
+      return accessRegisters(this.machine, nic, access);
+    }
+    allowDebug(this.machine, access.value === null ? 'reading a register that changes by it' : 'writing registers');
+    return this.asGuest(`registers of ${nic.nic.name}`, () => accessRegisters(this.machine, nic, access));
+  }
+  notify(nic: BuiltNic, queue: string, value: number | null): number {
+    queueIndex(nic, queue);
+    allowDebug(this.machine, 'notifying the device');
+    return this.asGuest(`registers of ${nic.nic.name}`, () => notifyQueue(this.machine, nic, queue, value));
   }
 
   status(): WorldStatus {

@@ -23,6 +23,7 @@ import { addCaptureRoutes } from './routes/captures.ts';
 import { addClockRoutes } from './routes/clock.ts';
 import { addDryRunRoutes } from './routes/dry-runs.ts';
 import { addEventRoutes } from './routes/events.ts';
+import { addGuestAccessRoutes, addGuestMemoryRoute } from './routes/guest-access.ts';
 import { addGuestRoutes } from './routes/guests.ts';
 import { addJourneyRoutes } from './routes/journeys.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
@@ -168,9 +169,11 @@ async function buildRoutes(services: Services): Promise<App> {
   // Routes are added once the plugins above see them; those with bodies of their own get a scope of their own.
   await app.register(async (scope) => addTopologyRoutes(scope, services));
   await app.register(async (scope) => addReplayRoutes(scope, services));
+  await app.register(async (scope) => addGuestMemoryRoute(scope, services));
   await app.register(async (scope) => {
     addClockRoutes(scope, services);
     addGuestRoutes(scope, services);
+    addGuestAccessRoutes(scope, services);
     addBridgeRoutes(scope, services);
     addTrafficRoutes(scope, services);
     addTimelineRoute(scope, services);

@@ -19,6 +19,8 @@ export function engineProblem(fault: EngineFault, parameters: unknown = {}): Pro
       return invalid(fault.field ?? '', fault.message);
     case 'CONFLICT':
       return new Problem('RINGSIDE_E_CONFLICT', fault.message);
+    case 'FORBIDDEN':
+      return new Problem('RINGSIDE_E_FORBIDDEN', fault.message);
     case 'FAILED':
     case 'ENGINE_GONE':
       return new Problem('RINGSIDE_E_WORLD_FAILED', fault.message);

@@ -12,6 +12,7 @@ export const PROBLEMS = {
   RINGSIDE_E_REQUEST: { status: 400, title: 'The request is not valid' },
   RINGSIDE_E_UNAUTHORIZED: { status: 401, title: 'A bearer token is needed' },
   RINGSIDE_E_ORIGIN: { status: 403, title: 'Requests from other origins are refused' },
+  RINGSIDE_E_FORBIDDEN: { status: 403, title: 'The topology does not allow this' },
   RINGSIDE_E_NOT_FOUND: { status: 404, title: 'There is no such resource' },
   RINGSIDE_E_METHOD: { status: 405, title: 'The resource does not have this method' },
   RINGSIDE_E_NOT_ACCEPTABLE: { status: 406, title: 'None of the accepted media types can be answered' },
