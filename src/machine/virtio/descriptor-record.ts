@@ -5,10 +5,11 @@
 import { VIRTQ_DESCRIPTORS } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import type { Arena } from '../memory/arena.ts';
-import { VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, virtq_desc } from '../wire/virtio-ring.ts';
+import { pvirtq_desc, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, virtq_desc } from '../wire/virtio-ring.ts';
+import type { PackedLayout } from './packed-layout.ts';
 import type { SplitLayout } from './split-layout.ts';
 
-/** For each descriptor its index in the table it stands in, then struct virtq_desc. */
+/** For each descriptor its index in the table it stands in, then struct virtq_desc or struct pvirtq_desc. */
 const RECORD_BYTES = 2 + virtq_desc.SIZE;
 
 export class DescriptorRecord {
@@ -42,6 +43,29 @@ export class DescriptorRecord {
         index = 0;
       } else if ((flags & VIRTQ_DESC_F_NEXT) !== 0) index = virtq_desc.next.get(view, at);
       else break;
+    }
+    this.recorder.event(this.meta, frame, this.recorder.foreignBytes(this.arena.u8, this.bytes, length), length);
+  }
+
+  /**
+   * The packed chain of `count` descriptors from `slot` on. `firstFlags` are the first one's, which are not in memory yet.
+   * A reader tells the formats apart by the first descriptor: exactly one of VIRTQ_DESC_F_AVAIL and VIRTQ_DESC_F_USED is
+   * set in an available packed one, neither in a split one.
+   */
+  packedChain(layout: PackedLayout, slot: number, count: number, firstFlags: number, frame: number): void {
+    const view = this.arena.view;
+    let length = 0;
+    for (let i = 0; i < count; i++) {
+      const index = slot + i < layout.size ? slot + i : slot + i - layout.size;
+      length = this.put(length, index, layout.desc + index * pvirtq_desc.SIZE);
+    }
+    this.bytes[2 + pvirtq_desc.flags.offset] = firstFlags & 0xff;
+    this.bytes[2 + pvirtq_desc.flags.offset + 1] = firstFlags >>> 8;
+    if ((firstFlags & VIRTQ_DESC_F_INDIRECT) !== 0) {
+      const at = layout.desc + slot * pvirtq_desc.SIZE;
+      const table = this.ram + pvirtq_desc.addr.get(view, at);
+      const entries = pvirtq_desc.len.get(view, at) / pvirtq_desc.SIZE;
+      for (let i = 0; i < entries; i++) length = this.put(length, i, table + i * pvirtq_desc.SIZE);
     }
     this.recorder.event(this.meta, frame, this.recorder.foreignBytes(this.arena.u8, this.bytes, length), length);
   }

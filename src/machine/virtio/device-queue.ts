@@ -27,6 +27,8 @@ export const RING_BROKEN = -17;
 
 /** Most segments of one chain (qemu include/hw/virtio/virtio.h VIRTQUEUE_MAX_SIZE; a device may set a bound, virtio 1.2 §2.6). */
 export const CHAIN_MAX = 1024;
+/** Most bytes of one chain in total (virtio 1.2 §2.7.5). */
+export const CHAIN_BYTES = 2 ** 32;
 /** Offset of num_buffers in struct virtio_net_hdr_v1, virtio 1.2 §5.1.6. */
 export const NUM_BUFFERS = 10;
 /** Bytes before a host packet's slot that a longer guest header may use. */

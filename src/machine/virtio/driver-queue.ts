@@ -4,6 +4,7 @@
  *
  * The device's words are not trusted either: the other side of a vhost-user socket is a program of its own.
  */
+import type { Arena } from '../memory/arena.ts';
 import type { DescriptorRecord } from './descriptor-record.ts';
 
 export interface DriverQueueOptions {
@@ -44,8 +45,18 @@ export interface DriverStanding {
   readonly count: Uint16Array;
   /** Numbers that only one format has. */
   readonly position: readonly number[];
+  readonly order: OrderStanding;
   /** The areas of the ring, as 16-bit words. */
   readonly words: readonly Uint16Array[];
+}
+
+/** What VIRTIO_F_IN_ORDER needs; empty without it. */
+interface OrderStanding {
+  readonly order: Uint16Array;
+  readonly orderOf: Uint16Array;
+  readonly writableOf: Int32Array;
+  readonly first: number;
+  readonly next: number;
 }
 
 export abstract class DriverQueue {
@@ -69,6 +80,7 @@ export abstract class DriverQueue {
   /** Descriptors that each outstanding chain occupies, by head or buffer id; 0 = not outstanding. */
   protected readonly count: Uint16Array;
   protected readonly ram: number;
+  protected readonly u16: Uint16Array;
   protected readonly indirectGpa: number;
   protected readonly indirectEntries: number;
   protected readonly record: DescriptorRecord | null;
@@ -83,8 +95,9 @@ export abstract class DriverQueue {
   /** Chains that the used entry in hand still covers. */
   protected batchLeft = 0;
 
-  constructor(options: DriverQueueOptions) {
+  constructor(arena: Arena, options: DriverQueueOptions) {
     const { size } = options;
+    this.u16 = arena.u16;
     this.packed = options.packed === true;
     this.inOrder = options.inOrder === true;
     this.size = size;
@@ -183,12 +196,47 @@ export abstract class DriverQueue {
     this.orderFirst = 0;
     this.orderNext = 0;
     this.batchLeft = 0;
+    for (const [from, to] of this.areas()) this.u16.fill(0, from, to);
   }
 
   /** The queue as it stands, words of the ring included. */
-  abstract standing(): DriverStanding;
+  standing(): DriverStanding {
+    const { num_free, avail_idx_shadow, last_used_idx, free_head } = this;
+    const [nextFree, tail, bufferOf] = [this.nextFree.slice(), this.tail.slice(), this.bufferOf.slice()];
+    const [order, orderOf, writableOf] = [this.order.slice(), this.orderOf.slice(), this.writableOf.slice()];
+    return {
+      ...{ num_free, avail_idx_shadow, last_used_idx, free_head, nextFree, tail, bufferOf },
+      count: this.count.slice(),
+      position: this.position(),
+      order: { order, orderOf, writableOf, first: this.orderFirst, next: this.orderNext },
+      words: this.areas().map(([from, to]) => this.u16.slice(from, to)),
+    };
+  }
   /** Stands as another queue of the same format, size and place stood. Frames that lay in it have no name here. */
-  abstract standAs(other: DriverStanding): void;
+  standAs(other: DriverStanding): void {
+    this.num_free = other.num_free;
+    this.avail_idx_shadow = other.avail_idx_shadow;
+    this.last_used_idx = other.last_used_idx;
+    this.free_head = other.free_head;
+    this.nextFree.set(other.nextFree);
+    this.tail.set(other.tail);
+    this.bufferOf.set(other.bufferOf);
+    this.count.set(other.count);
+    this.order.set(other.order.order);
+    this.orderOf.set(other.order.orderOf);
+    this.writableOf.set(other.order.writableOf);
+    this.orderFirst = other.order.first;
+    this.orderNext = other.order.next;
+    this.batchLeft = 0;
+    this.frameOf.fill(0);
+    for (const [i, [from]] of this.areas().entries()) this.u16.set(other.words[i]!, from);
+    this.standAt(other.position);
+  }
+  /** The ring's areas as ranges of 16-bit words. */
+  protected abstract areas(): readonly (readonly [number, number])[];
+  /** The numbers that only this format has. */
+  protected abstract position(): readonly number[];
+  protected abstract standAt(position: readonly number[]): void;
   /** How far the device's event word lies behind: what a device that never moves it says about kicks (modulo 2^16). */
   abstract get kickDistance(): number;
   abstract set kickDistance(distance: number);

@@ -13,6 +13,7 @@ import {
   CHAIN_BAD_ADDRESS,
   CHAIN_BAD_HEAD,
   CHAIN_BAD_INDIRECT,
+  CHAIN_BYTES,
   CHAIN_MAX,
   CHAIN_TOO_LONG,
   CHAIN_TOO_SMALL,
@@ -29,8 +30,6 @@ import { SplitLayout } from './split-layout.ts';
 
 /** gather(): device-readable segments first, then device-writable ones. */
 const BOTH = -1;
-/** virtio 1.2 §2.7.5: no chain is longer than this in total. */
-const CHAIN_BYTES = 2 ** 32;
 
 export class SplitDeviceQueue extends DeviceQueue {
   readonly layout: SplitLayout;

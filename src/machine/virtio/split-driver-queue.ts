@@ -5,6 +5,7 @@
 import { assert } from '../../engine/assert.ts';
 import type { Arena } from '../memory/arena.ts';
 import {
+  notificationData,
   VIRTQ_AVAIL_F_NO_INTERRUPT,
   VIRTQ_DESC_F_INDIRECT,
   VIRTQ_DESC_F_NEXT,
@@ -12,7 +13,7 @@ import {
   VIRTQ_USED_F_NO_NOTIFY,
   vring_need_event,
 } from '../wire/virtio-ring.ts';
-import { DriverQueue, type DriverQueueOptions, type DriverStanding } from './driver-queue.ts';
+import { DriverQueue, type DriverQueueOptions } from './driver-queue.ts';
 import { SplitLayout } from './split-layout.ts';
 
 /** Descriptor table, available ring and used ring as ranges of 16-bit words. */
@@ -30,7 +31,7 @@ export class SplitDriverQueue extends DriverQueue {
   private kickedAt = 0;
 
   constructor(arena: Arena, options: DriverQueueOptions) {
-    super(options);
+    super(arena, options);
     const { size, ram } = options;
     this.layout = new SplitLayout(arena, size, ram + options.descGpa, ram + options.driverGpa, ram + options.deviceGpa);
   }
@@ -145,7 +146,7 @@ export class SplitDriverQueue extends DriverQueue {
 
   /** next_off and next_wrap are the available index, its highest bit in next_wrap's place. */
   override notificationData(queue: number): number {
-    return ((this.avail_idx_shadow << 16) | queue) >>> 0;
+    return notificationData(queue, this.avail_idx_shadow & 0x7fff, this.avail_idx_shadow >>> 15);
   }
 
   override usedReady(): number {
@@ -227,28 +228,15 @@ export class SplitDriverQueue extends DriverQueue {
   override reset(): void {
     super.reset();
     this.kickedAt = 0;
-    for (const [from, to] of areasOf(this.layout)) this.layout.u16.fill(0, from, to);
   }
-  override standing(): DriverStanding {
-    const { num_free, avail_idx_shadow, last_used_idx, free_head } = this;
-    const [nextFree, tail, bufferOf] = [this.nextFree.slice(), this.tail.slice(), this.bufferOf.slice()];
-    const count = this.count.slice();
-    const position = [this.kickedAt];
-    const words = areasOf(this.layout).map(([from, to]) => this.layout.u16.slice(from, to));
-    return { num_free, avail_idx_shadow, last_used_idx, free_head, nextFree, tail, bufferOf, count, position, words };
+  protected override areas(): readonly (readonly [number, number])[] {
+    return areasOf(this.layout);
   }
-  override standAs(other: DriverStanding): void {
-    this.num_free = other.num_free;
-    this.avail_idx_shadow = other.avail_idx_shadow;
-    this.last_used_idx = other.last_used_idx;
-    this.free_head = other.free_head;
-    this.kickedAt = other.position[0]!;
-    this.nextFree.set(other.nextFree);
-    this.tail.set(other.tail);
-    this.bufferOf.set(other.bufferOf);
-    this.count.set(other.count);
-    this.frameOf.fill(0);
-    for (const [i, [from]] of areasOf(this.layout).entries()) this.layout.u16.set(other.words[i]!, from);
+  protected override position(): readonly number[] {
+    return [this.kickedAt];
+  }
+  protected override standAt(position: readonly number[]): void {
+    this.kickedAt = position[0]!;
   }
   override get kickDistance(): number {
     return (this.avail_idx_shadow - this.availEvent) & 0xffff;

@@ -1,6 +1,7 @@
 /**
- * Split virtqueue in guest memory: descriptor table, available ring (driver writes), used ring (device writes), and the
- * arithmetic of their sizes and places. Both sides of every queue read and write through these accessors.
+ * Virtqueues in guest memory. Split: descriptor table, available ring (driver writes), used ring (device writes). Packed: one
+ * ring of descriptors that both write, and two event suppression structures. And the arithmetic of their sizes and places.
+ * Both sides of every queue read and write by these.
  */
 import { le16, le32, le64, struct } from './struct.ts';
 
@@ -75,4 +76,41 @@ export function vringBytes(size: number, align = LINUX_VRING_ALIGN): number {
  */
 export function vring_need_event(eventIdx: number, newIdx: number, oldIdx: number): boolean {
   return ((newIdx - eventIdx - 1) & 0xffff) < ((newIdx - oldIdx) & 0xffff);
+}
+
+// ---- packed virtqueues, virtio 1.2 §2.8 ---------------------------------------------------------------------------------
+/** virtio 1.2 §2.8.13, struct pvirtq_desc. */
+export const pvirtq_desc = struct({ addr: le64, len: le32, id: le16, flags: le16 });
+/** §2.8.1: equal to the driver's wrap counter, and unlike VIRTQ_DESC_F_USED, in an available descriptor. */
+export const VIRTQ_DESC_F_AVAIL = 1 << 7;
+/** §2.8.1: equal to the device's wrap counter, and to VIRTQ_DESC_F_AVAIL, in a used descriptor. */
+export const VIRTQ_DESC_F_USED = 1 << 15;
+
+/** §2.8.14, struct pvirtq_event_suppress: `desc_event_off` (15 bits) and `desc_event_wrap`, then `desc_event_flags` (2 bits). */
+export const pvirtq_event_suppress = struct({ off_wrap: le16, flags: le16 });
+/** §2.8.10: notifications are wanted. */
+export const RING_EVENT_FLAGS_ENABLE = 0;
+/** §2.8.10: notifications are not wanted. */
+export const RING_EVENT_FLAGS_DISABLE = 1;
+/** §2.8.10: a notification is wanted for the descriptor that off_wrap names (VIRTIO_RING_F_EVENT_IDX only). */
+export const RING_EVENT_FLAGS_DESC = 2;
+/** §2.8.14: the bit of desc_event_wrap in off_wrap. */
+export const RING_EVENT_WRAP = 1 << 15;
+
+/** §2.8.10.1: required alignment of the descriptor ring and of both event suppression structures. */
+export const PVIRTQ_DESC_ALIGN = 16;
+export const PVIRTQ_EVENT_ALIGN = 4;
+/** §2.8: a packed queue has any size from 1 to 32768. */
+export function isPackedVirtqSize(size: number): boolean {
+  return size >= 1 && size <= VIRTQ_MAX_SIZE && Number.isInteger(size);
+}
+/** §2.8: bytes of the descriptor ring. */
+export const pvirtqDescBytes = (size: number): number => 16 * size;
+
+/**
+ * §2.9 (VIRTIO_F_NOTIFICATION_DATA): what the driver writes to notify of queue `vqn`. `nextOff` has 15 bits and `nextWrap`
+ * one; in a split ring they are the lower 15 bits and the highest bit of the available index.
+ */
+export function notificationData(vqn: number, nextOff: number, nextWrap: number): number {
+  return (vqn | (nextOff << 16) | (nextWrap << 31)) >>> 0;
 }
