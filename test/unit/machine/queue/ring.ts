@@ -17,10 +17,10 @@ const LOW = { gpa: 0, size: 0x1000, at: 0x2000 };
 const HIGH = { gpa: 0x3000, size: 0x1_c000, at: 0x5000 };
 /** Guest-physical addresses; DriverQueue wants one offset for all, which the high slot gives. */
 const RAM = HIGH.at - HIGH.gpa;
-const DESC = 0x3000;
-const AVAIL = 0x6000;
-const USED = 0x7000;
-const INDIRECT = 0xa000;
+export const DESC = 0x3000;
+export const AVAIL = 0x6000;
+export const USED = 0x7000;
+export const INDIRECT = 0xa000;
 /** Buffers of the driver, to the end of the slot. */
 export const BUFFERS = 0x1_0000;
 export const RAM_END = HIGH.gpa + HIGH.size;
@@ -29,44 +29,16 @@ export const SCRATCH = 0x2_4000;
 export const SCRATCH_BYTES = 0x1000;
 const BYTES = 0x3_0000;
 
-export class Ring {
+/** Guest memory in an arena, and around it bytes that belong to nobody. */
+export class GuestMemory {
   readonly arena = new Arena(BYTES);
-  readonly device: SplitDeviceQueue;
-  readonly driver: SplitDriverQueue;
-  readonly size: number;
+  /** The device's view. */
+  readonly space = new AddressSpace();
   readonly ram = RAM;
-  readonly desc = DESC + RAM;
-  readonly avail = AVAIL + RAM;
-  readonly used = USED + RAM;
 
-  constructor(options: RingOptions = {}) {
-    const { size = 8, eventIdx = false, mrgRxbuf = true, indirect = true } = options;
-    this.size = size;
-    const space = new AddressSpace();
-    space.map(LOW.gpa, LOW.size, LOW.at);
-    space.map(HIGH.gpa, HIGH.size, HIGH.at);
-    const frameOf = new Int32Array(size);
-    this.device = new SplitDeviceQueue(this.arena, this.arena.code.copy, {
-      size,
-      desc: this.desc,
-      avail: this.avail,
-      used: this.used,
-      eventIdx,
-      mrgRxbuf,
-      indirect,
-      space,
-      frameOf,
-    });
-    this.driver = new SplitDriverQueue(this.arena, {
-      size,
-      descGpa: DESC,
-      driverGpa: AVAIL,
-      deviceGpa: USED,
-      ram: RAM,
-      eventIdx,
-      indirectGpa: indirect ? INDIRECT : 0,
-      frameOf,
-    });
+  constructor() {
+    this.space.map(LOW.gpa, LOW.size, LOW.at);
+    this.space.map(HIGH.gpa, HIGH.size, HIGH.at);
   }
 
   /** Fills everything that is neither guest memory nor scratch. */
@@ -105,6 +77,44 @@ export class Ring {
   write(gpa: number, bytes: Uint8Array): void {
     this.arena.u8.set(bytes, RAM + gpa);
   }
+}
+
+export class Ring extends GuestMemory {
+  readonly device: SplitDeviceQueue;
+  readonly driver: SplitDriverQueue;
+  readonly size: number;
+  readonly desc = DESC + RAM;
+  readonly avail = AVAIL + RAM;
+  readonly used = USED + RAM;
+
+  constructor(options: RingOptions = {}) {
+    super();
+    const { size = 8, eventIdx = false, mrgRxbuf = true, indirect = true } = options;
+    this.size = size;
+    const frameOf = new Int32Array(size);
+    this.device = new SplitDeviceQueue(this.arena, this.arena.code.copy, {
+      size,
+      desc: this.desc,
+      avail: this.avail,
+      used: this.used,
+      eventIdx,
+      mrgRxbuf,
+      indirect,
+      space: this.space,
+      frameOf,
+    });
+    this.driver = new SplitDriverQueue(this.arena, {
+      size,
+      descGpa: DESC,
+      driverGpa: AVAIL,
+      deviceGpa: USED,
+      ram: RAM,
+      eventIdx,
+      indirectGpa: indirect ? INDIRECT : 0,
+      frameOf,
+    });
+  }
+
   /** Writes a descriptor, as a driver of its own. `at`: arena offset of the table. */
   descriptor(index: number, addr: bigint | number, len: number, flags: number, next: number, table = this.desc): void {
     const { view } = this.arena;
