@@ -103,7 +103,9 @@ function checkInterrupts(queue: readonly FlowEvent[], eventIdx: boolean): Seen {
 const COUNT = 3000;
 for (const backend of ['virtio-net', 'vhost-net']) {
   for (const eventIdx of [true, false]) {
-    describe(`${backend}, ${eventIdx ? 'event idx' : 'flags'}`, () => {
+    const title = `${backend}, ${eventIdx ? 'event idx' : 'flags'}`;
+    // Ids in braces are statements of the specification (docs/conformance.md): both cases together show them.
+    describe(`${title}: kicks {split.availsupp.3} {split.availsupp.4} {split.availsupp.6} {split.availsupp.7}, interrupts {split.usedsupp.7} {split.usedsupp.8} {split.usedsupp.10} {split.usedsupp.11}`, () => {
       for (const [name, traffic] of [
         ['as fast as possible', { count: COUNT, rate: 'max' }],
         ['slowly', { count: 200, rate: 2_000 }],

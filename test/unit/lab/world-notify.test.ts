@@ -117,7 +117,7 @@ test('vhost-user with a kernel driver and event idx rings once in 65,536 frames'
   expect(r.perFrame.interrupts).toBeGreaterThan(0);
 });
 
-test('vhost-user with a kernel driver and flags: VRING_USED_F_NO_NOTIFY stands, nobody rings', () => {
+test('vhost-user with a kernel driver and flags: VRING_USED_F_NO_NOTIFY stands, nobody rings {split.availsupp.3} {split.availsupp.9}', () => {
   const world = makeWorld(pairDocument('vhost-user', { nic: { driver: 'virtio-net', ...EVENT_IDX_OFF } }));
   const r = runOne(world, udp('a/net0', 'b/net0', { count: 2000 }));
   expect(r).toMatchObject({ state: 'SUCCEEDED', perFrame: { kicks: 0, exitsKernel: 0, exitsUserspace: 0 } });
@@ -165,7 +165,7 @@ test('event idx saves notifications, and only where the words say so', () => {
   }
 });
 
-test('every decision about a notification follows from the ring, recomputed from what was recorded', () => {
+test('every decision about a notification follows from the ring, recomputed from what was recorded {split.usedsupp.10} {split.usedsupp.11}', () => {
   for (const backend of ['virtio-net', 'vhost-net', 'vhost-user'] as const) {
     for (const driver of backend === 'vhost-user' ? ['virtio-net', 'virtio-pmd'] : ['virtio-net']) {
       const world = makeWorld(pairDocument(backend, { nic: { driver } }));
@@ -192,7 +192,7 @@ test('every decision about a notification follows from the ring, recomputed from
   }
 });
 
-test('pktgen posts indirect tables where the feature allows, chains elsewhere', () => {
+test('pktgen posts indirect tables where the feature allows, chains elsewhere {split.indirect.1}', () => {
   for (const indirect of [true, false]) {
     const world = makeWorld(
       pairDocument('vhost-net', { nic: { features: { VIRTIO_RING_F_INDIRECT_DESC: indirect } } }),
