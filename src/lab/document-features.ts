@@ -61,11 +61,16 @@ export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(28, 'VIRTIO_RING_F_INDIRECT_DESC', true, 'indirect descriptor tables'),
   rule(29, 'VIRTIO_RING_F_EVENT_IDX', true, 'notifications are suppressed by index'),
   rule(32, 'VIRTIO_F_VERSION_1', 'transport', 'the device follows the specification from 1.0 on'),
+  rule(33, 'VIRTIO_F_ACCESS_PLATFORM', false, 'access to memory may be limited or translated'),
   rule(34, 'VIRTIO_F_RING_PACKED', 'packed', 'packed virtqueues'),
   rule(35, 'VIRTIO_F_IN_ORDER', false, 'buffers are used in the order in which they were made available'),
   rule(38, 'VIRTIO_F_NOTIFICATION_DATA', false, 'the driver says in its notification how far it is'),
   rule(40, 'VIRTIO_F_RING_RESET', true, 'single queues can be reset'),
   rule(50, 'VIRTIO_NET_F_DEVICE_STATS', false, 'the device counts, and the driver can ask', CTRL_VQ),
+  rule(51, 'VIRTIO_NET_F_HASH_TUNNEL', false, 'hashes of encapsulated frames', [
+    ['VIRTIO_NET_F_CTRL_VQ'],
+    ['VIRTIO_NET_F_RSS', 'VIRTIO_NET_F_HASH_REPORT'],
+  ]),
   rule(52, 'VIRTIO_NET_F_VQ_NOTF_COAL', false, 'coalescing of notifications by queue', CTRL_VQ),
   rule(53, 'VIRTIO_NET_F_NOTF_COAL', false, 'coalescing of notifications', CTRL_VQ),
   rule(54, 'VIRTIO_NET_F_GUEST_USO4', false, 'the driver takes large UDP segments over IPv4', GUEST_CSUM),
@@ -77,6 +82,7 @@ export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(61, 'VIRTIO_NET_F_RSC_EXT', false, 'the device says what it coalesced', [
     ['VIRTIO_NET_F_HOST_TSO4', 'VIRTIO_NET_F_HOST_TSO6'],
   ]),
+  rule(62, 'VIRTIO_NET_F_STANDBY', false, 'the device stands by for another one'),
   rule(63, 'VIRTIO_NET_F_SPEED_DUPLEX', 'speed', 'the device says its speed and duplex mode'),
 ];
 /** Feature bits that a document may turn off, by specification name (virtio 1.2 §6, §5.1.3). */

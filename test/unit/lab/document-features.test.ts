@@ -1,7 +1,16 @@
 /** The table of feature bits that documents know, against the bits that the machine knows, and what follows from other bits. */
 import { describe, expect, it } from 'vitest';
 import { FEATURE_RULES, FEATURES, lacking, resolveFeatures } from '../../../src/lab/document-features.ts';
-import { FEATURE_BITS, featuresHex, featuresOf, missingDependency } from '../../../src/machine/virtio/features.ts';
+import {
+  FEATURE_BITS,
+  featureNames,
+  featuresHex,
+  featuresOf,
+  minusFeatures,
+  missingDependency,
+  VIRTIO_F_BAD_FEATURE,
+} from '../../../src/machine/virtio/features.ts';
+import { deviceOffer, NET_OFFERABLE } from '../../../src/machine/virtio/net-offers.ts';
 
 const MODERN = { packed: false, mtu: null, speed: null, duplex: null, transport: 'pci-modern', queuePairs: 1 } as const;
 const setOf = (features: Readonly<Record<string, boolean>>) =>
@@ -11,6 +20,20 @@ describe('feature bits of documents', () => {
   it('every name is one that the machine knows, with its bit', () => {
     for (const rule of FEATURE_RULES) expect(FEATURE_BITS[rule.name], rule.name).toBe(rule.bit);
     expect(new Set(FEATURES).size).toBe(FEATURES.length);
+  });
+  it('they are all that the device can offer, but for the legacy bit that no driver may accept', () => {
+    const offerable = featureNames(minusFeatures(NET_OFFERABLE, featuresOf(VIRTIO_F_BAD_FEATURE)));
+    expect(FEATURES).toEqual(offerable);
+  });
+  it('the device offers what the table says {core.features.9}', () => {
+    for (const transport of ['pci-modern', 'pci-legacy'] as const) {
+      for (const name of FEATURES) {
+        const fields = { ...MODERN, queuePairs: 2, transport };
+        const features = resolveFeatures({ [name]: false }, fields);
+        const offer = minusFeatures(deviceOffer({ ...fields, features }), featuresOf(VIRTIO_F_BAD_FEATURE));
+        expect(featuresHex(offer), `${transport} ${name}`).toBe(featuresHex(setOf(features)));
+      }
+    }
   });
   // QEMU 7.2.22, device_feature words read by a Linux 6.1 guest.
   it.each<[string, object, string]>([

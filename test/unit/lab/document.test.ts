@@ -34,10 +34,11 @@ const DEFAULT_ON = [
   'VIRTIO_F_RING_RESET',
 ];
 const DEFAULT_OFF = [
+  'VIRTIO_F_ACCESS_PLATFORM',
   'VIRTIO_F_IN_ORDER',
   'VIRTIO_F_NOTIFICATION_DATA',
   ...net('DEVICE_STATS', 'VQ_NOTF_COAL', 'NOTF_COAL', 'GUEST_USO4', 'GUEST_USO6', 'HOST_USO', 'HASH_REPORT'),
-  ...net('GUEST_HDRLEN', 'RSS', 'RSC_EXT'),
+  ...net('GUEST_HDRLEN', 'RSS', 'RSC_EXT', 'HASH_TUNNEL', 'STANDBY'),
 ];
 
 describe('defaults', () => {
