@@ -30,6 +30,7 @@ import {
   VIRTIO_NET_F_SPEED_DUPLEX,
   VIRTIO_NET_F_STATUS,
   VIRTIO_RING_F_INDIRECT_DESC,
+  withoutOrphans,
 } from '../virtio/features.ts';
 import {
   VIRTIO_CONFIG_S_ACKNOWLEDGE,
@@ -168,7 +169,7 @@ export function probeVirtioPmd(
   if (!waitForReset(t)) return { failed: 'the device does not come out of reset', status: 0xff };
   t.addStatus(VIRTIO_CONFIG_S_ACKNOWLEDGE);
   t.addStatus(VIRTIO_CONFIG_S_DRIVER);
-  const features = andFeatures(t.readFeatures(), wanted);
+  const features = withoutOrphans(andFeatures(t.readFeatures(), wanted));
   for (const select of [0, 1]) {
     t.write(C.driver_feature_select, select);
     t.write(C.driver_feature, featureWord(features, select));

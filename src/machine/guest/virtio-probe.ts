@@ -11,6 +11,7 @@ import {
   featuresOf,
   featureWord,
   hasFeature,
+  NO_FEATURES,
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_ORDER_PLATFORM,
   VIRTIO_F_RING_PACKED,
@@ -45,6 +46,7 @@ import {
   VIRTIO_NET_F_STATUS,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
+  withoutOrphans,
 } from '../virtio/features.ts';
 import {
   VIRTIO_CONFIG_S_ACKNOWLEDGE,
@@ -246,16 +248,17 @@ export function probeVirtioNet(
 
   // 2. virtio core: DRIVER, features, FEATURES_OK and its read-back.
   t.addStatus(VIRTIO_CONFIG_S_DRIVER);
-  const features = andFeatures(t.readFeatures(), wanted);
+  // Bits that lack what they need are left (virtio 1.4 §2.2.1), but where virtnet_validate() looks by itself and gives up.
+  const taken = andFeatures(t.readFeatures(), wanted);
+  const orphans = hasFeature(taken, VIRTIO_NET_F_CTRL_VQ) ? NO_FEATURES : andFeatures(taken, NEED_CTRL_VQ);
+  const orphaned = (orphans.lo | orphans.hi) !== 0;
+  const features = orphaned ? taken : withoutOrphans(taken);
   if (!hasFeature(features, VIRTIO_F_VERSION_1)) return t.fail('modern interface without VIRTIO_F_VERSION_1');
   for (const select of [0, 1]) {
     t.write(C.driver_feature_select, select);
     t.write(C.driver_feature, featureWord(features, select));
   }
-  const orphans = andFeatures(features, NEED_CTRL_VQ);
-  if (!hasFeature(features, VIRTIO_NET_F_CTRL_VQ) && (orphans.lo | orphans.hi) !== 0) {
-    return t.fail('features of the control queue without VIRTIO_NET_F_CTRL_VQ');
-  }
+  if (orphaned) return t.fail('features of the control queue without VIRTIO_NET_F_CTRL_VQ');
   t.addStatus(VIRTIO_CONFIG_S_FEATURES_OK);
   if ((t.read(C.device_status) & VIRTIO_CONFIG_S_FEATURES_OK) === 0) return t.fail('the device refused the features');
 
