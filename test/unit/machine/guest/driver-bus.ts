@@ -12,7 +12,7 @@ import {
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../src/machine/guest/virtio-probe.ts';
 import { type Features, RINGSIDE_NET_FEATURES } from '../../../../src/machine/virtio/features.ts';
-import { VirtioPciDevice } from '../../../../src/machine/virtio/pci-transport.ts';
+import { VirtioPciDevice, type VirtioPciHooks } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg } from '../../../../src/machine/wire/pci.ts';
 
 export interface Access {
@@ -107,6 +107,7 @@ export interface ProbeSettings {
   readonly vectors?: number;
   readonly device?: VirtioPciDevice;
   readonly queueSizes?: readonly number[];
+  readonly hooks?: VirtioPciHooks;
 }
 export function makeDevice(settings: ProbeSettings = {}): VirtioPciDevice {
   const device = new VirtioPciDevice({
@@ -114,6 +115,7 @@ export function makeDevice(settings: ProbeSettings = {}): VirtioPciDevice {
     offered: settings.offered ?? RINGSIDE_NET_FEATURES,
     queueSizes: [256, 256, 64],
     ...(settings.vectors === undefined ? {} : { vectors: settings.vectors }),
+    ...(settings.hooks === undefined ? {} : { hooks: settings.hooks }),
     ...(settings.queueSizes === undefined ? {} : { queueSizes: settings.queueSizes }),
   });
   firmwareInit(new WatchedBus(device), SEABIOS_Q35_ASSIGNMENT);
