@@ -6,10 +6,10 @@
  */
 import { EVENTFD_SIGNAL, GUEST_MEMORY_WRITE, metaOf, VIRTIO_REGISTER_WRITE, VIRTQ_KICK } from '../engine/events.ts';
 import { copyIn } from '../machine/packet/copy.ts';
-import { hasFeature, VIRTIO_NET_F_MQ, VIRTIO_NET_F_RSS } from '../machine/virtio/features.ts';
 import type { BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import { type DeviceWindow, deviceWindows, type RegisterRegion } from './device-windows.ts';
 import { deviceOf, findGuest } from './inspect.ts';
+import { queueIndex } from './queue-names.ts';
 import { Refusal } from './traffic.ts';
 
 export interface RegisterAccess {
@@ -91,37 +91,6 @@ export function accessRegisters(machine: Machine, nic: BuiltNic, access: Registe
 }
 
 // ---- doorbells --------------------------------------------------------------------------------------------------
-/** Index of a queue by its name (`rx0`, `tx3`, `ctrl`) or its number as text. */
-export function queueIndex(nic: BuiltNic, queue: string): number {
-  const device = deviceOf(nic);
-  const count = device.queues.length;
-  const named = /^(rx|tx)(0|[1-9][0-9]{0,4})$/.exec(queue);
-  let index = -1;
-  if (named !== null) index = 2 * Number(named[2]) + (named[1] === 'tx' ? 1 : 0);
-  else if (queue === 'ctrl') index = controlIndex(nic);
-  else if (/^(0|[1-9][0-9]{0,4})$/.test(queue)) index = Number(queue);
-  // a pair's name must not lead to the control queue
-  const isPair = named === null || index < 2 * nic.document.queuePairs;
-  if (index >= 0 && index < count && isPair) return index;
-  const pairs = nic.document.queuePairs;
-  const names = `rx0${pairs > 1 ? `..rx${pairs - 1}` : ''}, tx0${pairs > 1 ? `..tx${pairs - 1}` : ''}`;
-  const known = `${names}${controlIndex(nic) >= 0 ? ', ctrl' : ''}, or an index below ${count}`;
-  throw new Refusal('NOT_FOUND', `${nic.nic.name} has no queue ${queue}; expected ${known}`);
-}
-/**
- * Index of the control queue, -1 where there is none: after the pairs that the driver knows of (virtio 1.2 §5.1.2), and
- * after all that the device has until it has said so.
- */
-export function controlIndex(nic: BuiltNic): number {
-  const device = deviceOf(nic);
-  const pairs = nic.document.queuePairs;
-  const features = device.driverFeatures;
-  const settled = (features.lo | features.hi) !== 0;
-  const multi = hasFeature(features, VIRTIO_NET_F_MQ) || hasFeature(features, VIRTIO_NET_F_RSS);
-  const index = settled && !multi ? 2 : 2 * pairs;
-  return index < device.queues.length ? index : -1;
-}
-
 /** An available buffer notification. `value` null: what a driver writes, the queue's index. Returns what was written. */
 export function notifyQueue(machine: Machine, nic: BuiltNic, queue: string, value: number | null): number {
   const index = queueIndex(nic, queue);

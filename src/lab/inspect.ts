@@ -17,16 +17,15 @@ import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
-import { featureNames, featuresHex, hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
+import { hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
 import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import { SplitDeviceQueue } from '../machine/virtio/split-device-queue.ts';
-import { statusNames } from '../machine/virtio/status.ts';
 import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './device-setup.ts';
-import type { BridgeState, Conservation, NicState, QueueState } from './protocol.ts';
+import type { BridgeState, Conservation, QueueState } from './protocol.ts';
 import { Refusal } from './traffic.ts';
 
-function counter(machine: Machine, place: number, kind: number, column: 0 | 1 = 0): number {
+export function counter(machine: Machine, place: number, kind: number, column: 0 | 1 = 0): number {
   const all = new Float64Array(
     machine.arena.buffer,
     machine.catalog.layout.counters,
@@ -133,49 +132,6 @@ export function findNic(machine: Machine, guest: string, nic: string): BuiltNic 
 }
 
 const hex = (n: number): string => `0x${n.toString(16)}`;
-const macText = (mac: readonly number[]): string => mac.map((b) => b.toString(16).padStart(2, '0')).join(':');
-
-export function nicState(machine: Machine, nic: BuiltNic): NicState {
-  const { device, probed } = deviceState(nic);
-  const counters: Record<string, number> = {};
-  const { places, backendPlace } = nic.wiring;
-  for (const place of [places.driver, places.rx, places.tx, backendPlace]) {
-    for (const k of EVENT_KINDS) {
-      const n = counter(machine, place, k.id);
-      if (n > 0) counters[k.name] = (counters[k.name] ?? 0) + n;
-    }
-  }
-  const config = Uint8Array.from({ length: 8 }, (_, i) => device.readBar(4, 0x2000 + i, 1));
-  return {
-    guest: nic.guest.name,
-    nic: nic.document.name,
-    backend: nic.document.backend,
-    driver: nic.document.driver,
-    mac: macText(nic.document.mac),
-    status: { value: device.status, bits: statusNames(device.status) },
-    features: {
-      offered: featureNames(device.offered),
-      negotiated: featureNames(probed.features),
-      offeredHex: featuresHex(device.offered),
-      negotiatedHex: featuresHex(probed.features),
-    },
-    config: {
-      hex: Array.from(config, (b) => b.toString(16).padStart(2, '0')).join(''),
-      mac: macText([...config.slice(0, 6)]),
-      status: config[6]! | (config[7]! << 8),
-    },
-    contexts: nic.contexts,
-    queues: device.queues.map((q) => ({
-      name: q.index === 0 ? 'rx0' : 'tx0',
-      index: q.index,
-      size: q.size,
-      enabled: q.enabled,
-      msixVector: q.msixVector,
-    })),
-    counters,
-  };
-}
-
 export function queueState(machine: Machine, nic: BuiltNic, name: string): QueueState {
   if (name !== 'rx0' && name !== 'tx0')
     throw new Refusal('NOT_FOUND', `${nic.nic.name} has no queue ${name}; expected rx0 or tx0`);

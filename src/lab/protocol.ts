@@ -152,18 +152,49 @@ export interface ClockCommand {
 }
 
 // ---- inspection -------------------------------------------------------------------------------------------------
+/** A feature bit that the document knows, or that the device offers. */
+export interface FeatureState {
+  readonly bit: number;
+  readonly name: string;
+  readonly offered: boolean;
+  readonly accepted: boolean;
+  /** Why the bit is not in use; null where it is. */
+  readonly missing: string | null;
+}
 export interface NicState {
   readonly guest: string;
   readonly nic: string;
   readonly backend: string;
   readonly driver: string;
+  readonly transport: string;
   readonly mac: string;
   readonly status: { readonly value: number; readonly bits: readonly string[] };
-  readonly features: { readonly offered: readonly string[]; readonly negotiated: readonly string[]; readonly offeredHex: string; readonly negotiatedHex: string };
-  readonly config: { readonly hex: string; readonly mac: string; readonly status: number };
+  readonly features: {
+    readonly offered: readonly string[];
+    readonly negotiated: readonly string[];
+    readonly offeredHex: string;
+    readonly negotiatedHex: string;
+    readonly bits: readonly FeatureState[];
+  };
+  /** Fields that no offered bit brings are null. */
+  readonly config: {
+    readonly hex: string;
+    readonly mac: string | null;
+    readonly status: number | null;
+    readonly maxVirtqueuePairs: number | null;
+    readonly mtu: number | null;
+    readonly speed: number | null;
+    readonly duplex: number | null;
+  };
+  readonly interrupts: {
+    readonly mode: 'msix' | 'intx';
+    readonly isr: number;
+    readonly configVector: number | null;
+    readonly vectors: readonly { readonly vector: number; readonly address: string; readonly data: number; readonly masked: boolean; readonly pending: boolean }[];
+  };
   /** Name of each context that serves this NIC. */
   readonly contexts: readonly string[];
-  readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly enabled: boolean; readonly msixVector: number }[];
+  readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];
   readonly counters: Readonly<Record<string, number>>;
 }
 export interface QueueState {

@@ -12,7 +12,6 @@ import {
   allowDebug,
   changesDevice,
   notifyQueue,
-  queueIndex,
   type RegisterAccess,
   writeGuestMemory,
 } from './device-access.ts';
@@ -26,6 +25,7 @@ import type {
   TrafficSpec,
   WorldStatus,
 } from './protocol.ts';
+import { queueIndex } from './queue-names.ts';
 import type { Run } from './run.ts';
 import { RunTimeline, Timelines } from './run-timeline.ts';
 import type { Topology } from './topology.ts';

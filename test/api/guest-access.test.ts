@@ -1,6 +1,7 @@
 /** A client in a guest's place: memory, registers, doorbells, and who may. */
 import assert from 'node:assert/strict';
 import { afterEach, expect, test } from 'vitest';
+import { FEATURES } from '../../src/lab/document-features.ts';
 import { closeServers, startServer, type TestServer } from './client.ts';
 
 afterEach(closeServers);
@@ -178,4 +179,43 @@ test('a reset by the client is seen by everybody', async () => {
   assert.equal(nic.status.value, 0);
   const other = (await server.get('/v1/topologies/t1/guests/b/nics/net0')).body;
   assert.equal(other.status.value, 15);
+});
+
+test('a NIC says of every feature bit why it is not in use', async () => {
+  const server = await boot(
+    {},
+    { packed: true, features: { VIRTIO_RING_F_EVENT_IDX: false, VIRTIO_NET_F_CTRL_VQ: false } },
+  );
+  const { features } = (await server.get(`${A}/nics/net0`)).body;
+  const missing = Object.fromEntries(
+    features.bits.map((bit: { name: string; missing: string | null }) => [bit.name, bit.missing]),
+  );
+  expect(missing).toMatchObject({
+    VIRTIO_F_VERSION_1: null,
+    VIRTIO_RING_F_EVENT_IDX: 'turned off in the document',
+    VIRTIO_NET_F_CTRL_RX: expect.stringMatching(/VIRTIO_NET_F_CTRL_VQ|turned off/) as string,
+    VIRTIO_NET_F_MTU: 'the document names no MTU',
+    VIRTIO_NET_F_GSO: 'the legacy interface alone shows it',
+    VIRTIO_F_RING_PACKED: 'the vhost-net kernel module does not offer it',
+  });
+  for (const bit of features.bits) {
+    assert.equal(bit.missing === null, bit.accepted, bit.name);
+    assert.ok(bit.offered || !bit.accepted, bit.name);
+    assert.equal(features.offered.includes(bit.name), bit.offered, bit.name);
+  }
+  assert.deepEqual(
+    features.bits.map((bit: { name: string }) => bit.name).filter((name: string) => FEATURES.includes(name)),
+    FEATURES,
+  );
+});
+
+test('a NIC shows its interrupts: the table as the driver wrote it', async () => {
+  const server = await boot();
+  const { interrupts, queues } = (await server.get(`${A}/nics/net0`)).body;
+  assert.equal(interrupts.mode, 'msix');
+  assert.equal(interrupts.vectors.length, 4);
+  const tx = queues.find((queue: { name: string }) => queue.name === 'tx0');
+  const entry = interrupts.vectors[tx.msixVector];
+  expect(entry).toMatchObject({ masked: false, pending: false });
+  assert.match(entry.address, /^0xfee/);
 });

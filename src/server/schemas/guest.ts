@@ -1,6 +1,6 @@
 /** What can be seen of a guest: its NICs, their queues, its memory. */
 import { Type } from 'typebox';
-import { closed, mapOf, name, pageOf, ref } from './reference.ts';
+import { closed, mapOf, name, oneOf, orNull, pageOf, ref } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
 const hex = (description: string, example: string) => Type.String({ description, examples: [example] });
@@ -32,6 +32,22 @@ export const GuestSchema = name(
 );
 export const GuestPage = pageOf(GuestSchema, 'GuestPage');
 
+const FeatureSchema = name(
+  closed(
+    {
+      bit: whole('Number of the bit.', 34),
+      name: Type.String({ examples: ['VIRTIO_F_RING_PACKED'] }),
+      offered: Type.Boolean({ description: 'By the device to the driver.', examples: [false] }),
+      accepted: Type.Boolean({ description: 'By the driver, and FEATURES_OK is set.', examples: [false] }),
+      missing: orNull(Type.String(), {
+        description: 'Why the bit is not in use; null where it is.',
+        examples: ['packed is false in the document'],
+      }),
+    },
+    { $id: 'Feature', description: 'A feature bit of a virtio device.' },
+  ),
+);
+
 export const GuestNicSchema = name(
   closed(
     {
@@ -39,6 +55,7 @@ export const GuestNicSchema = name(
       nic: Type.String({ examples: ['net0'] }),
       backend: Type.String({ examples: ['vhost-net'] }),
       driver: Type.String({ examples: ['virtio-net'] }),
+      transport: Type.String({ examples: ['pci-modern'] }),
       mac: Type.String({ examples: ['52:54:00:00:00:01'] }),
       status: closed(
         {
@@ -53,16 +70,40 @@ export const GuestNicSchema = name(
           negotiated: Type.Array(Type.String(), { examples: [['VIRTIO_NET_F_MAC']] }),
           offeredHex: hex('All 64 bits.', '0x130000020'),
           negotiatedHex: hex('All 64 bits.', '0x130000020'),
+          bits: Type.Array(ref(FeatureSchema), {
+            description: 'All bits that a document can turn on or off, and others that are offered, by bit.',
+          }),
         },
         { description: 'Feature bits by specification name.' },
       ),
       config: closed(
         {
-          hex: hex('The device configuration space.', '5254000000010100'),
-          mac: Type.String({ examples: ['52:54:00:00:00:01'] }),
-          status: whole('Link status.', 1),
+          hex: hex('The device configuration space, as long as the driver can read it.', '5254000000010100'),
+          mac: orNull(Type.String(), { examples: ['52:54:00:00:00:01'] }),
+          status: orNull(Type.Integer(), { description: 'Link status.', examples: [1] }),
+          maxVirtqueuePairs: orNull(Type.Integer(), { examples: [null] }),
+          mtu: orNull(Type.Integer(), { examples: [null] }),
+          speed: orNull(Type.Integer(), { description: 'Mbit/s; 4294967295 = unknown.', examples: [null] }),
+          duplex: orNull(Type.Integer(), { description: '0 half, 1 full, 255 unknown.', examples: [null] }),
         },
-        { description: 'struct virtio_net_config.' },
+        { description: 'struct virtio_net_config; null where no offered bit brings the field.' },
+      ),
+      interrupts: closed(
+        {
+          mode: oneOf(['msix', 'intx'], { description: 'Whether MSI-X is switched on.', examples: ['msix'] }),
+          isr: whole('ISR status: 1 = a queue, 2 = the configuration.'),
+          configVector: orNull(Type.Integer(), { description: 'null: none.', examples: [0] }),
+          vectors: Type.Array(
+            closed({
+              vector: whole('Entry of the MSI-X table.', 1),
+              address: hex('Where the message goes.', '0xfee01004'),
+              data: whole('What the message says.', 38),
+              masked: Type.Boolean({ examples: [false] }),
+              pending: Type.Boolean({ description: 'Due, and held back by its mask.', examples: [false] }),
+            }),
+          ),
+        },
+        { description: 'How the device interrupts (virtio 1.2 §4.1.4.5, PCI 3.0 §6.8).' },
       ),
       contexts: Type.Array(Type.String(), {
         description: 'Contexts that serve this NIC.',
@@ -72,7 +113,8 @@ export const GuestNicSchema = name(
         closed({
           name: Type.String({ examples: ['tx0'] }),
           index: whole('Queue index.', 1),
-          size: whole('Entries.', 256),
+          size: whole('Entries, as the driver set it.', 256),
+          maxSize: whole('Most entries that the device offers.', 256),
           enabled: Type.Boolean({ examples: [true] }),
           msixVector: whole('MSI-X vector.', 2),
         }),
