@@ -27,7 +27,7 @@ export class Bare {
   constructor(packets = 4096, costs: Record<string, number> = {}, jumbos = 64) {
     const plan = new ArenaPlan();
     const eventCapacity = 2 * BLOCK_EVENTS;
-    const byteCapacity = 1 << 16;
+    const byteCapacity = 1 << 20;
     const layout = {
       control: plan.reserve(CTL_SIZE),
       eventCapacity,
