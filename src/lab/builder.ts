@@ -24,6 +24,7 @@ import { GuestStack, REPLY_SLOTS } from '../machine/guest/stack.ts';
 import { Injector } from '../machine/host/injector.ts';
 import { IN_FLIGHT, type Line, NicRx, NicTx } from '../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../machine/host/nic-port.ts';
+import { ETH_DATA_LEN } from '../machine/host/port.ts';
 import { Tap } from '../machine/host/tap.ts';
 import { Wire } from '../machine/host/wire.ts';
 import { Vm } from '../machine/kvm/vm.ts';
@@ -64,6 +65,7 @@ export interface BuiltBridge {
   readonly name: string;
   readonly datapath: 'system' | 'netdev';
   readonly bridge: Bridge;
+  readonly userspaceTso: boolean;
 }
 export interface BuiltHostNic {
   readonly host: string;
@@ -473,6 +475,7 @@ class Builder {
     const base = { document, nic, places, backendPlace: backend, featuresOff: document.featuresOff };
     if (bridge.bridge instanceof NetdevDatapath) {
       const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port);
+      vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
       bridge.bridge.addPort(vhostPort);
       const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
       pmd.addRxq(vhostPort);
@@ -487,6 +490,7 @@ class Builder {
       ...common,
     });
     const tap = new Tap(services, bridge.bridge, number, portName, { port, tap: tapPlace }, document.tapQueueLength, 1);
+    tap.mtu = document.mtu ?? ETH_DATA_LEN;
     bridge.bridge.addPort(tap);
     const fds = this.ringFds(nic.name);
     const pair = new NetQueuePair(services, nic.name, { backend, ...places });
@@ -549,7 +553,13 @@ class Builder {
           document,
           new RandomStream(this.topology.seed, `emc ${name}`),
         );
-        this.bridges.push({ host: host.name, name: document.name, datapath: 'netdev', bridge });
+        this.bridges.push({
+          host: host.name,
+          name: document.name,
+          datapath: 'netdev',
+          bridge,
+          userspaceTso: document.userspaceTso,
+        });
         continue;
       }
       const bridge = new KernelDatapath(services, name, place, document);
@@ -558,7 +568,7 @@ class Builder {
       bridge.handler = handler;
       this.contexts.add(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
       this.begin.push(handler);
-      this.bridges.push({ host: host.name, name: document.name, datapath: 'system', bridge });
+      this.bridges.push({ host: host.name, name: document.name, datapath: 'system', bridge, userspaceTso: false });
     }
     const pmdCore = pollers.get('pmd');
     if (pmdCore === undefined) return;
@@ -592,24 +602,38 @@ class Builder {
         port: document.name,
         ...labels,
       });
-      const rx = new NicRx(`${name}-rx`, services, document.rxRing);
+      const rx = new NicRx(`${name}-rx`, services, document.rxRing, document.offloads.rxChecksum);
       const tx = new NicTx(`${name}-tx`, services, document.speed, document.txRing);
       rx.port = number;
+      rx.mtu = this.bridgeMtu(host, document.bridge);
       const hardware = { core: -1, host: host.name, polls: false } as const;
       this.contexts.add(rx, place, { kind: 'nic', ...hardware });
       this.contexts.add(tx, place, { kind: 'nic', ...hardware });
       this.begin.push(rx, tx);
       if (bridge.bridge instanceof NetdevDatapath) {
-        const dpdk = new DpdkNicPort(services, bridge.bridge, number, document.name, port, rx, tx);
+        const dpdk = new DpdkNicPort(services, bridge.bridge, number, document.name, port, rx, tx, {
+          ...document.offloads,
+          txChecksum: document.offloads.txChecksum && bridge.userspaceTso,
+        });
+        dpdk.mtu = rx.mtu;
         bridge.bridge.addPort(dpdk);
         const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
         pmd.addRxq(dpdk);
         pmd.addTxq(dpdk);
       } else {
         assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
-        bridge.bridge.addPort(new KernelNicPort(number, document.name, port, tx));
+        const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);
+        kernel.mtu = rx.mtu;
+        bridge.bridge.addPort(kernel);
         const core = cores.shared();
-        const softirq = new NicSoftirq(`${prefix}softirq-${document.name}`, core, services, rx, bridge.bridge);
+        const softirq = new NicSoftirq(
+          `${prefix}softirq-${document.name}`,
+          core,
+          services,
+          rx,
+          bridge.bridge,
+          document.offloads.gro,
+        );
         this.contexts.add(softirq, place, { kind: 'softirq', core: cores.local(core), host: host.name, polls: false });
         this.begin.push(softirq);
       }
@@ -650,6 +674,12 @@ class Builder {
         speed: document.speed,
       });
     }
+  }
+
+  /** MTU of the NICs of a bridge: that of Ethernet, or the largest that a guest of the bridge was given. */
+  private bridgeMtu(host: Host, bridge: string): number {
+    const mtus = host.guests.flatMap((g) => g.nics.filter((n) => n.bridge === bridge).map((n) => n.mtu ?? 0));
+    return Math.max(ETH_DATA_LEN, ...mtus);
   }
 
   private links(): void {

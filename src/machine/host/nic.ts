@@ -44,13 +44,12 @@ import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_NONE,
 } from '../wire/virtio-net.ts';
+import { ETH_DATA_LEN } from './port.ts';
 
 /** Bytes of the frame check sequence, which never enters the bytes. */
 export const FCS_BYTES = 4;
 /** Shortest frame on the wire with FCS; shorter ones are padded by the NIC. */
 const MIN_FRAME_BYTES = 64;
-/** MTU of a NIC that nobody changed. */
-const ETH_DATA_LEN = 1500;
 
 /** Offloads of a NIC as `ethtool -k` names them: tx-checksumming, rx-checksumming, tcp-segmentation-offload (and tx-udp-segmentation), generic-receive-offload, large-receive-offload. */
 export interface NicOffloads {

@@ -1,5 +1,5 @@
 /** linux include/uapi/linux/if_ether.h: the MTU of an Ethernet interface that nobody changed. */
-const ETH_DATA_LEN = 1500;
+export const ETH_DATA_LEN = 1500;
 
 /** A port of a bridge: what the datapath hands frames to, whatever is behind it (tap, NIC, vhost-user guest). */
 export abstract class Port {

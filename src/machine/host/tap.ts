@@ -63,6 +63,11 @@ export class Tap extends Port {
     this.wakeCost = services.ns('idle_backend_wakeup');
   }
 
+  /** TUNSETOFFLOAD: what the guest takes, TUN_F_… bits. What it does not take is done by the bridge beforehand. */
+  setOffloads(flags: number): void {
+    this.offloads = flags;
+  }
+
   /** How flows are spread over the queues (linux drivers/net/tun.c, tun_select_queue(); TUNSETSTEERINGEBPF). */
   setSteering(steer: (packet: number, queues: number) => number): void {
     this.steer = steer;

@@ -37,6 +37,9 @@ export const TUN_F_TSO4 = 0x02;
 export const TUN_F_TSO6 = 0x04;
 export const TUN_F_TSO_ECN = 0x08;
 export const TUN_F_UFO = 0x10;
+/** From linux 6.2. */
+export const TUN_F_USO4 = 0x20;
+export const TUN_F_USO6 = 0x40;
 /** What TUNGETFEATURES of Linux 6.1 answers for the flags a hypervisor cares about (linux drivers/net/tun.c, TUN_FEATURES). */
 export const TUN_FEATURES =
   0x0001 | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE | 0x0010 | 0x0020;
@@ -74,3 +77,9 @@ export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR_MRG, why: 'VERSION_1 or MRG_RXBUF: header with num_buffers' },
   { ioctl: TUNSETOFFLOAD, argument: 0, why: 'the guest takes no checksum or segmentation offload' },
 ];
+/** The same for a guest that takes `offloads` (TUN_F_… bits, guestOffloads()). */
+export function qemuTapGuestFeatures(offloads: number): readonly TunStep[] {
+  if (offloads === 0) return QEMU_TAP_GUEST_FEATURES;
+  const step = { ioctl: TUNSETOFFLOAD, argument: offloads, why: 'what the guest takes as it is' };
+  return [...QEMU_TAP_GUEST_FEATURES.slice(0, -1), step];
+}

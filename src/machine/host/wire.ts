@@ -7,6 +7,8 @@ import { NIC_WIRE_TX, WIRE_DELIVER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { FrameList } from '../guest/raw-source.ts';
 import type { UdpTemplate } from '../guest/udp-source.ts';
+import { CHECKSUM_BAD, verifyChecksums } from '../packet/checksum.ts';
+import { FrameHeaders } from '../packet/headers.ts';
 import { clearHeader } from '../packet/net-header.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
@@ -81,6 +83,9 @@ export class Wire extends Context implements LineEnd {
   private base = 0;
   private contextBits = 0;
   private lineFree = 0;
+  /** Frames that arrived with a wrong IPv4, TCP or UDP checksum. */
+  checksumErrors = 0;
+  private readonly headers: FrameHeaders;
 
   constructor(
     name: string,
@@ -92,6 +97,7 @@ export class Wire extends Context implements LineEnd {
     super(name, -1, services.recorder);
     this.services = services;
     this.rx = rx;
+    this.headers = new FrameHeaders(services.arena);
     this.speed = speed;
     this.mac = identity.mac;
     this.ip = identity.ip;
@@ -115,6 +121,9 @@ export class Wire extends Context implements LineEnd {
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
     recorder.event((this.place << 8) | contextBits | WIRE_DELIVER, frame, length, 0);
+    if (verifyChecksums(this.services.arena, this.headers, pool.at(packet), length) === CHECKSUM_BAD) {
+      this.checksumErrors++;
+    }
     frames.placed(frame, this.place, length, true);
     pool.release(packet);
   }
