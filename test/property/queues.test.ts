@@ -185,7 +185,7 @@ test(`transmit: what was added comes out, once, in order, and comes back (seed $
 });
 
 // ---- receive: frames into buffers, merged over several -----------------------------------------------------------
-test(`receive: frames fill as many buffers as they need, or none (seed ${seed})`, () => {
+test(`receive: frames fill as many buffers as they need, or none (seed ${seed}) {net.rx.mrg.1} {net.rx.mrg.2} {net.rx.mrg.3} {net.rx.mrg.4} {net.rx.setup.6} {net.rx.setup.7}`, () => {
   const round = fc.record({
     post: fc.array(fc.integer({ min: 13, max: SLOT }), { maxLength: 8 }),
     frames: fc.array(fc.integer({ min: 13, max: 1526 }), { maxLength: 4 }),
@@ -223,7 +223,13 @@ test(`receive: frames fill as many buffers as they need, or none (seed ${seed})`
             let room = 0;
             let needed = 0;
             while (needed < posted.length && room < length) room += posted[needed++]!.length;
+            const shown = arena.view.getUint16(ring.used + 2, true);
             const result = device.enqueue(SCRATCH, length);
+            assert.equal(
+              arena.view.getUint16(ring.used + 2, true),
+              shown,
+              'the buffers of a frame are published together',
+            );
             if (posted.length === 0 || (mrgRxbuf && room < length)) {
               assert.equal(result, RING_EMPTY);
               assert.equal(device.used_idx, before);
