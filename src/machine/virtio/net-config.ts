@@ -28,14 +28,20 @@ import {
   VIRTIO_NET_F_SPEED_DUPLEX,
   VIRTIO_NET_F_STATUS,
 } from './features.ts';
+import {
+  VIRTIO_NET_HASH_TUNNEL_TYPE_GENEVE,
+  VIRTIO_NET_HASH_TUNNEL_TYPE_IPIP,
+  VIRTIO_NET_HASH_TUNNEL_TYPE_VXLAN,
+} from './flow-keys.ts';
 
 /** qemu include/hw/virtio/virtio-net.h: what `rss_max_*` say. */
 export const VIRTIO_NET_RSS_MAX_KEY_SIZE = 40;
 export const VIRTIO_NET_RSS_MAX_TABLE_LEN = 128;
 /** All nine hash types of virtio 1.2 §5.1.6.4.3.1: IPv4, TCPv4, UDPv4, IPv6, TCPv6, UDPv6 and the three with extensions. */
 export const SUPPORTED_HASH_TYPES = 0x1ff;
-/** virtio 1.4 §5.1.9.5.6.4 types that rss.ts can look into: VXLAN (bit 4), GENEVE (6) and IPIP (7). */
-export const SUPPORTED_TUNNEL_TYPES = (1 << 4) | (1 << 6) | (1 << 7);
+/** What FlowKeys can look into. */
+export const SUPPORTED_TUNNEL_TYPES =
+  VIRTIO_NET_HASH_TUNNEL_TYPE_VXLAN | VIRTIO_NET_HASH_TUNNEL_TYPE_GENEVE | VIRTIO_NET_HASH_TUNNEL_TYPE_IPIP;
 /** virtio 1.2 §5.1.4.1. */
 export const MTU_MIN = 68;
 export const MTU_MAX = 65535;
