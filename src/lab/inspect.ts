@@ -17,12 +17,11 @@ import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
-import { hasFeature, VIRTIO_RING_F_EVENT_IDX } from '../machine/virtio/features.ts';
+import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
-import { SplitDeviceQueue } from '../machine/virtio/split-device-queue.ts';
 import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './device-setup.ts';
-import type { BridgeState, Conservation, QueueState } from './protocol.ts';
+import type { BridgeState, Conservation } from './protocol.ts';
 import { Refusal } from './traffic.ts';
 
 export function counter(machine: Machine, place: number, kind: number, column: 0 | 1 = 0): number {
@@ -111,6 +110,12 @@ export function deviceOf(nic: BuiltNic): VirtioPciDevice {
   return deviceState(nic).device;
 }
 
+/** The ring of queue `index` as its device holds it, or null while it does not. */
+export function deviceQueue(nic: BuiltNic, index: number): DeviceQueue | null {
+  const { pair } = deviceState(nic);
+  return index === 0 ? pair.rx : index === 1 ? pair.tx : null;
+}
+
 /** By name, with the host in front where several hosts have a guest of that name. */
 export function findGuest(machine: Machine, guest: string): BuiltGuest {
   const full = (g: BuiltGuest): string => `${g.host.name}/${g.document.name}`;
@@ -132,55 +137,6 @@ export function findNic(machine: Machine, guest: string, nic: string): BuiltNic 
 }
 
 const hex = (n: number): string => `0x${n.toString(16)}`;
-export function queueState(machine: Machine, nic: BuiltNic, name: string): QueueState {
-  if (name !== 'rx0' && name !== 'tx0')
-    throw new Refusal('NOT_FOUND', `${nic.nic.name} has no queue ${name}; expected rx0 or tx0`);
-  const { device, pair, probed } = deviceState(nic);
-  const index = name === 'rx0' ? 0 : 1;
-  const registers = device.queues[index]!;
-  const queue = index === 0 ? pair.rx : pair.tx;
-  if (!(queue instanceof SplitDeviceQueue)) throw new Refusal('CONFLICT', `${name} is a packed queue`);
-  const l = queue.layout;
-  const view = machine.arena.view;
-  const eventIdx = hasFeature(probed.features, VIRTIO_RING_F_EVENT_IDX);
-  const availFlags = l.u16[l.availFlags]!;
-  const usedFlags = l.u16[l.usedFlags]!;
-  const range = Array.from({ length: l.size }, (_, i) => i);
-  const usedEvent = l.u16[l.usedEvent]!;
-  const availEvent = l.u16[l.availEvent]!;
-  const needs = (event: number, idx: number): boolean => ((idx - event) & 0xffff) === 0;
-  return {
-    name,
-    index,
-    size: l.size,
-    addresses: { desc: hex(registers.descGpa), driver: hex(registers.driverGpa), device: hex(registers.deviceGpa) },
-    desc: range.map((i) => {
-      const at = l.desc + 16 * i;
-      const flags = view.getUint16(at + 12, true);
-      const names = ['VIRTQ_DESC_F_NEXT', 'VIRTQ_DESC_F_WRITE', 'VIRTQ_DESC_F_INDIRECT'];
-      return {
-        addr: `0x${view.getBigUint64(at, true).toString(16)}`,
-        len: view.getUint32(at + 8, true),
-        flags: names.filter((_, bit) => (flags & (1 << bit)) !== 0),
-        next: view.getUint16(at + 14, true),
-      };
-    }),
-    avail: { flags: availFlags, idx: l.u16[l.availIdx]!, ring: range.map((i) => l.u16[l.availRing + i]!), usedEvent },
-    used: {
-      flags: usedFlags,
-      idx: l.u16[l.usedIdx]!,
-      ring: range.map((i) => ({ id: l.u32[l.usedRing + 2 * i]!, len: l.u32[l.usedRing + 2 * i + 1]! })),
-      availEvent,
-    },
-    device: { lastAvailIdx: queue.last_avail_idx, usedIdx: queue.used_idx },
-    suppression: {
-      eventIdx,
-      kicksWanted: eventIdx ? needs(availEvent, l.u16[l.availIdx]!) : (usedFlags & 1) === 0,
-      interruptsWanted: eventIdx ? needs(usedEvent, l.u16[l.usedIdx]!) : (availFlags & 1) === 0,
-    },
-  };
-}
-
 /** Raw bytes of a guest's RAM. */
 export function guestMemory(machine: Machine, guest: string, address: number, length: number): Uint8Array {
   const g = findGuest(machine, guest);

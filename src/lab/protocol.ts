@@ -6,6 +6,7 @@
  * wire side); `host/` in front where a document has several hosts.
  */
 import type { WorldCatalog } from '../engine/catalog.ts';
+import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/ring-view.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { Topology } from './topology.ts';
@@ -16,7 +17,7 @@ export type Generator = 'socket' | 'pktgen' | 'txonly';
 
 export interface TrafficSpec {
   readonly id: string;
-  readonly kind: 'udp' | 'ping';
+  readonly kind: 'udp' | 'ping' | 'tcp';
   readonly from: string;
   readonly to: string;
   /** Ethernet frame size with FCS, bytes. */
@@ -26,8 +27,34 @@ export interface TrafficSpec {
   readonly rate: number;
   /** null: the default of the sending end. */
   readonly generator: Generator | null;
-  /** UDP flows (source ports) to spread the frames over. */
+  /** UDP flows (source ports) to spread the frames over; each has a queue pair of the sender. */
   readonly flows: number;
+  /** IP version; not given: 4 where both ends have such an address. */
+  readonly family?: 4 | 6 | undefined;
+  /** TCP: bytes that all connections send together, or how long they send; how many they are, and the server's port. */
+  readonly bytes?: number | undefined;
+  readonly durationSeconds?: number | undefined;
+  readonly connections?: number | undefined;
+  readonly port?: number | undefined;
+}
+/** What came of TCP traffic. */
+export interface TcpResult {
+  readonly connections: number;
+  /** Ends of connections that are not closed yet. */
+  readonly open: number;
+  /** Bytes that the servers have received in order, and those that the clients know of. */
+  readonly bytes: number;
+  readonly acknowledgedBytes: number;
+  readonly bitsPerSecond: number;
+  /** Packets with data that the clients gave to their drivers, and the segments that were cut from them. */
+  readonly packets: number;
+  readonly segments: number;
+  readonly segmentsPerPacket: number;
+  readonly mss: number;
+  readonly retransmits: number;
+  readonly timeouts: number;
+  /** Segments with other bytes than those that were sent: 0, or the run has failed. */
+  readonly mismatches: number;
 }
 /** Raw frames: `at` is a sending end. */
 export interface FramesSpec {
@@ -93,6 +120,8 @@ export interface RunResult {
   }[];
   readonly contexts: readonly { readonly name: string; readonly busyRatio: number }[];
   readonly wall: { readonly durationSeconds: number; readonly framesPerSecond: number };
+  /** Of TCP traffic, once its connections have been opened. */
+  readonly tcp?: TcpResult;
   /** First and last frame id of the run; 0 = none yet. */
   readonly frames: { readonly first: number; readonly last: number };
 }
@@ -197,19 +226,25 @@ export interface NicState {
   readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];
   readonly counters: Readonly<Record<string, number>>;
 }
+/** A ring of either format; what a format does not have is null, and all of it while the device has no ring. */
 export interface QueueState {
   readonly name: string;
   readonly index: number;
-  readonly size: number;
+  readonly enabled: boolean;
+  readonly msixVector: number;
   readonly addresses: { readonly desc: string; readonly driver: string; readonly device: string };
-  /** Descriptor table as it stands in memory (only the first `size` entries, zero entries included). */
-  readonly desc: readonly { readonly addr: string; readonly len: number; readonly flags: readonly string[]; readonly next: number }[];
-  readonly avail: { readonly flags: number; readonly idx: number; readonly ring: readonly number[]; readonly usedEvent: number };
-  readonly used: { readonly flags: number; readonly idx: number; readonly ring: readonly { readonly id: number; readonly len: number }[]; readonly availEvent: number };
+  readonly format: 'split' | 'packed' | null;
+  readonly size: number;
+  /** As it stands in memory, entries of zeros included. */
+  readonly desc: SplitRingView['desc'] | PackedRingView['desc'];
+  readonly avail: SplitRingView['avail'] | null;
+  readonly used: SplitRingView['used'] | null;
+  readonly driverEvent: EventView | null;
+  readonly deviceEvent: EventView | null;
   /** The device's own indices. */
-  readonly device: { readonly lastAvailIdx: number; readonly usedIdx: number };
+  readonly device: RingPositions | null;
   /** What the words say now. */
-  readonly suppression: { readonly eventIdx: boolean; readonly kicksWanted: boolean; readonly interruptsWanted: boolean };
+  readonly suppression: SuppressionView | null;
 }
 export interface BridgeState {
   readonly name: string;

@@ -44,6 +44,8 @@ test.each(['virtio-net', 'vhost-net', 'vhost-user'])(
         headers: { accept: 'application/octet-stream' },
       });
       assert.equal(`0x${raw.raw.readBigUInt64LE(0).toString(16)}`, shown.body.desc[0].addr, 'the memory says the same');
+      assert.equal(shown.body.format, 'split');
+      assert.equal(shown.body.desc.map((d: { raw: string }) => d.raw).join(''), raw.raw.toString('hex'));
     }
     assert.equal((await server.get(`${at}/guests/a/nics/net9`)).status, 404);
     assert.equal((await server.get(`${at}/guests/a/nics/net0/queues/tx9`)).status, 404);

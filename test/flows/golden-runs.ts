@@ -6,7 +6,7 @@
 import { COSTS } from '../../src/engine/costs.ts';
 import * as E from '../../src/engine/events.ts';
 import { parseTopology } from '../../src/lab/document.ts';
-import { queueState } from '../../src/lab/inspect.ts';
+import { queueState } from '../../src/lab/inspect-queue.ts';
 import { World } from '../../src/lab/world.ts';
 import { VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_WRITE } from '../../src/machine/wire/virtio-ring.ts';
 import { readText } from '../tools/source.ts';
@@ -145,7 +145,7 @@ export function runGolden(row: GoldenRow, option: Option = OPTIONS[row.config]!)
   let frames = 0;
   let lastKick = 0;
   const built = machine.guests[0]!.nics[0]!;
-  const taken = (q: Queue): number => queueState(machine, built, `${q}0`).device.lastAvailIdx;
+  const taken = (q: Queue): number => queueState(machine, built, `${q}0`).device!.lastAvailIdx;
   const before = queues.map(taken);
   watch(machine, ({ kind, place, a, b }) => {
     const q = places.indexOf(place);

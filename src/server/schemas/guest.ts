@@ -125,58 +125,96 @@ export const GuestNicSchema = name(
   ),
 );
 
+const raw = (description: string) => hex(description, '00000000');
+const RingEventSchema = name(
+  closed(
+    {
+      off: whole('Slot of the descriptor that an event is wanted for.', 3),
+      wrap: whole('Its wrap counter.', 1),
+      flags: Type.String({ description: 'RING_EVENT_FLAGS_…, or a number.', examples: ['RING_EVENT_FLAGS_ENABLE'] }),
+      raw: raw('The 4 bytes as they lie in memory.'),
+    },
+    { $id: 'RingEvent', description: 'struct pvirtq_event_suppress (virtio 1.2 §2.8.10).' },
+  ),
+);
+const DescriptorSchema = name(
+  closed(
+    {
+      addr: hex('Buffer address.', '0x110000'),
+      len: whole('Bytes.', 72),
+      flags: Type.Array(Type.String(), { examples: [['VIRTQ_DESC_F_NEXT']] }),
+      next: Type.Optional(whole('Split ring: next descriptor of the chain.', 1)),
+      id: Type.Optional(whole('Packed ring: buffer id.', 1)),
+      raw: hex('The 16 bytes as they lie in memory.', '00001100000000004800000001000100'),
+    },
+    { $id: 'Descriptor', description: 'A descriptor (virtio 1.2 §2.7.5, §2.8.13).' },
+  ),
+);
+
 export const QueueSchema = name(
   closed(
     {
       name: Type.String({ examples: ['tx0'] }),
       index: whole('Queue index.', 1),
-      size: whole('Entries.', 256),
+      enabled: Type.Boolean({ description: 'The driver has enabled the queue.', examples: [true] }),
+      msixVector: whole('MSI-X vector; 65535 = none.', 2),
       addresses: closed(
         {
-          desc: hex('Descriptor table.', '0x100000'),
-          driver: hex('Available ring.', '0x101000'),
-          device: hex('Used ring.', '0x102000'),
+          desc: hex('Descriptor table or ring.', '0x100000'),
+          driver: hex('Available ring; packed: event suppression of the driver.', '0x101000'),
+          device: hex('Used ring; packed: event suppression of the device.', '0x102000'),
         },
         { description: 'Guest addresses of the three parts.' },
       ),
-      desc: Type.Array(
+      format: orNull(oneOf(['split', 'packed']), {
+        description: 'null while there is no ring: not enabled, or not in memory.',
+        examples: ['split'],
+      }),
+      size: whole('Entries.', 256),
+      desc: Type.Array(ref(DescriptorSchema), { description: 'The descriptors as they stand in memory.' }),
+      avail: orNull(
         closed({
-          addr: hex('Buffer address.', '0x110000'),
-          len: whole('Bytes.', 72),
-          flags: Type.Array(Type.String(), { examples: [['VIRTQ_DESC_F_NEXT']] }),
-          next: whole('Next descriptor of the chain.', 1),
-        }),
-        { description: 'The descriptor table as it stands in memory.' },
-      ),
-      avail: closed(
-        {
           flags: whole('Flags.'),
           idx: whole('avail.idx.', 3),
           ring: Type.Array(Type.Integer()),
           usedEvent: whole('used_event.', 2),
-        },
-        { description: 'The available ring as it stands in memory.' },
+          raw: raw('Its bytes as they lie in memory.'),
+        }),
+        { description: 'The available ring of a split queue.' },
       ),
-      used: closed(
-        {
+      used: orNull(
+        closed({
           flags: whole('Flags.'),
           idx: whole('used.idx.', 3),
           ring: Type.Array(closed({ id: whole('Head.', 1), len: whole('Bytes written.') })),
           availEvent: whole('avail_event.', 3),
-        },
-        { description: 'The used ring as it stands in memory.' },
+          raw: raw('Its bytes as they lie in memory.'),
+        }),
+        { description: 'The used ring of a split queue.' },
       ),
-      device: closed({
-        lastAvailIdx: whole('last_avail_idx.', 3),
-        usedIdx: whole('The index that the device will publish next.', 3),
-      }),
-      suppression: closed({
-        eventIdx: Type.Boolean({ examples: [true] }),
-        kicksWanted: Type.Boolean({ examples: [true] }),
-        interruptsWanted: Type.Boolean({ examples: [true] }),
-      }),
+      driverEvent: orNull(ref(RingEventSchema), { description: 'Packed: what the driver wants to hear of.' }),
+      deviceEvent: orNull(ref(RingEventSchema), { description: 'Packed: what the device wants to hear of.' }),
+      device: orNull(
+        closed({
+          lastAvailIdx: whole('Chains taken, modulo 65536 (last_avail_idx).', 3),
+          usedIdx: whole('Chains returned, modulo 65536: in a split ring the index that is published next.', 3),
+          nextAvail: Type.Optional(whole('Packed: slot of the next descriptor to be taken.', 3)),
+          nextAvailWrap: Type.Optional(whole('Its wrap counter.', 1)),
+          nextUsed: Type.Optional(whole('Packed: slot of the next used descriptor.', 3)),
+          nextUsedWrap: Type.Optional(whole('Its wrap counter.', 1)),
+        }),
+        { description: 'Where the device stands.' },
+      ),
+      suppression: orNull(
+        closed({
+          eventIdx: Type.Boolean({ description: 'VIRTIO_RING_F_EVENT_IDX.', examples: [true] }),
+          kicksWanted: Type.Boolean({ examples: [true] }),
+          interruptsWanted: Type.Boolean({ examples: [true] }),
+        }),
+        { description: 'What the words say now of the next entry.' },
+      ),
     },
-    { $id: 'Queue', description: 'A split virtqueue.' },
+    { $id: 'Queue', description: 'A virtqueue, split or packed: what the format does not have is null.' },
   ),
 );
 

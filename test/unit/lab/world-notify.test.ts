@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { describe, expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { queueState } from '../../../src/lab/inspect.ts';
+import { queueState } from '../../../src/lab/inspect-queue.ts';
 import type { RunResult } from '../../../src/lab/protocol.ts';
 import {
   collect,
@@ -122,7 +122,7 @@ test('vhost-user with a kernel driver and flags: VRING_USED_F_NO_NOTIFY stands, 
   const r = runOne(world, udp('a/net0', 'b/net0', { count: 2000 }));
   expect(r).toMatchObject({ state: 'SUCCEEDED', perFrame: { kicks: 0, exitsKernel: 0, exitsUserspace: 0 } });
   const state = queueState(world.machine, world.machine.guests[0]!.nics[0]!, 'tx0');
-  expect(state.used.flags).toBe(1);
+  expect(state.used!.flags).toBe(1);
   expect(state.suppression).toMatchObject({ eventIdx: false, kicksWanted: false });
 });
 
@@ -200,7 +200,7 @@ test('pktgen posts indirect tables where the feature allows, chains elsewhere {s
     const r = runOne(world, udp('a/net0', 'b/net0', { count: 300, generator: 'pktgen' }));
     expect(r).toMatchObject({ state: 'SUCCEEDED', sent: 300 });
     const state = queueState(world.machine, world.machine.guests[0]!.nics[0]!, 'tx0');
-    const flags = new Set(state.avail.ring.slice(0, 200).flatMap((head) => state.desc[head]!.flags));
+    const flags = new Set(state.avail!.ring.slice(0, 200).flatMap((head) => state.desc[head]!.flags));
     expect([...flags]).toEqual(indirect ? ['VIRTQ_DESC_F_INDIRECT'] : ['VIRTQ_DESC_F_NEXT']);
   }
 });
