@@ -364,13 +364,13 @@ class Builder {
       ? services.ns('virtio_pmd_per_packet')
       : Math.max(0, services.ns('guest_udp_send') - services.ns('syscall_entry_exit'));
     const guestNics = nics.map((n) => n.nic);
-    const stack = new GuestStack(
-      services,
-      guestNics,
-      guestNics.map((_, i) => [replySlots + i * REPLY_SLOTS * SLOT_BYTES]),
-      this.pattern,
-      stackCost,
-    );
+    const stack = new GuestStack(services, guestNics, {
+      slots: guestNics.map((_, i) => [replySlots + i * REPLY_SLOTS * SLOT_BYTES]),
+      addresses6: guest.nics.map((n) => n.addresses6.map((a) => a.ip)),
+      pattern: this.pattern,
+      cost: stackCost,
+      gro: !poll,
+    });
     const core = poll ? pollers.get(`vcpu ${guest.name}`)! : cores.shared();
     const vcpuName = `${name}/vcpu0`;
     const vcpu = poll

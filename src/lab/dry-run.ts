@@ -27,7 +27,7 @@ export interface LearnedState {
   /** In the order of the machine's bridges. */
   readonly bridges: readonly (LearnedKernel | LearnedNetdev)[];
   /** Neighbour tables in the order of the guests. */
-  readonly neighbours: readonly (readonly (readonly [number, readonly number[]])[])[];
+  readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
   /** Positions of the random streams of the lines, in the order of the hosts' NICs. */
   readonly lines: readonly number[];
   /** By NIC, where a poller serves it: how far the event of each ring lies behind, which decides about kicks. */

@@ -23,7 +23,7 @@ import {
 } from '../engine/events.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
-import type { RunResult, RunState } from './protocol.ts';
+import type { RunResult, RunState, TcpResult } from './protocol.ts';
 
 /** FCS, and preamble and gap, in bytes. */
 const FCS_BYTES = 4;
@@ -46,6 +46,8 @@ export class Run {
   shared = false;
   /** Frames that the source has sent, where that is not the ledger's count (ping: requests). */
   sentBySource: (() => number) | null = null;
+  /** What came of TCP traffic so far. */
+  tcp: (() => TcpResult) | null = null;
   /** Stops the source. */
   stop: () => void = () => {};
   private readonly machine: Machine;
@@ -166,7 +168,7 @@ export class Run {
       from: this.from,
       to: this.to,
       sent: this.sentBySource ? this.sentBySource() : ledger.sent,
-      received: ledger.received,
+      received: this.kind === 'tcp' ? ledger.delivered : ledger.received,
       replicated: ledger.replicated,
       elsewhere: ledger.elsewhere,
       dropped,
@@ -227,6 +229,7 @@ export class Run {
             : 0,
       })),
       wall: { durationSeconds: wallSeconds, framesPerSecond: wallSeconds > 0 ? frames / wallSeconds : 0 },
+      ...(this.tcp === null ? {} : { tcp: this.tcp() }),
       frames: { first: ledger.firstFrame, last: ledger.lastFrame },
     };
   }

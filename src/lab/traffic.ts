@@ -1,10 +1,12 @@
 /** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
 
+import { type IpAddress, IpPath } from '../machine/guest/ip-path.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
-import { PING_MIN_FRAME, PingSource } from '../machine/guest/ping-source.ts';
+import { linkLocalOf } from '../machine/guest/ndp.ts';
+import { PingSource, pingMinFrame } from '../machine/guest/ping-source.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import { FrameList, RawSource } from '../machine/guest/raw-source.ts';
-import { UDP_MIN_FRAME, UdpSource, UdpTemplate } from '../machine/guest/udp-source.ts';
+import { type UdpFlow, UdpSource, UdpTemplate, udpMinFrame } from '../machine/guest/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import { WireStream } from '../machine/host/wire.ts';
 import type { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
@@ -14,8 +16,11 @@ import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import { ETH_HLEN } from '../machine/wire/ethernet.ts';
 import { type BuiltHostNic, type BuiltNic, type Machine, TEMPLATE_SLOTS } from './builder.ts';
 import { type End, Ends } from './ends.ts';
-import type { EngineError, FramesSpec, Generator, TrafficSpec } from './protocol.ts';
+import type { FramesSpec, Generator, TrafficSpec } from './protocol.ts';
+import { Refusal } from './refusal.ts';
 import { Run } from './run.ts';
+import { EPHEMERAL_PORTS, FIRST_EPHEMERAL, TCP_PORT, TcpTraffic } from './tcp-traffic.ts';
+import { addressesOf, bytes4, type Family, ipText } from './traffic-ends.ts';
 
 /** linux net/core/pktgen.c `burst`: frames of one xmit_more chain here. */
 const PKTGEN_BURST = 32;
@@ -23,21 +28,16 @@ const PKTGEN_BURST = 32;
 export const MAX_FRAME = 1514;
 /** Shortest frame on Ethernet without FCS. */
 const MIN_FRAME = 60;
+/** TCP without bytes and duration: 1 MiB. */
+const DEFAULT_BYTES = 1 << 20;
 /** Runs of one world that may be in progress: each keeps a template slot. */
 const MAX_ACTIVE = TEMPLATE_SLOTS;
 
-/** A refusal on its way to the API. */
-export class Refusal extends Error {
-  readonly error: EngineError;
-  constructor(code: EngineError['code'], message: string, field?: string) {
-    super(message);
-    this.error = { code, message, ...(field === undefined ? {} : { field }) };
-  }
-}
+export { Refusal } from './refusal.ts';
 
 interface UdpEnd {
   readonly mac: readonly number[];
-  readonly ip: number;
+  readonly ip: IpAddress;
 }
 
 export class Traffic {
@@ -94,6 +94,7 @@ export class Traffic {
         `frameSize ${spec.frameSize} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
         '/frameSize',
       );
+    if (spec.kind === 'tcp') return this.tcp(spec, from, to, now);
     if (spec.kind === 'ping') return this.ping(spec, from, to, length, now);
     return this.udp(spec, from, to, via, length, now);
   }
@@ -136,17 +137,17 @@ export class Traffic {
   private ping(spec: TrafficSpec, from: End, to: End, length: number, now: number): Run {
     if (spec.generator !== null)
       throw new Refusal('INVALID', 'ping has no generator; expected the field to be left out', '/generator');
-    if (length < PING_MIN_FRAME)
-      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for an echo request`, '/frameSize');
     const source = this.stackEnd(from, '/from', 'send echo requests');
     const target = this.stackEnd(to, '/to', 'answer echo requests');
-    this.sameSubnet(source, target);
+    const addresses = addressesOf(source, target, spec.family ?? null);
+    const ip = addresses.to;
+    if (length < pingMinFrame(familyOf(ip)))
+      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for an echo request`, '/frameSize');
     const ledger = this.machine.frames.openRun(this.placeOf(to), this.placeOf(from));
     const run = new Run(this.machine, spec.id, 'ping', from.name, to.name, ledger, this.scope([from, to], null));
     const { vcpu, stack } = source.guest;
     const services = this.machine.services;
     const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
-    const ip = target.document.addresses[0]!.ip;
     stack.resolve(
       source.nic,
       {
@@ -159,7 +160,7 @@ export class Traffic {
             source.nic,
             stack,
             ledger,
-            { mac, ip },
+            new IpPath(services.arena, source.document.mac, mac, addresses.from, ip),
             { frameLength: length, count: spec.count, interval, cost },
           );
           run.sentBySource = () => ping.sent;
@@ -177,29 +178,63 @@ export class Traffic {
 
   /** Called when a run cannot start; the world ends it. */
   onUnreachable: (run: Run, reason: string) => void = () => {};
-  private unreachable(run: Run, ip: number): void {
-    this.onUnreachable(run, `no answer to ARP for ${ipText(ip)}: is there a way between the two ends?`);
+  private unreachable(run: Run, ip: IpAddress): void {
+    const question = ip.length === 4 ? 'ARP' : 'neighbour solicitation';
+    this.onUnreachable(run, `no answer to ${question} for ${ipText(ip)}: is there a way between the two ends?`);
   }
 
   private stackEnd(end: End, field: string, what: string): BuiltNic {
     if (end.kind !== 'guest' || end.nic.guest.document.app !== 'stack') {
       throw new Refusal('INVALID', `${end.name} cannot ${what}; expected a NIC of a guest with app "stack"`, field);
     }
-    if (end.nic.document.addresses.length === 0)
-      throw new Refusal('INVALID', `${end.name} has no address; expected a NIC with addresses in the document`, field);
     return end.nic;
   }
-  private sameSubnet(a: BuiltNic, b: BuiltNic): void {
-    const { ip, prefix } = a.document.addresses[0]!;
-    const mask = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
-    const other = b.document.addresses[0]!.ip;
-    if ((ip & mask) >>> 0 !== (other & mask) >>> 0) {
-      throw new Refusal(
-        'INVALID',
-        `${ipText(other)} is not in the subnet of ${ipText(ip)}/${prefix}; guests have no routes`,
-        '/to',
-      );
-    }
+
+  // ---- TCP ----------------------------------------------------------------------------------------------------------
+  private ports = 0;
+  private tcp(spec: TrafficSpec, from: End, to: End, now: number): Run {
+    if (spec.generator !== null)
+      throw new Refusal('INVALID', 'tcp has no generator; expected the field to be left out', '/generator');
+    const source = this.stackEnd(from, '/from', 'open connections');
+    const target = this.stackEnd(to, '/to', 'take connections');
+    const addresses = addressesOf(source, target, spec.family ?? null);
+    const { machine } = this;
+    const ledger = machine.frames.openRun(this.placeOf(to), this.placeOf(from));
+    const run = new Run(machine, spec.id, 'tcp', from.name, to.name, ledger, this.scope([from, to], null));
+    const { vcpu, stack } = source.guest;
+    const connections = spec.connections ?? 1;
+    if (this.ports + connections > EPHEMERAL_PORTS) this.ports = 0;
+    const firstPort = FIRST_EPHEMERAL + this.ports;
+    this.ports += connections;
+    stack.resolve(
+      source.nic,
+      {
+        ip: addresses.to,
+        resolved: (mac) => {
+          if (run.done) return;
+          const path = new IpPath(machine.arena, source.document.mac, mac, addresses.from, addresses.to);
+          const tcp = new TcpTraffic(machine, {
+            from: source,
+            to: target,
+            path,
+            ledger,
+            connections,
+            bytes: spec.durationSeconds === undefined ? (spec.bytes ?? DEFAULT_BYTES) : null,
+            duration: (spec.durationSeconds ?? 0) * 1e9,
+            port: spec.port ?? TCP_PORT,
+            firstPort,
+          });
+          tcp.onFailure = (reason) => this.onUnreachable(run, reason);
+          run.tcp = () => tcp.result();
+          run.stop = () => tcp.stop();
+          tcp.start(Math.max(machine.scheduler.now[0]!, now));
+        },
+        unreachable: () => this.unreachable(run, addresses.to),
+      },
+      now,
+    );
+    vcpu.timersChanged();
+    return run;
   }
 
   // ---- UDP ----------------------------------------------------------------------------------------------------------
@@ -209,28 +244,38 @@ export class Traffic {
   }
 
   private udp(spec: TrafficSpec, from: End, to: End, via: BuiltNic | null, length: number, now: number): Run {
-    if (length < UDP_MIN_FRAME)
-      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
     const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
     const generator = this.generator(spec.generator, from);
+    const stacks = from.kind === 'guest' && to.kind === 'guest' && to.nic.guest.document.app === 'stack';
+    const addresses = stacks
+      ? addressesOf(this.stackEnd(from, '/from', 'send datagrams'), to.nic, spec.family ?? null)
+      : null;
+    const family: Family = addresses === null ? (spec.family ?? 4) : familyOf(addresses.to);
+    if (length < udpMinFrame(family))
+      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
     let target: UdpEnd;
-    if (via) target = { mac: via.document.mac, ip: via.document.addresses[0]?.ip ?? WIRE_IP };
+    if (via) target = this.identityOf(via, family);
     else if (to.kind === 'guest') {
-      if (to.nic.guest.document.app === 'stack' && to.nic.document.addresses.length === 0) {
+      if (to.nic.guest.document.app === 'stack' && family === 4 && to.nic.document.addresses.length === 0) {
         throw new Refusal('INVALID', `${to.name} has no address; expected a NIC with addresses in the document`, '/to');
       }
-      target = { mac: to.nic.document.mac, ip: to.nic.document.addresses[0]?.ip ?? WIRE_IP };
-    } else if (to.kind === 'wire') target = { mac: to.nic.wire!.mac, ip: to.nic.wire!.ip };
+      target = addresses === null ? this.identityOf(to.nic, family) : { mac: to.nic.document.mac, ip: addresses.to };
+    } else if (to.kind === 'wire') target = wireEnd(to.nic.wire!, family);
     else throw new Refusal('INVALID', 'expected an end that receives', '/to');
-
     if (from.kind === 'guest') {
-      const source = this.stackEnd(from, '/from', 'send datagrams');
-      if (to.kind === 'guest' && to.nic.guest.document.app === 'stack') this.sameSubnet(source, to.nic);
+      this.stackEnd(from, '/from', 'send datagrams');
+      if (family === 4 && from.nic.document.addresses.length === 0)
+        throw new Refusal(
+          'INVALID',
+          `${from.name} has no address; expected a NIC with addresses in the document`,
+          '/from',
+        );
     }
     const ledger = this.machine.frames.openRun(this.placeOf(to), 0);
     const run = new Run(this.machine, spec.id, 'udp', from.name, to.name, ledger, this.scope([from, to], via));
-    const flowOf = (sender: UdpEnd, mac: readonly number[]): UdpTemplate =>
+    const flowOf = (sender: UdpEnd, mac: readonly number[], more: Partial<UdpFlow> = {}): UdpTemplate =>
       this.template({
+        ...more,
         sourceMac: sender.mac,
         destinationMac: mac,
         sourceIp: sender.ip,
@@ -241,7 +286,7 @@ export class Traffic {
 
     if (from.kind === 'wire') {
       const stream = new WireStream(ledger, {
-        template: flowOf(from.nic.wire!, target.mac),
+        template: flowOf(wireEnd(from.nic.wire!, family), target.mac),
         count: spec.count,
         interval,
       });
@@ -252,7 +297,7 @@ export class Traffic {
     }
     if (from.kind === 'port') {
       const stream = new WireStream(ledger, {
-        template: flowOf(this.portIdentity(from), target.mac),
+        template: flowOf(this.portIdentity(from, family), target.mac),
         count: spec.count,
         interval,
       });
@@ -262,20 +307,36 @@ export class Traffic {
       return run;
     }
     const { vcpu, stack } = from.nic.guest;
-    const sender = { mac: from.nic.document.mac, ip: from.nic.document.addresses[0]!.ip };
+    const sender = { mac: from.nic.document.mac, ip: addresses?.from ?? this.identityOf(from.nic, family).ip };
     const begin = (mac: readonly number[]): void => {
       if (run.done) return;
-      const source = new UdpSource(from.nic.nic, flowOf(sender, mac), spec.count, interval, generator);
-      source.ledger = ledger;
+      const { nic } = from.nic;
+      // each flow has its queue pair (XPS): as many senders as there are pairs to send by
+      const senders = Math.min(nic.active, spec.flows, spec.count);
+      let left = senders;
+      const partial = nic.caps.csum;
+      const sources = Array.from({ length: senders }, (_, pair) => {
+        const count = Math.floor(spec.count / senders) + (pair < spec.count % senders ? 1 : 0);
+        const template = flowOf(sender, mac, { first: pair, step: senders, partial });
+        const source = new UdpSource(nic, template, count, interval * senders, generator, pair);
+        source.ledger = ledger;
+        source.onDone = () => {
+          if (--left === 0) ledger.sourceDone = true;
+        };
+        return source;
+      });
       run.stop = () => {
-        source.cancel();
+        for (const source of sources) source.cancel();
         this.machine.frames.sourceDone(ledger);
       };
-      source.start(Math.max(this.machine.scheduler.now[0]!, now));
-      vcpu.addSource(source);
+      const start = Math.max(this.machine.scheduler.now[0]!, now);
+      for (const [i, source] of sources.entries()) {
+        source.start(start + i * interval);
+        vcpu.addSource(source);
+      }
     };
     // wires and forwarding programs answer no ARP: their address is in the sender's neighbour table (DEVIATION)
-    if (to.kind === 'guest' && to.nic.guest.document.app === 'stack') {
+    if (addresses !== null) {
       stack.resolve(
         from.nic.nic,
         { ip: target.ip, resolved: begin, unreachable: () => this.unreachable(run, target.ip) },
@@ -313,16 +374,21 @@ export class Traffic {
   }
 
   /** Frames at a bridge port look as if the guest behind the port had sent them. */
-  private portIdentity(end: End & { kind: 'port' }): UdpEnd {
+  private identityOf(nic: BuiltNic, family: Family): UdpEnd {
+    const { mac, addresses, addresses6 } = nic.document;
+    if (family === 6) return { mac, ip: addresses6[0]?.ip ?? linkLocalOf(mac) };
+    return { mac, ip: addresses[0] === undefined ? WIRE_IP : bytes4(addresses[0].ip) };
+  }
+  private portIdentity(end: End & { kind: 'port' }, family: Family): UdpEnd {
     for (const g of this.machine.guests) {
       for (const n of g.nics) {
         if (n.document.bridge === end.bridge.name && `${g.document.name}.${n.document.name}` === end.port.name) {
-          return { mac: n.document.mac, ip: n.document.addresses[0]?.ip ?? WIRE_IP };
+          return this.identityOf(n, family);
         }
       }
     }
     const nic = this.machine.hostNics.find((n) => n.host === end.bridge.host && n.name === end.port.name);
-    return nic?.wire ?? { mac: [0x02, 0x72, 0x73, 0, 1, 0], ip: WIRE_IP };
+    return nic?.wire ? wireEnd(nic.wire, family) : { mac: [0x02, 0x72, 0x73, 0, 1, 0], ip: wireIp(family) };
   }
 
   private inject(end: End & { kind: 'port' }, stream: WireStream): void {
@@ -401,8 +467,15 @@ export class Traffic {
 }
 
 /** 198.18.0.254: of the range for benchmarks (RFC 2544), where an end has no address of its own. */
-const WIRE_IP = 0xc61200fe;
-const ipText = (ip: number): string => [ip >>> 24, (ip >>> 16) & 255, (ip >>> 8) & 255, ip & 255].join('.');
+const WIRE_IP: IpAddress = [198, 18, 0, 254];
+/** 2001:2::fe: the same for IPv6 (RFC 5180). */
+const WIRE_IP6: IpAddress = [0x20, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe];
+const wireIp = (family: Family): IpAddress => (family === 4 ? WIRE_IP : WIRE_IP6);
+const wireEnd = (wire: { readonly mac: readonly number[]; readonly ip: number }, family: Family): UdpEnd => ({
+  mac: wire.mac,
+  ip: family === 4 ? bytes4(wire.ip) : WIRE_IP6,
+});
+const familyOf = (ip: IpAddress): Family => (ip.length === 4 ? 4 : 6);
 
 function hostOf(end: End): string {
   return end.kind === 'guest' ? end.nic.guest.host.name : end.kind === 'wire' ? end.nic.host : end.bridge.host;

@@ -1,7 +1,6 @@
 /** Byte work of the guest IP stack: fields of Ethernet, ARP, IPv4, ICMP and UDP in the arena, and their checksums. */
 import type { Arena } from '../memory/arena.ts';
 import { ETH_P_IP } from '../wire/ethernet.ts';
-import { IPPROTO_UDP } from '../wire/ip.ts';
 
 /** RFC 863: what is sent here is thrown away. The port of our UDP traffic. */
 export const UDP_DISCARD = 9;
@@ -78,15 +77,23 @@ export class Inet {
     for (let i = 0; i < 10; i++) sum += u16[w + i]!;
     return fold16(sum) === 0xffff;
   }
-  /** Sum of the UDP datagram and its IPv4 pseudo-header, in memory order. */
-  private udpSum(ip: number, udp: number, length: number): number {
+  /** Folded sum of a transport packet of `length` bytes and its pseudo-header; `ip` is an IPv4 or IPv6 header. */
+  private transportSum(ip: number, at: number, protocol: number, length: number): number {
     const u16 = this.u16;
-    const w = (ip + 12) >> 1;
-    const addresses = u16[w]! + u16[w + 1]! + u16[w + 2]! + u16[w + 3]!;
-    return fold16(this.sum16(udp, length) + addresses + (IPPROTO_UDP << 8) + swap16(length));
+    const six = (this.u8[ip]! & 0xf0) === 0x60;
+    const w = (ip + (six ? 8 : 12)) >> 1;
+    const words = six ? 16 : 4;
+    let sum = this.sum16(at, length) + (protocol << 8) + swap16(length & 0xffff) + swap16(length >>> 16);
+    for (let i = 0; i < words; i++) sum += u16[w + i]!;
+    return fold16(sum);
   }
-  udpValid(ip: number, udp: number, length: number): boolean {
-    return this.udpSum(ip, udp, length) === 0xffff;
+  /** True when the checksum of a UDP, TCP or ICMPv6 packet is right. */
+  transportValid(ip: number, at: number, protocol: number, length: number): boolean {
+    return this.transportSum(ip, at, protocol, length) === 0xffff;
+  }
+  /** What belongs into the checksum field of such a packet, which is 0 now. */
+  transportChecksum(ip: number, at: number, protocol: number, length: number): number {
+    return swap16(~this.transportSum(ip, at, protocol, length) & 0xffff);
   }
 
   ethernet(at: number, destination: readonly number[], source: readonly number[], type: number): void {

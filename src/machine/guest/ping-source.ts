@@ -1,22 +1,23 @@
 /**
- * ping: ICMP echo requests at an interval, or (interval 0) the next one when the answer has come, as `ping -A` at depth 1
+ * ping: ICMP or ICMPv6 echo requests at an interval, or (interval 0) the next one when the answer has come, as `ping -A` at depth 1
  * does. An answer that does not come within a second is counted as lost, as in ping's -W.
  */
 import { NEVER } from '../../engine/timeline.ts';
 import type { Frames } from '../packet/frames.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import type { Services } from '../services.ts';
-import { ETH_HLEN, ETH_P_IP } from '../wire/ethernet.ts';
+import { ETH_HLEN } from '../wire/ethernet.ts';
 import { ICMP_ECHO, IPPROTO_ICMP } from '../wire/ip.ts';
 import type { GuestNic } from './guest-nic.ts';
 import { Inet } from './inet.ts';
+import type { IpPath } from './ip-path.ts';
+import { ICMPV6_ECHO_REQUEST, IPPROTO_ICMPV6, IPV6_HLEN } from './ndp.ts';
 import { TrafficSource } from './source.ts';
 import type { EchoListener, GuestStack } from './stack.ts';
 
 const WAIT_NS = 1_000_000_000;
-const ICMP = ETH_HLEN + 20;
-/** Smallest frame in memory: ICMP header and a sequence. */
-export const PING_MIN_FRAME = ICMP + 8;
+/** Smallest frame in memory: the ICMP header with a sequence. */
+export const pingMinFrame = (family: 4 | 6): number => ETH_HLEN + (family === 4 ? 20 : IPV6_HLEN) + 8;
 
 export class PingSource extends TrafficSource implements EchoListener {
   /** Requests sent. */
@@ -26,8 +27,7 @@ export class PingSource extends TrafficSource implements EchoListener {
   private readonly frames: Frames;
   private readonly stack: GuestStack;
   private readonly account: RunLedger;
-  private readonly destinationMac: readonly number[];
-  private readonly destinationIp: number;
+  private readonly path: IpPath;
   private readonly length: number;
   private readonly interval: number;
   private readonly identifier: number;
@@ -40,7 +40,7 @@ export class PingSource extends TrafficSource implements EchoListener {
     nic: GuestNic,
     stack: GuestStack,
     ledger: RunLedger,
-    to: { readonly mac: readonly number[]; readonly ip: number },
+    path: IpPath,
     options: { readonly frameLength: number; readonly count: number; readonly interval: number; readonly cost: number },
   ) {
     super(nic, 1, options.cost, false);
@@ -50,8 +50,7 @@ export class PingSource extends TrafficSource implements EchoListener {
     this.stack = stack;
     this.ledger = ledger;
     this.account = ledger;
-    this.destinationMac = to.mac;
-    this.destinationIp = to.ip;
+    this.path = path;
     this.length = options.frameLength;
     this.interval = options.interval;
     this.identifier = ledger.index & 0xffff;
@@ -73,24 +72,20 @@ export class PingSource extends TrafficSource implements EchoListener {
     return this.length;
   }
   override fill(at: number): number {
-    const inet = this.inet;
+    const { inet, path } = this;
     const sequence = this.sent & 0xffff;
-    inet.ethernet(at, this.destinationMac, this.nic.mac, ETH_P_IP);
-    inet.ipv4(
-      at + ETH_HLEN,
-      this.length - ETH_HLEN,
-      this.sent & 0xffff,
-      IPPROTO_ICMP,
-      this.nic.addresses[0]!.ip,
-      this.destinationIp,
-    );
-    inet.set8(at + ICMP, ICMP_ECHO);
-    inet.set8(at + ICMP + 1, 0);
-    inet.set16(at + ICMP + 2, 0);
-    inet.set16(at + ICMP + 4, this.identifier);
-    inet.set16(at + ICMP + 6, sequence);
-    for (let i = ICMP + 8; i < this.length; i++) inet.set8(at + i, i & 0xff);
-    inet.set16(at + ICMP + 2, inet.checksum(at + ICMP, this.length - ICMP));
+    const four = path.family === 4;
+    const icmp = at + path.headerBytes;
+    const size = this.length - path.headerBytes;
+    path.write(at, four ? IPPROTO_ICMP : IPPROTO_ICMPV6, size, this.sent & 0xffff);
+    inet.set8(icmp, four ? ICMP_ECHO : ICMPV6_ECHO_REQUEST);
+    inet.set8(icmp + 1, 0);
+    inet.set16(icmp + 2, 0);
+    inet.set16(icmp + 4, this.identifier);
+    inet.set16(icmp + 6, sequence);
+    for (let i = path.headerBytes + 8; i < this.length; i++) inet.set8(at + i, i & 0xff);
+    const sum = four ? inet.checksum(icmp, size) : inet.transportChecksum(at + ETH_HLEN, icmp, IPPROTO_ICMPV6, size);
+    inet.set16(icmp + 2, sum);
     const now = this.services.recorder.stamp[0]!;
     this.sentAt[sequence] = now;
     this.sent++;

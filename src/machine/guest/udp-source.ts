@@ -1,41 +1,56 @@
 /**
- * A UDP sender: a socket loop, pktgen, or testpmd's txonly. Real datagrams: IPv4 id and a sequence number in the payload
- * count up, header and UDP checksums are right (kept up to date by the sum of what changes, RFC 1624).
+ * A UDP sender: a socket loop, pktgen, or testpmd's txonly. Real datagrams over IPv4 or IPv6: IPv4 id and a sequence number
+ * in the payload count up, header and UDP checksums are right (kept up to date by the sum of what changes, RFC 1624), or
+ * the UDP one is left to the device.
  */
 import { NEVER } from '../../engine/timeline.ts';
 import { copyIn } from '../packet/copy.ts';
 import type { Services } from '../services.ts';
-import { ETH_HLEN, ETH_P_IP } from '../wire/ethernet.ts';
+import { ETH_HLEN } from '../wire/ethernet.ts';
 import { IPPROTO_UDP } from '../wire/ip.ts';
+import { VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../wire/virtio-net.ts';
 import type { GuestNic } from './guest-nic.ts';
 import { Inet, UDP_DISCARD } from './inet.ts';
+import { type IpAddress, IpPath } from './ip-path.ts';
 import { TrafficSource } from './source.ts';
 
 export const UDP_FIRST_PORT = 49152;
 const IP = ETH_HLEN;
-const UDP = IP + 20;
-const PAYLOAD = UDP + 8;
+/** Offset of the checksum in a UDP header. */
+const UDP_CHECK = 6;
 /** Smallest frame in memory that holds a sequence number. */
-export const UDP_MIN_FRAME = PAYLOAD + 4;
+export const udpMinFrame = (family: 4 | 6): number => ETH_HLEN + (family === 4 ? 20 : 40) + 8 + 4;
 
 export interface UdpFlow {
   readonly sourceMac: readonly number[];
   readonly destinationMac: readonly number[];
-  readonly sourceIp: number;
-  readonly destinationIp: number;
+  /** 4 or 16 bytes. */
+  readonly sourceIp: IpAddress;
+  readonly destinationIp: IpAddress;
   /** Source ports used: UDP_FIRST_PORT and up. */
   readonly flows: number;
+  /** Of these, the ports that this template takes: from the `first`, each `step`-th. Default all. */
+  readonly first?: number;
+  readonly step?: number;
   /** Ethernet frame length in memory (without FCS). */
   readonly frameLength: number;
+  /** The checksum is the device's: it holds the sum of the pseudo-header (CHECKSUM_PARTIAL). */
+  readonly partial?: boolean;
 }
 
 /** Writes the datagrams of a flow from a template in the arena; used by guests and by the wire end of a NIC. */
 export class UdpTemplate {
   readonly length: number;
+  /** Offset of the UDP header in the frame where its checksum is left to the device, -1 where it is not. */
+  readonly checksumFrom: number;
   private readonly services: Services;
   private readonly u16: Uint16Array;
   private readonly at: number;
   private readonly flows: number;
+  private readonly firstPort: number;
+  private readonly step: number;
+  private readonly udp: number;
+  private readonly four: boolean;
   private readonly ipSum: number;
   private readonly udpSum: number;
   /** Datagram that the template holds. */
@@ -46,24 +61,32 @@ export class UdpTemplate {
     this.services = services;
     this.u16 = services.arena.u16;
     this.at = at;
-    this.flows = flow.flows;
+    const { first = 0, step = 1 } = flow;
+    this.firstPort = UDP_FIRST_PORT + first;
+    this.step = step;
+    this.flows = Math.max(1, Math.ceil((flow.flows - first) / step));
     this.length = flow.frameLength;
     const inet = new Inet(services.arena);
     const pattern = Uint8Array.from({ length: flow.frameLength }, (_, i) => (i * 7) & 0xff);
     copyIn(services.arena, at, pattern);
-    inet.ethernet(at, flow.destinationMac, flow.sourceMac, ETH_P_IP);
-    inet.ipv4(at + IP, flow.frameLength - ETH_HLEN, 0, IPPROTO_UDP, flow.sourceIp, flow.destinationIp);
-    const udpLength = flow.frameLength - UDP;
-    inet.set16(at + UDP, 0);
-    inet.set16(at + UDP + 2, UDP_DISCARD);
-    inet.set16(at + UDP + 4, udpLength);
-    inet.set16(at + UDP + 6, 0);
-    inet.set32(at + PAYLOAD, 0);
+    const path = new IpPath(services.arena, flow.sourceMac, flow.destinationMac, flow.sourceIp, flow.destinationIp);
+    this.four = path.family === 4;
+    const udp = path.headerBytes;
+    const udpLength = flow.frameLength - udp;
+    this.udp = udp;
+    this.checksumFrom = flow.partial === true ? udp : -1;
+    path.write(at, IPPROTO_UDP, udpLength, 0);
+    inet.set16(at + udp, 0);
+    inet.set16(at + udp + 2, UDP_DISCARD);
+    inet.set16(at + udp + 4, udpLength);
+    inet.set16(at + udp + UDP_CHECK, 0);
+    inet.set32(at + udp + 8, 0);
     // sums of what stays, in memory order; the fields that change are 0 here
-    inet.set16(at + IP + 10, 0);
-    this.ipSum = services.arena.code.sum16(at + IP, 20);
-    const pseudo = services.arena.code.sum16(at + IP + 12, 8) + swap16(IPPROTO_UDP) + swap16(udpLength);
-    this.udpSum = services.arena.code.sum16(at + UDP, udpLength) + pseudo;
+    if (this.four) inet.set16(at + IP + 10, 0);
+    this.ipSum = this.four ? services.arena.code.sum16(at + IP, 20) : 0;
+    const pseudo = path.pseudo(IPPROTO_UDP, udpLength);
+    this.udpSum = services.arena.code.sum16(at + udp, udpLength) + pseudo;
+    if (this.checksumFrom >= 0) this.u16[(at + udp + UDP_CHECK) >> 1] = pseudo;
   }
 
   /** Writes datagram number `sequence` at arena offset `to`. */
@@ -78,16 +101,20 @@ export class UdpTemplate {
     this.prepared = sequence;
     const u16 = this.u16;
     const w = this.at >> 1;
+    const udp = w + this.udp / 2;
     const id = swap16(sequence & 0xffff);
-    const port = swap16((UDP_FIRST_PORT + (this.flows === 1 ? 0 : sequence % this.flows)) & 0xffff);
+    const port = swap16((this.firstPort + (this.flows === 1 ? 0 : this.step * (sequence % this.flows))) & 0xffff);
     const high = swap16(sequence >>> 16);
-    u16[w + (IP + 4) / 2] = id;
-    u16[w + (IP + 10) / 2] = ~fold(this.ipSum + id) & 0xffff;
-    u16[w + UDP / 2] = port;
-    u16[w + PAYLOAD / 2] = high;
-    u16[w + PAYLOAD / 2 + 1] = id;
+    if (this.four) {
+      u16[w + (IP + 4) / 2] = id;
+      u16[w + (IP + 10) / 2] = ~fold(this.ipSum + id) & 0xffff;
+    }
+    u16[udp] = port;
+    u16[udp + 4] = high;
+    u16[udp + 5] = id;
+    if (this.checksumFrom >= 0) return;
     const checksum = ~fold(this.udpSum + port + high + id) & 0xffff;
-    u16[w + (UDP + 6) / 2] = checksum === 0 ? 0xffff : checksum;
+    u16[udp + UDP_CHECK / 2] = checksum === 0 ? 0xffff : checksum;
   }
 }
 const swap16 = (v: number): number => ((v & 0xff) << 8) | (v >>> 8);
@@ -102,6 +129,11 @@ export class UdpSource extends TrafficSource {
   private left: number;
   private sequence = 0;
 
+  /** Called when the last datagram has been written. */
+  onDone: () => void = () => {
+    if (this.ledger !== null) this.ledger.sourceDone = true;
+  };
+
   /** `interval`: ns between frames, 0 = as fast as the generator can. Starts when start() is called. */
   constructor(
     nic: GuestNic,
@@ -109,11 +141,17 @@ export class UdpSource extends TrafficSource {
     count: number,
     interval: number,
     generator: { readonly batch: number; readonly cost: number; readonly split: boolean },
+    pair = 0,
   ) {
-    super(nic, generator.batch, generator.cost, generator.split);
+    super(nic, generator.batch, generator.cost, generator.split, pair);
     this.template = template;
     this.interval = interval;
     this.left = count;
+    if (template.checksumFrom >= 0) {
+      this.wish[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+      this.wish[4] = template.checksumFrom;
+      this.wish[5] = UDP_CHECK;
+    }
   }
 
   /** The first frame may be sent from `now` on. */
@@ -136,7 +174,7 @@ export class UdpSource extends TrafficSource {
     this.left--;
     if (this.left === 0) {
       this.due[0] = NEVER;
-      if (this.ledger !== null) this.ledger.sourceDone = true;
+      this.onDone();
     } else this.due[0]! += this.interval;
     return this.template.length;
   }

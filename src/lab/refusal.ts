@@ -1,0 +1,10 @@
+import type { EngineError } from './protocol.ts';
+
+/** A refusal on its way to the API. */
+export class Refusal extends Error {
+  readonly error: EngineError;
+  constructor(code: EngineError['code'], message: string, field?: string) {
+    super(message);
+    this.error = { code, message, ...(field === undefined ? {} : { field }) };
+  }
+}
