@@ -74,6 +74,11 @@ export function restore(low: number, high: number): number {
   return n > high ? n - 4294967296 : n;
 }
 
+/** The full number nearest to `near` whose low 32 bits are `low`. */
+export function restoreNear(low: number, near: number): number {
+  return restore(low, near + 2147483648);
+}
+
 /** Reads one world's rings. Cheap to make; keeps copies of at most BLOCK_EVENTS events. */
 export class RingReader {
   readonly catalog: WorldCatalog;

@@ -4,7 +4,7 @@
  * kick or an interrupt belongs.
  */
 import { BLOCK_EVENTS, type RingReader, restore } from '../../engine/event-ring.ts';
-import { contextOf, kindOf, PACKET_CLONE, placeOf, VIRTQ_INTERRUPT } from '../../engine/events.ts';
+import { contextOf, kindOf, placeOf, VIRTQ_INTERRUPT } from '../../engine/events.ts';
 import { storesBytes, valueOfA } from '../events/event-columns.ts';
 import type { EventFilter } from '../events/event-filter.ts';
 import { PATH_CHARGED, PATH_OF_KIND, PATH_OFF, PATH_STEP } from '../frame-path.ts';
@@ -306,7 +306,7 @@ export class RowScan {
       this.window.rareWords[slot * RARE_WORDS + R_COPIES] = 1;
     } else if (effect === LOOKS_UP) marks = CACHE_OF_KIND[kind]!;
     else if (effect === CHARGES || kind === VIRTQ_INTERRUPT) this.charges.toRow(slot, kind);
-    else if (kind === PACKET_CLONE) marks = MARK_PARENT;
+    else if (effect === CLONES) marks = MARK_PARENT;
     this.window.words[slot * ROW_WORDS + R_LENGTH]! |= marks << MARKS_SHIFT;
   }
 }

@@ -4,8 +4,8 @@
  * docs/events.md and in the AsyncAPI document, both from BINARY_COLUMNS and BINARY_HEADER; examples/event-decoder.mjs reads it.
  */
 import { BLOCK_EVENTS, type RingReader } from '../../engine/event-ring.ts';
-import { KIND_STRIDE, kindOf, PACKET_CLONE } from '../../engine/events.ts';
-import { storesBytes, valueOfA } from './event-columns.ts';
+import { KIND_STRIDE, kindOf } from '../../engine/events.ts';
+import { namesFrame, storesBytes, valueOfA } from './event-columns.ts';
 import type { EventEncoder } from './event-cursor.ts';
 
 /** Fields of the header, in order; all numbers are little-endian. */
@@ -43,7 +43,7 @@ const VERSION = 1;
 const TYPE_EVENTS = 1;
 /** By kind id: 1 where `a` is recorded as a low half. */
 const HALVES = Uint8Array.from({ length: 256 }, (_, k) =>
-  k < KIND_STRIDE && (storesBytes(k) || k === PACKET_CLONE) ? 1 : 0,
+  k < KIND_STRIDE && (storesBytes(k) || namesFrame(k)) ? 1 : 0,
 );
 const padded = (bytes: number): number => (bytes + 7) & ~7;
 const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;

@@ -1,10 +1,12 @@
 /** The columns `a` and `b` of an event as readers show them: their names, and `a` as a full number. */
-import { type RingReader, restore } from '../../engine/event-ring.ts';
+import { type RingReader, restore, restoreNear } from '../../engine/event-ring.ts';
 import {
   KIND_BY_ID,
   KIND_STRIDE,
   PACKET_BYTES,
   PACKET_CLONE,
+  PACKET_MERGE,
+  PACKET_SEGMENT,
   VHOST_USER_MESSAGE,
   VIRTQ_DESCRIPTORS,
 } from '../../engine/events.ts';
@@ -31,9 +33,15 @@ export function storesBytes(kind: number): boolean {
   return kind === PACKET_BYTES || kind === VHOST_USER_MESSAGE || kind === VIRTQ_DESCRIPTORS;
 }
 
+/** Whether column `a` of the kind is a frame. */
+export function namesFrame(kind: number): boolean {
+  return kind === PACKET_CLONE || kind === PACKET_SEGMENT || kind === PACKET_MERGE;
+}
+
 /** Column `a` of an event of the reader's current block as a full number: positions and parents are recorded as their low halves. */
 export function valueOfA(reader: RingReader, kind: number, frame: number, a: number): number {
   if (storesBytes(kind)) return reader.bytePosition(a);
-  if (kind === PACKET_CLONE) return restore(a, frame);
+  if (kind === PACKET_CLONE || kind === PACKET_SEGMENT) return restore(a, frame);
+  if (kind === PACKET_MERGE) return restoreNear(a, frame);
   return a;
 }

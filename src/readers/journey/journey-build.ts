@@ -70,12 +70,20 @@ const CACHES: ReadonlyMap<number, string> = new Map([
 /** Their column `a` says how many masks or subtables were probed; the exact match cache has none. */
 const PROBES = new Set<number>([E.DP_HIT, E.DP_MEGAFLOW_HIT, E.DP_MISS]);
 
+/** The frames that a frame came from, and those that came from it. */
+export class Relatives {
+  parent: number | null = null;
+  mergedInto: number | null = null;
+  readonly clones: number[] = [];
+  readonly segments: number[] = [];
+  readonly merged: number[] = [];
+}
+
 /** `seen`: the frame's events in the order of time; `versions`: what a copy has from its parent. */
 export function buildJourney(
   reader: RingReader,
   frame: number,
-  parent: number | null,
-  clones: number[],
+  relatives: Relatives,
   seen: readonly Seen[],
   versions: FrameVersion[],
   announcement: Announcement,
@@ -132,6 +140,7 @@ export function buildJourney(
       copiedBytes += event.a;
     }
     if (kind.role === 'delivered' || kind.role === 'consumed') outcome = kind.role;
+    if (kind.role === 'replaced') outcome = id === E.PACKET_MERGE ? 'merged' : 'segmented';
     const drop = kind.role === 'dropped' ? kind.name : null;
     if (drop !== null) {
       outcome = `dropped:${drop}`;
@@ -187,8 +196,11 @@ export function buildJourney(
   if (outcome === 'in flight') end = last;
   return {
     frame,
-    parent,
-    clones,
+    parent: relatives.parent,
+    clones: relatives.clones,
+    segments: relatives.segments,
+    merged: relatives.merged,
+    mergedInto: relatives.mergedInto,
     versions,
     hops,
     lanes: [...lanes.values()],

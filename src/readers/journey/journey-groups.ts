@@ -60,7 +60,7 @@ export interface GroupOptions {
   readonly filter?: EventFilter;
   /** Frames of this run, by its number in PACKET_BORN. */
   readonly run?: number;
-  /** `delivered`, `consumed`, `dropped`, `dropped:<reason>` or `in flight`. */
+  /** `delivered`, `consumed`, `dropped`, `dropped:<reason>`, `segmented`, `merged` or `in flight`. */
   readonly outcome?: string;
 }
 
@@ -142,7 +142,7 @@ export class JourneyGroups {
     const w = row * WORDS;
     const n = row * NUMBERS;
     if (words[w + STATE] === UNSEEN) {
-      if (kind !== E.PACKET_BORN && kind !== E.PACKET_CLONE) {
+      if (kind !== E.PACKET_BORN && kind !== E.PACKET_CLONE && kind !== E.PACKET_SEGMENT) {
         words[w + STATE] = HEADLESS;
         if (this.filter === null && this.run < 0) this.incomplete++;
       } else this.begin(page, w, n, frame, kind, time, a, b);
@@ -210,7 +210,7 @@ export class JourneyGroups {
     numbers[n + LAST] = time;
     if (this.run >= 0 && this.belongs(frame, kind, a, b)) words[w + FLAGS]! |= OF_RUN;
   }
-  /** A copy belongs to the run of its parent. */
+  /** A copy or a segment belongs to the run of its parent. */
   private belongs(frame: number, kind: number, a: number, b: number): boolean {
     if (kind === E.PACKET_BORN) return b === this.run;
     const parent = restore(a, frame);

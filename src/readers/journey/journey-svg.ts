@@ -3,7 +3,7 @@
  * to scale; the left margin says the time of each. No scripts and nothing from elsewhere: it can be saved and sent on.
  */
 import type { Journey } from './journey.ts';
-import { nsText, stepNotes, summaryOf, titleOf, type Visit, visitsOf } from './journey-visits.ts';
+import { nsText, relativesOf, stepNotes, summaryOf, titleOf, type Visit, visitsOf } from './journey-visits.ts';
 
 const MARGIN = 96;
 const LANE = 264;
@@ -62,19 +62,20 @@ export function journeySvg(journey: Journey): string {
   }
   const width = MARGIN + Math.max(3, journey.lanes.length) * LANE + 16;
   const height = bottom + 30;
-  const clones =
-    journey.clones.length === 0 ? '' : `; copied by flooding as ${journey.clones.map((c) => `frame ${c}`).join(', ')}`;
+  const relatives = relativesOf(journey)
+    .map((line) => `; ${line}`)
+    .join('');
   const heading = `${titleOf(journey)}: ${journey.outcome}`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="title summary">`,
     `<title id="title">${escaped(`Journey of ${heading}`)}</title>`,
-    `<desc id="summary">${escaped(`${summaryOf(journey)}. ${descriptionOf(visits)}${clones}`)}</desc>`,
+    `<desc id="summary">${escaped(`${summaryOf(journey)}. ${descriptionOf(visits)}${relatives}`)}</desc>`,
     `<style>${STYLE}</style>`,
     `<rect class="paper" width="${width}" height="${height}"/>`,
     text(16, 26, 'title', heading),
     text(16, 45, 'quiet', cut(summaryOf(journey).split('; ').slice(1).join('; '), Math.floor((width - 32) / 7.3))),
     ...out,
-    text(16, bottom + 12, 'quiet small', cut(`Virtual time, not to scale${clones}`, Math.floor((width - 32) / 6.7))),
+    text(16, bottom + 12, 'quiet small', cut(`Virtual time, not to scale${relatives}`, Math.floor((width - 32) / 6.7))),
     '</svg>',
     '',
   ].join('\n');

@@ -1,12 +1,13 @@
 /** A journey as a ladder of text, one step per line, columns in ns. */
 import type { Journey, JourneyHop } from './journey.ts';
+import { descentOf, relativesOf } from './journey-visits.ts';
 
 /** The journey as a ladder of text, one step per line, columns in ns. */
 export function journeyText(journey: Journey): string {
   const t = journey.totals;
   const size = journey.versions[0]?.bytes;
   const lines = [
-    `frame ${journey.frame}${size === undefined ? '' : `, ${size} bytes`}${journey.parent === null ? '' : `, a copy of frame ${journey.parent}`}: ${journey.outcome}`,
+    `frame ${journey.frame}${size === undefined ? '' : `, ${size} bytes`}${descentOf(journey)}: ${journey.outcome}`,
     `latency ${t.latencyNs} ns = processing ${t.processingNs} + waiting ${t.waitingNs}; ${plural(t.copies, 'copy', 'copies')} (${t.copiedBytes} bytes), ${plural(t.exits, 'VM exit')}, ${plural(t.kicks, 'kick')}, ${plural(t.interrupts, 'interrupt')}`,
     '',
   ];
@@ -37,8 +38,7 @@ export function journeyText(journey: Journey): string {
     );
     lines.push('', `ns by context (and waiting for it): ${lanes.join(', ')}`);
   }
-  if (journey.clones.length > 0)
-    lines.push('', `copied by flooding as ${journey.clones.map((c) => `frame ${c}`).join(', ')}`);
+  for (const line of relativesOf(journey)) lines.push('', line);
   return lines.join('\n') + '\n';
 }
 function notesOf(hop: JourneyHop): string[] {

@@ -104,6 +104,24 @@ export function summaryOf(journey: Journey): string {
 /** `frame 7, 60 bytes, a copy of frame 6`. */
 export function titleOf(journey: Journey): string {
   const size = journey.versions[0]?.bytes;
-  const copy = journey.parent === null ? '' : `, a copy of frame ${journey.parent}`;
+  const copy = descentOf(journey);
   return `frame ${journey.frame}${size === undefined ? '' : `, ${size} bytes`}${copy}`;
+}
+
+/** `, a copy of frame 6`, `, a segment of frame 6`; empty where the frame comes from no other. */
+export function descentOf(journey: Journey): string {
+  if (journey.parent === null) return '';
+  const cut = journey.hops[0]?.event === 'packet.segment';
+  return `, ${cut ? 'a segment' : 'a copy'} of frame ${journey.parent}`;
+}
+
+/** What became of the frame beside its own way, a line each. */
+export function relativesOf(journey: Journey): string[] {
+  const list = (frames: readonly number[]): string => frames.map((f) => `frame ${f}`).join(', ');
+  const lines: string[] = [];
+  if (journey.clones.length > 0) lines.push(`copied by flooding as ${list(journey.clones)}`);
+  if (journey.segments.length > 0) lines.push(`cut into ${list(journey.segments)}`);
+  if (journey.merged.length > 0) lines.push(`took in ${list(journey.merged)}`);
+  if (journey.mergedInto !== null) lines.push(`merged into frame ${journey.mergedInto}`);
+  return lines;
 }

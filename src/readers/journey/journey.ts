@@ -3,13 +3,14 @@
  * index (highest frame id per block), so that a frame of a long run costs a few blocks, not a scan of the ring.
  *
  * Read frame-path.ts first: it says what is processing, what is waiting, and what is not on the frame's way. The steps are
- * put together in journey-build.ts. Frames are neither cut into segments nor merged: offloads are not emulated.
+ * put together in journey-build.ts. A frame that is cut into segments ends there, and each segment has a journey of its own
+ * that begins with the cutting; so does a frame that GRO merges into another one.
  */
 import type { ContextInfo, PlaceType } from '../../engine/catalog.ts';
 import type { RingReader } from '../../engine/event-ring.ts';
-import { BLOCK_EVENTS, restore } from '../../engine/event-ring.ts';
+import { BLOCK_EVENTS, restore, restoreNear } from '../../engine/event-ring.ts';
 import * as E from '../../engine/events.ts';
-import { Announcement, buildJourney, hexOf, type Seen } from './journey-build.ts';
+import { Announcement, buildJourney, hexOf, Relatives, type Seen } from './journey-build.ts';
 
 /** Blocks that are still searched once the frame has reached its end: for the return of its buffer. */
 const BLOCKS_AFTER_END = 8;
@@ -79,15 +80,20 @@ export interface JourneyLane {
 
 export interface Journey {
   readonly frame: number;
-  /** The frame that this one is a copy of. */
+  /** The frame that this one is a copy of, or was cut from. */
   readonly parent: number | null;
   /** Copies that were made of this frame by flooding. */
   readonly clones: readonly number[];
+  /** Frames that this one was cut into. */
+  readonly segments: readonly number[];
+  /** Frames that were merged into this one, and the frame that this one was merged into. */
+  readonly merged: readonly number[];
+  readonly mergedInto: number | null;
   readonly versions: readonly FrameVersion[];
   readonly hops: readonly JourneyHop[];
   /** In the order in which the frame came to them. */
   readonly lanes: readonly JourneyLane[];
-  /** `delivered`, `consumed`, `dropped:<reason>` or `in flight`. */
+  /** `delivered`, `consumed`, `dropped:<reason>`, `segmented`, `merged` or `in flight`. */
   readonly outcome: string;
   /** The reason alone; null where the frame was not dropped. */
   readonly dropReason: string | null;
@@ -142,9 +148,8 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
   const head = reader.head();
   const low = frame % 4294967296;
   const seen: Seen[] = [];
-  const clones: number[] = [];
+  const relatives = new Relatives();
   const announcement = new Announcement();
-  let parent: number | null = null;
   let born = false;
   let ended = -1;
   const tail = reader.tail();
@@ -163,7 +168,11 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
       const kind = E.kindOf(block.meta[i]!);
       const a = block.a[i]!;
       const of = block.frame[i]!;
-      if (kind === E.PACKET_CLONE && a === low && of !== frame && restore(a, of) === frame) clones.push(of);
+      if (a === low && of !== frame) {
+        if (kind === E.PACKET_CLONE && restore(a, of) === frame) relatives.clones.push(of);
+        else if (kind === E.PACKET_SEGMENT && restore(a, of) === frame) relatives.segments.push(of);
+        else if (kind === E.PACKET_MERGE && restoreNear(a, of) === frame) relatives.merged.push(of);
+      }
       if (of !== frame) {
         announcement.see(block.meta[i]!);
         continue;
@@ -171,7 +180,8 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
       if (kind === E.VIRTQ_USED) announcement.begin(block.first + i, block.meta[i]!);
       const role = E.KIND_BY_ID[kind]?.role ?? 'none';
       if (role === 'born' || role === 'cloned') born = true;
-      if (kind === E.PACKET_CLONE) parent = restore(a, frame);
+      if (kind === E.PACKET_CLONE || kind === E.PACKET_SEGMENT) relatives.parent = restore(a, frame);
+      if (kind === E.PACKET_MERGE) relatives.mergedInto = restoreNear(a, frame);
       if (ended < 0 && (role === 'delivered' || role === 'consumed' || role === 'dropped' || role === 'replaced'))
         ended = block.first + i;
       const position = kind === E.PACKET_BYTES ? reader.bytePosition(a) : 0;
@@ -185,11 +195,11 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
   if (seen.length === 0) return { kind: 'unknown' };
   seen.sort((x, y) => x.time - y.time || x.seq - y.seq);
   const inherited: FrameVersion[] = [];
-  if (parent !== null) {
-    const version = yield* versionOf(reader, parent, seen[0]!);
+  if (relatives.parent !== null && !seen.some((event) => E.kindOf(event.meta) === E.PACKET_SEGMENT)) {
+    const version = yield* versionOf(reader, relatives.parent, seen[0]!);
     if (version !== null) inherited.push(version);
   }
-  return { kind: 'found', journey: buildJourney(reader, frame, parent, clones, seen, inherited, announcement) };
+  return { kind: 'found', journey: buildJourney(reader, frame, relatives, seen, inherited, announcement) };
 }
 
 /**

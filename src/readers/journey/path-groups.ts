@@ -17,7 +17,7 @@ export interface GroupHop {
   readonly waited: Histogram;
 }
 export interface JourneyGroup {
-  /** `delivered`, `consumed`, `dropped:<reason>` or `in flight`. */
+  /** `delivered`, `consumed`, `dropped:<reason>`, `segmented`, `merged` or `in flight`. */
   readonly outcome: string;
   readonly hops: readonly GroupHop[];
   readonly latency: Histogram;
@@ -73,5 +73,6 @@ export class PathGroups {
 export function outcomeOf(kind: number): string {
   const what = E.KIND_BY_ID[kind];
   if (what === undefined) return 'in flight';
+  if (what.role === 'replaced') return kind === E.PACKET_MERGE ? 'merged' : 'segmented';
   return what.role === 'dropped' ? `dropped:${what.name}` : what.role;
 }

@@ -91,8 +91,14 @@ export const JourneySchema = name(
   closed(
     {
       frame: whole('Id of the frame.', 1),
-      parent: orNull(Type.Integer(), { description: 'The frame that this is a copy of.', examples: [null] }),
+      parent: orNull(Type.Integer(), {
+        description: 'The frame that this is a copy or a segment of.',
+        examples: [null],
+      }),
       clones: Type.Array(Type.Integer(), { description: 'Copies made by flooding.', examples: [[2]] }),
+      segments: Type.Array(Type.Integer(), { description: 'Frames that this one was cut into.', examples: [[]] }),
+      merged: Type.Array(Type.Integer(), { description: 'Frames that became part of this one.', examples: [[]] }),
+      mergedInto: orNull(Type.Integer(), { description: 'The frame that this one became part of.', examples: [null] }),
       versions: Type.Array(
         closed({
           time: number('Virtual time in seconds.', 0.0021),
@@ -109,7 +115,7 @@ export const JourneySchema = name(
         description: 'The contexts, in the order in which the frame came to them.',
       }),
       outcome: Type.String({
-        description: '`delivered`, `consumed`, `dropped:<reason>` or `in flight`.',
+        description: '`delivered`, `consumed`, `dropped:<reason>`, `segmented`, `merged` or `in flight`.',
         examples: ['delivered'],
       }),
       dropReason: orNull(Type.String(), { description: 'The reason alone.', examples: [null] }),
@@ -138,8 +144,8 @@ export const GroupsQuery = withDefaults(
     ),
     outcome: Type.Optional(
       Type.String({
-        pattern: '^(delivered|consumed|dropped(:[a-z0-9_.]{1,60})?|in-flight)$',
-        description: '`delivered`, `consumed`, `dropped`, `dropped:<reason>` or `in-flight`.',
+        pattern: '^(delivered|consumed|segmented|merged|dropped(:[a-z0-9_.]{1,60})?|in-flight)$',
+        description: '`delivered`, `consumed`, `dropped`, `dropped:<reason>`, `segmented`, `merged` or `in-flight`.',
         examples: ['dropped'],
       }),
     ),

@@ -48,3 +48,35 @@ export function floodedFrame(w: FakeWorld, t: number, length = 60): { parent: nu
   w.event(1, t + 600, E.TAP_DROP_QUEUE_FULL, 10, c, length);
   return { parent: f, clone: c };
 }
+
+/** A packet that the datapath cuts into two segments for tap b. */
+export function segmentedFrame(w: FakeWorld, t: number): { parent: number; segments: number[] } {
+  const f = w.newFrame();
+  w.event(0, t, E.PACKET_BORN, 1, f, 200, 1);
+  w.version(0, t, 1, f, frameBytes(f, 200));
+  w.event(0, t + 100, E.GUEST_XMIT, 1, f, 200, 4096);
+  w.event(1, t + 400, E.DP_INGRESS, 8, f, 200, 1);
+  w.event(1, t + 500, E.DP_OUTPUT, 9, f, 200, 2);
+  const segments = [w.newFrame(), w.newFrame()];
+  for (const s of segments) {
+    w.event(1, t + 500, E.PACKET_SEGMENT, 9, s, f, 120);
+    w.version(1, t + 500, 9, s, frameBytes(s, 120));
+  }
+  w.event(1, t + 500, E.PACKET_SEGMENTED, 9, f, 2, 66);
+  for (const s of segments) w.event(1, t + 600, E.TAP_ENQUEUE, 10, s, 120);
+  return { parent: f, segments };
+}
+
+/** Two frames from a wire that GRO makes one of: the second ends in the first. */
+export function mergedFrames(w: FakeWorld, t: number): { head: number; child: number } {
+  const [head, child] = [w.newFrame(), w.newFrame()];
+  for (const f of [head, child]) {
+    w.event(0, t, E.PACKET_BORN, 1, f, 120, 1);
+    w.version(0, t, 1, f, frameBytes(f, 120));
+    w.event(1, t + 300, E.NIC_RX, 8, f, 120);
+  }
+  w.event(1, t + 300, E.PACKET_MERGE, 8, child, head, 120);
+  w.version(1, t + 400, 8, head, frameBytes(head, 186));
+  w.event(1, t + 400, E.DP_INGRESS, 8, head, 186, 1);
+  return { head, child };
+}

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
 import * as E from '../../../../src/engine/events.ts';
 import { findJourney, type Journey, type JourneyResult } from '../../../../src/readers/journey/journey.ts';
+import { journeySvg } from '../../../../src/readers/journey/journey-svg.ts';
 import { journeyText } from '../../../../src/readers/journey/journey-text.ts';
 import { FakeWorld, frameBytes } from '../fake-world.ts';
-import { floodedFrame, vhostNetFrame } from '../journeys.ts';
+import { floodedFrame, mergedFrames, segmentedFrame, vhostNetFrame } from '../journeys.ts';
 
 function find(w: FakeWorld, frame: number): { result: JourneyResult; steps: number } {
   const search = findJourney(w.reader, frame);
@@ -124,6 +125,36 @@ test('clones name their parent, have its bytes, and the parent lists them', () =
   expect(c.versions[0]!.hex).toBe(Buffer.from(frameBytes(parent, 60)).toString('hex'));
   expect(journeyText(c)).toMatch(/^frame 2, 60 bytes, a copy of frame 1: dropped:tap\.queue_full$/m);
 });
+
+for (const firstFrame of [0, 2 ** 32 - 2, 2 ** 33 + 5]) {
+  test(`segments name their parent, have bytes of their own, and the parent ends in them (ids from ${firstFrame})`, () => {
+    const w = new FakeWorld({ firstFrame });
+    const { parent, segments } = segmentedFrame(w, 0);
+    w.publish();
+    const p = found(w, parent);
+    expect(p).toMatchObject({ segments, clones: [], outcome: 'segmented', dropReason: null });
+    expect(p.totals.latencyNs).toBe(500);
+    for (const id of segments) {
+      const s = found(w, id);
+      expect(s).toMatchObject({ parent, segments: [], outcome: 'in flight' });
+      expect(s.versions.map((v) => v.hex)).toEqual([Buffer.from(frameBytes(id, 120)).toString('hex')]);
+      expect(journeyText(s)).toContain(`frame ${id}, 120 bytes, a segment of frame ${parent}: in flight`);
+    }
+    expect(journeyText(p)).toContain(`cut into frame ${segments[0]}, frame ${segments[1]}`);
+    expect(journeySvg(p)).toContain(`cut into frame ${segments[0]}`);
+  });
+
+  test(`merged frames name each other (ids from ${firstFrame})`, () => {
+    const w = new FakeWorld({ firstFrame });
+    const { head, child } = mergedFrames(w, 0);
+    w.publish();
+    const h = found(w, head);
+    expect(h).toMatchObject({ merged: [child], mergedInto: null, outcome: 'in flight' });
+    expect(h.versions.map((v) => v.bytes)).toEqual([120, 186]);
+    expect(found(w, child)).toMatchObject({ merged: [], mergedInto: head, outcome: 'merged' });
+    expect(journeyText(found(w, child))).toContain(`merged into frame ${head}`);
+  });
+}
 
 test('a frame on its way is in flight', () => {
   const w = new FakeWorld();
