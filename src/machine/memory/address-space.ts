@@ -8,7 +8,8 @@ export class AddressSpace {
   private readonly end: number[] = [];
   private readonly delta: number[] = [];
   // the region of the last hit, as plain fields: almost every access falls into one region
-  private hotStart = 0;
+  // (before the first hit a range that holds nothing, not even no bytes at address 0)
+  private hotStart = 1;
   private hotEnd = 0;
   private hotDelta = 0;
 
