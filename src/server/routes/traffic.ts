@@ -1,5 +1,7 @@
 /** /v1/topologies/{t}/traffic: generated traffic, and the runs that raw frames and replays make as well. */
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
+import type { TrafficSpec } from '../../lab/protocol.ts';
+import { type Parsed, parseDuration, parseSize } from '../../lab/units.ts';
 import { pageOfList } from '../pages.ts';
 import { invalid } from '../problem.ts';
 import { media, problems } from '../responses.ts';
@@ -62,9 +64,8 @@ export function addTrafficRoutes(app: App, { registry, settings, stopping }: Ser
       },
     },
     async (request, reply) => {
-      const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1 } = request.body;
       const hosted = registry.get(request.params.topology);
-      const spec = { kind, from, to, frameSize, count, rate: framesPerSecond(rate), generator, flows };
+      const spec = specOf(request.body);
       const result = await startRun(hosted, settings.limits.runs, spec);
       return reply.code(202).header('location', runAddress(hosted.name, result.id)).send(result);
     },
@@ -144,4 +145,33 @@ function framesPerSecond(rate: string | number): number {
   const value = Number(rate.replace(/\/s$/, ''));
   if (value > 0 && value <= 1_000_000_000) return value;
   throw invalid('/rate', `'${rate}' is not a rate`, 'above 0 and at most 1000000000 frames per second, or `max`');
+}
+
+const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
+const FRAMES_ONLY = ['frameSize', 'count', 'rate', 'generator', 'flows'] as const;
+
+/** The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. */
+function specOf(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
+  const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1, family } = body;
+  const foreign = (kind === 'tcp' ? FRAMES_ONLY : TCP_ONLY).find((field) => body[field] !== undefined);
+  if (foreign !== undefined) {
+    throw invalid(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
+  }
+  if (body.bytes !== undefined && body.duration !== undefined) {
+    throw invalid('/duration', 'bytes and duration exclude each other', 'one of them');
+  }
+  const spec = { kind, from, to, frameSize, count, rate: framesPerSecond(rate), generator, flows, family };
+  const { connections, port } = body;
+  const bytes = body.bytes === undefined ? undefined : plain(parseSize(body.bytes), '/bytes');
+  const duration = body.duration === undefined ? undefined : plain(parseDuration(body.duration), '/duration');
+  if (bytes !== undefined && bytes > 1e12) throw invalid('/bytes', `${bytes} bytes are too many`, 'at most 1e12 bytes');
+  if (duration !== undefined && (duration === 0 || duration > 3600e9)) {
+    throw invalid('/duration', `${body.duration} is out of range`, 'above 0 and at most 3600s');
+  }
+  const durationSeconds = duration === undefined ? undefined : duration / 1e9;
+  return { ...spec, bytes, durationSeconds, connections, port };
+}
+function plain(parsed: Parsed<number>, field: string): number {
+  if (parsed.ok) return parsed.value;
+  throw invalid(field, parsed.detail, parsed.expected);
 }

@@ -1,5 +1,6 @@
 /** Traffic: what to send, and what came of it. */
 import { Type } from 'typebox';
+import { DURATION_PATTERN, SIZE_PATTERN } from '../../lab/units.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, withDefaults } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
@@ -16,7 +17,7 @@ const End = Type.String({
 export const TrafficRequest = name(
   closed(
     {
-      kind: oneOf(['udp', 'ping'], { examples: ['udp'] }),
+      kind: oneOf(['udp', 'ping', 'tcp'], { examples: ['udp'] }),
       from: End,
       to: End,
       frameSize: Type.Optional(
@@ -61,14 +62,56 @@ export const TrafficRequest = name(
           minimum: 1,
           maximum: 65536,
           default: 1,
-          description: 'UDP source ports to spread the frames over.',
+          description: 'UDP source ports to spread the frames over; the sender has a queue pair for each of them.',
           examples: [1],
+        }),
+      ),
+      family: Type.Optional(
+        Type.Union([Type.Literal(4), Type.Literal(6)], {
+          description:
+            'IP version. Default: 4, or 6 where the ends have IPv6 addresses only. With 6, ends without addresses of one subnet use their link-local ones.',
+          examples: [4],
+        }),
+      ),
+      bytes: Type.Optional(
+        Type.Unsafe<string | number>({
+          anyOf: [
+            { type: 'string', pattern: SIZE_PATTERN },
+            { type: 'integer', minimum: 0, maximum: 1_000_000_000_000 },
+          ],
+          description: 'TCP: what all connections send together, in bytes or as a size. Default 1 MiB.',
+          examples: ['16MiB', 1000000],
+        }),
+      ),
+      duration: Type.Optional(
+        Type.String({
+          pattern: DURATION_PATTERN,
+          maxLength: 32,
+          description: 'TCP: how long the connections send, in virtual time; instead of `bytes`.',
+          examples: ['10ms'],
+        }),
+      ),
+      connections: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 1024,
+          description: 'TCP: connections at the same time, each with a queue pair. Default 1.',
+          examples: [1],
+        }),
+      ),
+      port: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 32767,
+          description: "TCP: the server's port. Default 5001.",
+          examples: [5001],
         }),
       ),
     },
     {
       $id: 'TrafficRequest',
-      description: 'Traffic to generate.',
+      description:
+        'Traffic to generate. `tcp` opens connections from one guest to another and takes `family`, `bytes` or `duration`, `connections` and `port`; the other fields are for `udp` and `ping`.',
       examples: [{ kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 64, count: 1000, rate: 'max' }],
     },
   ),
@@ -109,13 +152,16 @@ export const RunSchema = name(
   closed(
     {
       id: Type.String({ examples: ['run-1'] }),
-      kind: oneOf(['udp', 'ping', 'frames', 'replay'], { examples: ['udp'] }),
+      kind: oneOf(['udp', 'ping', 'tcp', 'frames', 'replay'], { examples: ['udp'] }),
       state: oneOf(['PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'], { examples: ['SUCCEEDED'] }),
       reason: Type.Optional(Type.String({ description: 'Why it failed.', examples: ['no answer to ARP'] })),
       from: Type.String({ examples: ['a/net0'] }),
       to: orNull(Type.String(), { examples: ['b/net0'] }),
       sent: whole('Frames sent.', 100000),
-      received: whole("Frames placed in the far end's receive ring; for ping, answers.", 100000),
+      received: whole(
+        "Frames placed in the far end's receive ring; for ping, answers; for tcp, frames that reached either end.",
+        100000,
+      ),
       replicated: whole('Copies made by flooding.'),
       elsewhere: whole('Frames that ended at another place than `to`.'),
       dropped: mapOf(Type.Integer(), { description: 'Dropped frames by reason.', examples: [{}] }),
@@ -183,6 +229,28 @@ export const RunSchema = name(
             timesRaised: whole('Frames whose time was before that of the frame before them, and was set to it.'),
           },
           { description: 'What was made of the body; in the answer to a replay only.' },
+        ),
+      ),
+      tcp: Type.Optional(
+        closed(
+          {
+            connections: whole('Connections.', 1),
+            open: whole('Ends of connections that are not closed yet.'),
+            bytes: whole('Bytes that the servers have received in order.', 1048576),
+            acknowledgedBytes: whole('Bytes of them that the clients know of.', 1048576),
+            bitsPerSecond: number('Payload per second of virtual time.', 9000000000),
+            packets: whole('Packets with data that the clients gave to their drivers.', 17),
+            segments: whole('Segments that were cut from them.', 725),
+            segmentsPerPacket: number('Segments of a packet, on average: above 1 with segmentation offload.', 42.6),
+            mss: whole('Bytes of payload in a full segment.', 1448),
+            retransmits: whole('Segments that were sent again.'),
+            timeouts: whole('Retransmission timers that ran out.'),
+            mismatches: whole('Segments with bytes that were not sent. Above 0 the run has failed.'),
+          },
+          {
+            description:
+              'Of TCP traffic, once its connections are being opened. `sent` and `received` count the frames of both directions, `latencySeconds` is the round trip that the ends have measured.',
+          },
         ),
       ),
       frames: closed({ first: whole('First frame id; 0 = none yet.', 1), last: whole('Last frame id.', 100000) }),
