@@ -6,7 +6,7 @@ export const eventFilter = {
   events: Type.Optional(commaNames('Event names, `*` for any characters, a leading `!` takes out.', 'guest.*,dp.miss')),
   places: Type.Optional(commaNames('Place names, same rules.', 'a/*,br0')),
   contexts: Type.Optional(commaNames('Context names, same rules.', 'vhost-*')),
-  role: Type.Optional(commaNames('born, cloned, delivered, consumed, dropped, none.', 'dropped')),
+  role: Type.Optional(commaNames('born, cloned, delivered, consumed, dropped, replaced, none.', 'dropped')),
   frame: Type.Optional(Type.String({ maxLength: 40, description: 'A frame id, or a range.', examples: ['17-40'] })),
   time: Type.Optional(
     Type.String({
