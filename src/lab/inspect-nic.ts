@@ -30,7 +30,7 @@ import { virtio_net_config } from '../machine/wire/virtio-net.ts';
 import type { BuiltNic, Machine } from './builder.ts';
 import { deviceWindows } from './device-windows.ts';
 import { FEATURE_RULES } from './document-features.ts';
-import { counter, deviceOf } from './inspect.ts';
+import { controlOf, counter, deviceOf } from './inspect.ts';
 import type { FeatureState, NicState } from './protocol.ts';
 import { queueName } from './queue-names.ts';
 
@@ -56,6 +56,7 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
     },
     config: configOf(device),
     interrupts: interruptsOf(device),
+    control: controlState(nic),
     contexts: nic.contexts,
     queues: device.queues.map((q) => ({
       name: queueName(nic, q.index),
@@ -156,6 +157,31 @@ function interruptsOf(device: VirtioPciDevice): NicState['interrupts'] {
     isr: device.isr,
     configVector: configVector === VIRTIO_MSI_NO_VECTOR ? null : configVector,
     vectors,
+  };
+}
+
+// ---- control queue ----------------------------------------------------------------------------------------------
+function controlState(nic: BuiltNic): NicState['control'] {
+  const control = controlOf(nic);
+  if (control === null) return null;
+  const { coalescing } = control;
+  const filter = control.filter.state();
+  const rss = control.rss.state();
+  return {
+    queuePairs: control.queuePairs,
+    offloads: featureNames(control.offloads),
+    filter: {
+      ...filter,
+      mac: macText(filter.mac),
+      unicast: filter.unicast.map(macText),
+      multicast: filter.multicast.map(macText),
+    },
+    rss: { ...rss, key: rss.key.map((b) => b.toString(16).padStart(2, '0')).join('') },
+    coalescing: Array.from(coalescing.max_usecs, (usecs, queue) => ({
+      queue: queueName(nic, queue),
+      usecs,
+      packets: coalescing.max_packets[queue]!,
+    })),
   };
 }
 

@@ -18,6 +18,7 @@ import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
+import type { NetControl } from '../machine/virtio/net-control.ts';
 import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './device-setup.ts';
@@ -108,6 +109,12 @@ export function deviceState(nic: BuiltNic): DeviceState {
 /** The device of a NIC that has been made. */
 export function deviceOf(nic: BuiltNic): VirtioPciDevice {
   return deviceState(nic).device;
+}
+
+/** What the driver has set through the control queue, or null where the device has none. */
+export function controlOf(nic: BuiltNic): NetControl | null {
+  const state: DeviceState & { readonly control?: NetControl | null } = deviceState(nic);
+  return state.control ?? null;
 }
 
 /** The ring of queue `index` as its device holds it, or null while it does not. */

@@ -6,7 +6,9 @@
  * wire side); `host/` in front where a document has several hosts.
  */
 import type { WorldCatalog } from '../engine/catalog.ts';
+import type { FilterState } from '../machine/virtio/net-filter.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/ring-view.ts';
+import type { RssState } from '../machine/virtio/rss.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { Topology } from './topology.ts';
@@ -221,6 +223,15 @@ export interface NicState {
     readonly configVector: number | null;
     readonly vectors: readonly { readonly vector: number; readonly address: string; readonly data: number; readonly masked: boolean; readonly pending: boolean }[];
   };
+  /** What the driver has set through the control queue; null where the device has none. */
+  readonly control: {
+    readonly queuePairs: number;
+    readonly offloads: readonly string[];
+    /** As it is in FilterState, with addresses as texts. */
+    readonly filter: Omit<FilterState, 'mac' | 'unicast' | 'multicast'> & { readonly mac: string; readonly unicast: readonly string[]; readonly multicast: readonly string[] };
+    readonly rss: Omit<RssState, 'key'> & { readonly key: string };
+    readonly coalescing: readonly { readonly queue: string; readonly usecs: number; readonly packets: number }[];
+  } | null;
   /** Name of each context that serves this NIC. */
   readonly contexts: readonly string[];
   readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];

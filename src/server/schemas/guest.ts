@@ -48,6 +48,57 @@ const FeatureSchema = name(
   ),
 );
 
+const flag = (description: string) => Type.Boolean({ description, examples: [false] });
+const NicControlSchema = name(
+  closed(
+    {
+      queuePairs: whole('Queue pairs in use.', 1),
+      offloads: Type.Array(Type.String(), { description: 'Receive offloads that are on.', examples: [[]] }),
+      filter: closed(
+        {
+          promisc: flag('Every frame is taken.'),
+          allmulti: flag('Every multicast.'),
+          alluni: flag('Every unicast.'),
+          nomulti: flag('No multicast.'),
+          nouni: flag('No unicast.'),
+          nobcast: flag('No broadcast.'),
+          mac: Type.String({ examples: ['52:54:00:00:00:01'] }),
+          unicast: Type.Array(Type.String(), { description: 'Unicast addresses of the table.', examples: [[]] }),
+          multicast: Type.Array(Type.String(), { description: 'Multicast addresses of the table.', examples: [[]] }),
+          uniOverflow: flag('There were more unicast addresses than the table holds.'),
+          multiOverflow: flag('There were more multicast addresses.'),
+          vlans: orNull(Type.Array(Type.Integer()), {
+            description: 'VLANs that are taken; null: all.',
+            examples: [null],
+          }),
+        },
+        { description: 'The receive filter (virtio 1.2 §5.1.6.5.1, §5.1.6.5.2, §5.1.6.5.3).' },
+      ),
+      rss: closed(
+        {
+          enabled: flag('Hashes are computed.'),
+          redirect: flag('They choose the receive queue.'),
+          hashTypes: whole('VIRTIO_NET_HASH_TYPE_… that the driver wants.'),
+          tunnelTypes: whole('Encapsulations whose inner header is hashed.'),
+          unclassifiedQueue: whole('Queue of frames without a hash.'),
+          table: Type.Array(Type.Integer(), { description: 'Indirection table.', examples: [[0]] }),
+          key: hex('The key of the hash.', '6d5a56da255b0ec2'),
+        },
+        { description: 'Steering by hash (virtio 1.2 §5.1.6.5.7).' },
+      ),
+      coalescing: Type.Array(
+        closed({
+          queue: Type.String({ examples: ['rx0'] }),
+          usecs: whole('Most time between a used buffer and its notification, µs.'),
+          packets: whole('Most packets before a notification.'),
+        }),
+        { description: 'Coalescing of notifications by queue (virtio 1.2 §5.1.6.5.9).' },
+      ),
+    },
+    { $id: 'NicControl', description: 'State that the control queue sets.' },
+  ),
+);
+
 export const GuestNicSchema = name(
   closed(
     {
@@ -105,6 +156,9 @@ export const GuestNicSchema = name(
         },
         { description: 'How the device interrupts (virtio 1.2 §4.1.4.5, PCI 3.0 §6.8).' },
       ),
+      control: orNull(ref(NicControlSchema), {
+        description: 'What the driver has set through the control queue; null where the device has none.',
+      }),
       contexts: Type.Array(Type.String(), {
         description: 'Contexts that serve this NIC.',
         examples: [['a/vcpu0', 'vhost-1201']],
