@@ -213,13 +213,12 @@ export class TcpBlock {
     this.rcvAdv = 0;
     this.setState(TCP_SYN_SENT);
   }
-  /** The application has nothing more to send: what it gave goes out, then a FIN. */
+  /** The application has nothing more to send: what it gave goes out (after the handshake), then a FIN. */
   close(): void {
     if (this.closing) return;
     this.closing = true;
     if (this.state === TCP_ESTABLISHED) this.setState(TCP_FIN_WAIT1);
     else if (this.state === TCP_CLOSE_WAIT) this.setState(TCP_LAST_ACK);
-    else if (this.state === TCP_SYN_SENT) this.end(null);
   }
   /** The handshake is complete. An application may have closed already: what it wrote goes out, then the FIN. */
   established(): void {
