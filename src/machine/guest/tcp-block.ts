@@ -5,6 +5,7 @@
  *
  * DEVIATION: TCP without congestion control and without SACK, RACK, tail loss probe and ECN: as much is under way as the
  * smaller of the receiver's window and the send buffer allows. Buffers have one size, they are not tuned.
+ * DEVIATION: acknowledgements that become due within one receive poll are sent as one, behind it; duplicate ones are all sent.
  * DEVIATION: a connection in TIME_WAIT is forgotten when both of its ends have closed, where Linux keeps it for 60 s.
  */
 import { TCP_STATE } from '../../engine/events.ts';
@@ -107,6 +108,8 @@ export class TcpBlock {
   retransmit = false;
   probe = false;
   ackNow = false;
+  /** Duplicate acknowledgements that are owed: one for each segment that came out of order. */
+  duplicatesOwed = 0;
   ipId = 1;
 
   // ---- timers (ns) --------------------------------------------------------------------------------------------------

@@ -176,10 +176,13 @@ function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, now: num
   let news = true;
   if (from === b.rcvNxt) {
     b.rcvNxt = end;
+    b.duplicatesOwed = 0;
     absorb(b);
   } else {
     news = remember(b, from, end);
-    b.ackNow = true; // a duplicate ACK says what is missing
+    // each says what is missing: the third makes the other side send it again
+    b.ackNow = true;
+    b.duplicatesOwed++;
   }
   if (b.finAt > 0 && b.rcvNxt === b.finAt) finReceived(b);
   else if (from === offset || news) scheduleAck(b, now);

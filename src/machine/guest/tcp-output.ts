@@ -303,7 +303,8 @@ export class TcpOutput {
   /** Everything that was received is acknowledged by the frame that was just written. */
   private acknowledged(): void {
     const b = this.b;
-    b.ackNow = false;
+    if (b.duplicatesOwed > 0) b.duplicatesOwed--;
+    b.ackNow = b.duplicatesOwed > 0;
     b.delackAt = NEVER;
     b.rcvWup = b.rcvNxt;
     if (b.quickAcks > 0) b.quickAcks--;
