@@ -41,7 +41,7 @@ export class SplitDriverQueue extends DriverQueue {
     const head = this.free_head;
     this.free_head = this.nextFree[head]!;
     this.num_free--;
-    this.writeDesc(this.layout.desc + (head << 4), gpa, length, flags, 0);
+    this.writeDesc(this.layout.desc + (head << 4), gpa, length, flags, this.free_head);
     this.tail[head] = head;
     this.count[head] = 1;
     this.bufferOf[head] = gpa;
@@ -60,7 +60,7 @@ export class SplitDriverQueue extends DriverQueue {
       const table = this.indirectGpa + head * this.indirectEntries * 16;
       this.writeDesc(this.ram + table, headerGpa, headerLength, VIRTQ_DESC_F_NEXT, 1);
       this.writeDesc(this.ram + table + 16, gpa, length, 0, 0);
-      this.writeDesc(at, table, 2 * 16, VIRTQ_DESC_F_INDIRECT, 0);
+      this.writeDesc(at, table, 2 * 16, VIRTQ_DESC_F_INDIRECT, this.free_head);
       this.tail[head] = head;
       this.count[head] = 1;
     } else {
@@ -68,7 +68,7 @@ export class SplitDriverQueue extends DriverQueue {
       this.free_head = this.nextFree[second]!;
       this.num_free--;
       this.writeDesc(at, headerGpa, headerLength, VIRTQ_DESC_F_NEXT, second);
-      this.writeDesc(this.layout.desc + (second << 4), gpa, length, 0, 0);
+      this.writeDesc(this.layout.desc + (second << 4), gpa, length, 0, this.free_head);
       this.tail[head] = second;
       this.count[head] = 2;
     }
@@ -95,12 +95,12 @@ export class SplitDriverQueue extends DriverQueue {
         continue;
       }
       const next = this.nextFree[index]!;
-      this.writeDesc(this.layout.desc + (index << 4), gpas[i]!, lengths[i]!, flags, i + 1 < n ? next : 0);
+      this.writeDesc(this.layout.desc + (index << 4), gpas[i]!, lengths[i]!, flags, next);
       this.tail[head] = index;
       index = next;
     }
     if (descriptors < n) {
-      this.writeDesc(this.layout.desc + (head << 4), table, n * 16, VIRTQ_DESC_F_INDIRECT, 0);
+      this.writeDesc(this.layout.desc + (head << 4), table, n * 16, VIRTQ_DESC_F_INDIRECT, this.nextFree[head]!);
       this.tail[head] = head;
       index = this.nextFree[head]!;
     }
@@ -113,6 +113,7 @@ export class SplitDriverQueue extends DriverQueue {
     return head;
   }
 
+  /** As Linux, `next` is the following free descriptor also where nothing follows (virtqueue_add_desc_split()). */
   private writeDesc(at: number, gpa: number, length: number, flags: number, next: number): void {
     const u32 = this.layout.u32;
     const d = at >> 2;
