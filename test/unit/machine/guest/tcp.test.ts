@@ -300,7 +300,7 @@ describe('windows', () => {
 
 describe('offloads', () => {
   test.each([4, 6] as const)(
-    'IPv%i: a packet of many segments says so in its header, and leaves the checksum {net.tx.csum} {net.tx.gso}',
+    'IPv%i: a packet of many segments says so in its header, and leaves the checksum {net.tx.csum.1} {net.tx.csum.3} {net.tx.csum.4} {net.tx.gso.8} {net.tx.gso.9} {net.tx.gso.10} {net.tx.gso.11}',
     (family) => {
       const link = new Link({ bytes: 1_000_000, family, caps: [OFFLOADS, OFFLOADS] }).open();
       link.run();
@@ -325,6 +325,29 @@ describe('offloads', () => {
       assert.equal(link.b.block.mismatches, 0);
     },
   );
+
+  test('without CSUM nothing is left to the device: flags 0, full checksums {net.tx.hdr.3} {net.tx.hdr.4} {net.tx.gso.7}', () => {
+    for (const family of [4, 6] as const) {
+      const link = new Link({ bytes: 100_000, family }).open();
+      link.run();
+      for (const p of link.sentPackets) {
+        assert.deepEqual(p.wish, [0, 0, 0, 0, 0, 0]);
+        assert.equal(transportSum(p), 0);
+      }
+    }
+  });
+
+  test('segmentation of one family is not used for the other {net.tx.gso.1} {net.tx.gso.2}', () => {
+    for (const [family, caps] of [
+      [4, { ...OFFLOADS, tso4: false }],
+      [6, { ...OFFLOADS, tso6: false }],
+    ] as const) {
+      const link = new Link({ bytes: 100_000, family, caps: [caps, caps] }).open();
+      link.run();
+      assert.ok(link.sentPackets.every((p) => p.wish[1] === 0 && p.bytes.length <= 1514));
+      assert.equal(link.b.block.received, 100_000);
+    }
+  });
 
   test('GRO: what arrives in one poll is acknowledged once, with everything in order', () => {
     const link = new Link({ bytes: 300_000, gro: true, fate: () => [100_000] }).open();
