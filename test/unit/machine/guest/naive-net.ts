@@ -22,13 +22,15 @@ export interface IpOptions {
   readonly destination: string;
   readonly fragment?: number;
   readonly options?: Uint8Array;
+  /** Default 1. */
+  readonly id?: number;
 }
 export function ipv4(o: IpOptions, payload: Uint8Array): Buffer {
   const extra = o.options ?? new Uint8Array(0);
   const header = Buffer.concat([
     Buffer.from([0x40 | (5 + extra.length / 4), 0]),
     be16(20 + extra.length + payload.length),
-    be16(1),
+    be16(o.id ?? 1),
     be16(o.fragment ?? 0x4000),
     Buffer.from([64, o.protocol, 0, 0]),
     ip(o.source),
@@ -47,6 +49,56 @@ export function udp(o: Omit<IpOptions, 'protocol'>, from: number, to: number, da
   datagram.writeUInt16BE(checksum(Buffer.concat([pseudo(all, datagram.length), datagram])) || 0xffff, 6);
   return ipv4(all, datagram);
 }
+/** A TCP segment whose checksum field is 0, with its checksum, in an IPv4 packet. */
+export function tcpSegment(o: Omit<IpOptions, 'protocol'>, segment: Buffer): Buffer {
+  const all = { ...o, protocol: 6 };
+  const s = Buffer.from(segment);
+  s.writeUInt16BE(checksum(Buffer.concat([pseudo(all, s.length), s])), 16);
+  return ipv4(all, s);
+}
+
+// ---- IPv6 ---------------------------------------------------------------------------------------------------------
+/** `fd00::1`: eight groups, `::` for a run of zeros. */
+export function ip6(text: string): Buffer {
+  const [left = '', right] = text.split('::');
+  const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
+  const a = groups(left);
+  const b = right === undefined ? [] : groups(right);
+  const zeros = Array.from({ length: 8 - a.length - b.length }, () => '0');
+  return Buffer.concat([...a, ...zeros, ...b].map((g) => be16(Number.parseInt(g, 16))));
+}
+export interface Ip6Options {
+  readonly source: string;
+  readonly destination: string;
+  readonly next: number;
+  readonly hopLimit?: number;
+}
+export function ipv6(o: Ip6Options, payload: Uint8Array): Buffer {
+  const head = Buffer.concat([
+    Buffer.from([0x60, 0, 0, 0]),
+    be16(payload.length),
+    Buffer.from([o.next, o.hopLimit ?? 64]),
+  ]);
+  return Buffer.concat([head, ip6(o.source), ip6(o.destination), payload]);
+}
+/** Writes the checksum of an upper-layer packet at `offset`, which is 0 there. */
+export function sealed6(o: Ip6Options, packet: Buffer, offset: number): Buffer {
+  const head = Buffer.concat([ip6(o.source), ip6(o.destination), Buffer.from([0, 0]), be16(packet.length)]);
+  const sealed = Buffer.from(packet);
+  const sum = checksum(Buffer.concat([head, Buffer.from([0, 0, 0, o.next]), packet]));
+  sealed.writeUInt16BE(sum === 0 && o.next === 17 ? 0xffff : sum, offset);
+  return sealed;
+}
+export function icmpv6(o: Omit<Ip6Options, 'next'>, message: Buffer): Buffer {
+  const all = { ...o, next: 58 };
+  return ipv6(all, sealed6(all, message, 2));
+}
+export function udp6(o: Omit<Ip6Options, 'next'>, from: number, to: number, data: Uint8Array): Buffer {
+  const all = { ...o, next: 17 };
+  const datagram = Buffer.concat([be16(from), be16(to), be16(8 + data.length), be16(0), data]);
+  return ipv6(all, sealed6(all, datagram, 6));
+}
+
 /** Whether the frame's IPv4 header and UDP checksums are right. */
 export function udpIsValid(frame: Uint8Array): boolean {
   const b = Buffer.from(frame);

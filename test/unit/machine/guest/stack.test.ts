@@ -6,7 +6,7 @@ import type { World } from '../../../../src/lab/world.ts';
 import { UDP_FIRST_PORT, UdpTemplate } from '../../../../src/machine/guest/udp-source.ts';
 import { makeWorld, pairDocument, ping, runOne, runOut, watch } from '../../lab/world-driver.ts';
 import { Bare } from '../packet/bare-services.ts';
-import { arp, echo, ethernet, hex, ip, ipv4, mac, udp, udpIsValid } from './naive-net.ts';
+import { arp, echo, ethernet, hex, ip, ipv4, mac, tcpSegment, udp, udpIsValid } from './naive-net.ts';
 
 const A = '52:54:00:00:00:01';
 const B = '52:54:00:00:00:02';
@@ -50,6 +50,9 @@ const echoRequest = (data: Uint8Array, o: object = {}): Uint8Array =>
   ethernet(A, B, 0x0800, ipv4({ protocol: 1, ...TO_A, ...o }, echo(8, 0x1234, 7, data)));
 const datagram = (port = 9, o: object = {}): Uint8Array =>
   ethernet(A, B, 0x0800, udp({ ...TO_A, ...o }, 1000, port, DATA));
+/** A SYN to port 80. */
+const tcp = (): Uint8Array =>
+  ethernet(A, B, 0x0800, tcpSegment(TO_A, hex('c000 0050 00000001 00000000 5002 ffff 0000 0000')));
 const flip = (frame: Uint8Array, at: number): Uint8Array => frame.map((b, i) => (i === at ? b ^ 0x55 : b));
 
 describe.each(['virtio-net', 'virtio-pmd'] as const)('with the driver %s', (driver) => {
@@ -66,7 +69,13 @@ describe.each(['virtio-net', 'virtio-pmd'] as const)('with the driver %s', (driv
     ['a datagram behind IP options', datagram(9, { options: Uint8Array.of(1, 1, 1, 0) }), 'guest.deliver'],
     ['a datagram of an odd length', ethernet(A, B, 0x0800, udp(TO_A, 1000, 9, DATA.subarray(0, 31))), 'guest.deliver'],
     ['another port', datagram(10), 'guest.no_socket'],
-    ['TCP', ethernet(A, B, 0x0800, ipv4({ protocol: 6, ...TO_A }, new Uint8Array(20))), 'guest.no_socket'],
+    ['TCP to a port where nobody listens', tcp(), 'guest.no_socket'],
+    ['TCP with a wrong checksum', flip(tcp(), 40), 'guest.bad_checksum'],
+    [
+      'a TCP header that says it is shorter than it can be',
+      ethernet(A, B, 0x0800, ipv4({ protocol: 6, ...TO_A }, new Uint8Array(20))),
+      'guest.malformed',
+    ],
     [
       'an ICMP message that is not echo',
       ethernet(A, B, 0x0800, ipv4({ protocol: 1, ...TO_A }, echo(13, 1, 1, DATA))),
@@ -104,7 +113,7 @@ describe.each(['virtio-net', 'virtio-pmd'] as const)('with the driver %s', (driv
       ethernet(A, B, 0x0800, ipv4({ protocol: 17, ...TO_A }, hex('03e8 0009 00'))),
       'guest.malformed',
     ],
-    ['IPv6', ethernet(A, B, 0x86dd, new Uint8Array(40)), 'guest.malformed'],
+    ['an IPv6 header of zeros', ethernet(A, B, 0x86dd, new Uint8Array(40)), 'guest.malformed'],
     ['14 bytes', ethernet(A, B, 0x0800, new Uint8Array(46)).slice(0, 14), 'guest.malformed'],
     ['ARP for IPv6', ethernet(A, B, 0x0806, flip(arp(1, B, '10.0.0.2', NOBODY, '10.0.0.1'), 2)), 'guest.malformed'],
     ['ARP cut short', ethernet(A, B, 0x0806, new Uint8Array(0)).slice(0, 41), 'guest.malformed'],
@@ -161,6 +170,20 @@ describe.each(['virtio-net', 'virtio-pmd'] as const)('with the driver %s', (driv
     }
   });
 
+  test('a segment for nobody is answered with RST, whose numbers say to what', () => {
+    const { sent } = give(world(), tcp());
+    const answer = ethernet(
+      B,
+      A,
+      0x0800,
+      tcpSegment(
+        { source: '10.0.0.1', destination: '10.0.0.2', id: 0 },
+        hex('0050 c000 00000000 00000002 5014 0000 0000 0000'),
+      ),
+    );
+    assert.deepEqual(sent, [Buffer.from(answer.subarray(0, 54))]);
+  });
+
   test('many requests at once are all answered', () => {
     const requests = Array.from({ length: 100 }, (_, i) =>
       ethernet(A, B, 0x0800, ipv4({ protocol: 1, ...TO_A }, echo(8, 1, i, DATA))),
@@ -182,8 +205,8 @@ test('datagrams of a template: headers, counters and both checksums are right fo
       const template = new UdpTemplate(bare.services, at, {
         sourceMac,
         destinationMac: [...mac(B)],
-        sourceIp: 0x0a000001,
-        destinationIp: 0xc0a8ff02,
+        sourceIp: [10, 0, 0, 1],
+        destinationIp: [192, 168, 255, 2],
         flows,
         frameLength,
       });
