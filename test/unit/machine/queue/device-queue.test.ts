@@ -36,7 +36,7 @@ function pieces(ring: Ring, flags: number, lengths: readonly number[]): Uint8Arr
 }
 
 describe('transmit chains', () => {
-  test('of several descriptors are gathered in order, wherever the header ends', () => {
+  test('of several descriptors are gathered in order, wherever the header ends {split.framing.1}', () => {
     for (const lengths of [
       [12, 60],
       [1, 11, 60],
@@ -151,6 +151,23 @@ describe('transmit chains', () => {
     assert.ok(ring.poisoned(0xee));
   });
 
+  test('direct descriptors and then an indirect table are one chain; WRITE means nothing on the descriptor of a table {split.indirect.6} {split.indirect.7}', () => {
+    for (const write of [0, WRITE]) {
+      const ring = new Ring();
+      const bytes = pattern(72, 4);
+      ring.write(BUFFERS, bytes);
+      ring.descriptor(3, BUFFERS, 5, NEXT, 6);
+      ring.descriptor(6, BUFFERS + 5, 7, NEXT, 1);
+      ring.descriptor(1, TABLE, 32, INDIRECT | write, 0);
+      ring.descriptor(0, BUFFERS + 12, 20, NEXT, 1, TABLE + ring.ram);
+      ring.descriptor(1, BUFFERS + 32, 40, 0, 0, TABLE + ring.ram);
+      ring.offer(3);
+      assert.equal(ring.device.dequeue(SCRATCH, 2048), 72);
+      assert.equal(ring.device.head, 3);
+      assert.deepEqual(ring.arena.u8.slice(SCRATCH, SCRATCH + 72), bytes);
+    }
+  });
+
   test('an indirect table where the feature was not negotiated', () => {
     const ring = new Ring({ indirect: false });
     ring.descriptor(0, BUFFERS, 60, 0, 0, TABLE + ring.ram);
@@ -218,7 +235,7 @@ describe('receive chains', () => {
     assert.deepEqual([...ring.bytes(BUFFERS + 100, 2)], [2, 0]);
   });
 
-  test('a readable descriptor, or one outside the memory: the buffer comes back with length 0', () => {
+  test('a readable descriptor, or one outside the memory: the buffer comes back with length 0 {split.desc.1}', () => {
     for (const prepare of [
       (r: Ring) => r.descriptor(0, BUFFERS, 1024, 0, 0),
       (r: Ring) => r.descriptor(0, RAM_END - 1000, 1024, WRITE, 0),
@@ -259,7 +276,7 @@ describe('receive chains', () => {
 });
 
 describe('notifications', () => {
-  test('flags: no kick while NO_NOTIFY is set, no interrupt while NO_INTERRUPT is (virtio 1.2 §2.7.7.1, §2.7.9.1)', () => {
+  test('flags: no kick while NO_NOTIFY is set, no interrupt while NO_INTERRUPT is (virtio 1.2 §2.7.7.1, §2.7.9.1) {split.usedsupp.7} {split.usedsupp.8} {split.availsupp.3} {split.availsupp.4}', () => {
     const { driver, device } = new Ring();
     assert.ok(driver.kickWanted() && device.interruptWanted());
     device.disableKicks();
@@ -270,7 +287,7 @@ describe('notifications', () => {
     assert.ok(driver.kickWanted() && device.interruptWanted());
   });
 
-  test('event idx: exactly when the named entry goes through, flags are not looked at', () => {
+  test('event idx: exactly when the named entry goes through, flags are not looked at {split.usedsupp.9} {split.usedsupp.10} {split.usedsupp.11} {split.availsupp.5} {split.availsupp.6} {split.availsupp.7}', () => {
     const ring = new Ring({ eventIdx: true, size: 8 });
     const { driver, device, arena } = ring;
     arena.view.setUint16(ring.used, 1, true); // a flag that must not count
@@ -330,6 +347,14 @@ describe('a hostile device', () => {
     arena.view.setUint32(ring.used + 4, 8, true);
     assert.equal(driver.usedReady(), 1);
     assert.equal(driver.takeUsed(), -1);
+    assert.equal(driver.num_free, 7);
+    // an id that is not outstanding, a second time, or a negative one
+    driver.add(BUFFERS, 60, 0, 8);
+    for (const [i, id] of [1, 1, 5, 2 ** 32 - 1].entries()) {
+      arena.view.setUint16(ring.used + 2, 2 + i, true);
+      arena.view.setUint32(ring.used + 4 + 8 * (1 + i), id, true);
+      assert.equal(driver.takeUsed(), i === 0 ? 1 : -1);
+    }
     assert.equal(driver.num_free, 7);
   });
 });
