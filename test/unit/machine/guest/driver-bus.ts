@@ -126,8 +126,10 @@ export function probe(driver: Driver, settings: ProbeSettings = {}): Probe {
   const device = settings.device ?? makeDevice(settings);
   const bus = new WatchedBus(device, settings.lie);
   const rings: number[] = [];
-  const alloc = (): number => {
-    rings.push(0x10_0000 + 0x4000 * rings.length);
+  let next = 0x10_0000;
+  const alloc = (bytes: number, align: number): number => {
+    rings.push(next);
+    next = Math.ceil((next + bytes) / align) * align;
     return rings.at(-1)!;
   };
   const wanted = settings.wanted ?? WANTED[driver];

@@ -160,6 +160,16 @@ describe.each(DRIVERS)('%s', (driver) => {
     );
   });
 
+  test('rings of any size are aligned to 16, 2 and 4 bytes {split.layout.1}', () => {
+    for (const size of [2, 4, 8, 32, 64, 256, 1024, 32_768]) {
+      const { device, result } = probe(driver, { queueSizes: [size, size, 64] });
+      assert.equal(result.failed, undefined, `size ${size}`);
+      for (const q of device.queues.filter((queue) => queue.enabled)) {
+        assert.deepEqual([q.descGpa % 16, q.driverGpa % 2, q.deviceGpa % 4], [0, 0, 0], `size ${size}`);
+      }
+    }
+  });
+
   test('a configuration that changes while it is read is read again, in pieces of a byte {core.config.1} {core.config.2}', () => {
     // The generation moves in the middle of the first reading, and the address with it.
     let bytes = 0;
