@@ -55,6 +55,13 @@ export function writeGuestMemory(machine: Machine, guest: string, address: numbe
   }
   record(machine, g, GUEST_MEMORY_WRITE, g.vcpuPlace, address, bytes.length);
   copyIn(machine.arena, g.vm.ram + address, bytes);
+  wakePollers(machine, g);
+}
+
+/** Pollers that found nothing watch words in memory and in registers: they look again, on their own grid. */
+function wakePollers(machine: Machine, guest: BuiltGuest): void {
+  for (const [id, context] of machine.catalog.contexts.entries())
+    if (context.polls && context.host === guest.host.name) machine.scheduler.unpark(id);
 }
 
 // ---- registers --------------------------------------------------------------------------------------------------
@@ -87,6 +94,7 @@ export function accessRegisters(machine: Machine, nic: BuiltNic, access: Registe
   const queue = window.doorbell(offset);
   if (queue >= 0) ring(machine, nic, window, queue, offset, width, value);
   else window.write(offset, width, value);
+  wakePollers(machine, nic.guest);
   return value;
 }
 
