@@ -4,7 +4,7 @@
  * the ones-complement sum may be taken in either byte order, so they are stored as they are and never swapped.
  */
 import type { Arena } from '../memory/arena.ts';
-import { type FrameHeaders, IPPROTO_TCP, IPPROTO_UDP, TCP_HLEN, UDP_HLEN } from './headers.ts';
+import { type FrameHeaders, IPPROTO_TCP, IPPROTO_UDP, IPV4_HLEN, IPV6_HLEN, TCP_HLEN, UDP_HLEN } from './headers.ts';
 import { csumOffsetOf, csumStartOf } from './net-header.ts';
 
 /** Offset of the checksum in a TCP header. */
@@ -94,6 +94,11 @@ export function verifyChecksums(arena: Arena, headers: FrameHeaders, at: number,
 }
 
 function good(arena: Arena, version: number, ip: number, l4: number, protocol: number, bytes: number): number {
-  const sum = pseudoHeader(arena, version, ip, protocol, bytes) + arena.code.sum16(l4, bytes);
+  // the addresses mostly lie right before the transport header, and are summed up with it
+  const addresses = version === 4 ? ip + 12 : ip + 8;
+  const sum =
+    l4 - ip === (version === 4 ? IPV4_HLEN : IPV6_HLEN)
+      ? arena.code.sum16(addresses, l4 - addresses + bytes) + (protocol << 8) + swapped(bytes)
+      : pseudoHeader(arena, version, ip, protocol, bytes) + arena.code.sum16(l4, bytes);
   return fold(sum) === 0xffff ? CHECKSUM_GOOD : CHECKSUM_BAD;
 }

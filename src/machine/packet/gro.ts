@@ -16,7 +16,7 @@ import {
 } from '../wire/virtio-net.ts';
 import { be16, be32, putBe16 } from './big-endian.ts';
 import { CHECKSUM_GOOD, pseudoHeader, put16, TCP_CHECK, verifyChecksums, writeIpv4Checksum } from './checksum.ts';
-import { FrameHeaders, IPPROTO_TCP, IPV4_HLEN, IPV6_HLEN, TCP_HLEN } from './headers.ts';
+import { ETH_HLEN, FrameHeaders, IPPROTO_TCP, IPV4_HLEN, IPV6_HLEN, TCP_HLEN } from './headers.ts';
 import { flagsOf, isPlain, writeHeader } from './net-header.ts';
 import { FRAME_OFFSET, JUMBO_BYTES, PacketQueue } from './pool.ts';
 
@@ -67,7 +67,11 @@ export class Gro {
   candidate(packet: number): boolean {
     const { pool, arena } = this.services;
     const { headers } = this;
-    if (!isPlain(arena.u8, pool.slot(packet))) return false;
+    const { u8 } = arena;
+    // most frames are told by two bytes: untagged, and another protocol than TCP
+    const at = pool.at(packet);
+    if (u8[at + 12] === 0x08 && u8[at + 13] === 0 && u8[at + ETH_HLEN + 9] !== IPPROTO_TCP) return false;
+    if (!isPlain(u8, pool.slot(packet))) return false;
     if (!headers.parse(pool.at(packet), pool.length[packet]!, false)) return false;
     const ipBytes = headers.version === 4 ? IPV4_HLEN : IPV6_HLEN;
     return headers.protocol === IPPROTO_TCP && headers.l4 - headers.l3 === ipBytes;
