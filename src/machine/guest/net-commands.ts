@@ -19,6 +19,7 @@ import {
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MQ,
 } from '../virtio/features.ts';
+import { DUPLEX_FULL, DUPLEX_HALF } from '../wire/virtio-net.ts';
 import * as W from '../wire/virtio-net-ctrl.ts';
 
 type Mac = readonly number[];
@@ -226,6 +227,8 @@ export interface InterfaceState {
   /** Groups in the order in which they were joined. */
   readonly multicast: readonly Mac[];
   readonly queuePairs: number;
+  /** max_virtqueue_pairs of the device: a number of pairs beyond it is not asked for (virtnet_set_channels()). */
+  readonly maxQueuePairs: number;
   /** Receive offloads that are to be on: `gro_hw` of ethtool off leaves GUEST_CSUM alone. */
   readonly offloads: Features;
   /** The id that vlan_add and vlan_del are about. */
@@ -264,6 +267,7 @@ export const LINUX_SEQUENCES = {
 } as const satisfies Record<string, readonly Step[]>;
 export type LinuxAction = keyof typeof LINUX_SEQUENCES;
 
+const pairsExist = (s: InterfaceState): boolean => s.queuePairs >= 1 && s.queuePairs <= s.maxQueuePairs;
 /** linux virtnet_set_rx_mode(). */
 function linuxRxMode(s: InterfaceState): ControlCommand[] {
   return [
@@ -282,7 +286,7 @@ function linuxStep(step: Step, s: InterfaceState, accepted: Features): ControlCo
   const has = (bit: number): boolean => hasFeature(accepted, bit);
   switch (step) {
     case 'queue_pairs':
-      return has(VIRTIO_NET_F_MQ) ? [vqPairsSet(s.queuePairs)] : [];
+      return has(VIRTIO_NET_F_MQ) && pairsExist(s) ? [vqPairsSet(s.queuePairs)] : [];
     case 'rx_mode':
       return has(VIRTIO_NET_F_CTRL_RX) ? linuxRxMode(s) : [];
     case 'vlan0_add':
@@ -328,10 +332,48 @@ export function dpdkStartCommands(s: InterfaceState, accepted: Features): Contro
   const has = (bit: number): boolean => hasFeature(accepted, bit);
   if (!has(VIRTIO_NET_F_CTRL_VQ)) return [];
   const out: ControlCommand[] = [];
-  if (has(VIRTIO_NET_F_MQ) && s.queuePairs > 1) out.push(vqPairsSet(s.queuePairs));
+  if (has(VIRTIO_NET_F_MQ) && s.queuePairs > 1 && pairsExist(s)) out.push(vqPairsSet(s.queuePairs));
   if (setsMac(accepted)) out.push(macAddrSet(s.mac));
   if (has(VIRTIO_NET_F_CTRL_RX)) {
     out.push(rxMode(W.VIRTIO_NET_CTRL_RX_PROMISC, s.promisc), rxMode(W.VIRTIO_NET_CTRL_RX_ALLMULTI, s.allmulti));
   }
   return out;
+}
+
+// ---- by hand (ethtool) ----------------------------------------------------------------------------------------------
+
+/** What the device says about RSS in its configuration. */
+export interface RssLimits {
+  readonly rss_max_key_size: number;
+  readonly rss_max_indirection_table_length: number;
+  readonly supported_hash_types: number;
+}
+/** Hash types that Linux knows: the first six, without the extended ones (linux virtnet_probe()). */
+const LINUX_HASH_TYPES = 0x3f;
+/**
+ * The RSS configuration that Linux has after the probe and sends when somebody changes a part of it (virtnet_init_default_rss(),
+ * virtnet_set_rxfh(), virtnet_set_rxnfc()): the pairs in use one after the other through the whole table. Not sent by itself.
+ */
+export function linuxRss(
+  limits: RssLimits,
+  queuePairs: number,
+  key: Uint8Array,
+  hashTypes = LINUX_HASH_TYPES,
+): RssCommand {
+  // a length that is no power of two cannot be asked for
+  const entries = 2 ** Math.floor(Math.log2(limits.rss_max_indirection_table_length));
+  return {
+    hashTypes: hashTypes & LINUX_HASH_TYPES & limits.supported_hash_types,
+    table: Array.from({ length: entries }, (_, i) => i % queuePairs),
+    unclassifiedQueue: 0,
+    queuePairs,
+    key: key.slice(0, limits.rss_max_key_size),
+  };
+}
+/** linux ethtool: what the driver takes speed and duplex for (virtnet_update_settings()); null is unknown. */
+export function linkSettings(speed: number, duplex: number): { speed: number | null; duplex: 'half' | 'full' | null } {
+  return {
+    speed: speed <= 0x7fff_ffff ? speed : null,
+    duplex: duplex === DUPLEX_HALF ? 'half' : duplex === DUPLEX_FULL ? 'full' : null,
+  };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import * as C from '../../../../src/machine/guest/net-commands.ts';
 import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../../../../src/machine/guest/virtio-pmd-probe.ts';
@@ -10,7 +11,7 @@ import { MICROSOFT_RSS_KEY } from '../../../../src/machine/virtio/rss.ts';
 import { controlCommandName, VIRTIO_NET_ERR } from '../../../../src/machine/wire/virtio-net-ctrl.ts';
 import { AnyRing } from '../queue/any-ring.ts';
 import { BUFFERS } from '../queue/ring.ts';
-import { ALL, MAC, without } from '../virtio/control-rig.ts';
+import { ALL, ControlRig, MAC, without } from '../virtio/control-rig.ts';
 
 interface RecordedStep {
   readonly step: string;
@@ -25,7 +26,7 @@ const GUEST_CSUM = F.featuresOf(F.VIRTIO_NET_F_GUEST_CSUM);
 const ALL_HOSTS = [1, 0, 0x5e, 0, 0, 1];
 const state: C.InterfaceState = {
   ...{ mac: [0x52, 0x54, 0, 0xaa, 0xbb, 0xcc], promisc: false, allmulti: false, unicast: [], multicast: [ALL_HOSTS] },
-  ...{ queuePairs: 1, offloads: F.featuresFromHex('0x782'), vid: 5 },
+  ...{ queuePairs: 1, maxQueuePairs: 4, offloads: F.featuresFromHex('0x782'), vid: 5 },
 };
 const NUMBERS = ['RX', 'MAC', 'VLAN', 'ANNOUNCE', 'MQ', 'GUEST_OFFLOADS'];
 /** As the recording names them: the length is that of the first segment of data. */
@@ -112,7 +113,7 @@ describe('commands of Linux 6.1', () => {
     );
     assert.deepEqual([...offloads!.data[0]!], [0x82, 0x03, 0, 0, 0, 0, 0, 0], 'no offload that was not negotiated');
   });
-  it('neither driver sends the extra receive modes, RSS contexts, or anything of coalescing and statistics {net.ctrl.rx.10} {net.ctrl.coal.2} {net.ctrl.coal.3} {net.ctrl.hash.4} {net.ctrl.hash.5} {net.ctrl.hash.6} {net.ctrl.rss.1} {net.ctrl.rss.11} {net.ctrl.stats.6}', () => {
+  it('neither driver sends the extra receive modes, RSS contexts, or anything of coalescing and statistics {net.ctrl.rx.10} {net.ctrl.coal.2} {net.ctrl.coal.3} {net.ctrl.hash.4} {net.ctrl.hash.5} {net.ctrl.hash.6} {net.ctrl.rss.1} {net.ctrl.rss.11} {net.ctrl.coal.1} {net.ctrl.stats.6} {net.ctrl.stats.7}', () => {
     const actions = Object.keys(C.LINUX_SEQUENCES) as C.LinuxAction[];
     const sent = [
       ...actions.flatMap((a) => C.linuxCommands(a, state, ALL)),
@@ -150,6 +151,50 @@ describe('commands of Linux 6.1', () => {
     assert.deepEqual(written(C.linuxCommands('announce', state, LINUX)), ['3:ANNOUNCE/0:ACK len=0']);
     const [set] = C.linuxCommands('mac_change', state, LINUX);
     assert.deepEqual([...set!.data[0]!], state.mac);
+  });
+});
+
+describe('what somebody asks of Linux', () => {
+  it('0 pairs, or more than the device has, are not asked for {net.ctrl.mq.2}', () => {
+    for (const queuePairs of [0, 5, 0x8001]) {
+      assert.deepEqual(C.linuxCommands('channels', { ...state, queuePairs }, ALL), []);
+      assert.ok(!C.dpdkStartCommands({ ...state, queuePairs }, ALL).some((c) => c.class === 4));
+    }
+    assert.equal(C.linuxCommands('channels', { ...state, queuePairs: 4 }, ALL).length, 1);
+  });
+  it('RSS: queues in use, a power of two of entries within the device’s, types that it has; the device takes it {net.ctrl.rss.2} {net.ctrl.rss.3} {net.ctrl.rss.4} {net.ctrl.rss.5}', () => {
+    const types = fc.nat(0x1ff);
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 16 }),
+        fc.integer({ min: 1, max: 300 }),
+        types,
+        types,
+        (pairs, table, supported, asked) => {
+          const limits = {
+            rss_max_key_size: 40,
+            rss_max_indirection_table_length: table,
+            supported_hash_types: supported,
+          };
+          const c = C.linuxRss(limits, pairs, MICROSOFT_RSS_KEY, asked);
+          assert.ok(c.table.every((queue) => queue < pairs) && c.unclassifiedQueue < pairs);
+          assert.equal(c.table.length & (c.table.length - 1), 0);
+          assert.ok(c.table.length <= table);
+          assert.equal(c.hashTypes & ~supported, 0);
+          if (table > 128) return;
+          const rig = new ControlRig(ALL, 16);
+          assert.equal(rig.run(C.rssConfig(c)), 0);
+          assert.deepEqual(rig.control.rss.state().table, c.table);
+        },
+      ),
+      { verbose: 1 },
+    );
+  });
+  it('speed and duplex beyond what there can be are unknown {net.config.25}', () => {
+    assert.deepEqual(C.linkSettings(10000, 1), { speed: 10000, duplex: 'full' });
+    assert.deepEqual(C.linkSettings(0x7fff_ffff, 0), { speed: 0x7fff_ffff, duplex: 'half' });
+    assert.deepEqual(C.linkSettings(0x8000_0000, 2), { speed: null, duplex: null });
+    assert.deepEqual(C.linkSettings(0xffff_ffff, 0xff), { speed: null, duplex: null });
   });
 });
 

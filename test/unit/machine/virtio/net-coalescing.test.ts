@@ -11,7 +11,7 @@ describe('coalescing of notifications', () => {
     assert.equal(c.used(0, 3, 0), true);
     assert.equal(c.used(1, 0, 0), false, 'nothing was used');
   });
-  it('waits for so many packets or so many microseconds, whichever comes first', () => {
+  it('waits for so many packets or so many microseconds, whichever comes first {net.ctrl.coal.11}', () => {
     const c = new NetCoalescing(2);
     c.set(0, 10, 4);
     assert.equal(c.used(0, 3, 1000), false);

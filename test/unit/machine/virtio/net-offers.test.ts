@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
+import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../../../../src/machine/guest/virtio-pmd-probe.ts';
 import { LINUX_6_1_VIRTIO_NET_FEATURES } from '../../../../src/machine/guest/virtio-probe.ts';
 import {
   andFeatures,
@@ -11,6 +12,7 @@ import {
   featureBit,
   featureName,
   featureNames,
+  featuresFromHex,
   featuresHex,
   featuresOf,
   hasFeature,
@@ -21,6 +23,7 @@ import {
   orFeatures,
   VIRTIO_F_ADMIN_VQ,
   VIRTIO_F_ANY_LAYOUT,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_F_SR_IOV,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_CSUM,
@@ -29,6 +32,7 @@ import {
   VIRTIO_NET_F_GSO,
   VIRTIO_NET_F_HASH_REPORT,
   VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_MTU,
   withoutOrphans,
 } from '../../../../src/machine/virtio/features.ts';
 import {
@@ -58,7 +62,7 @@ function naiveWithoutOrphans(f: Features): number[] {
   return [...set].sort((a, b) => a - b);
 }
 
-describe('what the device offers {core.features.12}', () => {
+describe('what the device offers', () => {
   for (const [name, golden] of Object.entries(GOLDEN)) {
     it(`as QEMU 7.2 does: ${name}`, () => {
       assert.equal(featuresHex(deviceOffer(optionsOf(name))), golden.offered);
@@ -75,6 +79,14 @@ describe('what the device offers {core.features.12}', () => {
     });
   }
 
+  it('both drivers take MTU and packed rings where they are offered {net.config.21} {core.reserved.6}', () => {
+    const offered = deviceOffer({ features: {}, mtu: 1450, packed: true });
+    for (const driver of [LINUX_6_1_VIRTIO_NET_FEATURES, DPDK_22_11_VIRTIO_PMD_FEATURES])
+      for (const bit of [VIRTIO_NET_F_MTU, VIRTIO_F_RING_PACKED])
+        assert.ok(hasFeature(andFeatures(offered, driver), bit));
+    assert.ok(hasFeature(featuresFromHex(GOLDEN['host_mtu_1450']!.accepted), VIRTIO_NET_F_MTU), 'as recorded');
+    assert.ok(hasFeature(featuresFromHex(GOLDEN['packed']!.accepted), VIRTIO_F_RING_PACKED), 'as recorded');
+  });
   it('by default, modern and legacy, and both by a transitional device {core.reserved.12}', () => {
     assert.equal(featuresHex(deviceOffer({ features: {} })), '0x10130bfffa7');
     assert.equal(featuresHex(deviceOffer({ features: {}, transport: 'mmio' })), '0x10130bfffa7');
