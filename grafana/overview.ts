@@ -38,7 +38,7 @@ const NOW: readonly Stat[] = [
     kind: 'stat',
     title: 'Conservation',
     description:
-      'Every frame that entered or was replicated has been delivered, consumed or dropped, or is still under way. Anything else would be an error of Ringside.',
+      'Every frame that entered, was replicated or cut from a longer one has been delivered, consumed, dropped, cut or merged itself, or is still under way. Anything else would be an error of Ringside.',
     unit: 'none',
     query: gauge('conservation_holds'),
     legend: PER_TOPOLOGY,
@@ -142,19 +142,22 @@ const TRAFFIC: readonly Chart[] = [
     kind: 'chart',
     title: 'Where frames ended',
     description:
-      'Share of the frames, replicated ones included, that were delivered, consumed by a protocol of a guest (ARP, ICMP echo), or dropped.',
+      'Share of the frames, replicated ones and segments included, that were delivered, consumed by a protocol of a guest (ARP, ICMP echo), dropped, cut into segments, or merged into others.',
     unit: 'percentunit',
     queries: (
       [
         ['frames_delivered_total', 'delivered'],
         ['frames_consumed_total', 'consumed'],
         ['frames_dropped_total', 'dropped'],
+        ['frames_segmented_total', 'segmented'],
+        ['frames_merged_total', 'merged'],
       ] as const
     ).map(([metric, what]) => [
       ratio(
         grown(series(metric, OF_TOPOLOGY), 'topology', WINDOW),
         `${grown(series('frames_injected_total', OF_TOPOLOGY), 'topology', WINDOW)} + ` +
-          grown(series('frames_replicated_total', OF_TOPOLOGY), 'topology', WINDOW),
+          `${grown(series('frames_replicated_total', OF_TOPOLOGY), 'topology', WINDOW)} + ` +
+          grown(series('frames_segments_total', OF_TOPOLOGY), 'topology', WINDOW),
       ),
       `{{topology}} ${what}`,
     ]),
