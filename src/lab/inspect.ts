@@ -198,6 +198,8 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         txPackets: counter(machine, p.place, DP_OUTPUT),
         txBytes: counter(machine, p.place, DP_OUTPUT, 1),
         drops,
+        mtu: p.mtu,
+        offloads: p.features(),
       };
     }),
     fdb: bridge.ofproto.entries(now).map((e) => ({

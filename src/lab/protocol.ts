@@ -261,7 +261,18 @@ export interface BridgeState {
   readonly name: string;
   readonly host: string;
   readonly datapath: string;
-  readonly ports: readonly { readonly name: string; readonly number: number; readonly type: string; readonly rxPackets: number; readonly txPackets: number; readonly rxBytes: number; readonly txBytes: number; readonly drops: Readonly<Record<string, number>> }[];
+  readonly ports: readonly {
+    readonly name: string;
+    readonly number: number;
+    readonly type: string;
+    readonly rxPackets: number;
+    readonly txPackets: number;
+    readonly rxBytes: number;
+    readonly txBytes: number;
+    readonly drops: Readonly<Record<string, number>>;
+    readonly mtu: number;
+    readonly offloads: readonly { readonly name: string; readonly on: boolean; readonly why: string | null }[];
+  }[];
   readonly fdb: readonly { readonly port: string; readonly vlan: number; readonly mac: string; readonly ageSeconds: number }[];
   /** The OpenFlow table, and the datapath flows that came of it. */
   readonly flows: readonly { readonly table: number; readonly priority: number; readonly match: string; readonly actions: string; readonly packets: number; readonly bytes: number }[];

@@ -19,18 +19,37 @@ import {
   type NicTx,
   txOffloads,
 } from './nic.ts';
-import { Port } from './port.ts';
+import { Port, type PortFeature } from './port.ts';
 
 const NAPI_POLL_WEIGHT = 64;
 
+/** linux net/core/dev.c dev_disable_lro(), called by ovs_netdev_link(): a bridge must not forward what LRO made. */
+const LRO_IN_A_BRIDGE = 'Linux switches it off for an interface that becomes a port of a bridge (dev_disable_lro)';
+/** ovs lib/netdev-dpdk.c asks the driver for no RTE_ETH_RX_OFFLOAD_TCP_LRO, and there is no GRO in the netdev datapath. */
+const NOT_IN_OVS_DPDK = 'Open vSwitch does not ask DPDK for it';
+
+/** The receive side's offloads; LRO is never on at a port of a bridge, for the reason given. */
+function receiveFeatures(nic: NicOffloads, noLro: string): PortFeature[] {
+  return [
+    { name: 'rx-checksumming', on: nic.rxChecksum, why: null },
+    { name: 'generic-receive-offload', on: nic.gro, why: null },
+    { name: 'large-receive-offload', on: false, why: nic.lro ? noLro : null },
+  ];
+}
+
 /** Port of the kernel datapath. */
 export class KernelNicPort extends Port {
+  private readonly nic: NicOffloads;
   private readonly tx: NicTx;
 
   constructor(number: number, name: string, place: number, tx: NicTx, offloads: NicOffloads = NIC_OFFLOADS) {
     super(number, name, place, 'system');
     this.tx = tx;
+    this.nic = offloads;
     this.offloads = txOffloads(offloads);
+  }
+  override features(): PortFeature[] {
+    return [...super.features(), ...receiveFeatures(this.nic, LRO_IN_A_BRIDGE)];
   }
   override transmit(packet: number, contextBits: number): void {
     this.tx.send(packet, contextBits);
@@ -162,6 +181,7 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
   private readonly rx: NicRx;
   private readonly tx: NicTx;
   private readonly batch = new PacketQueue(IN_FLIGHT);
+  private readonly nic: NicOffloads;
   private pmd = -1;
   private readonly rxCost: number;
   private readonly txCost: number;
@@ -186,7 +206,11 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
     this.rxCost = services.ns('dpdk_nic_rx');
     this.txCost = services.ns('dpdk_nic_tx');
     this.passCost = services.ns('emc_pass');
+    this.nic = offloads;
     this.offloads = txOffloads(offloads);
+  }
+  override features(): PortFeature[] {
+    return [...super.features(), ...receiveFeatures({ ...this.nic, gro: false }, NOT_IN_OVS_DPDK)];
   }
   attach(context: number): void {
     this.pmd = context;

@@ -1,5 +1,31 @@
+import {
+  OFFLOAD_CSUM,
+  OFFLOAD_ECN,
+  OFFLOAD_TSO4,
+  OFFLOAD_TSO6,
+  OFFLOAD_UFO,
+  OFFLOAD_USO4,
+  OFFLOAD_USO6,
+} from '../packet/offload-flags.ts';
+
 /** linux include/uapi/linux/if_ether.h: the MTU of an Ethernet interface that nobody changed. */
 export const ETH_DATA_LEN = 1500;
+
+/** An offload of an interface, by the name that `ethtool -k` has for it. */
+export interface PortFeature {
+  readonly name: string;
+  readonly on: boolean;
+  /** Why it is off although it was asked for; null where there is nothing to say. */
+  readonly why: string | null;
+}
+const FEATURE_NAMES: readonly (readonly [number, string])[] = [
+  [OFFLOAD_CSUM, 'tx-checksumming'],
+  [OFFLOAD_TSO4, 'tx-tcp-segmentation'],
+  [OFFLOAD_TSO6, 'tx-tcp6-segmentation'],
+  [OFFLOAD_ECN, 'tx-tcp-ecn-segmentation'],
+  [OFFLOAD_UFO, 'tx-udp-fragmentation'],
+  [OFFLOAD_USO4 | OFFLOAD_USO6, 'tx-udp-segmentation'],
+];
 
 /** A port of a bridge: what the datapath hands frames to, whatever is behind it (tap, NIC, vhost-user guest). */
 export abstract class Port {
@@ -23,6 +49,11 @@ export abstract class Port {
     this.name = name;
     this.place = place;
     this.type = type;
+  }
+
+  /** What is behind the port does itself, as it stands now. */
+  features(): PortFeature[] {
+    return FEATURE_NAMES.map(([bits, name]) => ({ name, on: (this.offloads & bits) !== 0, why: null }));
   }
 
   /**

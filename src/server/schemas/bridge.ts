@@ -15,6 +15,18 @@ export const BridgePort = name(
       rxBytes: whole('Their bytes.', 640),
       txBytes: whole('Their bytes.', 640),
       drops: mapOf(Type.Integer(), { examples: [{ 'tap.queue_full': 0 }] }),
+      mtu: whole('Longer frames are dropped here (`dp.mtu_exceeded`).', 1500),
+      offloads: Type.Array(
+        closed({
+          name: Type.String({ description: 'As `ethtool -k` calls it.', examples: ['tx-checksumming'] }),
+          on: Type.Boolean({ description: 'Off: the bridge does it in software before.', examples: [true] }),
+          why: orNull(Type.String(), {
+            description: 'Why it is off although it was asked for.',
+            examples: [null],
+          }),
+        }),
+        { description: 'What the interface behind the port does itself, towards it and (NICs) from it.' },
+      ),
     },
     { $id: 'BridgePort', description: 'A port and its counters, as `ovs-ofctl dump-ports` shows them.' },
   ),

@@ -223,6 +223,22 @@ describe('receive', () => {
   });
 });
 
+describe('inspection', () => {
+  const on = (port: KernelNicPort, name: string) => port.features().find((f) => f.name === name);
+  it('LRO stays off at a port of a bridge, and says why', () => {
+    const { tx } = new NicBench();
+    const wanted = { txChecksum: true, rxChecksum: true, tso: false, gro: true, lro: true };
+    const port = new KernelNicPort(3, 'eth0', 30, tx, wanted);
+    const lro = on(port, 'large-receive-offload')!;
+    assert.equal(lro.on, false);
+    assert.match(lro.why!, /dev_disable_lro/);
+    assert.equal(on(new KernelNicPort(3, 'eth0', 30, tx, { ...wanted, lro: false }), lro.name)!.why, null);
+    assert.equal(on(port, 'tx-checksumming')!.on, true);
+    assert.equal(on(port, 'tx-tcp-segmentation')!.on, false);
+    assert.equal(on(port, 'generic-receive-offload')!.on, true);
+  });
+});
+
 describe('MTU of a port', () => {
   function output(packetOf: (bench: NicBench) => number, mtu = 1500): NicBench {
     const bench = new NicBench();
