@@ -97,8 +97,8 @@ export interface Machine {
   readonly templates: number;
 }
 
-/** Slots for traffic templates: runs that send at the same time in one world. */
-export const TEMPLATE_SLOTS = 256;
+/** Slots for traffic templates: one for each run that sends at the same time in one world, and as many for further queue pairs. */
+export const TEMPLATE_SLOTS = 512;
 /** Frames that the contexts of a host may hold in their hands, and clones under way. */
 const POOL_MARGIN = 16384;
 const VHOST_USER_BATCH = 4096;

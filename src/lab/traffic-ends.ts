@@ -1,10 +1,17 @@
-/** Which addresses traffic uses: of the family that was asked for, or the first that both ends have. */
+/** The ends of traffic: their places and addresses, how frames are made there, and what lies between two of them. */
 import type { IpAddress } from '../machine/guest/ip-path.ts';
+import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { linkLocalOf } from '../machine/guest/ndp.ts';
-import type { BuiltNic } from './builder.ts';
+import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
+import type { Services } from '../machine/services.ts';
+import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
+import type { End } from './ends.ts';
+import type { Generator } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 import type { GuestNic } from './topology.ts';
 
+/** linux net/core/pktgen.c `burst`: frames of one xmit_more chain here. */
+const PKTGEN_BURST = 32;
 export type Family = 4 | 6;
 
 export const bytes4 = (ip: number): IpAddress => [ip >>> 24, (ip >>> 16) & 255, (ip >>> 8) & 255, ip & 255];
@@ -62,4 +69,97 @@ function samePrefix(a: IpAddress, b: IpAddress, prefix: number): boolean {
 function noAddress(nic: BuiltNic, field: string): Refusal {
   const name = `${nic.guest.document.name}/${nic.document.name}`;
   return new Refusal('INVALID', `${name} has no address; expected a NIC with addresses in the document`, field);
+}
+
+export interface UdpEnd {
+  readonly mac: readonly number[];
+  readonly ip: IpAddress;
+}
+
+/** 198.18.0.254: of the range for benchmarks (RFC 2544), where an end has no address of its own. */
+const WIRE_IP: IpAddress = [198, 18, 0, 254];
+/** 2001:2::fe: the same for IPv6 (RFC 5180). */
+const WIRE_IP6: IpAddress = [0x20, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe];
+const wireIp = (family: Family): IpAddress => (family === 4 ? WIRE_IP : WIRE_IP6);
+export const wireEnd = (wire: { readonly mac: readonly number[]; readonly ip: number }, family: Family): UdpEnd => ({
+  mac: wire.mac,
+  ip: family === 4 ? bytes4(wire.ip) : WIRE_IP6,
+});
+export const familyOf = (ip: IpAddress): Family => (ip.length === 4 ? 4 : 6);
+
+/** Addresses of a guest's NIC. */
+export function identityOf(nic: BuiltNic, family: Family): UdpEnd {
+  const { mac, addresses, addresses6 } = nic.document;
+  if (family === 6) return { mac, ip: addresses6[0]?.ip ?? linkLocalOf(mac) };
+  return { mac, ip: addresses[0] === undefined ? WIRE_IP : bytes4(addresses[0].ip) };
+}
+/** Frames at a bridge port look as if the guest behind the port had sent them. */
+export function portIdentity(machine: Machine, end: End & { kind: 'port' }, family: Family): UdpEnd {
+  for (const g of machine.guests) {
+    for (const n of g.nics) {
+      if (n.document.bridge === end.bridge.name && `${g.document.name}.${n.document.name}` === end.port.name) {
+        return identityOf(n, family);
+      }
+    }
+  }
+  const nic = machine.hostNics.find((n) => n.host === end.bridge.host && n.name === end.port.name);
+  return nic?.wire ? wireEnd(nic.wire, family) : { mac: [0x02, 0x72, 0x73, 0, 1, 0], ip: wireIp(family) };
+}
+
+/** What a run between these ends touches. */
+export function scopeOf(
+  machine: Machine,
+  ends: readonly (End | null)[],
+  via: BuiltNic | null,
+): { nics: BuiltNic[]; hostNics: BuiltHostNic[] } {
+  const nics = new Set<BuiltNic>();
+  const hostNics = new Set<BuiltHostNic>();
+  for (const e of ends) {
+    if (e?.kind === 'guest') nics.add(e.nic);
+    else if (e?.kind === 'wire') hostNics.add(e.nic);
+  }
+  if (via) nics.add(via);
+  // From one host to another: the NICs that links connect carry the frames too.
+  if (new Set(ends.flatMap((e) => (e === null ? [] : [hostOf(e)]))).size > 1) {
+    for (const n of machine.hostNics) if (n.wire === null) hostNics.add(n);
+  }
+  return { nics: [...nics], hostNics: [...hostNics] };
+}
+
+/** The place of an end: its driver, its wire, its port. */
+export function placeOf(end: End): number {
+  return end.kind === 'guest'
+    ? end.nic.wiring.places.driver
+    : end.kind === 'wire'
+      ? end.nic.wire!.place
+      : end.port.place;
+}
+
+function hostOf(end: End): string {
+  return end.kind === 'guest' ? end.nic.guest.host.name : end.kind === 'wire' ? end.nic.host : end.bridge.host;
+}
+
+/** How the frames of a run are made, and what one costs; a refusal where the end cannot. */
+export function generatorOf(
+  services: Services,
+  wanted: Generator | null,
+  from: End,
+): { batch: number; cost: number; split: boolean } {
+  if (from.kind !== 'guest') {
+    if (wanted !== null)
+      throw new Refusal('INVALID', `${from.name} has no generators; expected the field to be left out`, '/generator');
+    return { batch: 1, cost: 0, split: false };
+  }
+  const kernel = from.nic.guest.vcpu instanceof LinuxVcpu;
+  const name = wanted ?? (kernel ? 'socket' : 'txonly');
+  if (kernel ? name === 'txonly' : name !== 'txonly') {
+    throw new Refusal(
+      'INVALID',
+      `generator ${name} does not run on ${from.name}; expected ${kernel ? 'socket or pktgen' : 'txonly'} for its driver`,
+      '/generator',
+    );
+  }
+  if (name === 'socket') return { batch: 1, cost: services.ns('guest_udp_send'), split: false };
+  if (name === 'pktgen') return { batch: PKTGEN_BURST, cost: services.ns('guest_pktgen_send'), split: true };
+  return { batch: MAX_PKT_BURST, cost: services.ns('virtio_pmd_per_packet'), split: false };
 }

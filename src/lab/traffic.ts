@@ -1,8 +1,8 @@
 /** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
 
+import { assert } from '../engine/assert.ts';
 import { type IpAddress, IpPath } from '../machine/guest/ip-path.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
-import { linkLocalOf } from '../machine/guest/ndp.ts';
 import { PingSource, pingMinFrame } from '../machine/guest/ping-source.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import { FrameList, RawSource } from '../machine/guest/raw-source.ts';
@@ -16,14 +16,24 @@ import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import { ETH_HLEN } from '../machine/wire/ethernet.ts';
 import { type BuiltHostNic, type BuiltNic, type Machine, TEMPLATE_SLOTS } from './builder.ts';
 import { type End, Ends } from './ends.ts';
-import type { FramesSpec, Generator, TrafficSpec } from './protocol.ts';
+import type { FramesSpec, TrafficSpec } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 import { Run } from './run.ts';
 import { EPHEMERAL_PORTS, FIRST_EPHEMERAL, TCP_PORT, TcpTraffic } from './tcp-traffic.ts';
-import { addressesOf, bytes4, type Family, ipText } from './traffic-ends.ts';
+import {
+  addressesOf,
+  type Family,
+  familyOf,
+  generatorOf,
+  identityOf,
+  ipText,
+  placeOf,
+  portIdentity,
+  scopeOf,
+  type UdpEnd,
+  wireEnd,
+} from './traffic-ends.ts';
 
-/** linux net/core/pktgen.c `burst`: frames of one xmit_more chain here. */
-const PKTGEN_BURST = 32;
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
 export const MAX_FRAME = 1514;
 /** Shortest frame on Ethernet without FCS. */
@@ -31,19 +41,15 @@ const MIN_FRAME = 60;
 /** TCP without bytes and duration: 1 MiB. */
 const DEFAULT_BYTES = 1 << 20;
 /** Runs of one world that may be in progress: each keeps a template slot. */
-const MAX_ACTIVE = TEMPLATE_SLOTS;
+const MAX_ACTIVE = TEMPLATE_SLOTS / 2;
 
 export { Refusal } from './refusal.ts';
-
-interface UdpEnd {
-  readonly mac: readonly number[];
-  readonly ip: IpAddress;
-}
 
 export class Traffic {
   private readonly machine: Machine;
   private readonly ends: Ends;
-  private templates = 0;
+  /** By template slot: the run that uses it. */
+  private readonly slots: (Run | null)[] = Array.from({ length: TEMPLATE_SLOTS }, () => null);
 
   constructor(machine: Machine) {
     this.machine = machine;
@@ -110,29 +116,6 @@ export class Traffic {
     return null;
   }
 
-  private scope(ends: readonly (End | null)[], via: BuiltNic | null): { nics: BuiltNic[]; hostNics: BuiltHostNic[] } {
-    const nics = new Set<BuiltNic>();
-    const hostNics = new Set<BuiltHostNic>();
-    for (const e of ends) {
-      if (e?.kind === 'guest') nics.add(e.nic);
-      else if (e?.kind === 'wire') hostNics.add(e.nic);
-    }
-    if (via) nics.add(via);
-    // From one host to another: the NICs that links connect carry the frames too.
-    if (new Set(ends.flatMap((e) => (e === null ? [] : [hostOf(e)]))).size > 1) {
-      for (const n of this.machine.hostNics) if (n.wire === null) hostNics.add(n);
-    }
-    return { nics: [...nics], hostNics: [...hostNics] };
-  }
-
-  private placeOf(end: End): number {
-    return end.kind === 'guest'
-      ? end.nic.wiring.places.driver
-      : end.kind === 'wire'
-        ? end.nic.wire!.place
-        : end.port.place;
-  }
-
   // ---- ping ---------------------------------------------------------------------------------------------------------
   private ping(spec: TrafficSpec, from: End, to: End, length: number, now: number): Run {
     if (spec.generator !== null)
@@ -143,8 +126,16 @@ export class Traffic {
     const ip = addresses.to;
     if (length < pingMinFrame(familyOf(ip)))
       throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for an echo request`, '/frameSize');
-    const ledger = this.machine.frames.openRun(this.placeOf(to), this.placeOf(from));
-    const run = new Run(this.machine, spec.id, 'ping', from.name, to.name, ledger, this.scope([from, to], null));
+    const ledger = this.machine.frames.openRun(placeOf(to), placeOf(from));
+    const run = new Run(
+      this.machine,
+      spec.id,
+      'ping',
+      from.name,
+      to.name,
+      ledger,
+      scopeOf(this.machine, [from, to], null),
+    );
     const { vcpu, stack } = source.guest;
     const services = this.machine.services;
     const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
@@ -199,8 +190,8 @@ export class Traffic {
     const target = this.stackEnd(to, '/to', 'take connections');
     const addresses = addressesOf(source, target, spec.family ?? null);
     const { machine } = this;
-    const ledger = machine.frames.openRun(this.placeOf(to), this.placeOf(from));
-    const run = new Run(machine, spec.id, 'tcp', from.name, to.name, ledger, this.scope([from, to], null));
+    const ledger = machine.frames.openRun(placeOf(to), placeOf(from));
+    const run = new Run(machine, spec.id, 'tcp', from.name, to.name, ledger, scopeOf(this.machine, [from, to], null));
     const { vcpu, stack } = source.guest;
     const connections = spec.connections ?? 1;
     if (this.ports + connections > EPHEMERAL_PORTS) this.ports = 0;
@@ -238,14 +229,24 @@ export class Traffic {
   }
 
   // ---- UDP ----------------------------------------------------------------------------------------------------------
-  private template(flow: ConstructorParameters<typeof UdpTemplate>[2]): UdpTemplate {
-    const slot = this.templates++ % TEMPLATE_SLOTS;
+  /** A template in a slot that no run in progress uses. */
+  private template(run: Run, flow: UdpFlow): UdpTemplate {
+    const slot = this.slots.findIndex((user) => user === null || user.done);
+    assert(slot >= 0, 'a run takes no more slots than are free');
+    this.slots[slot] = run;
     return new UdpTemplate(this.machine.services, this.machine.templates + slot * SLOT_BYTES, flow);
+  }
+  /** Runs that have templates. */
+  private get sending(): number {
+    return new Set(this.slots.filter((user) => user !== null && !user.done)).size;
+  }
+  private get freeSlots(): number {
+    return this.slots.filter((user) => user === null || user.done).length;
   }
 
   private udp(spec: TrafficSpec, from: End, to: End, via: BuiltNic | null, length: number, now: number): Run {
     const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
-    const generator = this.generator(spec.generator, from);
+    const generator = generatorOf(this.machine.services, spec.generator, from);
     const stacks = from.kind === 'guest' && to.kind === 'guest' && to.nic.guest.document.app === 'stack';
     const addresses = stacks
       ? addressesOf(this.stackEnd(from, '/from', 'send datagrams'), to.nic, spec.family ?? null)
@@ -254,12 +255,12 @@ export class Traffic {
     if (length < udpMinFrame(family))
       throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
     let target: UdpEnd;
-    if (via) target = this.identityOf(via, family);
+    if (via) target = identityOf(via, family);
     else if (to.kind === 'guest') {
       if (to.nic.guest.document.app === 'stack' && family === 4 && to.nic.document.addresses.length === 0) {
         throw new Refusal('INVALID', `${to.name} has no address; expected a NIC with addresses in the document`, '/to');
       }
-      target = addresses === null ? this.identityOf(to.nic, family) : { mac: to.nic.document.mac, ip: addresses.to };
+      target = addresses === null ? identityOf(to.nic, family) : { mac: to.nic.document.mac, ip: addresses.to };
     } else if (to.kind === 'wire') target = wireEnd(to.nic.wire!, family);
     else throw new Refusal('INVALID', 'expected an end that receives', '/to');
     if (from.kind === 'guest') {
@@ -271,10 +272,18 @@ export class Traffic {
           '/from',
         );
     }
-    const ledger = this.machine.frames.openRun(this.placeOf(to), 0);
-    const run = new Run(this.machine, spec.id, 'udp', from.name, to.name, ledger, this.scope([from, to], via));
+    const ledger = this.machine.frames.openRun(placeOf(to), 0);
+    const run = new Run(
+      this.machine,
+      spec.id,
+      'udp',
+      from.name,
+      to.name,
+      ledger,
+      scopeOf(this.machine, [from, to], via),
+    );
     const flowOf = (sender: UdpEnd, mac: readonly number[], more: Partial<UdpFlow> = {}): UdpTemplate =>
-      this.template({
+      this.template(run, {
         ...more,
         sourceMac: sender.mac,
         destinationMac: mac,
@@ -297,7 +306,7 @@ export class Traffic {
     }
     if (from.kind === 'port') {
       const stream = new WireStream(ledger, {
-        template: flowOf(this.portIdentity(from, family), target.mac),
+        template: flowOf(portIdentity(this.machine, from, family), target.mac),
         count: spec.count,
         interval,
       });
@@ -307,12 +316,14 @@ export class Traffic {
       return run;
     }
     const { vcpu, stack } = from.nic.guest;
-    const sender = { mac: from.nic.document.mac, ip: addresses?.from ?? this.identityOf(from.nic, family).ip };
+    const sender = { mac: from.nic.document.mac, ip: addresses?.from ?? identityOf(from.nic, family).ip };
     const begin = (mac: readonly number[]): void => {
       if (run.done) return;
       const { nic } = from.nic;
       // each flow has its queue pair (XPS): as many senders as there are pairs to send by
-      const senders = Math.min(nic.active, spec.flows, spec.count);
+      // and each run that may still come can have a slot
+      const spare = this.freeSlots - MAX_ACTIVE + this.sending;
+      const senders = Math.min(nic.active, spec.flows, spec.count, Math.max(1, spare));
       let left = senders;
       const partial = nic.caps.csum;
       const sources = Array.from({ length: senders }, (_, pair) => {
@@ -350,45 +361,6 @@ export class Traffic {
   private cancelStream(stream: WireStream, ledger: RunLedger): void {
     stream.cancel();
     this.machine.frames.sourceDone(ledger);
-  }
-
-  private generator(wanted: Generator | null, from: End): { batch: number; cost: number; split: boolean } {
-    const services = this.machine.services;
-    if (from.kind !== 'guest') {
-      if (wanted !== null)
-        throw new Refusal('INVALID', `${from.name} has no generators; expected the field to be left out`, '/generator');
-      return { batch: 1, cost: 0, split: false };
-    }
-    const kernel = from.nic.guest.vcpu instanceof LinuxVcpu;
-    const name = wanted ?? (kernel ? 'socket' : 'txonly');
-    if (kernel ? name === 'txonly' : name !== 'txonly') {
-      throw new Refusal(
-        'INVALID',
-        `generator ${name} does not run on ${from.name}; expected ${kernel ? 'socket or pktgen' : 'txonly'} for its driver`,
-        '/generator',
-      );
-    }
-    if (name === 'socket') return { batch: 1, cost: services.ns('guest_udp_send'), split: false };
-    if (name === 'pktgen') return { batch: PKTGEN_BURST, cost: services.ns('guest_pktgen_send'), split: true };
-    return { batch: MAX_PKT_BURST, cost: services.ns('virtio_pmd_per_packet'), split: false };
-  }
-
-  /** Frames at a bridge port look as if the guest behind the port had sent them. */
-  private identityOf(nic: BuiltNic, family: Family): UdpEnd {
-    const { mac, addresses, addresses6 } = nic.document;
-    if (family === 6) return { mac, ip: addresses6[0]?.ip ?? linkLocalOf(mac) };
-    return { mac, ip: addresses[0] === undefined ? WIRE_IP : bytes4(addresses[0].ip) };
-  }
-  private portIdentity(end: End & { kind: 'port' }, family: Family): UdpEnd {
-    for (const g of this.machine.guests) {
-      for (const n of g.nics) {
-        if (n.document.bridge === end.bridge.name && `${g.document.name}.${n.document.name}` === end.port.name) {
-          return this.identityOf(n, family);
-        }
-      }
-    }
-    const nic = this.machine.hostNics.find((n) => n.host === end.bridge.host && n.name === end.port.name);
-    return nic?.wire ? wireEnd(nic.wire, family) : { mac: [0x02, 0x72, 0x73, 0, 1, 0], ip: wireIp(family) };
   }
 
   private inject(end: End & { kind: 'port' }, stream: WireStream): void {
@@ -464,19 +436,4 @@ export class Traffic {
       hostNics: this.machine.hostNics.filter((n) => n.host === host && n.bridge === bridge),
     };
   }
-}
-
-/** 198.18.0.254: of the range for benchmarks (RFC 2544), where an end has no address of its own. */
-const WIRE_IP: IpAddress = [198, 18, 0, 254];
-/** 2001:2::fe: the same for IPv6 (RFC 5180). */
-const WIRE_IP6: IpAddress = [0x20, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe];
-const wireIp = (family: Family): IpAddress => (family === 4 ? WIRE_IP : WIRE_IP6);
-const wireEnd = (wire: { readonly mac: readonly number[]; readonly ip: number }, family: Family): UdpEnd => ({
-  mac: wire.mac,
-  ip: family === 4 ? bytes4(wire.ip) : WIRE_IP6,
-});
-const familyOf = (ip: IpAddress): Family => (ip.length === 4 ? 4 : 6);
-
-function hostOf(end: End): string {
-  return end.kind === 'guest' ? end.nic.guest.host.name : end.kind === 'wire' ? end.nic.host : end.bridge.host;
 }
