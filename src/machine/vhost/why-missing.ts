@@ -10,7 +10,7 @@ export interface BackendOffer {
   readonly kind: 'qemu' | 'vhost-net' | 'vhost-user';
   readonly offer: Features;
   readonly decides: Features;
-  /** vhost-user: the bridge's `userspaceTso`. */
+  /** The bridge's `userspaceTso`; only where Open vSwitch is the back-end. */
   readonly userspaceTso?: boolean;
 }
 export interface Negotiation {
@@ -39,7 +39,7 @@ export function whyMissing(bit: number, n: Negotiation): string {
     if (own !== null) return own;
     const { backend } = n;
     if (hasFeature(backend.decides, bit) && !hasFeature(backend.offer, bit)) {
-      if (backend.kind === 'vhost-user' && backend.userspaceTso === false && hasFeature(NEED_VNET_HDR, bit)) {
+      if (backend.userspaceTso === false && hasFeature(NEED_VNET_HDR, bit)) {
         return 'OVS disables it without userspace-tso-enable';
       }
       return `${BACKEND_NAME[backend.kind]} does not offer it`;
