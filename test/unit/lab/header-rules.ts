@@ -154,7 +154,7 @@ export function transmitBreaches(h: NetHeader, f: Uint8Array, { features, mtu }:
     const name = KINDS.get(gso) ?? 'unknown';
     const [id, ok] = allowed[name] ?? ['net.tx.gso.7', false];
     if (!ok) breach(id, `gso_type ${h.gsoType}`);
-    if (Object.values(allowed).every(([, any]) => !any)) breach('net.tx.gso.7', `gso_type ${h.gsoType}`);
+    if (Object.values(allowed).every(([, ok]) => !ok)) breach('net.tx.gso.7', `gso_type ${h.gsoType}`);
     if (!needs) breach('net.tx.gso.8', 'no NEEDS_CSUM');
     if (h.gsoSize === 0) breach('net.tx.gso.9', 'gso_size 0');
     if (l !== null && gso !== VIRTIO_NET_HDR_GSO_UDP && h.gsoSize + l.payload - ETH_HLEN > mtu) {
@@ -203,7 +203,7 @@ export function receiveBreaches(h: NetHeader, f: Uint8Array, { features, mtu }: 
   if (h.gsoType !== VIRTIO_NET_HDR_GSO_NONE) {
     const [id, ok] = allowed[KINDS.get(gso) ?? 'unknown'] ?? ['net.rx.gso.7', false];
     if (!ok) breach(id, `gso_type ${h.gsoType}`);
-    if (Object.values(allowed).every(([, any]) => !any)) breach('net.rx.gso.7', `gso_type ${h.gsoType}`);
+    if (Object.values(allowed).every(([, ok]) => !ok)) breach('net.rx.gso.7', `gso_type ${h.gsoType}`);
     if (!needs) breach('net.rx.gso.8', 'no NEEDS_CSUM');
     if (h.gsoSize === 0) breach('net.rx.gso.9', 'gso_size 0');
     if (h.hdrLen < headerLength(f)) breach('net.rx.gso.12', `hdr_len ${h.hdrLen}, headers ${headerLength(f)}`);
