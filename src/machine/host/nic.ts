@@ -4,8 +4,8 @@
  * NIC completes checksums and cuts GSO packets (TSO), each segment a frame of its own on the line; on receive it verifies
  * checksums. The wire carries bytes only: whatever the host knew of a packet beside them ends here.
  *
- * DEVIATION: one queue each way, no interrupt moderation, DMA costs no CPU; a ring holds frames, where a real one holds
- * descriptors (a TSO packet takes several), and its descriptors are not in memory.
+ * DEVIATION: one queue each way, no interrupt moderation, DMA costs no CPU. A ring's descriptors are counted (several for a
+ * long frame or an offload, as with Intel's 82599), but are not in memory.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import {
@@ -69,6 +69,18 @@ export function txOffloads(offloads: NicOffloads): number {
   return offloads.tso ? OFFLOAD_CSUM | tso : OFFLOAD_CSUM;
 }
 
+/** linux drivers/net/ethernet/intel/ixgbe: IXGBE_MAX_DATA_PER_TXD, and the usual size of a receive buffer. */
+const MAX_DATA_PER_TXD = 16384;
+const RX_BUFFER_BYTES = 2048;
+/** Descriptors of a packet of so many bytes in the transmit ring; checksum and TSO take a context descriptor first. */
+export function txDescriptors(length: number, plain: boolean): number {
+  return Math.ceil(length / MAX_DATA_PER_TXD) + (plain ? 0 : 1);
+}
+/** Descriptors of a frame in the receive ring: one buffer each. */
+export function rxDescriptors(length: number): number {
+  return Math.ceil(length / RX_BUFFER_BYTES);
+}
+
 /** What receives frames at the far end of a line. */
 export interface LineEnd {
   /** The last bit of the packet arrives at clock[1]. The packet is the end's from then on. */
@@ -91,7 +103,11 @@ export interface Line {
 }
 
 export class NicTx extends Context {
+  /** Packets that have not left; each takes one descriptor or more of `descriptors`. */
   readonly ring: PacketQueue;
+  /** Descriptors in use. */
+  used = 0;
+  private readonly descriptors: number;
   line!: Line;
   private readonly services: Services;
   private readonly speed: number;
@@ -109,6 +125,7 @@ export class NicTx extends Context {
     this.speed = speed;
     this.segmenter = new Segmenter(services);
     this.ring = new PacketQueue(ring);
+    this.descriptors = ring;
     this.overhead = services.figure('ethernet_overhead') + FCS_BYTES;
   }
   begin(): void {
@@ -122,14 +139,26 @@ export class NicTx extends Context {
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
     const bits = (this.place << 8) | contextBits;
-    if (this.ring.full) {
+    const needed = this.needed(packet);
+    if (this.used + needed > this.descriptors) {
       this.refuse(packet, contextBits);
       return;
     }
+    this.used += needed;
     this.ring.push(packet);
-    recorder.event(bits | NIC_TX, frame, length, this.ring.length);
+    recorder.event(bits | NIC_TX, frame, length, this.used);
     this.timeline.now[1] = this.timeline.now[0]!;
     this.rouse();
+  }
+
+  private needed(packet: number): number {
+    const { pool, arena } = this.services;
+    return txDescriptors(pool.length[packet]!, isPlain(arena.u8, pool.slot(packet)));
+  }
+  /** Takes the first packet out of the ring. */
+  private shift(): number {
+    this.used -= this.needed(this.ring.peek(0));
+    return this.ring.shift();
   }
 
   /** Drops a packet that there is no room for. */
@@ -172,7 +201,7 @@ export class NicTx extends Context {
   /** Drops the ring's first packet, or what is left of it. */
   private giveUp(kind: number): void {
     const { pool, recorder, frames } = this.services;
-    const packet = this.ring.shift();
+    const packet = this.shift();
     const frame = pool.frame[packet]!;
     this.segment = -1;
     recorder.stamp[0] = this.timeline.now[0]!;
@@ -192,12 +221,12 @@ export class NicTx extends Context {
       }
       if (++this.segment === segmenter.segments) {
         this.segment = -1;
-        this.ring.shift();
+        this.shift();
         segmenter.finish(this.base);
       }
       return packet;
     }
-    const packet = this.ring.shift();
+    const packet = this.shift();
     const { pool, arena } = this.services;
     const slot = pool.slot(packet);
     const bare = isPlain(arena.u8, slot) && flagsOf(arena.u8, slot) === 0 && !pool.shared(packet);
@@ -257,8 +286,11 @@ export function lineStart(lineFree: number, now: number): number {
 }
 
 export class NicRx extends Context implements LineEnd {
-  /** Frames that the host has not taken yet: the used descriptors of the receive ring. */
+  /** Frames that the host has not taken yet; each takes one descriptor or more of `descriptors`. */
   readonly ring: PacketQueue;
+  /** Descriptors that hold frames. */
+  used = 0;
+  private readonly descriptors: number;
   reader!: NicReader;
   /** Port number of the NIC in its bridge. */
   port = 0;
@@ -282,6 +314,7 @@ export class NicRx extends Context implements LineEnd {
     this.rxChecksum = rxChecksum;
     this.headers = new FrameHeaders(services.arena);
     this.ring = new PacketQueue(ring);
+    this.descriptors = ring;
     this.coming = new PacketQueue(IN_FLIGHT);
     this.arrivals = new Float64Array(IN_FLIGHT);
   }
@@ -335,10 +368,12 @@ export class NicRx extends Context implements LineEnd {
         this.drop(packet, this.base, NIC_DROP_RX_LENGTH);
         continue;
       }
-      if (this.ring.full) {
+      const needed = rxDescriptors(length);
+      if (this.used + needed > this.descriptors) {
         this.drop(packet, this.base, NIC_DROP_RX_RING_FULL);
         continue;
       }
+      this.used += needed;
       if (this.rxChecksum) this.verify(packet);
       recorder.event(this.base | PACKET_DMA, frame, pool.length[packet]!, 0);
       this.ring.push(packet);
@@ -350,8 +385,9 @@ export class NicRx extends Context implements LineEnd {
   /** The host takes the next frame out of the ring, at the current stamp. */
   take(contextBits: number): number {
     const { pool, recorder } = this.services;
-    const occupancy = this.ring.length;
+    const occupancy = this.used;
     const packet = this.ring.shift();
+    this.used -= rxDescriptors(pool.length[packet]!);
     pool.inPort[packet] = this.port;
     recorder.event((this.place << 8) | contextBits | NIC_RX, pool.frame[packet]!, pool.length[packet]!, occupancy);
     return packet;

@@ -223,6 +223,38 @@ describe('receive', () => {
   });
 });
 
+describe('descriptor rings', () => {
+  it('a TSO packet takes a context descriptor and one for each 16 KiB; a ring without that many refuses it', () => {
+    const bench = new NicBench({ ring: 8, offloads: { gro: false } });
+    const { bare } = bench;
+    bench.learn(tcp(10));
+    const big = () => gsoPacket(bare, 'tcp', { version: 4, payload: pattern(60_000) }, 1448);
+    for (let i = 0; i < 2; i++) bench.tx.send(big(), 0);
+    for (let i = 0; i < 4; i++) bench.tx.send(bare.packet(tcp(100)), 0);
+    const given = bare.events.filter((e) => e.kind === E.NIC_TX);
+    assert.deepEqual(
+      given.map((e) => e.b),
+      [5, 6, 7, 8],
+    );
+    assert.equal(bare.count(E.NIC_DROP_TX_RING_FULL), 2);
+    bench.run();
+    assert.equal(bench.tx.used, 0);
+    assert.equal(bare.services.pool.live, 0);
+  });
+  it('a long frame takes a receive buffer for each 2 KiB', () => {
+    const bench = new NicBench({ offloads: { gro: false } });
+    const { bare } = bench;
+    bench.rx.mtu = 9000;
+    bench.out.mtu = 9000;
+    bench.learn(tcp(10));
+    for (const length of [8946, 1460, 2000]) bench.tx.send(bare.packet(tcp(length)), 0);
+    bench.run();
+    const taken = bare.events.filter((e) => e.kind === E.NIC_RX).map((e) => e.b);
+    assert.deepEqual(taken, [8, 3, 2]);
+    assert.equal(bench.rx.used, 0);
+  });
+});
+
 describe('inspection', () => {
   const on = (port: KernelNicPort, name: string) => port.features().find((f) => f.name === name);
   it('LRO stays off at a port of a bridge, and says why', () => {
