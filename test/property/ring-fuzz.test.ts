@@ -20,6 +20,7 @@ import {
   RING_EMPTY,
 } from '../../src/machine/virtio/device-queue.ts';
 import type { DriverQueue } from '../../src/machine/virtio/driver-queue.ts';
+import type { PackedDriverQueue } from '../../src/machine/virtio/packed-driver-queue.ts';
 import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/ring-queues.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
@@ -201,7 +202,8 @@ class Fuzz {
     if (what === 0 && n > 0) this.dequeue();
     else if (what === 1 && n > 0) this.takeChain();
     else this.enqueue();
-    device.publishUsed();
+    // what is given back may wait, and more be taken meanwhile
+    if (!d.one(3)) device.publishUsed();
     this.note(device.interruptWanted() ? 1 : 0);
     if (d.one(2)) device.enableKicks((device.last_avail_idx + d.below(3)) & 0xffff);
     else device.disableKicks();
@@ -433,10 +435,11 @@ function hostileDevice(packed: boolean, start: number): number {
   const size = packed ? 1 + d.below(16) : 1 << d.below(5);
   arena.u8.fill(0xee);
   arena.u8.fill(0, DESC + DELTA, BUFFERS + DELTA);
+  const inOrder = d.one(3);
   const driver: DriverQueue = makeDriverQueue(arena, {
     packed,
     size,
-    inOrder: d.one(3),
+    inOrder,
     eventIdx: d.one(2),
     descGpa: DESC,
     driverGpa: AVAIL,
@@ -450,18 +453,8 @@ function hostileDevice(packed: boolean, start: number): number {
   const gpas = new Int32Array(6).fill(BUFFERS);
   const lengths = new Int32Array(6).fill(64);
   let came = 0;
-  for (let step = 0; step < 400; step++) {
-    const n = 1 + d.below(6);
-    if (driver.roomFor(n)) {
-      const readable = d.below(n + 1);
-      const head = driver.addChain(gpas, lengths, readable, n - readable, 0);
-      assert.ok(!outstanding.has(head), 'a head that the device still holds is not given out again');
-      outstanding.add(head);
-      driver.publish();
-      driver.kickWanted();
-    }
-    memory.copy(shadow);
-    // the device's own words in any state, and ids that may even be right
+  // the device's own words in any state, and ids that may even be right
+  const scribble = (): void => {
     const view = arena.view;
     const ids = [...outstanding];
     const id = d.one(4) || ids.length === 0 ? d.next() : ids[d.below(ids.length)]!;
@@ -479,12 +472,30 @@ function hostileDevice(packed: boolean, start: number): number {
       view.setUint16(USED + DELTA + 4 + 8 * size, d.below(65_536), true);
     }
     memory.copy(shadow);
+  };
+  for (let step = 0; step < 400; step++) {
+    const n = 1 + d.below(6);
+    if (driver.roomFor(n)) {
+      const readable = d.below(n + 1);
+      const head = driver.addChain(gpas, lengths, readable, n - readable, 0);
+      assert.ok(!outstanding.has(head), 'a head that the device still holds is not given out again');
+      outstanding.add(head);
+      driver.publish();
+      driver.kickWanted();
+    }
+    memory.copy(shadow);
+    scribble();
     const ready = driver.usedReady();
     assert.ok(ready >= 0 && ready <= size + 1, `usedReady() is ${ready}`);
     for (let i = 0; i < ready; i++) {
       driver.peekUsed(i % size);
+      if (d.one(4)) scribble();
+      const marks = packed
+        ? arena.view.getUint16(DESC + DELTA + 16 * (driver as PackedDriverQueue).positions.used + 14, true) & 0x8080
+        : 0;
       const head = driver.takeUsed();
       if (head < 0) continue;
+      assert.ok(!packed || inOrder || marks === 0 || marks === 0x8080, 'taken from a descriptor that is not used');
       assert.ok(outstanding.delete(head), `buffer ${head} came back though the device did not hold it`);
       came++;
     }
