@@ -31,7 +31,8 @@ local FEATURES = {
   [30] = "VHOST_USER_F_PROTOCOL_FEATURES", [32] = "VIRTIO_F_VERSION_1", [33] = "VIRTIO_F_ACCESS_PLATFORM",
   [34] = "VIRTIO_F_RING_PACKED", [35] = "VIRTIO_F_IN_ORDER", [36] = "VIRTIO_F_ORDER_PLATFORM",
   [37] = "VIRTIO_F_SR_IOV", [38] = "VIRTIO_F_NOTIFICATION_DATA", [39] = "VIRTIO_F_NOTIF_CONFIG_DATA",
-  [40] = "VIRTIO_F_RING_RESET", [41] = "VIRTIO_F_ADMIN_VQ", [50] = "VIRTIO_NET_F_DEVICE_STATS",
+  [40] = "VIRTIO_F_RING_RESET", [41] = "VIRTIO_F_ADMIN_VQ",
+  [42] = "VIRTIO_NET_F_GUEST_RSC6", [43] = "VIRTIO_F_SUSPEND", [50] = "VIRTIO_NET_F_DEVICE_STATS",
   [51] = "VIRTIO_NET_F_HASH_TUNNEL", [52] = "VIRTIO_NET_F_VQ_NOTF_COAL", [53] = "VIRTIO_NET_F_NOTF_COAL",
   [54] = "VIRTIO_NET_F_GUEST_USO4", [55] = "VIRTIO_NET_F_GUEST_USO6", [56] = "VIRTIO_NET_F_HOST_USO",
   [57] = "VIRTIO_NET_F_HASH_REPORT", [59] = "VIRTIO_NET_F_GUEST_HDRLEN", [60] = "VIRTIO_NET_F_RSS",
@@ -151,6 +152,9 @@ local f = {
   queue = number("queue", "Queue", "Index of the virtqueue"),
 }
 
+-- Regions of registers in accesses of a client or driver (cfg_type of the capability where it has one).
+local REGIONS = { "common", "notify", "isr", "device", "pci", "msix", "legacy", "mmio" }
+
 -- Of event rows.
 local e = {
   version = u8("header.version", "Version"),
@@ -254,6 +258,23 @@ local setup = {
 for _, bit in ipairs(STATUS_BITS) do
   bit.field = flag("virtio.status." .. bit[2], bit[3], 8, bit[1])
 end
+local g = {
+  access = u32("register.access", "Register", base.HEX),
+  region = keep(ProtoField.uint32("ringside.register.region", "Region", base.DEC, REGIONS, 0xff000000)),
+  offset = keep(ProtoField.uint32("ringside.register.offset", "Offset", base.HEX, nil, 0xffffff)),
+  value = u32("register.value", "Value", base.HEX),
+  command = u32("ctrl.command", "Class and command", base.HEX),
+  ack = u32("ctrl.ack", "Acknowledgement"),
+  reason = u32("virtio.reason", "Reason"),
+  status = u32("virtio.config_status", "Link status", base.HEX),
+  generation = u32("virtio.config_generation", "config_generation"),
+  segments = u32("packet.segments", "Segments"),
+  gso_size = u32("packet.gso_size", "gso_size"),
+  checksum = u32("packet.checksum", "Checksum", base.HEX),
+  sequence = u32("tcp.sequence", "Sequence number"),
+  state = u32("tcp.state", "State"),
+  local_port = u32("tcp.local_port", "Local port"),
+}
 local o = {
   port = u32("port", "Port"),
   probed = u32("dp.probed", "Masks or subtables probed"),
@@ -578,7 +599,12 @@ local COLUMNS = {
   ["nic.tx"] = { e.bytes, o.occupancy }, ["nic.rx"] = { e.bytes, o.occupancy },
   ["vhost.ioctl"] = { setup.vhost, setup.argument }, ["tap.ioctl"] = { setup.tap, setup.argument },
   ["vhost.user_request"] = { vu.request, vu.payload_bytes }, ["vhost.user_reply"] = { vu.request, vu.payload_bytes },
-  ["virtio.queue_enable"] = { q.queue, q.size }, ["traffic.start"] = { o.run, false },
+  ["virtio.queue_enable"] = { q.queue, q.size }, ["virtio.queue_reset"] = { q.queue, false },
+  ["virtio.needs_reset"] = { g.reason, q.queue }, ["virtio.config_change"] = { g.generation, g.status },
+  ["guest.memory_write"] = { x.address, e.bytes }, ["virtio_net.ctrl"] = { g.command, g.ack },
+  ["virtio_net.ctrl_sent"] = { g.command, e.bytes }, ["packet.segmented"] = { g.segments, g.gso_size },
+  ["packet.checksum"] = { e.bytes, g.checksum }, ["tcp.retransmit"] = { g.sequence, e.bytes },
+  ["tcp.state"] = { g.state, g.local_port }, ["traffic.start"] = { o.run, false },
   ["traffic.end"] = { o.run, false },
 }
 
@@ -593,6 +619,18 @@ local METHODS = {
   ["kvm.signal_msi"] = "KVM_SIGNAL_MSI: userspace injects an MSI",
   ["guest.irq"] = "handler of the guest", ["kvm.exit_external_interrupt"] = "exit: the vCPU was running",
 }
+
+-- A register access: region and offset in one word. Returns what the Info column says.
+local function add_register(tvb, tree)
+  if bytes_at(tvb, 32, 12) == nil then return "" end
+  local branch = tree:add_le(g.access, tvb(32, 4))
+  add(branch, tvb, g.region, 32, 4)
+  add(branch, tvb, g.offset, 32, 4)
+  add(tree, tvb, g.value, 40, 4)
+  local word = tvb(32, 4):le_uint()
+  local region = REGIONS[math.floor(word / 0x1000000)] or ("region " .. math.floor(word / 0x1000000))
+  return string.format("%s+0x%x = 0x%x", region, word % 0x1000000, tvb(40, 4):le_uint())
+end
 
 -- Events whose columns are words of bits, or wider than the others. Each returns what the Info column says.
 local SPECIAL = {
@@ -624,6 +662,22 @@ local SPECIAL = {
     add(tree, tvb, f.parent, 32, 8)
     add(tree, tvb, e.bytes, 40, 4)
     return "of frame " .. tostring(tvb(32, 8):le_uint64())
+  end,
+  ["packet.segment"] = function(tvb, tree)
+    add(tree, tvb, f.parent, 32, 8)
+    add(tree, tvb, e.bytes, 40, 4)
+    return "of frame " .. tostring(tvb(32, 8):le_uint64())
+  end,
+  ["packet.merge"] = function(tvb, tree)
+    add(tree, tvb, f.parent, 32, 8)
+    add(tree, tvb, e.bytes, 40, 4)
+    return "into frame " .. tostring(tvb(32, 8):le_uint64())
+  end,
+  ["virtio.register_write"] = function(tvb, tree)
+    return add_register(tvb, tree)
+  end,
+  ["virtio.rejected"] = function(tvb, tree)
+    return add_register(tvb, tree)
   end,
 }
 local IOCTLS = { ["vhost.ioctl"] = VHOST_IOCTLS, ["kvm.ioctl"] = KVM_IOCTLS, ["tap.ioctl"] = TUN_IOCTLS,
@@ -679,7 +733,7 @@ end
 -- Events by protocol in the list: the family of the event's name.
 local PROTOCOLS = { virtq = "VIRTQ", kvm = "KVM", eventfd = "EVENTFD", sched = "SCHED", packet = "PACKET", guest = "GUEST",
   tap = "TAP", dp = "DATAPATH", nic = "NIC", wire = "WIRE", link = "LINK", vhost = "VHOST", vhost_user = "VHOST-USER",
-  virtio = "VIRTIO", pci = "PCI", traffic = "TRAFFIC", fault = "FAULT" }
+  virtio = "VIRTIO", virtio_net = "VIRTIO-NET", tcp = "TCP", pci = "PCI", traffic = "TRAFFIC", fault = "FAULT" }
 local function protocol_of(event)
   if event:sub(1, 11) == "vhost.user_" then return "VHOST-USER" end
   return PROTOCOLS[event:match("^[^.]*")] or "RINGSIDE"
@@ -721,7 +775,7 @@ local function shape_of(tvb, raw, head)
   shape.protocol = protocol_of(event)
   -- For the comment of the row: keys that are added here.
   shape.known = { hop = true, event = true, ctx = true, ns = true, seq = true, frame = true, exit = shape.exit ~= nil,
-    parent = event == "packet.clone" }
+    parent = event == "packet.clone" or event == "packet.segment" or event == "packet.merge" }
   if shape_count >= SHAPES_MAX then shapes, shape_count = {}, 0 end
   shapes[key] = shape
   shape_count = shape_count + 1
