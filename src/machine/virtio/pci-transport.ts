@@ -89,6 +89,8 @@ export interface VirtioPciOptions {
   readonly queueSizes: readonly number[];
   /** MSI-X vectors; 0 = no MSI-X capability, INTx only. Default: as QEMU for these queues. */
   readonly vectors?: number;
+  /** The device-specific configuration; default: one with the fields of `offered`, nothing said about them. */
+  readonly netConfig?: NetConfig;
   readonly hooks?: VirtioPciHooks;
 }
 
@@ -139,7 +141,7 @@ export class VirtioPciDevice {
     this.vectors = options.vectors ?? defaultVectors(options.queueSizes.length >> 1);
     this.#msix = new MsixTable(this.vectors);
     this.#hooks = options.hooks ?? {};
-    this.netConfig = new NetConfig(options.mac);
+    this.netConfig = options.netConfig ?? new NetConfig(options.mac, { offered: options.offered });
     this.queues = options.queueSizes.map((maxSize, index) => ({
       index,
       maxSize,
