@@ -225,7 +225,8 @@ export class TcpBlock {
   }
   /** The handshake is complete. An application may have closed already: what it wrote goes out, then the FIN. */
   established(): void {
-    this.setState(this.closing ? TCP_FIN_WAIT1 : TCP_ESTABLISHED);
+    this.setState(TCP_ESTABLISHED);
+    if (this.closing) this.setState(TCP_FIN_WAIT1);
   }
   /** Gone: no timer runs, nothing is sent. */
   end(reason: string | null): void {
