@@ -5,6 +5,8 @@
  *
  * Owner: device. Times are virtual nanoseconds.
  */
+import type { DeviceQueue } from './device-queue.ts';
+
 const NS_PER_US = 1000;
 /** deadline(): nothing waits. */
 export const NO_DEADLINE = -1;
@@ -78,4 +80,22 @@ export class NetCoalescing {
   notified(queue: number): void {
     this.pending[queue] = 0;
   }
+}
+
+/**
+ * True if an interrupt is to be raised now for what was published on a queue: `packets` more of them at `now` (0: the timer
+ * ran out). The driver's own words are asked only when coalescing lets one through, because the question moves the point from
+ * which the next one counts (DeviceQueue.interruptWanted()); where they say no, there is none, whatever was coalesced.
+ */
+export function interruptDue(
+  queue: DeviceQueue,
+  coalescing: NetCoalescing,
+  index: number,
+  packets: number,
+  now: number,
+): boolean {
+  const due = packets > 0 ? coalescing.used(index, packets, now) : coalescing.due(index, now);
+  if (!due) return false;
+  coalescing.notified(index);
+  return queue.interruptWanted();
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { NetCoalescing, NO_DEADLINE } from '../../../../src/machine/virtio/net-coalescing.ts';
+import { interruptDue, NetCoalescing, NO_DEADLINE } from '../../../../src/machine/virtio/net-coalescing.ts';
+import { VIRTQ_DESC_F_WRITE } from '../../../../src/machine/wire/virtio-ring.ts';
+import { AnyRing } from '../queue/any-ring.ts';
+import { BUFFERS } from '../queue/ring.ts';
 
 describe('coalescing of notifications', () => {
   it('none by default: every used buffer is due at once {net.ctrl.coal.13}', () => {
@@ -99,4 +102,39 @@ describe('coalescing of notifications', () => {
       { verbose: 1 },
     );
   });
+  for (const packed of [false, true]) {
+    for (const eventIdx of [false, true]) {
+      it(`no interrupt where the driver wants none, whatever is coalesced: ${packed ? 'packed' : 'split'}${eventIdx ? ', event idx' : ''} {net.ctrl.coal.12}`, () => {
+        const ring = new AnyRing({ packed, eventIdx, size: 8 });
+        const c = new NetCoalescing(2);
+        c.set(0, 10, 2);
+        const chain = { head: 0, readable: [], writable: [] };
+        let now = 0;
+        /** The driver posts a buffer, the device uses it. */
+        const use = (): boolean => {
+          ring.driver.add(BUFFERS, 64, VIRTQ_DESC_F_WRITE, 0);
+          ring.driver.publish();
+          assert.equal(ring.device.takeChain(chain), 1);
+          ring.device.usedChain(chain.head, 8);
+          return interruptDue(ring.device, c, 0, 1, now);
+        };
+        const drain = (): void => {
+          while (ring.driver.usedReady() > 0) ring.driver.takeUsed();
+        };
+        ring.driver.enableInterrupts();
+        assert.deepEqual([use(), use()], [false, true], 'wanted: with the second packet');
+        drain();
+        ring.driver.enableInterrupts();
+        assert.equal(use(), false);
+        now = 10_000;
+        assert.equal(interruptDue(ring.device, c, 0, 0, now - 1), false);
+        assert.equal(interruptDue(ring.device, c, 0, 0, now), true, 'wanted: when the time is over');
+        drain();
+        ring.driver.disableInterrupts();
+        assert.deepEqual([use(), use()], [false, false], 'not wanted: not with the second packet');
+        assert.equal(use(), false);
+        assert.equal(interruptDue(ring.device, c, 0, 0, now + 10_000), false, 'nor when the time is over');
+      });
+    }
+  }
 });
