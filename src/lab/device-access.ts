@@ -10,7 +10,7 @@ import type { BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import { type DeviceWindow, deviceWindows, type RegisterRegion } from './device-windows.ts';
 import { deviceOf, findGuest } from './inspect.ts';
 import { queueIndex } from './queue-names.ts';
-import { Refusal } from './traffic.ts';
+import { Refusal } from './refusal.ts';
 
 export interface RegisterAccess {
   readonly region: RegisterRegion;

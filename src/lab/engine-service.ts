@@ -10,7 +10,7 @@ import { bridgeState, findNic, guestMemory } from './inspect.ts';
 import { nicState } from './inspect-nic.ts';
 import { queueState } from './inspect-queue.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
-import { Refusal } from './traffic.ts';
+import { Refusal } from './refusal.ts';
 import { World } from './world.ts';
 
 /** Wall time that a world may run before the others and the commands get their turn. */

@@ -23,7 +23,7 @@ import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './device-setup.ts';
 import type { BridgeState, Conservation } from './protocol.ts';
-import { Refusal } from './traffic.ts';
+import { Refusal } from './refusal.ts';
 
 export function counter(machine: Machine, place: number, kind: number, column: 0 | 1 = 0): number {
   const all = new Float64Array(

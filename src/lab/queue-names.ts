@@ -3,7 +3,7 @@ import { hasFeature, VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_MQ, VIRTIO_NET_F_RSS } f
 import { VIRTIO_CONFIG_S_FEATURES_OK } from '../machine/virtio/status.ts';
 import type { BuiltNic } from './builder.ts';
 import { deviceOf } from './inspect.ts';
-import { Refusal } from './traffic.ts';
+import { Refusal } from './refusal.ts';
 
 /**
  * Index of the control queue, -1 where there is none: behind the pairs that the driver knows of, and behind all that the

@@ -64,6 +64,12 @@ export class Traffic {
         `${JSON.stringify(name)} is not an end of this topology; expected one of ${this.ends.names.slice(0, 20).join(', ')}`,
         field,
       );
+    if (end.kind === 'guest' && end.nic.document.driver === 'none' && field !== '/to')
+      throw new Refusal(
+        'INVALID',
+        `${name} has no driver that could send; expected an end that sends, or its client puts frames into the ring`,
+        field,
+      );
     if (end.kind === 'wire' && end.nic.wire === null) {
       throw new Refusal(
         'INVALID',

@@ -26,10 +26,11 @@ import type {
   WorldStatus,
 } from './protocol.ts';
 import { queueIndex } from './queue-names.ts';
+import { Refusal } from './refusal.ts';
 import type { Run } from './run.ts';
 import { RunTimeline, Timelines } from './run-timeline.ts';
 import type { Topology } from './topology.ts';
-import { Refusal, Traffic } from './traffic.ts';
+import { Traffic } from './traffic.ts';
 import { TrafficTime } from './traffic-time.ts';
 
 /** Steps between two looks at the wall clock. */
