@@ -80,8 +80,11 @@ export class NicBench {
     this.out.kept.length = 0;
     this.bare.events.length = 0;
   }
-  /** Everything that is under way comes to its end. */
-  run(): void {
-    this.scheduler.run(NEVER, 1_000_000);
+  /** Everything that is under way comes to its end; `check` after each step. */
+  run(check: () => void = () => {}): void {
+    while (this.scheduler.earliest() !== NEVER) {
+      this.scheduler.run(NEVER, 1);
+      check();
+    }
   }
 }
