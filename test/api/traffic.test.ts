@@ -137,3 +137,42 @@ test('guests are listed and their memory is read as JSON and as bytes', async ()
   assert.equal(outside.status, 400);
   assert.equal(outside.body.errors[0].pointer, 'querystring/address');
 });
+
+test('tcp: bytes as a size or a number, or a duration, connections, port and family', async () => {
+  const server = await serverWithTopology();
+  const tcp = { kind: 'tcp', from: 'a/net0', to: 'b/net0' };
+  for (const body of [
+    tcp,
+    { ...tcp, bytes: '100KiB', connections: 2, port: 8080, family: 6 },
+    { ...tcp, bytes: 0, family: 4 },
+    { ...tcp, duration: '500us' },
+  ]) {
+    const started = await server.post('/v1/topologies/t1/traffic', body);
+    assert.equal(started.status, 202, started.text);
+    assert.equal(started.body.kind, 'tcp');
+  }
+});
+
+test('fields that are of another kind of traffic are refused by name', async () => {
+  const server = await serverWithTopology();
+  const tcp = { kind: 'tcp', from: 'a/net0', to: 'b/net0' };
+  for (const [body, field] of [
+    [{ ...tcp, rate: 10 }, '/rate'],
+    [{ ...tcp, count: 10 }, '/count'],
+    [{ ...tcp, frameSize: 65 }, '/frameSize'],
+    [{ ...tcp, generator: 'socket' }, '/generator'],
+    [{ ...tcp, flows: 2 }, '/flows'],
+    [{ ...tcp, bytes: 1, duration: '1ms' }, '/duration'],
+    [{ ...tcp, duration: '0s' }, '/duration'],
+    [{ ...tcp, duration: '2000000s' }, '/duration'],
+    [{ ...tcp, bytes: '10000GiB' }, '/bytes'],
+    [{ ...tcp, family: 5 }, '/family'],
+    [{ ...udp, bytes: 10 }, '/bytes'],
+    [{ ...udp, connections: 1 }, '/connections'],
+    [{ ...udp, kind: 'ping', port: 9 }, '/port'],
+  ] as const) {
+    const refused = await server.post('/v1/topologies/t1/traffic', body);
+    assert.equal(refused.status, 422, `${JSON.stringify(body)}: ${refused.text}`);
+    assert.ok(refused.text.includes(`"${field}"`), refused.text);
+  }
+});

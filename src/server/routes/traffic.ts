@@ -148,12 +148,16 @@ function framesPerSecond(rate: string | number): number {
 }
 
 const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
-const FRAMES_ONLY = ['frameSize', 'count', 'rate', 'generator', 'flows'] as const;
+/** With their defaults, which the schema has filled in. */
+const FRAMES_ONLY = { frameSize: 64, count: 100, rate: 'max', generator: undefined, flows: 1 } as const;
 
 /** The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. */
 function specOf(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
   const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1, family } = body;
-  const foreign = (kind === 'tcp' ? FRAMES_ONLY : TCP_ONLY).find((field) => body[field] !== undefined);
+  const foreign =
+    kind === 'tcp'
+      ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find((f) => body[f] !== FRAMES_ONLY[f])
+      : TCP_ONLY.find((f) => body[f] !== undefined);
   if (foreign !== undefined) {
     throw invalid(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
   }
