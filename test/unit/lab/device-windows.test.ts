@@ -1,0 +1,66 @@
+/** Register regions of a device, found through its own capabilities. */
+import { describe, expect, it } from 'vitest';
+import { deviceWindows } from '../../../src/lab/device-windows.ts';
+import { RINGSIDE_NET_FEATURES } from '../../../src/machine/virtio/features.ts';
+import { VirtioPciDevice } from '../../../src/machine/virtio/pci-transport.ts';
+
+const MAC = [0x52, 0x54, 0, 0, 0, 1];
+function device(vectors = 4): VirtioPciDevice {
+  const made = new VirtioPciDevice({ mac: MAC, offered: RINGSIDE_NET_FEATURES, queueSizes: [256, 256, 64], vectors });
+  // as firmware leaves it: BAR 1 and 4 placed, decoding on
+  made.writeConfig(0x14, 4, 0xfebc_0000);
+  made.writeConfig(0x20, 4, 0xfe00_0000);
+  made.writeConfig(0x04, 2, 3);
+  return made;
+}
+
+describe('regions', () => {
+  it('are those of the capabilities, each with the length that the capability gives', () => {
+    const lengths = Object.fromEntries([...deviceWindows(device())].map(([name, w]) => [name, w.length]));
+    expect(lengths).toEqual({
+      common: 0x1000,
+      isr: 0x1000,
+      device: 0x1000,
+      notify: 0x1000,
+      pci: 256,
+      // the table at 0, and the pending bits at 0x800
+      msix: 0x808,
+    });
+    expect(deviceWindows(device(0)).has('msix')).toBe(false);
+    expect(deviceWindows(device()).has('legacy')).toBe(false);
+  });
+  it('read and write what the device has there', () => {
+    const d = device();
+    const windows = deviceWindows(d);
+    const common = windows.get('common')!;
+    common.write(20, 1, 1);
+    expect(d.status).toBe(1);
+    expect(common.read(20, 1)).toBe(1);
+    expect(common.read(18, 2)).toBe(3);
+    expect([0, 1, 2, 3, 4, 5].map((i) => windows.get('device')!.read(i, 1))).toEqual(MAC);
+    expect(windows.get('pci')!.read(0, 4)).toBe(0x1041_1af4);
+    windows.get('msix')!.write(16, 4, 0xfee0_1004);
+    expect(windows.get('msix')!.read(16, 4)).toBe(0xfee0_1004);
+  });
+  it('doorbells are a word for each queue, and where the guest sees them', () => {
+    const notify = deviceWindows(device()).get('notify')!;
+    expect([0, 1, 2].map((queue) => notify.doorbellOf(queue))).toEqual([0, 4, 8]);
+    expect([0, 3, 4, 11, 12].map((offset) => notify.doorbell(offset))).toEqual([0, 0, 1, 2, -1]);
+    expect(notify.address(4)).toBe(0xfe00_3004);
+    expect(deviceWindows(device()).get('common')!.doorbell(4)).toBe(-1);
+  });
+  it('a read through pci_cfg_data is known as one that may change something', () => {
+    const [range] = deviceWindows(device()).get('pci')!.readsWithEffect;
+    expect(range).toEqual({ at: 0x94, end: 0x98 });
+  });
+  it('looking for them changes nothing, and a chain of capabilities that loops ends', () => {
+    const d = device();
+    d.notifyQueue(0);
+    const before = d.refused;
+    deviceWindows(d);
+    expect([d.isr, d.refused]).toEqual([1, before]);
+    const looping = Object.create(d) as VirtioPciDevice;
+    looping.readConfig = (offset, width) => (offset === 0x99 ? 0x98 : d.readConfig(offset, width));
+    expect(deviceWindows(looping).has('msix')).toBe(true);
+  });
+});
