@@ -6,6 +6,7 @@ import * as E from '../../../../src/engine/events.ts';
 import { RandomStream } from '../../../../src/engine/random.ts';
 import { wireNs } from '../../../../src/machine/host/nic.ts';
 import { Tap } from '../../../../src/machine/host/tap.ts';
+import { TUN_F_CSUM, TUN_F_TSO4 } from '../../../../src/machine/host/tun-ioctls.ts';
 import { KernelDatapath } from '../../../../src/machine/ovs/kernel-datapath.ts';
 import {
   collect,
@@ -18,6 +19,8 @@ import {
   udp,
 } from '../../lab/world-driver.ts';
 import { Bare } from '../packet/bare-services.ts';
+import { pattern, readFrame } from '../packet/frame-maker.ts';
+import { gsoPacket } from '../packet/offload-bench.ts';
 
 class Reader extends Context {
   roused: number[] = [];
@@ -64,6 +67,32 @@ describe('tap', () => {
     for (let i = 0; i < 5; i++) assert.equal(bare.bytesOf(t.queues[0]!.dequeue(0))[0], i, 'first in, first out');
     t.transmit(bare.packet(new Uint8Array(60)), 0);
     assert.equal(t.waiting, 1);
+  });
+
+  test('its guest takes what TUNSETOFFLOAD says; the rest is done by the bridge before {net.rx.gso.1} {net.rx.csum.2}', () => {
+    for (const [flags, lengths] of [
+      [TUN_F_CSUM | TUN_F_TSO4, [3054]],
+      [TUN_F_CSUM, [1502, 1502, 158]],
+      [0, [1502, 1502, 158]],
+    ] as const) {
+      const { bare, tap: t } = tap(10);
+      const { pool, arena } = bare.services;
+      const bridge = new KernelDatapath(bare.services, 'br1', 9, { macTableSize: 10, macAgingSeconds: 300 });
+      bridge.addPort(t);
+      t.setOffloads(flags);
+      bridge.execute(gsoPacket(bare, 'tcp', { version: 4, payload: pattern(3000) }, 1448), Int32Array.of(1), 0);
+      const queued = Array.from(lengths, () => t.queues[0]!.dequeue(0));
+      assert.equal(t.waiting, 0);
+      assert.deepEqual(
+        queued.map((p) => pool.length[p]),
+        lengths,
+      );
+      for (const p of queued) {
+        assert.equal(arena.u8[pool.slot(p)], flags & TUN_F_CSUM);
+        if (flags === 0) readFrame(bare.bytesOf(p));
+      }
+      assert.equal(bridge.debt > 0, lengths.length > 1, 'the sender pays for it');
+    }
   });
 
   test('wakes its reader after the time that a wake-up takes, and not one that does not want to be', () => {

@@ -215,6 +215,31 @@ describe('the merged packet', () => {
     });
   }
 
+  it('has the ECN bit where CWR was set {net.rx.gso.6}', () => {
+    const bare = new Bare();
+    const specs = [{ ...at(0), flags: TCP_ACK | TCP_CWR }, at(1)];
+    const frames = specs.map((s) => frame({ version: 4, protocol: 'tcp', payload: pattern(1000), ...s }));
+    const [packet] = poll(bare, frames);
+    assert.equal(gsoTypeOf(bare.services.arena.u8, bare.services.pool.slot(packet!)), 0x81);
+  });
+
+  it('in the account of a run: the merged frames are no more, the first one goes on', () => {
+    const bare = new Bare();
+    const { frames, pool } = bare.services;
+    const ledger = frames.openRun(0, 0);
+    const gro = new Gro(bare.services);
+    for (const i of [0, 1, 2]) {
+      const packet = bare.packet(frame({ version: 4, protocol: 'tcp', payload: pattern(1000), ...at(i) }));
+      pool.frame[packet] = frames.born(0, pool.at(packet), pool.length[packet]!, ledger.index);
+      gro.receive(packet, 0);
+    }
+    gro.flush(0);
+    frames.sourceDone(ledger);
+    assert.deepEqual([ledger.sent, ledger.merged, ledger.live, ledger.complete], [3, 2, 1, false]);
+    frames.placed(pool.frame[gro.out.peek(0)]!, 5, 3054, true);
+    assert.deepEqual([ledger.received, ledger.live, ledger.complete], [1, 0, true]);
+  });
+
   it('is shorter than 64 KiB, whatever comes', () => {
     const lengths = merged(
       Array.from({ length: 64 }, (_, i) => ({ ...at(i), payload: pattern(1448), seq: 1 + 1448 * i })),

@@ -101,7 +101,7 @@ describe('refused', () => {
   const cases: [string, number, Uint8Array, Fields][] = [
     ['an unknown gso_type', HEADER_TYPE, tcp(4), [1, 2, 54, 1460, 34, 16]],
     ['ECN without a type', HEADER_TYPE, tcp(4), [1, 0x80, 54, 1460, 34, 16]],
-    ['both tunnel bits', HEADER_TYPE, tcp(4), [1, 0x61, 54, 1460, 34, 16]],
+    ['both tunnel bits {net.tx.tunnel.9}', HEADER_TYPE, tcp(4), [1, 0x61, 54, 1460, 34, 16]],
     ['TCPV4 on an IPv6 packet', HEADER_TYPE, tcp(6), [1, 1, 54, 1460, 54, 16]],
     ['TCPV6 on an IPv4 packet', HEADER_TYPE, tcp(4), [1, 4, 54, 1460, 34, 16]],
     ['TCPV4 on UDP', HEADER_TYPE, udp(4), [1, 1, 54, 1460, 34, 6]],

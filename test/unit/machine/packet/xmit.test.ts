@@ -162,9 +162,11 @@ describe('an interface that takes', () => {
     assert.equal(prepare(tso & ~CSUM, big).out.length, 4);
   });
 
-  it('TSO but not ECN: packets with CWR are cut {net.rx.gso.5}', () => {
+  it('TSO but not ECN: packets with CWR are cut; with ECN they keep the bit {net.rx.gso.5} {net.rx.gso.6}', () => {
     assert.equal(prepare(tso, (b) => big(b, 0x80)).out.length, 4);
-    assert.equal(prepare(tso | O.OFFLOAD_ECN, (b) => big(b, 0x80)).out.length, 1);
+    const { bare, out } = prepare(tso | O.OFFLOAD_ECN, (b) => big(b, 0x80));
+    assert.equal(out.length, 1);
+    assert.equal(gsoTypeOf(bare.services.arena.u8, bare.services.pool.slot(out[0]!)), 0x81);
   });
 
   it('USO over one IP version only', () => {
