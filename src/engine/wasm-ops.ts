@@ -90,6 +90,10 @@ export const i32x4 = (n: number): number[] => [0xfd, 12, ...new Uint8Array(new I
 export const I32X4_EQ = [0xfd, 0x37];
 export const I32X4_LT_U = [0xfd, 0x3a];
 export const I32X4_SHR_U = [0xfd, 0xad, 1];
+export const I32X4_ADD = [0xfd, 0xae, 1];
+/** Sums of neighbouring unsigned 16-bit words. */
+export const I32X4_EXTADD_PAIRWISE_I16X8_U = [0xfd, 0x7f];
+export const i32x4ExtractLane = (lane: number): number[] => [0xfd, 0x1b, lane];
 export const I32X4_SUB = [0xfd, 0xb1, 1];
 export const I32X4_MUL = [0xfd, 0xb5, 1];
 export const V128_OR = [0xfd, 0x50];
