@@ -94,6 +94,8 @@ export abstract class DriverQueue {
   protected orderNext = 0;
   /** Chains that the used entry in hand still covers. */
   protected batchLeft = 0;
+  /** Its length, which is the last chain's. */
+  protected batchLength = 0;
 
   constructor(arena: Arena, options: DriverQueueOptions) {
     const { size } = options;

@@ -195,7 +195,7 @@ export class PackedDeviceQueue extends DeviceQueue {
     const slot = this.at;
     const flags = l.u16[l.flags + (slot << 3)]!;
     // the driver took back what it had made available, or the caller did not ask available()
-    if (this.broken || (flags & AVAIL_USED) !== this.expect) {
+    if (this.broken || this.inUse === this.size || (flags & AVAIL_USED) !== this.expect) {
       this.forget();
       return this.refused(CHAIN_BAD_HEAD);
     }

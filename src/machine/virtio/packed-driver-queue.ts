@@ -46,8 +46,6 @@ export class PackedDriverQueue extends DriverQueue {
   /** Descriptors added since the kick was last considered. */
   private num_added = 0;
   private event_flags_shadow = RING_EVENT_FLAGS_ENABLE;
-  /** Written length of the used descriptor in hand, for the last chain of a batch. */
-  private batchLength = 0;
   // columns of addSplit()
   private readonly twoAt = new Int32Array(2);
   private readonly twoLength = new Int32Array(2);
@@ -327,6 +325,8 @@ export class PackedDriverQueue extends DriverQueue {
       l.u16[l.driverOffWrap] = this.offWrap(at, mark);
     }
     this.enable();
+    // of a batch that is half taken the rest waits, though no descriptor says so
+    if (this.batchLeft > 0) return false;
     return this.broken || (l.u16[l.flags + (this.usedAt << 3)]! & AVAIL_USED) !== this.usedMark;
   }
   private offWrap(slot: number, mark: number): number {

@@ -186,9 +186,10 @@ export class SplitDriverQueue extends DriverQueue {
   private takeInOrder(): number {
     const l = this.layout;
     if (this.batchLeft === 0) {
-      const named = l.u32[l.usedRing + ((this.last_used_idx & l.mask) << 1)]!;
-      this.batchLeft = this.covered(named);
-      this.batchEntry = this.last_used_idx;
+      const e = l.usedRing + ((this.last_used_idx & l.mask) << 1);
+      this.batchLeft = this.covered(l.u32[e]!);
+      // kept: the device may write the slot again before the last chain of the batch is taken
+      this.batchLength = l.u32[e + 1]!;
       if (this.batchLeft === 0 || this.batchLeft > this.usedReady()) {
         this.batchLeft = 0;
         this.last_used_idx = (this.last_used_idx + 1) & 0xffff;
@@ -196,15 +197,13 @@ export class SplitDriverQueue extends DriverQueue {
       }
     }
     const head = this.takeOrdered();
-    this.usedLength =
-      --this.batchLeft === 0 ? l.u32[l.usedRing + ((this.batchEntry & l.mask) << 1) + 1]! : this.writableOf[head]!;
+    this.usedLength = --this.batchLeft === 0 ? this.batchLength : this.writableOf[head]!;
     this.last_used_idx = (this.last_used_idx + 1) & 0xffff;
     // descriptors come back in the order of the table (§2.7.5): the free list never changes
     this.num_free += this.count[head]!;
     this.count[head] = 0;
     return head;
   }
-  private batchEntry = 0;
 
   /** The flag, or an event index that is far away. */
   override disableInterrupts(): void {

@@ -149,6 +149,23 @@ describe('transmit chains', () => {
   });
 });
 
+test('no more is taken than the ring holds until something is given back', () => {
+  const ring = ringOf({ size: 4 });
+  for (let i = 0; i < 4; i++) ring.writeSlot(i, BUFFERS, 60, i, AVAIL);
+  assert.equal(ring.device.available(), 4);
+  for (let i = 0; i < 4; i++) {
+    assert.equal(ring.device.dequeue(SCRATCH, 2048), 60);
+    ring.device.putUsed(ring.device.head, 0);
+  }
+  // given back but not visible yet; a driver that does not wait for it offers all four again, as lists and alone
+  for (const flags of [USED, USED | NEXT]) {
+    for (let i = 0; i < 4; i++) ring.writeSlot(i, BUFFERS, 30, i, i % 2 === 0 ? flags : USED);
+    assert.equal(ring.device.available(), 0);
+    ring.device.dequeue(SCRATCH, 2048);
+    assert.equal(ring.device.last_avail_idx, 4);
+  }
+});
+
 describe('what changes between the look and the use', () => {
   test('a descriptor that is taken back is not used; what the ring says now counts {packed.desc.3}', () => {
     const ring = ringOf();
