@@ -219,3 +219,25 @@ test('a NIC shows its interrupts: the table as the driver wrote it', async () =>
   expect(entry).toMatchObject({ masked: false, pending: false });
   assert.match(entry.address, /^0xfee/);
 });
+
+test('guests of several hosts take the host in front, escaped', async () => {
+  const server = await startServer({ engine: null });
+  const host = (n: number) => ({
+    name: `h${n}`,
+    guests: [{ name: 'a', nics: [{ name: 'net0', addresses: [`10.0.0.${n}/24`] }] }],
+  });
+  const created = await server.put('/v1/topologies/t1', { debug: true, recorder: RECORDER, hosts: [host(1), host(2)] });
+  assert.equal(created.body.state, 'RUNNING', created.text);
+  const at = (guest: string) => `/v1/topologies/t1/guests/${guest}`;
+  const write = (guest: string, byte: number) =>
+    server.request('PUT', `${at(guest)}/memory?address=64`, { payload: Buffer.of(byte), headers: OCTETS });
+  assert.equal((await write('h1%2Fa', 1)).status, 204);
+  assert.equal((await write('h2%2Fa', 2)).status, 204);
+  assert.equal((await server.get(`${at('h1%2Fa')}/memory?address=64&length=1`)).body.hex, '01');
+  assert.equal((await server.get(`${at('h2%2Fa')}/memory?address=64&length=1`)).body.hex, '02');
+  const ambiguous = await write('a', 3);
+  assert.equal(ambiguous.status, 404);
+  assert.match(ambiguous.body.detail, /several hosts have a guest a; expected one of h1\/a, h2\/a/);
+  const access = { region: 'common', offset: 20, width: 1 };
+  assert.equal((await server.post(`${at('h2%2Fa')}/nics/net0/registers`, access)).body.value, 15);
+});
