@@ -1,4 +1,4 @@
-/** TCP over the API and the real engine: the answer is what the document says, and conservation holds with ACKs as frames. */
+/** TCP over the API and the real engine: the answer is what the document says. */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'vitest';
 import { closeServers, startServer } from './client.ts';
@@ -19,6 +19,4 @@ test.each([4, 6])('tcp over IPv%i: what came of its connections', async (family)
   assert.deepEqual([tcp.mismatches, tcp.retransmits, tcp.open], [0, 0, 0]);
   assert.ok(tcp.segments >= 307_200 / tcp.mss);
   assert.ok(ended.virtual.latencySeconds.p50 > 0);
-  const { conservation } = (await server.get('/v1/topologies/t')).body;
-  assert.equal(conservation?.holds ?? true, true);
 });

@@ -5,6 +5,7 @@ import type { GuestNic } from '../../../../src/machine/guest/guest-nic.ts';
 import { GuestStack } from '../../../../src/machine/guest/stack.ts';
 import { Bare } from '../packet/bare-services.ts';
 import { ip6, mac } from './naive-net.ts';
+import { PLAIN } from './tcp-link.ts';
 
 /** virtio_net_hdr of a received frame, as far as the stack looks at it. */
 export interface RxHeader {
@@ -35,6 +36,7 @@ export class StackRig {
       rxFlags: 0,
       rxGsoType: 0,
       rxGsoSize: 0,
+      caps: PLAIN,
       pairs: [{ base: 0 }],
     } as unknown as GuestNic;
     this.stack = new GuestStack(services, [this.nic], {
@@ -48,24 +50,29 @@ export class StackRig {
 
   /** Gives a frame to the stack; what it said of it, by name. */
   give(frame: Uint8Array, header: RxHeader = {}): string {
+    return this.poll([frame], header);
+  }
+  /** Gives frames 1, 2, … to the stack in one NAPI poll; what became of each, in the order in which it was said. */
+  poll(frames: readonly Uint8Array[], header: RxHeader = {}): string {
     const { arena } = this.bare.services;
-    arena.u8.set(frame, this.at);
-    Object.assign(this.nic, {
-      frameAt: this.at,
-      frameLength: frame.length,
-      rxFlags: header.flags ?? 0,
-      rxGsoType: header.gsoType ?? 0,
-      rxGsoSize: header.gsoSize ?? 0,
-    });
     const before = this.bare.events.length;
-    this.stack.receive(this.nic, 1);
+    for (const [i, frame] of frames.entries()) {
+      arena.u8.set(frame, this.at);
+      Object.assign(this.nic, {
+        frameAt: this.at,
+        frameLength: frame.length,
+        rxFlags: header.flags ?? 0,
+        rxGsoType: header.gsoType ?? 0,
+        rxGsoSize: header.gsoSize ?? 0,
+      });
+      this.stack.receive(this.nic, i + 1);
+    }
     this.stack.flush(this.nic);
     return this.bare.events
       .slice(before)
-      .map((e) => E.KIND_BY_ID[e.kind]!)
-      .filter((k) => k.role !== 'none')
-      .map((k) => k.name)
-      .join(' ');
+      .filter((e) => E.KIND_BY_ID[e.kind]!.role !== 'none')
+      .map((e) => E.KIND_BY_ID[e.kind]!.name + (frames.length > 1 ? ` ${e.frame}` : ''))
+      .join(', ');
   }
 
   /** Frames that the stack has made and not sent yet. */
