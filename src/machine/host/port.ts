@@ -1,3 +1,7 @@
+/**
+ * A port of a bridge: where the datapath hands frames to, what the interface behind it can do itself, how long its frames
+ * may be. Taps, NICs and vhost-user guests are ports.
+ */
 import {
   OFFLOAD_CSUM,
   OFFLOAD_ECN,
@@ -27,7 +31,7 @@ const FEATURE_NAMES: readonly (readonly [number, string])[] = [
   [OFFLOAD_USO4 | OFFLOAD_USO6, 'tx-udp-segmentation'],
 ];
 
-/** A port of a bridge: what the datapath hands frames to, whatever is behind it (tap, NIC, vhost-user guest). */
+/** Whatever is behind it (tap, NIC, vhost-user guest), this is what the bridge knows of it. */
 export abstract class Port {
   /** Datapath port number, from 1. */
   readonly number: number;
