@@ -222,16 +222,19 @@ export abstract class DeviceQueue {
 
   /** A guest header of 10 or 20 bytes lies before the frame of the host packet at `target`: makes it the host's. */
   protected toHostHeader(target: number): void {
-    this.u8.copyWithin(target, target + this.shift, target + this.shift + NUM_BUFFERS);
-    this.u8[target + NUM_BUFFERS] = 0;
-    this.u8[target + NUM_BUFFERS + 1] = 0;
+    const { saved, u8 } = this;
+    for (let i = 0; i < NUM_BUFFERS; i++) saved[i] = u8[target + this.shift + i]!;
+    for (let i = 0; i < NUM_BUFFERS; i++) u8[target + i] = saved[i]!;
+    u8[target + NUM_BUFFERS] = 0;
+    u8[target + NUM_BUFFERS + 1] = 0;
   }
   /** Makes the header of the host packet at `source` the guest's, in place before the frame; toHostAgain() undoes it. */
   protected toGuestHeader(source: number): void {
-    const u8 = this.u8;
-    for (let i = 0; i < this.saved.length; i++) this.saved[i] = u8[source - HEADROOM + i]!;
+    const { saved, u8 } = this;
+    for (let i = 0; i < saved.length; i++) saved[i] = u8[source - HEADROOM + i]!;
     const at = source + this.shift;
-    u8.copyWithin(at, source, source + Math.min(this.headerBytes, FRAME_OFFSET));
+    const common = Math.min(this.headerBytes, FRAME_OFFSET);
+    for (let i = 0; i < common; i++) u8[at + i] = saved[HEADROOM + i]!;
     if (this.headerBytes !== 20) return;
     // struct virtio_net_hdr_v1_hash: le32 hash_value, le16 hash_report, le16 padding_reserved
     for (let i = 0; i < 4; i++) u8[at + FRAME_OFFSET + i] = this.hash_value >>> (8 * i);
