@@ -124,9 +124,7 @@ describe('refused', () => {
     ['GSO on no IP packet', HEADER_LENGTH, new Uint8Array(200), [0, 1, 0, 8, 0, 0]],
     ['GSO on an empty frame', HEADER_LENGTH, new Uint8Array(0), [0, 1, 0, 8, 0, 0]],
   ];
-  for (const [name, code, bytes, fields] of cases) {
-    it(name, () => assert.equal(sanitize(bytes, fields).code, code));
-  }
+  it.each(cases)('%s', (_, code, bytes, fields) => assert.equal(sanitize(bytes, fields).code, code));
 
   const offers: [string, number, Uint8Array, Fields][] = [
     ['NEEDS_CSUM', O.OFFLOAD_CSUM, tcp(4, 10), [1, 0, 0, 0, 34, 16]],
