@@ -73,8 +73,10 @@ function rowTexts(text: string, bare: string, at: number): { at: number; text: s
   const end = behind(bare, at);
   const name = /^\(\s*(\w+)\s*\)$/.exec(bare.slice(at, end))?.[1];
   if (name === undefined) return textsBetween(text, bare, at, end);
-  const constant = new RegExp(`\\bconst\\s+${name}\\b[^=]*=\\s*(?=\\[)`).exec(bare);
-  if (constant === null) return [];
+  // the nearest one before: another scope may have the same name
+  const constants = [...bare.slice(0, at).matchAll(new RegExp(`\\bconst\\s+${name}\\b[^=]*=\\s*(?=\\[)`, 'g'))];
+  const constant = constants.at(-1);
+  if (constant === undefined) return [];
   const from = constant.index + constant[0].length;
   return textsBetween(text, bare, from, behind(bare, from));
 }
