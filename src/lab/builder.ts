@@ -18,6 +18,7 @@ import { VhostNetWorker } from '../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../machine/backend/vhost-user.ts';
 import { BytePattern, PATTERN_BYTES } from '../machine/guest/byte-pattern.ts';
 import { GuestNic } from '../machine/guest/guest-nic.ts';
+import { MAX_GSO_BYTES } from '../machine/guest/guest-queue-pair.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
 import { GuestStack, REPLY_SLOTS } from '../machine/guest/stack.ts';
@@ -130,6 +131,8 @@ class Builder {
   private readonly injectors = new Map<string, Injector>();
   private readonly portNumbers = new Map<string, number>();
   private services!: Services;
+  /** Where the next NIC puts frames together that took several receive buffers. */
+  private joined = 0;
   private pattern!: BytePattern;
   private fds = 10;
   private pids = 1200;
@@ -150,6 +153,7 @@ class Builder {
     const replySlots = this.plan.reserve(nics.length * REPLY_SLOTS * SLOT_BYTES, 4096);
     const pattern = this.plan.reserve(PATTERN_BYTES, 4096);
     const bounces = this.plan.reserve(nics.length * SLOT_BYTES, 4096);
+    this.joined = this.plan.reserve(nics.length * MAX_GSO_BYTES, 4096);
     const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
     const poolSlots = this.poolSlots();
     const ordinals = this.plan.reserve(MAX_CONTEXTS * 4);
@@ -354,7 +358,12 @@ class Builder {
       };
       return {
         document,
-        nic: new GuestNic(services, { name: nicName, mac: document.mac, addresses: document.addresses }, places, ram),
+        nic: new GuestNic(
+          services,
+          { name: nicName, mac: document.mac, addresses: document.addresses },
+          { driver: places.driver, queues: [{ rx: places.rx, tx: places.tx }] },
+          ram,
+        ),
         places,
         common,
       };
@@ -385,7 +394,8 @@ class Builder {
       polls: poll,
     });
     this.begin.push(vcpu);
-    for (const n of guestNics) n.attach(vcpu.id);
+    for (const n of guestNics) for (const pair of n.pairs) pair.attach(vcpu.id);
+    vcpu.group = [vcpu];
     const built: BuiltGuest = { document: guest, host, name, vm, vcpu, vcpuPlace, stack, nics: [] };
     this.guests.push(built);
 
@@ -472,7 +482,9 @@ class Builder {
       description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`,
       ...common,
     });
-    const base = { document, nic, places, backendPlace: backend, featuresOff: document.featuresOff };
+    const joined = this.joined;
+    this.joined += MAX_GSO_BYTES;
+    const base = { document, nic, places, backendPlace: backend, featuresOff: document.featuresOff, joined };
     if (bridge.bridge instanceof NetdevDatapath) {
       const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port);
       vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;

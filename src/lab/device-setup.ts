@@ -18,7 +18,8 @@ import type { QemuMainLoop, QemuNic } from '../machine/backend/qemu.ts';
 import type { VhostNetWorker } from '../machine/backend/vhost-net.ts';
 import type { VhostUserPort } from '../machine/backend/vhost-user.ts';
 import { type GuestBoot, ProbeClock, TrappedPci } from '../machine/guest/boot.ts';
-import { BufferPool, type GuestNic } from '../machine/guest/guest-nic.ts';
+import { BufferPool } from '../machine/guest/buffer-pool.ts';
+import type { GuestNic } from '../machine/guest/guest-nic.ts';
 import type { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
 import type { GuestAllocator, Probed } from '../machine/guest/probe-types.ts';
@@ -34,6 +35,7 @@ import {
   KVM_SET_USER_MEMORY_REGION,
 } from '../machine/kvm/ioctls.ts';
 import { memorySlots } from '../machine/kvm/memory-slots.ts';
+import { MAX_IRQS } from '../machine/kvm/vcpu.ts';
 import { type InterruptRoute, Irqfd, SignalMsi, type Vm } from '../machine/kvm/vm.ts';
 import { AddressSpace } from '../machine/memory/address-space.ts';
 import type { Pmd } from '../machine/ovs/pmd.ts';
@@ -81,6 +83,8 @@ interface WiringBase {
   readonly nic: GuestNic;
   readonly places: { readonly driver: number; readonly rx: number; readonly tx: number };
   readonly backendPlace: number;
+  /** Arena offset of MAX_GSO_BYTES for frames that took several receive buffers. */
+  readonly joined: number;
   readonly featuresOff: readonly string[];
   readonly fds: RingFds;
 }
@@ -116,10 +120,14 @@ export interface DeviceState {
 const QEMU_RAM_UVA = 0x7f00_0000_0000;
 /** Guest RAM below this is the kernel's. */
 const FIRST_FREE_GPA = 0x10_0000;
-/** MSI-X entries per NIC in the vCPU's set of pending vectors. */
+/** Guest interrupt vectors that Linux gives to one NIC. */
 const VECTORS_PER_NIC = 4;
+/** PCI 3.0 §6.8.2: entries of an MSI-X table at most. */
+const MAX_VECTORS = 2048;
 /** Stands for a queue without a vector: a poll-mode driver never looks. */
-const NO_VECTOR_BIT = 31;
+const NO_LINE = MAX_IRQS;
+/** sizeof(struct virtio_net_hdr_v1): what a device with VIRTIO_F_VERSION_1 and without hash report has. */
+const HEADER_BYTES = 12;
 const FIRST_PCI_SLOT = 2;
 const FIRST_VECTOR = 0x22;
 
@@ -194,7 +202,7 @@ export class DeviceSetup implements GuestBoot {
   private makeMempool(): void {
     const descriptors = this.wirings.reduce((n, w) => n + 2 * w.document.queueSize, 0);
     const count = descriptors + 2 * MAX_PKT_BURST;
-    (this.vcpu as PmdVcpu).mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count);
+    (this.vcpu as PmdVcpu).mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
   }
 
   private probeNic(index: number, wiring: NicWiring, clock: ProbeClock): void {
@@ -255,8 +263,17 @@ export class DeviceSetup implements GuestBoot {
     this.bringUpDriver(index, wiring, device, probed, frameOf);
   }
 
-  private bit(index: number, msixVector: number): number {
-    return msixVector === VIRTIO_MSI_NO_VECTOR ? NO_VECTOR_BIT : index * VECTORS_PER_NIC + msixVector;
+  /** Interrupt lines of the vCPU by NIC and MSI-X vector: vectors that queues share are one line. */
+  private readonly lines = new Map<number, number>();
+  private line(index: number, msixVector: number): number {
+    if (msixVector === VIRTIO_MSI_NO_VECTOR) return NO_LINE;
+    const key = index * MAX_VECTORS + msixVector;
+    let line = this.lines.get(key);
+    if (line === undefined) {
+      line = this.vcpu.addIrq({ pairs: this.wirings[index]!.nic.pairs, config: null });
+      this.lines.set(key, line);
+    }
+    return line;
   }
 
   // ---- the driver's side --------------------------------------------------------------------------------------------
@@ -287,20 +304,26 @@ export class DeviceSetup implements GuestBoot {
     });
     const rx = probed.queues[RX_QUEUE]!;
     const tx = probed.queues[TX_QUEUE]!;
-    nic.bringUp({
+    const pair = nic.pairs[0]!;
+    const irq = (vector: number): number => (vector === VIRTIO_MSI_NO_VECTOR ? -1 : this.line(index, vector));
+    pair.bringUp({
       rx: queues[RX_QUEUE]!,
       tx: queues[TX_QUEUE]!,
-      rxVector: this.bit(index, rx.msixVector),
-      txVector: this.bit(index, tx.msixVector),
+      rxIrq: irq(rx.msixVector),
+      txIrq: irq(tx.msixVector),
       doorbells: {
         rx: device.barAddress(rx.notifyBar) + rx.notifyOffset,
         tx: device.barAddress(tx.notifyBar) + tx.notifyOffset,
       },
+      headerBytes: HEADER_BYTES,
+      rxBuffers: hasFeature(probed.features, VIRTIO_NET_F_MRG_RXBUF) ? 'mergeable' : 'small',
       txSlots: pmd ? 0 : this.alloc(tx.size * SLOT_BYTES, 4096),
-      rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * SLOT_BYTES, 4096), rx.size),
+      rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * SLOT_BYTES, 4096), rx.size, SLOT_BYTES),
       txPool: pmd ? pmd.mempool : null,
+      gsoPool: null,
+      joined: wiring.joined,
     });
-    nic.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmd.id : -1;
+    pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmd.id : -1;
   }
 
   private descriptorRecord({ places }: NicWiring, queue: number): DescriptorRecord {
@@ -347,7 +370,7 @@ export class DeviceSetup implements GuestBoot {
     if (backend.kind !== 'vhost-user') backend.tunSteps(QEMU_TAP_GUEST_FEATURES);
     // qemu hw/net/vhost_net.c, vhost_net_start(): guest notifiers (irqfd), host notifiers (ioeventfd), then the rings.
     const routes = [RX_QUEUE, TX_QUEUE].map((q): InterruptRoute => {
-      const bit = this.bit(index, device.queues[q]!.msixVector);
+      const bit = this.line(index, device.queues[q]!.msixVector);
       if (wiring.kind === 'qemu') return new SignalMsi(services.recorder, vcpu, bit, vcpuPlace, wiring.backendPlace);
       const call = q === RX_QUEUE ? wiring.fds.rxCall : wiring.fds.txCall;
       kvm(KVM_IOCTL, KVM_IRQFD, this.gsi++);

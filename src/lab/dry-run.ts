@@ -70,7 +70,9 @@ export function learnedState(machine: Machine): LearnedState {
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
     kickDistances: nicsOf(machine).map(({ nic }) =>
-      nic.up && nic.devicePoller >= 0 ? { rx: nic.rx.kickDistance, tx: nic.tx.kickDistance } : null,
+      nic.up && nic.pairs[0]!.devicePoller >= 0
+        ? { rx: nic.pairs[0]!.rx.kickDistance, tx: nic.pairs[0]!.tx.kickDistance }
+        : null,
     ),
     rest: restState(machine),
     runs: machine.frames.ledgers.length,
@@ -122,8 +124,8 @@ function adopt(machine: Machine, learned: LearnedState): void {
     for (const [i, { nic }] of nicsOf(machine).entries()) {
       const distances = learned.kickDistances[i];
       if (!nic.up || !distances) continue;
-      nic.rx.kickDistance = distances.rx;
-      nic.tx.kickDistance = distances.tx;
+      nic.pairs[0]!.rx.kickDistance = distances.rx;
+      nic.pairs[0]!.tx.kickDistance = distances.tx;
     }
   }
   while (machine.frames.ledgers.length < learned.runs) machine.frames.ledgers.push(null);

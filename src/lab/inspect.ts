@@ -72,8 +72,8 @@ export function conservation(machine: Machine): Conservation {
     for (const { nic, wiring } of g.nics) {
       if (!nic.up) continue;
       const pair = wiring.kind === 'vhost-user' ? wiring.port.pair! : wiring.pair;
-      inFlight += (nic.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
-      inFlight += (pair.rx.used_idx - nic.rx.last_used_idx) & 0xffff;
+      inFlight += (nic.pairs[0]!.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
+      inFlight += (pair.rx.used_idx - nic.pairs[0]!.rx.last_used_idx) & 0xffff;
     }
   }
   return {

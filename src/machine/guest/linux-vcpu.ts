@@ -6,7 +6,8 @@
  * pktgen with xmit_more). Each socket frame is published and its kick considered at its own time: batching is an outcome
  * of timing and of the ring's words, never of the emulation.
  *
- * DEVIATION: everything runs on vCPU 0; a guest's other vCPUs stay halted and have no context.
+ * DEVIATION: a guest has as many running vCPUs as its NICs have queue pairs, at most; the others stay halted and have no
+ * context. A vCPU that makes another's socket ready does so without an inter-processor interrupt.
  */
 import { WAKING } from '../../engine/context.ts';
 import {
@@ -14,17 +15,14 @@ import {
   GUEST_NAPI_POLL,
   GUEST_TXQ_STOP,
   GUEST_TXQ_WAKE,
-  GUEST_XMIT,
-  VIRTQ_AVAIL,
   VIRTQ_INTERRUPTS_OFF,
   VIRTQ_INTERRUPTS_ON,
 } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { Vm } from '../kvm/vm.ts';
-import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
-import { TX_QUEUE } from '../virtio/queue-index.ts';
 import type { GuestNic } from './guest-nic.ts';
+import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
@@ -42,7 +40,7 @@ const NAPI_POLL_WEIGHT = 64;
 const STOP_BELOW = 19;
 
 export class LinuxVcpu extends GuestVcpu {
-  private active!: GuestNic;
+  private active!: GuestQueuePair;
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
@@ -50,19 +48,30 @@ export class LinuxVcpu extends GuestVcpu {
   private senderFirst = false;
   private readonly napiCost: number;
   private readonly rxCost: number;
+  private readonly bufferCost: number;
   private readonly cleanCost: number;
   private readonly enableCost: number;
   private readonly byteCost256: number;
   private readonly checksumCost256: number;
 
-  constructor(name: string, core: number, services: Services, vm: Vm, nics: readonly GuestNic[], stack: GuestStack) {
-    super(name, core, services, vm, nics, stack);
+  constructor(
+    name: string,
+    core: number,
+    services: Services,
+    vm: Vm,
+    nics: readonly GuestNic[],
+    stack: GuestStack,
+    index = 0,
+    vcpus = 1,
+  ) {
+    super(name, core, services, vm, nics, stack, index, vcpus);
     this.napiCost = services.ns('guest_napi_poll');
     this.rxCost = services.ns('guest_rx_per_packet');
     this.cleanCost = services.ns('guest_tx_clean');
     this.enableCost = services.ns('notification_enable');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
     this.checksumCost256 = services.per256('checksum_per_byte');
+    this.bufferCost = services.ns('guest_rx_extra_buffer');
   }
 
   override get turns(): readonly number[] {
@@ -82,10 +91,18 @@ export class LinuxVcpu extends GuestVcpu {
     this.rouse();
   }
 
-  /** virtnet_open(): the receive rings are filled, and interrupts are on from the start. */
+  /** virtnet_open(): the receive rings of all queue pairs are filled, and interrupts are on from the start. */
   private linkUp(): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    for (const nic of this.nics) if (nic.up) this.refill(nic);
+    for (const nic of this.nics) {
+      for (const pair of nic.pairs) {
+        if (!pair.up) continue;
+        const owner = this.group[pair.index % this.group.length]!;
+        if (owner !== this) pair.attach(this.id);
+        this.refill(pair);
+        if (owner !== this) pair.attach(owner.id);
+      }
+    }
   }
 
   override step(): void {
@@ -147,50 +164,59 @@ export class LinuxVcpu extends GuestVcpu {
 
   // ---- interrupts ---------------------------------------------------------------------------------------------------
   private handleInterrupts(): void {
-    const vectors = this.pending;
-    this.pending = 0;
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    for (const nic of this.nics) {
-      if ((vectors & (1 << nic.rxVector)) !== 0) {
-        this.recorder.event(nic.rxBase | GUEST_IRQ, 0, nic.rxVector, 0);
-        if (!nic.rxNapi) {
-          nic.rxNapi = true;
-          nic.rx.disableInterrupts();
-          this.recorder.event(nic.rxBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
+    const n = this.pending;
+    for (let i = 0; i < n; i++) this.handle(this.pendingLine(i));
+    this.clearPending();
+  }
+  /** vp_vring_interrupt() for each queue that shares the line. */
+  private handle(line: number): void {
+    const handler = this.irqs[line];
+    if (handler === undefined) return; // a device that signals a queue without a vector
+    const pairs = handler.pairs;
+    for (let i = 0; i < pairs.length; i++) {
+      const pair = pairs[i]!;
+      if (pair.rxIrq === line) {
+        this.recorder.event(pair.rxBase | GUEST_IRQ, 0, line, 0);
+        if (!pair.rxNapi) {
+          pair.rxNapi = true;
+          pair.rx.disableInterrupts();
+          this.recorder.event(pair.rxBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
         }
       }
-      if ((vectors & (1 << nic.txVector)) !== 0) {
-        this.recorder.event(nic.txBase | GUEST_IRQ, 0, nic.txVector, 0);
-        if (!nic.txNapi) {
-          nic.txNapi = true;
-          nic.tx.disableInterrupts();
-          this.recorder.event(nic.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
+      if (pair.txIrq === line) {
+        this.recorder.event(pair.txBase | GUEST_IRQ, 0, line, 0);
+        if (!pair.txNapi) {
+          pair.txNapi = true;
+          pair.tx.disableInterrupts();
+          this.recorder.event(pair.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
         }
       }
     }
+    if (handler.config !== null) this.exitDebt += handler.config();
   }
 
   // ---- NAPI ---------------------------------------------------------------------------------------------------------
   private takeNapi(): boolean {
-    const nics = this.nics;
-    for (let i = 0; i < nics.length; i++) {
-      const nic = nics[(this.napiTurn + i) % nics.length]!;
-      if (nic.txNapi) {
-        this.active = nic;
+    const pairs = this.pairs;
+    for (let i = 0; i < pairs.length; i++) {
+      const pair = pairs[(this.napiTurn + i) % pairs.length]!;
+      if (pair.txNapi) {
+        this.active = pair;
         this.recorder.stamp[0] = this.timeline.now[0]!;
-        this.recorder.event(nic.txBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
-        this.spend(this.napiCost + nic.tx.usedReady() * this.cleanCost, LAND_TX_CLEAN);
+        this.recorder.event(pair.txBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
+        this.spend(this.napiCost + pair.tx.usedReady() * this.cleanCost, LAND_TX_CLEAN);
         return true;
       }
-      if (nic.rxNapi) {
-        this.active = nic;
-        this.napiTurn = (this.napiTurn + i + 1) % nics.length;
-        const n = Math.min(NAPI_POLL_WEIGHT, nic.rx.usedReady());
+      if (pair.rxNapi) {
+        this.active = pair;
+        this.napiTurn = (this.napiTurn + i + 1) % pairs.length;
+        const n = pair.readyFrames(NAPI_POLL_WEIGHT);
         this.count = n;
         this.begun = this.timeline.now[0]!;
         this.recorder.stamp[0] = this.begun;
-        this.recorder.event(nic.rxBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
-        this.spend(this.napiCost + n * this.rxCost, LAND_RX);
+        this.recorder.event(pair.rxBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
+        this.spend(this.napiCost + n * this.rxCost + pair.readyExtra * this.bufferCost, LAND_RX);
         return true;
       }
     }
@@ -199,27 +225,31 @@ export class LinuxVcpu extends GuestVcpu {
 
   /** virtnet_poll(): true when the poll is complete and interrupts are being switched on. */
   private landReceive(): boolean {
-    const nic = this.active;
+    const pair = this.active;
+    const nic = pair.nic;
     const recorder = this.recorder;
     const n = this.count;
     let at = this.begun + this.napiCost;
+    pair.enter();
     for (let i = 0; i < n; i++) {
       at += this.rxCost;
       recorder.stamp[0] = at;
-      const frame = nic.receive();
+      const frame = pair.receive();
       if (frame !== 0) {
         this.stack.receive(nic, frame);
-        nic.release(nic.bufferGpa);
+        pair.releaseReceived();
       }
     }
     const now = this.timeline.now[0]!;
     recorder.stamp[0] = now;
+    this.stack.flush(nic);
+    if (this.group.length > 1) this.rouseOthers();
     // try_fill_recv() when more than half of the budget (or of the ring) is free
-    if (nic.rx.num_free > Math.min(NAPI_POLL_WEIGHT, nic.rx.layout.size) >> 1) this.refill(nic);
+    if (pair.rx.num_free > Math.min(NAPI_POLL_WEIGHT, pair.rx.size) >> 1) this.refill(pair);
     if (n === NAPI_POLL_WEIGHT) return false;
     // virtqueue_napi_complete(): switch on, then look again
-    const event = nic.rx.enableInterrupts();
-    recorder.event(nic.rxBase | VIRTQ_INTERRUPTS_ON, 0, 0, event);
+    const event = pair.rx.enableInterrupts();
+    recorder.event(pair.rxBase | VIRTQ_INTERRUPTS_ON, 0, 0, event);
     const debt = this.exitDebt;
     this.exitDebt = 0;
     this.spend(this.enableCost + debt, RECHECK_RX);
@@ -227,47 +257,47 @@ export class LinuxVcpu extends GuestVcpu {
   }
 
   private recheckReceive(): void {
-    const nic = this.active;
-    if (nic.rx.usedReady() > 0) {
-      nic.rx.disableInterrupts();
+    const pair = this.active;
+    if (pair.rx.usedReady() > 0) {
+      pair.rx.disableInterrupts();
       this.recorder.stamp[0] = this.timeline.now[0]!;
-      this.recorder.event(nic.rxBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
+      this.recorder.event(pair.rxBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
       return;
     }
-    nic.rxNapi = false;
+    pair.rxNapi = false;
   }
 
   /** virtnet_poll_tx(). */
   private landClean(): void {
-    const nic = this.active;
+    const pair = this.active;
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    nic.reclaim();
-    this.wakeQueue(nic);
-    const event = nic.tx.enableInterrupts();
-    this.recorder.event(nic.txBase | VIRTQ_INTERRUPTS_ON, 0, 0, event);
+    pair.reclaim();
+    this.wakeQueue(pair);
+    const event = pair.tx.enableInterrupts();
+    this.recorder.event(pair.txBase | VIRTQ_INTERRUPTS_ON, 0, 0, event);
     this.spend(this.enableCost, RECHECK_TX);
   }
 
   private recheckTransmit(): void {
-    const nic = this.active;
-    if (nic.tx.usedReady() > 0) {
-      nic.tx.disableInterrupts();
+    const pair = this.active;
+    if (pair.tx.usedReady() > 0) {
+      pair.tx.disableInterrupts();
       this.recorder.stamp[0] = this.timeline.now[0]!;
-      this.recorder.event(nic.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
+      this.recorder.event(pair.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
       return;
     }
-    nic.txNapi = false;
+    pair.txNapi = false;
   }
 
-  private wakeQueue(nic: GuestNic): void {
-    if (nic.txStopped && nic.tx.num_free >= this.stopBelow(nic)) {
-      nic.txStopped = false;
-      this.recorder.event(nic.txBase | GUEST_TXQ_WAKE, 0, nic.tx.num_free, 0);
+  private wakeQueue(pair: GuestQueuePair): void {
+    if (pair.txStopped && pair.tx.num_free >= this.stopBelow(pair)) {
+      pair.txStopped = false;
+      this.recorder.event(pair.txBase | GUEST_TXQ_WAKE, 0, pair.tx.num_free, 0);
     }
   }
   /** DEVIATION: rings shorter than 38 stop at half their size, where Linux would stall for ever. */
-  private stopBelow(nic: GuestNic): number {
-    return Math.min(STOP_BELOW, nic.tx.layout.size >> 1);
+  private stopBelow(pair: GuestQueuePair): number {
+    return Math.min(STOP_BELOW, pair.tx.size >> 1);
   }
 
   // ---- sending ------------------------------------------------------------------------------------------------------
@@ -278,16 +308,24 @@ export class LinuxVcpu extends GuestVcpu {
     for (let i = 0; i < length; i++) {
       const at = this.turn + i < length ? this.turn + i : this.turn + i - length;
       const source = sources[at]!;
-      if (source.due[0]! > now || source.nic.txStopped) continue;
-      const n = Math.min(source.ready(this.timeline.now), source.nic.tx.num_free >> (source.split ? 1 : 0));
-      if (n === 0) continue;
+      if (source.due[0]! > now) continue;
+      const pair = source.nic.pairs[source.pair]!;
+      if (pair.txStopped) continue;
+      const wanted = source.ready(this.timeline.now);
+      if (wanted === 0) continue;
+      const bytes = source.nextLength();
+      const n = pair.txRoom(bytes, wanted, source.split);
+      if (n === 0) {
+        if (pair.isLong(bytes)) this.stop(pair);
+        continue;
+      }
       // answers of the stack keep their precedence, senders take turns
-      this.turn = at < this.nics.length ? this.turn : (at + 1) % length;
+      this.turn = at < this.pairs.length ? this.turn : (at + 1) % length;
       this.source = source;
       this.count = n;
       this.begun = now;
-      const bytes = source.nextLength();
-      const perFrame = source.cost + ((bytes * (this.byteCost256 + this.checksumCost256)) >> 8);
+      const checksum = source.nic.caps.csum ? 0 : this.checksumCost256;
+      const perFrame = source.cost + ((bytes * (this.byteCost256 + checksum)) >> 8);
       this.spend(n * perFrame, LAND_XMIT);
       return true;
     }
@@ -297,49 +335,36 @@ export class LinuxVcpu extends GuestVcpu {
   /** start_xmit(), for each frame of the slice; the kick is considered after the last (xmit_more). */
   private landXmit(): void {
     const source = this.source;
-    const nic = source.nic;
-    const tx = nic.tx;
+    const pair = source.nic.pairs[source.pair]!;
+    const tx = pair.tx;
     const recorder = this.recorder;
-    const services = this.services;
     const now = this.timeline.now[0]!;
     const n = source.done ? 0 : this.count; // done: cancelled meanwhile
     const step = (now - this.begun) / n;
     // free what has been sent, and ask for an interrupt when three quarters of the rest are done
     recorder.stamp[0] = now;
-    if (!nic.txNapi) {
+    if (!pair.txNapi) {
       tx.disableInterrupts();
-      nic.reclaim();
-      while (!tx.enableInterruptsDelayed()) nic.reclaim();
-    } else nic.reclaim();
+      pair.reclaim();
+      while (!tx.enableInterruptsDelayed()) pair.reclaim();
+    } else pair.reclaim();
     let frame = 0;
     let sent = 0;
     for (; sent < n; sent++) {
-      if (tx.num_free < (source.split ? 2 : 1)) break;
+      if (pair.txRoom(source.nextLength(), 1, source.split) === 0) break;
       recorder.stamp[0] = n === 1 ? now : Math.floor(this.begun + (sent + 1) * step);
-      const slot = nic.nextTxSlot();
-      const w = slot >> 2;
-      services.arena.u32[w] = 0;
-      services.arena.u32[w + 1] = 0;
-      services.arena.u32[w + 2] = 0;
-      const length = source.fill(slot + FRAME_OFFSET);
-      frame = services.frames.born(nic.base, slot + FRAME_OFFSET, length, source.frameRun);
-      const gpa = slot - nic.ram;
-      recorder.event(nic.base | GUEST_XMIT, frame, length, gpa);
-      const head = source.split
-        ? tx.addSplit(gpa, FRAME_OFFSET, gpa + FRAME_OFFSET, length, frame)
-        : tx.add(gpa, FRAME_OFFSET + length, 0, frame);
-      recorder.event(nic.txBase | VIRTQ_AVAIL, frame, head, tx.avail_idx_shadow);
+      frame = pair.put(source);
     }
     recorder.stamp[0] = now;
-    if (sent > 0) {
-      tx.publish();
-      if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
-    }
-    if (tx.num_free < this.stopBelow(nic)) {
-      nic.txStopped = true;
-      recorder.event(nic.txBase | GUEST_TXQ_STOP, 0, tx.num_free, 0);
-      if (!nic.txNapi && !tx.enableInterruptsDelayed()) nic.txNapi = true;
-    }
-    if (sent > 0) this.considerKick(tx, nic.txBase, TX_QUEUE, nic.doorbells.tx, frame);
+    if (tx.num_free < this.stopBelow(pair)) this.stop(pair);
+    if (sent > 0) this.publish(pair, frame);
+  }
+
+  /** netif_stop_subqueue(): the queue waits for its device; it runs again after a clean. */
+  private stop(pair: GuestQueuePair): void {
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    pair.txStopped = true;
+    this.recorder.event(pair.txBase | GUEST_TXQ_STOP, 0, pair.tx.num_free, 0);
+    if (!pair.txNapi && !pair.tx.enableInterruptsDelayed()) pair.txNapi = true;
   }
 }

@@ -6,12 +6,12 @@
  * Notifications follow from the ring's words here too: the driver sets VIRTQ_AVAIL_F_NO_INTERRUPT and asks before a kick.
  */
 import { PARKED } from '../../engine/context.ts';
-import { GUEST_DROP_TX_FULL, GUEST_FORWARD, GUEST_XMIT, VIRTQ_AVAIL } from '../../engine/events.ts';
+import { GUEST_DROP_TX_FULL, GUEST_FORWARD } from '../../engine/events.ts';
 import type { Vm } from '../kvm/vm.ts';
-import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
-import { TX_QUEUE } from '../virtio/queue-index.ts';
-import type { BufferPool, GuestNic } from './guest-nic.ts';
+import type { BufferPool } from './buffer-pool.ts';
+import type { GuestNic } from './guest-nic.ts';
+import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
@@ -27,10 +27,10 @@ export type PmdProgram = 'stack' | 'macswap' | 'io';
 
 export class PmdVcpu extends GuestVcpu {
   private readonly program: PmdProgram;
-  /** The program's mbufs, made when the devices are probed. */
+  /** The program's mbufs, made when the devices are probed; all lcores share them. */
   mempool!: BufferPool;
   private rxTurn = 0;
-  private active!: GuestNic;
+  private active!: GuestQueuePair;
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
@@ -46,8 +46,10 @@ export class PmdVcpu extends GuestVcpu {
     nics: readonly GuestNic[],
     stack: GuestStack,
     program: PmdProgram,
+    index = 0,
+    vcpus = 1,
   ) {
-    super(name, core, services, vm, nics, stack);
+    super(name, core, services, vm, nics, stack, index, vcpus);
     this.program = program;
     this.halted = false;
     this.burstCost = services.ns('virtio_pmd_burst');
@@ -71,19 +73,23 @@ export class PmdVcpu extends GuestVcpu {
     if (this.phase === PARKED) this.timeline.unpark(this.id);
   }
   /** The driver masks its queues, so this comes only from a device that ignores the flag; the program does not look. */
-  override interrupt(vector: number): void {
-    this.pending |= 1 << vector;
-  }
+  override interrupt(): void {}
 
-  /** rte_eth_dev_start(): interrupts off, receive rings filled. */
+  /** rte_eth_dev_start(): interrupts off, receive rings filled, of all queue pairs. */
   private start(): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     for (const nic of this.nics) {
-      if (!nic.up) continue;
-      nic.rx.disableInterrupts();
-      nic.tx.disableInterrupts();
-      this.refill(nic);
+      for (const pair of nic.pairs) {
+        if (!pair.up) continue;
+        const owner = this.group[pair.index % this.group.length]!;
+        if (owner !== this) pair.attach(this.id);
+        pair.rx.disableInterrupts();
+        pair.tx.disableInterrupts();
+        this.refill(pair);
+        if (owner !== this) pair.attach(owner.id);
+      }
     }
+    this.rouseOthers();
   }
 
   override step(): void {
@@ -115,15 +121,16 @@ export class PmdVcpu extends GuestVcpu {
 
   private take(): void {
     const now = this.timeline.now[0]!;
-    if (this.stack.timer[0]! <= now) this.stack.runTimers(now);
-    const nics = this.nics;
+    if (this.index === 0 && this.stack.timer[0]! <= now) this.stack.runTimers(now);
+    const pairs = this.pairs;
     // receive and transmit take turns, as in a run-to-completion loop
-    for (let i = 0; i < nics.length; i++) {
-      const nic = nics[(this.rxTurn + i) % nics.length]!;
-      const n = Math.min(MAX_PKT_BURST, nic.rx.usedReady());
+    for (let i = 0; i < pairs.length; i++) {
+      const pair = pairs[(this.rxTurn + i) % pairs.length]!;
+      if (!pair.up) continue;
+      const n = pair.readyFrames(MAX_PKT_BURST);
       if (n === 0) continue;
-      this.active = nic;
-      this.rxTurn = (this.rxTurn + i + 1) % nics.length;
+      this.active = pair;
+      this.rxTurn = (this.rxTurn + i + 1) % pairs.length;
       this.count = n;
       this.begun = now;
       const forwards = this.program === 'stack' ? 1 : 2;
@@ -144,10 +151,11 @@ export class PmdVcpu extends GuestVcpu {
       const at = this.turn + i < length ? this.turn + i : this.turn + i - length;
       const source = sources[at]!;
       if (source.due[0]! > now) continue;
-      const ready = source.ready(this.timeline.now);
+      const pair = source.nic.pairs[source.pair]!;
+      const ready = pair.up ? source.ready(this.timeline.now) : 0;
       if (ready === 0) continue;
-      const room = this.room(source.nic, ready);
-      source.nic.txStopped = room === 0;
+      const room = this.room(pair, ready);
+      pair.txStopped = room === 0;
       if (room === 0) continue;
       this.turn = (at + 1) % length;
       this.source = source;
@@ -160,73 +168,73 @@ export class PmdVcpu extends GuestVcpu {
   }
 
   /** Free descriptors and buffers for up to `wanted` frames; looks at the used ring when there are too few. */
-  private room(nic: GuestNic, wanted: number): number {
-    if (nic.tx.num_free < wanted || this.mempool.size < wanted) {
+  private room(pair: GuestQueuePair, wanted: number): number {
+    if (pair.tx.num_free < wanted || this.mempool.size < wanted) {
       this.recorder.stamp[0] = this.timeline.now[0]!;
-      nic.reclaim();
+      pair.reclaim();
     }
-    return Math.min(nic.tx.num_free, this.mempool.size);
+    return Math.min(pair.tx.num_free, this.mempool.size);
   }
 
   private landReceive(): void {
-    const nic = this.active;
+    const pair = this.active;
     const recorder = this.recorder;
     const n = this.count;
     const forward = this.program !== 'stack';
-    const out = forward ? this.peerOf(nic) : nic;
+    const out = forward ? this.peerOf(pair) : pair;
     const perFrame = this.frameCost * (forward ? 2 : 1);
     let at = this.begun + this.burstCost;
     if (forward) this.room(out, n);
     let sent = 0;
     let last = 0;
+    pair.enter();
     for (let i = 0; i < n; i++) {
       at += perFrame;
       recorder.stamp[0] = at;
-      const frame = nic.receive();
+      const frame = pair.receive();
       if (frame === 0) continue;
       if (!forward) {
-        this.stack.receive(nic, frame);
-        nic.release(nic.bufferGpa);
-      } else if (this.forward(nic, out, frame)) {
+        this.stack.receive(pair.nic, frame);
+        pair.releaseReceived();
+      } else if (this.forward(pair, out, frame)) {
         sent++;
         last = frame;
       }
     }
     recorder.stamp[0] = this.timeline.now[0]!;
-    this.refill(nic);
+    if (!forward) this.stack.flush(pair.nic);
+    if (this.group.length > 1) this.rouseOthers();
+    this.refill(pair);
     if (sent > 0) this.publish(out, last);
   }
 
-  /** testpmd pairs its ports: 0 with 1, 2 with 3; a port without a partner is its own. */
-  private peerOf(nic: GuestNic): GuestNic {
-    const i = this.nics.indexOf(nic);
-    return this.nics[i ^ 1] ?? nic;
+  /** testpmd pairs its ports: 0 with 1, 2 with 3; a port without a partner is its own. Queues keep their number. */
+  private peerOf(pair: GuestQueuePair): GuestQueuePair {
+    const nic = this.nics[this.nics.indexOf(pair.nic) ^ 1] ?? pair.nic;
+    return nic.pairs[pair.index % nic.active]!;
   }
 
-  /** Sends a received buffer on as it is (io), or with its MAC addresses swapped (macswap). False: dropped. */
-  private forward(nic: GuestNic, out: GuestNic, frame: number): boolean {
+  /**
+   * Sends a received buffer on as it is (io), or with its MAC addresses swapped (macswap). False: dropped.
+   * DEVIATION: a frame that took several buffers is not forwarded but dropped, where testpmd would chain its mbufs.
+   */
+  private forward(pair: GuestQueuePair, out: GuestQueuePair, frame: number): boolean {
     const recorder = this.recorder;
+    const { nic } = pair;
     const length = nic.frameLength;
-    const gpa = nic.bufferGpa;
-    if (out.tx.num_free === 0) {
-      recorder.event(nic.base | GUEST_DROP_TX_FULL, frame, length, 0);
+    const gpa = pair.received[0]!;
+    if (out.tx.num_free === 0 || pair.receivedCount > 1) {
+      recorder.event(pair.base | GUEST_DROP_TX_FULL, frame, length, 0);
       this.services.frames.dropped(frame, GUEST_DROP_TX_FULL);
-      nic.release(gpa);
+      pair.releaseReceived();
       return false;
     }
-    recorder.event(nic.base | GUEST_FORWARD, frame, length, 0);
+    recorder.event(pair.base | GUEST_FORWARD, frame, length, 0);
     if (this.program === 'macswap') {
       this.swapMacs(nic.frameAt);
-      this.services.frames.changed(nic.base, frame, nic.frameAt, length);
+      this.services.frames.changed(pair.base, frame, nic.frameAt, length);
     }
-    const w = (nic.frameAt - FRAME_OFFSET) >> 2;
-    const u32 = this.services.arena.u32;
-    u32[w] = 0;
-    u32[w + 1] = 0;
-    u32[w + 2] = 0;
-    recorder.event(out.base | GUEST_XMIT, frame, length, gpa);
-    const head = out.tx.add(gpa, FRAME_OFFSET + length, 0, frame);
-    recorder.event(out.txBase | VIRTQ_AVAIL, frame, head, out.tx.avail_idx_shadow);
+    out.forward(gpa, length, frame);
     return true;
   }
 
@@ -242,35 +250,17 @@ export class PmdVcpu extends GuestVcpu {
 
   private landTransmit(): void {
     const source = this.source;
-    const nic = source.nic;
-    const tx = nic.tx;
+    const pair = source.nic.pairs[source.pair]!;
     const recorder = this.recorder;
-    const u32 = this.services.arena.u32;
     let at = this.begun + this.burstCost;
     let frame = 0;
     if (source.done) return; // cancelled meanwhile
     for (let i = 0; i < this.count; i++) {
       at += this.frameCost;
       recorder.stamp[0] = at;
-      const gpa = this.mempool.take();
-      const slot = nic.ram + gpa;
-      const w = slot >> 2;
-      u32[w] = 0;
-      u32[w + 1] = 0;
-      u32[w + 2] = 0;
-      const length = source.fill(slot + FRAME_OFFSET);
-      frame = this.services.frames.born(nic.base, slot + FRAME_OFFSET, length, source.frameRun);
-      recorder.event(nic.base | GUEST_XMIT, frame, length, gpa);
-      const head = tx.add(gpa, FRAME_OFFSET + length, 0, frame);
-      recorder.event(nic.txBase | VIRTQ_AVAIL, frame, head, tx.avail_idx_shadow);
+      frame = pair.putAt(this.mempool.take(), source, false);
     }
     recorder.stamp[0] = this.timeline.now[0]!;
-    this.publish(nic, frame);
-  }
-
-  private publish(nic: GuestNic, frame: number): void {
-    nic.tx.publish();
-    if (nic.devicePoller >= 0) this.timeline.unpark(nic.devicePoller);
-    this.considerKick(nic.tx, nic.txBase, TX_QUEUE, nic.doorbells.tx, frame);
+    this.publish(pair, frame);
   }
 }

@@ -2,6 +2,7 @@
  * A vCPU as KVM sees it: exits with their reason and with who answered them, interrupts, halting. What runs on it (the
  * Linux kernel with its driver, or a DPDK program) is a subclass in guest/.
  */
+import { assert } from '../../engine/assert.ts';
 import { Context, SLEEPING, WAKING } from '../../engine/context.ts';
 import {
   EVENTFD_SIGNAL,
@@ -14,15 +15,31 @@ import {
   VIRTQ_KICK_SUPPRESSED,
 } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
+import type { GuestQueuePair } from '../guest/guest-queue-pair.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue } from '../virtio/driver-queue.ts';
 import type { InterruptTarget, Vm } from './vm.ts';
 
+/** Interrupt lines of a vCPU at most: x86 has 256 vectors, of which Linux gives about 200 to devices. */
+export const MAX_IRQS = 200;
+
+/** What a driver has registered for an interrupt line; several queues share one where vectors are scarce. */
+export interface IrqHandler {
+  readonly pairs: readonly GuestQueuePair[];
+  /** A configuration change: what the driver does about it, and the time that its exits cost, ns. */
+  readonly config: (() => number) | null;
+}
+
 export abstract class Vcpu extends Context implements InterruptTarget {
   protected readonly services: Services;
   readonly vm: Vm;
-  /** MSI-X vectors that wait, one bit each. */
+  /** What each interrupt line does, by line; set up with the devices. */
+  readonly irqs: IrqHandler[] = [];
+  /** Lines that wait: how many, which in order of arrival, and the first 32 as bits for the record. */
   protected pending = 0;
+  private pendingBits = 0;
+  private readonly pendingLines = new Int32Array(MAX_IRQS + 1);
+  private readonly raised = new Uint8Array(MAX_IRQS + 1);
   /** Set when a vector arrived while the guest ran: it must leave the guest to take it. */
   protected interruptedRunning = false;
   /** Time that exits have cost since the last slice; the vCPU stands still for it before its next one. */
@@ -57,9 +74,28 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     this.vcpuBase = baseOf(this.place, this.id);
   }
 
-  /** KVM_SIGNAL_MSI or irqfd: the vector is pending; a halted vCPU wakes after injection and wake-up. */
-  interrupt(vector: number): void {
-    this.pending |= 1 << vector;
+  /** A new interrupt line of this vCPU. Returns its number. */
+  addIrq(handler: IrqHandler): number {
+    assert(this.irqs.length < MAX_IRQS, 'validation bounds the queues of a guest');
+    this.irqs.push(handler);
+    return this.irqs.length - 1;
+  }
+  protected pendingLine(i: number): number {
+    return this.pendingLines[i]!;
+  }
+  protected clearPending(): void {
+    for (let i = 0; i < this.pending; i++) this.raised[this.pendingLines[i]!] = 0;
+    this.pending = 0;
+    this.pendingBits = 0;
+  }
+
+  /** KVM_SIGNAL_MSI or irqfd: the line is pending; a halted vCPU wakes after injection and wake-up. */
+  interrupt(line: number): void {
+    if (this.raised[line] === 0) {
+      this.raised[line] = 1;
+      this.pendingLines[this.pending++] = line;
+      if (line < 32) this.pendingBits |= 1 << line;
+    }
     if (this.halted) {
       this.timeline.now[1] = this.timeline.now[0]! + this.injectDelay;
       this.rouse();
@@ -113,14 +149,14 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     this.halted = false;
     this.interruptedRunning = false;
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    this.recorder.event(this.vcpuBase | KVM_ENTRY, 0, this.pending, 0);
+    this.recorder.event(this.vcpuBase | KVM_ENTRY, 0, this.pendingBits, 0);
   }
 
   /** An interrupt arrived while the guest ran: it leaves the guest to take it, which costs its own time. */
   protected takeExternalInterrupt(): void {
     this.interruptedRunning = false;
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    this.recorder.event(this.vcpuBase | KVM_EXIT_EXTERNAL_INTERRUPT, 0, this.pending, 0);
+    this.recorder.event(this.vcpuBase | KVM_EXIT_EXTERNAL_INTERRUPT, 0, this.pendingBits, 0);
     this.exitDebt += this.exitInterrupt;
   }
 }
