@@ -404,7 +404,11 @@ export class DeviceSetup implements GuestBoot {
       wiring.kind === 'vhost-user'
         ? new QueuePair(services, wiring.nic.name, { backend: wiring.backendPlace, ...wiring.places })
         : wiring.pair;
-    pair.connect({ rx: queueOf(RX_QUEUE), tx: queueOf(TX_QUEUE) }, { rx: routes[RX_QUEUE]!, tx: routes[TX_QUEUE]! });
+    pair.connect(
+      { rx: queueOf(RX_QUEUE), tx: queueOf(TX_QUEUE) },
+      { rx: routes[RX_QUEUE]!, tx: routes[TX_QUEUE]! },
+      features,
+    );
     pair.endsFrames = !(vcpu instanceof PmdVcpu) || vcpu.ends;
     pair.driverPoller = vcpu instanceof PmdVcpu ? vcpu.id : -1;
     if (wiring.kind === 'vhost-user') wiring.port.connect(pair);

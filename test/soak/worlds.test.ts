@@ -3,11 +3,13 @@
  * and guests that write rubbish into their own rings. No assertion of the emulator may fail, nothing may go back in time, and
  * wherever a world stands still every frame is accounted for.
  */
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { KIND_STRIDE, VIRTQ_ERROR } from '../../src/engine/events.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { World } from '../../src/lab/world.ts';
+import type { SplitDriverQueue } from '../../src/machine/virtio/split-driver-queue.ts';
 import { play, type RandomTopology, runOut, topologies, traffic } from '../property/random-worlds.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
@@ -74,7 +76,7 @@ test('a guest that writes rubbish into its rings harms nobody but itself', () =>
       const [where, value, choice] = writes[at++ % writes.length]!;
       const nic = guests[0]!.nics[0]!;
       if (!nic.nic.up) return;
-      const { layout } = choice & 1 ? nic.nic.rx : nic.nic.tx;
+      const { layout } = (choice & 1 ? nic.nic.pairs[0]!.rx : nic.nic.pairs[0]!.tx) as SplitDriverQueue;
       if (choice & 2) arena.u16[layout.availRing + (where % layout.size)] = value;
       else if (choice & 4) arena.view.setUint32(layout.desc + (where % (layout.size * 4)) * 4, value, true);
       else arena.u16[layout.availIdx] = value;

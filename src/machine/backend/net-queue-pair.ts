@@ -5,6 +5,7 @@
  */
 import {
   PACKET_COPY,
+  PACKET_DROP_NO_MEMORY,
   VIRTQ_DROP_BAD_CHAIN,
   VIRTQ_ERROR,
   VIRTQ_INTERRUPT,
@@ -17,9 +18,12 @@ import {
   VIRTQ_USED_IDX,
 } from '../../engine/events.ts';
 import type { InterruptRoute } from '../kvm/vm.ts';
-import { FRAME_OFFSET, SLOT_BYTES } from '../packet/pool.ts';
+import { GuestHeader, HEADER_OK } from '../packet/guest-header.ts';
+import { hostOffloads, OFFLOAD_CSUM } from '../packet/offload-flags.ts';
+import { FRAME_OFFSET, JUMBO_BYTES, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import { type DeviceQueue, RING_EMPTY } from '../virtio/device-queue.ts';
+import { CHAIN_TOO_LONG, type DeviceQueue, RING_EMPTY } from '../virtio/device-queue.ts';
+import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM } from '../virtio/features.ts';
 
 export interface QueuePairPlaces {
   readonly backend: number;
@@ -43,6 +47,11 @@ export class NetQueuePair {
   endsFrames = true;
   /** [0] when the work on a frame begins, [1] when its bytes have been copied: stamps of the slice that lands. */
   readonly at = new Float64Array(2);
+  /** What the driver may leave to the host (OFFLOAD_ bits), whether that makes long frames, and whether it takes flags. */
+  private hostOffloads = 0;
+  private large = false;
+  private guestCsum = false;
+  private readonly header: GuestHeader;
   private readonly services: Services;
   /** Frame that popTx() took last. */
   txFrame = 0;
@@ -53,6 +62,7 @@ export class NetQueuePair {
 
   constructor(services: Services, name: string, places: QueuePairPlaces) {
     this.services = services;
+    this.header = new GuestHeader(services.arena);
     this.name = name;
     this.places = places;
   }
@@ -61,7 +71,11 @@ export class NetQueuePair {
   connect(
     queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue },
     calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute },
+    features: Features,
   ): void {
+    this.hostOffloads = hostOffloads(features);
+    this.large = (this.hostOffloads & ~OFFLOAD_CSUM) !== 0;
+    this.guestCsum = hasFeature(features, VIRTIO_NET_F_GUEST_CSUM);
     this.rx = queues.rx;
     this.tx = queues.tx;
     this.rxCall = calls.rx;
@@ -85,27 +99,29 @@ export class NetQueuePair {
    * where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
    */
   popTx(): number {
-    const { pool, recorder, frames } = this.services;
+    const { pool, recorder } = this.services;
     const tx = this.tx;
-    const packet = pool.alloc();
+    const large = this.large ? tx.peekBytes(0) : 0;
+    let packet = pool.alloc(large);
+    const noMemory = packet < 0;
+    if (noMemory) packet = pool.alloc();
     const target = pool.slot(packet);
-    const bytes = tx.dequeue(target, SLOT_BYTES);
+    const bytes = tx.dequeue(target, large > SLOT_BYTES && !noMemory ? JUMBO_BYTES : SLOT_BYTES);
     const head = tx.head;
     recorder.stamp[0] = this.at[0]!;
     if (bytes < 0) {
-      pool.release(packet);
-      recorder.event(this.txBase | VIRTQ_ERROR, 0, -bytes, head);
-      if (head < tx.size) {
-        const frame = tx.frameOf[head]!;
-        if (frame !== 0) {
-          recorder.event(this.txBase | VIRTQ_DROP_BAD_CHAIN, frame, -bytes, 0);
-          frames.dropped(frame, VIRTQ_DROP_BAD_CHAIN);
-        }
-        tx.putUsed(head, 0);
-      }
+      const reason = noMemory && bytes === CHAIN_TOO_LONG ? PACKET_DROP_NO_MEMORY : VIRTQ_DROP_BAD_CHAIN;
+      if (reason === VIRTQ_DROP_BAD_CHAIN) recorder.event(this.txBase | VIRTQ_ERROR, 0, -bytes, head);
+      this.refuse(packet, -bytes, reason);
       return -1;
     }
     const frame = tx.frameOf[head]!;
+    const wrong = this.header.sanitize(target, target + FRAME_OFFSET, bytes - FRAME_OFFSET, this.hostOffloads);
+    if (wrong !== HEADER_OK) {
+      recorder.event(this.txBase | VIRTQ_ERROR, 0, wrong, head);
+      this.refuse(packet, wrong, VIRTQ_DROP_BAD_CHAIN);
+      return -1;
+    }
     recorder.event(this.txBase | VIRTQ_POP, frame, head, tx.last_avail_idx);
     recorder.stamp[0] = this.at[1]!;
     recorder.event(this.backendBase | PACKET_COPY, frame, bytes, target);
@@ -113,6 +129,20 @@ export class NetQueuePair {
     pool.frame[packet] = frame;
     this.txFrame = frame;
     return packet;
+  }
+
+  /** The chain that was taken last goes back at once; its frame, where it has a name, is dropped. */
+  private refuse(packet: number, code: number, reason: number): void {
+    const { pool, recorder, frames } = this.services;
+    const tx = this.tx;
+    pool.release(packet);
+    if (tx.head >= tx.size) return;
+    const frame = tx.frameOf[tx.head]!;
+    if (frame !== 0) {
+      recorder.event(this.txBase | reason, frame, code, 0);
+      frames.dropped(frame, reason);
+    }
+    tx.putUsed(tx.head, 0);
   }
 
   /** Puts the chain that popTx() took last into the used ring, at the current stamp. */
@@ -142,7 +172,12 @@ export class NetQueuePair {
       recorder.event(this.backendBase | PACKET_COPY, frame, bytes, bounce);
       source = bounce;
     }
+    // without VIRTIO_NET_F_GUEST_CSUM the flags are 0 (virtio 1.2 §5.1.6.4.1); the bytes may be shared, so they come back
+    const u16 = this.services.arena.u16;
+    const flags = u16[source >> 1]!;
+    if (!this.guestCsum) u16[source >> 1] = 0;
     const result = rx.enqueue(source, bytes);
+    u16[source >> 1] = flags;
     if (result === RING_EMPTY) return false;
     recorder.stamp[0] = this.at[1]!;
     if (result < 0) {

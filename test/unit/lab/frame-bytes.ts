@@ -24,9 +24,9 @@ export class FrameBytes {
       else if (kind === E.GUEST_RX) {
         const { nic, guest } = receivers.get(place)!;
         assert.equal(a, this.sent.get(frame)!.length, 'length as sent');
-        this.compare(frame, guestMemory(machine, guest.name, nic.bufferGpa + 12, a));
+        this.compare(frame, guestMemory(machine, guest.name, nic.pairs[0]!.received[0]! + 12, a));
         // virtio 1.2 §5.1.6.4.1: no offloads were negotiated, so all that the header says is one buffer
-        const header = guestMemory(machine, guest.name, nic.bufferGpa, 12);
+        const header = guestMemory(machine, guest.name, nic.pairs[0]!.received[0]!, 12);
         assert.deepEqual([...header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 'virtio_net_hdr_v1');
       }
     });

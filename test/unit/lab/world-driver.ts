@@ -172,8 +172,8 @@ export class FrameAccount {
     for (const { nics } of this.machine.guests) {
       for (const { nic, wiring } of nics) {
         const pair = wiring.kind === 'vhost-user' ? wiring.port.pair! : wiring.pair;
-        n += (nic.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
-        n += (pair.rx.used_idx - nic.rx.last_used_idx) & 0xffff;
+        n += (nic.pairs[0]!.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
+        n += (pair.rx.used_idx - nic.pairs[0]!.rx.last_used_idx) & 0xffff;
       }
     }
     return n;

@@ -1,8 +1,10 @@
 /** What each back-end does of its own: batches, weights, wake-ups, system calls, receive rings that run empty. */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import * as E from '../../../../src/engine/events.ts';
 import { SYS_ioctl, SYS_read, SYS_writev } from '../../../../src/machine/kvm/vm.ts';
+import type { SplitDriverQueue } from '../../../../src/machine/virtio/split-driver-queue.ts';
 import {
   BACKENDS,
   collect,
@@ -154,8 +156,8 @@ test('a guest with a broken ring harms nobody else: the device stops taking, oth
     const [a] = world.machine.guests;
     runOne(world, ping('a/net0', 'b/net0', { count: 1 }));
     // a's driver publishes an index that is further ahead than the ring is long
-    const { nic } = a!.nics[0]!;
-    const { layout } = nic.tx;
+    const nic = a!.nics[0]!.nic.pairs[0]!;
+    const { layout } = nic.tx as SplitDriverQueue;
     const publish = nic.tx.publish.bind(nic.tx);
     nic.tx.publish = () => {
       publish();
@@ -175,13 +177,18 @@ test('a chain that points outside guest memory is dropped for its reason, and th
     const world = makeWorld(pairDocument(backend));
     runOne(world, ping('a/net0', 'b/net0', { count: 1 }));
     const account = new FrameAccount(world);
-    const { nic, guest } = world.machine.guests[0]!.nics[0]!;
+    const {
+      nic: { pairs },
+      guest,
+    } = world.machine.guests[0]!.nics[0]!;
+    const nic = pairs[0]!;
+    const { layout } = nic.tx as SplitDriverQueue;
     const add = nic.tx.add.bind(nic.tx);
     let n = 0;
-    nic.tx.add = (gpa, length, flags, frame) => {
+    nic.tx.add = (gpa: number, length: number, flags: number, frame: number) => {
       const head = add(gpa, length, flags, frame);
       // every third descriptor points behind the guest's RAM
-      if (++n % 3 === 0) nic.tx.layout.u32[(nic.tx.layout.desc + 16 * head) >> 2] = guest.vm.ramBytes - 8;
+      if (++n % 3 === 0) layout.u32[(layout.desc + 16 * head) >> 2] = guest.vm.ramBytes - 8;
       return head;
     };
     const spec = udp('a/net0', 'b/net0', { count: 90 });
