@@ -59,8 +59,11 @@ import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import { INDIRECT_ENTRIES } from '../machine/virtio/driver-queue.ts';
 import {
   type Features,
+  featuresOf,
   hasFeature,
   offeredFeatures,
+  orFeatures,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
@@ -215,7 +218,7 @@ export class DeviceSetup implements GuestBoot {
     const frameOf = [new Int32Array(document.queueSize), new Int32Array(document.queueSize)];
     const device: VirtioPciDevice = new VirtioPciDevice({
       mac: document.mac,
-      offered: offered(offeredFeatures(wiring.featuresOff), backend),
+      offered: offered(this.deviceOffers(wiring), backend),
       queueSizes: [document.queueSize, document.queueSize],
       hooks: {
         onStatus: (status, written) => {
@@ -263,6 +266,14 @@ export class DeviceSetup implements GuestBoot {
     this.bringUpDriver(index, wiring, device, probed, frameOf);
   }
 
+  /** What QEMU's device would offer by itself. */
+  private deviceOffers({ document, featuresOff }: NicWiring): Features {
+    const offers = offeredFeatures(featuresOff);
+    return document.features['VIRTIO_F_RING_PACKED'] === true
+      ? orFeatures(offers, featuresOf(VIRTIO_F_RING_PACKED))
+      : offers;
+  }
+
   /** Interrupt lines of the vCPU by NIC and MSI-X vector: vectors that queues share are one line. */
   private readonly lines = new Map<number, number>();
   private line(index: number, msixVector: number): number {
@@ -296,6 +307,7 @@ export class DeviceSetup implements GuestBoot {
         driverGpa: q.driverGpa,
         deviceGpa: q.deviceGpa,
         ram: this.vm.ram,
+        packed: hasFeature(probed.features, VIRTIO_F_RING_PACKED),
         eventIdx: hasFeature(probed.features, VIRTIO_RING_F_EVENT_IDX),
         indirectGpa: tables ? this.alloc(q.size * INDIRECT_ENTRIES * 16, 16) : 0,
         frameOf: frameOf[q.index]!,
@@ -393,6 +405,7 @@ export class DeviceSetup implements GuestBoot {
         desc: ring.desc,
         avail: ring.avail,
         used: ring.used,
+        packed: hasFeature(features, VIRTIO_F_RING_PACKED),
         eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
         mrgRxbuf: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF),
         indirect: hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC),
@@ -459,14 +472,14 @@ export class DeviceSetup implements GuestBoot {
       const r = backend.frontend.start(params);
       assert(r === 0, `vhost-user refuses the rings: errno ${-r}`);
     }
-    return this.reachOf(backend.session, backend.kind === 'vhost-user');
+    return this.reachOf(backend.session, backend.kind === 'vhost-user', hasFeature(features, VIRTIO_F_RING_PACKED));
   }
 
   /**
    * The back-end's own mappings, from what its session was told: the kernel uses QEMU's addresses, a vhost-user process
    * maps the file that came with each region.
    */
-  private reachOf(session: VhostSession, maps: boolean): Reach {
+  private reachOf(session: VhostSession, maps: boolean, packed: boolean): Reach {
     const memory = new AddressSpace();
     const offsetOf = (r: MemoryRegion): number =>
       this.vm.ram + (maps ? r.mmap_offset : r.userspace_addr - QEMU_RAM_UVA);
@@ -480,8 +493,8 @@ export class DeviceSetup implements GuestBoot {
       memory,
       rings: session.vrings.map((v) => ({
         desc: at(v.desc_user_addr, 16 * v.num),
-        avail: at(v.avail_user_addr, 6 + 2 * v.num),
-        used: at(v.used_user_addr, 6 + 8 * v.num),
+        avail: at(v.avail_user_addr, packed ? 4 : 6 + 2 * v.num),
+        used: at(v.used_user_addr, packed ? 4 : 6 + 8 * v.num),
       })),
     };
   }

@@ -41,7 +41,8 @@ export type FaultCode =
   | 'memory-too-small'
   | 'memory-too-large'
   | 'not-enough-cores'
-  | 'unknown-cost';
+  | 'unknown-cost'
+  | 'not-built';
 
 export interface Fault {
   /** RFC 6901, of what is wrong or, where that is absent, of the nearest thing around it that is there. */

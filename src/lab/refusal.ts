@@ -1,3 +1,4 @@
+/** How the engine says no to a command: an error that becomes a problem of the API. */
 import type { EngineError } from './protocol.ts';
 
 /** A refusal on its way to the API. */

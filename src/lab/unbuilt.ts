@@ -1,0 +1,39 @@
+/**
+ * What a document can say and no world can be built with yet: a topology that asks for it is refused, with the field and
+ * the reason, instead of running as something else. Each line here goes when its part is wired into the builder.
+ */
+import type { Fault } from './document-faults.ts';
+import { FEATURE_RULES } from './document-features.ts';
+import type { GuestNic, Topology } from './topology.ts';
+
+/** Faults of the fields that nothing honours yet; none where the world is what the document says. */
+export function unbuilt(topology: Topology): Fault[] {
+  const faults: Fault[] = [];
+  for (const [h, host] of topology.hosts.entries()) {
+    for (const [b, bridge] of host.bridges.entries()) {
+      if (bridge.userspaceTso) faults.push(fault(`/hosts/${h}/bridges/${b}/userspaceTso`, 'true', 'false'));
+    }
+    for (const [g, guest] of host.guests.entries()) {
+      for (const [n, nic] of guest.nics.entries()) faults.push(...ofNic(nic, `/hosts/${h}/guests/${g}/nics/${n}`));
+    }
+  }
+  return faults;
+}
+
+function ofNic(nic: GuestNic, at: string): Fault[] {
+  const faults: Fault[] = [];
+  if (nic.queuePairs > 1) faults.push(fault(`${at}/queuePairs`, String(nic.queuePairs), '1'));
+  if (nic.driver === 'none') faults.push(fault(`${at}/driver`, 'none', 'virtio-net or virtio-pmd'));
+  if (nic.transport !== 'pci-modern') faults.push(fault(`${at}/transport`, nic.transport, 'pci-modern'));
+  if (nic.mtu !== null) faults.push(fault(`${at}/mtu`, String(nic.mtu), 'no MTU'));
+  if (nic.speed !== null) faults.push(fault(`${at}/speed`, String(nic.speed), 'no speed'));
+  for (const { name, byDefault } of FEATURE_RULES) {
+    if (byDefault !== false || nic.features[name] !== true) continue;
+    faults.push(fault(`${at}/features/${name}`, 'true', 'false'));
+  }
+  return faults;
+}
+
+function fault(pointer: string, value: string, expected: string): Fault {
+  return { pointer, code: 'not-built', detail: `${value} is not built yet`, expected };
+}
