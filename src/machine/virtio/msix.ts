@@ -9,12 +9,18 @@ export interface MsiMessage {
   readonly data: number;
 }
 export const MSIX_TABLE_OFFSET = 0;
-export const MSIX_PBA_OFFSET = 0x800;
-/** As many entries of 16 bytes as fit before the pending bits. */
-export const MSIX_VECTORS_MAX = MSIX_PBA_OFFSET / 16;
+/** PCI Local Bus 3.0 §6.8.2.3: the size field has eleven bits. */
+export const MSIX_VECTORS_MAX = 2048;
+/** Where the pending bits are, and how large the BAR is: half a page each, more when the table needs it (qemu msix_init_exclusive_bar()). */
+export function msixLayout(vectors: number): { readonly pba: number; readonly bar: number } {
+  const pba = Math.max(0x800, msix_entry.SIZE * vectors);
+  const end = pba + 8 * Math.ceil(vectors / 64);
+  return { pba, bar: 2 ** Math.ceil(Math.log2(Math.max(0x1000, end))) };
+}
 
 export class MsixTable {
   readonly vectors: number;
+  readonly layout: { readonly pba: number; readonly bar: number };
   /** Owner: driver. */
   readonly #table: DataView;
   /** The entries once more, ready to send. */
@@ -24,14 +30,13 @@ export class MsixTable {
 
   constructor(vectors: number) {
     if (!Number.isInteger(vectors) || vectors < 0 || vectors > MSIX_VECTORS_MAX)
-      throw new RangeError('0 to 128 MSI-X vectors');
+      throw new RangeError('0 to 2048 MSI-X vectors');
     this.vectors = vectors;
+    this.layout = msixLayout(vectors);
     this.#table = new DataView(new ArrayBuffer(msix_entry.SIZE * vectors));
     this.#messages = Array.from({ length: vectors }, () => ({ address: 0, data: 0 }));
     this.#pending = new Uint8Array(vectors);
-    for (let v = 0; v < vectors; v++) {
-      msix_entry.vector_control.set(this.#table, msix_entry.SIZE * v, PCI_MSIX_ENTRY_CTRL_MASKBIT);
-    }
+    this.maskAll();
   }
   has(vector: number): boolean {
     return vector >= 0 && vector < this.vectors;
@@ -49,6 +54,12 @@ export class MsixTable {
   setPending(vector: number, pending: boolean): void {
     this.#pending[vector] = pending ? 1 : 0;
   }
+  /** As after power-on; the messages stay. */
+  maskAll(): void {
+    for (let v = 0; v < this.vectors; v++) {
+      msix_entry.vector_control.set(this.#table, msix_entry.SIZE * v, PCI_MSIX_ENTRY_CTRL_MASKBIT);
+    }
+  }
   clearAllPending(): void {
     this.#pending.fill(0);
   }
@@ -60,8 +71,9 @@ export class MsixTable {
       return width === 2 ? this.#table.getUint16(offset, true) : this.#table.getUint32(offset, true);
     }
     let value = 0;
-    for (let i = 0; offset >= MSIX_PBA_OFFSET && i < 8 * width; i++) {
-      if (this.isPending(8 * (offset - MSIX_PBA_OFFSET) + i)) value |= 1 << i;
+    const { pba } = this.layout;
+    for (let i = 0; offset >= pba && i < 8 * width; i++) {
+      if (this.isPending(8 * (offset - pba) + i)) value |= 1 << i;
     }
     return value >>> 0;
   }

@@ -50,3 +50,14 @@ export function nextStatus(current: number, written: number, featuresValid: bool
   }
   return next;
 }
+
+/**
+ * The same through a legacy interface, where features are not agreed on (§3.1.2): FEATURES_OK does not exist, and DRIVER_OK
+ * needs nothing before it. A device that broke down takes DRIVER_OK only after a reset, as above.
+ */
+export function legacyStatus(current: number, written: number): number {
+  let next = current | (written & DRIVER_BITS & ~VIRTIO_CONFIG_S_FEATURES_OK);
+  const broken = (current & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET)) === VIRTIO_CONFIG_S_NEEDS_RESET;
+  if (broken) next &= ~VIRTIO_CONFIG_S_DRIVER_OK;
+  return next;
+}

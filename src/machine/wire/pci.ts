@@ -43,14 +43,21 @@ export const PCI_STATUS_CAP_LIST = 0x10;
 /** Configuration space of a conventional PCI function. */
 export const PCI_CONFIG_SPACE_SIZE = 256;
 export const PCI_STD_NUM_BARS = 6;
+/** Of a PCI Express function. */
+export const PCI_CFG_SPACE_EXP_SIZE = 4096;
 /** Offset of BAR n. */
 export const pciBarOffset = (bar: number): number => 0x10 + 4 * bar;
 export const PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x4;
 export const PCI_BASE_ADDRESS_MEM_PREFETCH = 0x8;
+export const PCI_BASE_ADDRESS_SPACE_IO = 0x1;
 export const PCI_ROM_ADDRESS_ENABLE = 0x1;
+/** header_type: the function has siblings in its slot. */
+export const PCI_HEADER_TYPE_MULTI_FUNCTION = 0x80;
 
 export const pci_capability = struct({ id: u8, next: u8 });
+export const PCI_CAP_ID_PM = 0x01;
 export const PCI_CAP_ID_VNDR = 0x09;
+export const PCI_CAP_ID_EXP = 0x10;
 export const PCI_CAP_ID_MSIX = 0x11;
 
 /** virtio 1.2 §4.1.4, struct virtio_pci_cap (8-bit `id` and two bytes of padding since 1.2). */
@@ -113,6 +120,26 @@ export const PCI_MSIX_FLAGS_ENABLE = 0x8000;
 /** One entry of the MSI-X table. */
 export const msix_entry = struct({ addr_lo: le32, addr_hi: le32, data: le32, vector_control: le32 });
 export const PCI_MSIX_ENTRY_CTRL_MASKBIT = 1;
+
+/** virtio 1.2 §4.1.4.10: the registers of the legacy interface, in I/O BAR 0; the vectors only while MSI-X is enabled. */
+export const virtio_pci_legacy = struct({
+  host_features: le32,
+  guest_features: le32,
+  queue_pfn: le32,
+  queue_num: le16,
+  queue_sel: le16,
+  queue_notify: le16,
+  status: u8,
+  isr: u8,
+  config_vector: le16,
+  queue_vector: le16,
+});
+/** Where the device-specific configuration begins behind them (linux VIRTIO_PCI_CONFIG_OFF()). */
+export const legacyConfigOffset = (msixEnabled: boolean): number => (msixEnabled ? 24 : 20);
+/** A queue's address is given in pages of 4 KiB (linux VIRTIO_PCI_QUEUE_ADDR_SHIFT). */
+export const VIRTIO_PCI_QUEUE_ADDR_SHIFT = 12;
+/** Alignment of the used ring there (linux VIRTIO_PCI_VRING_ALIGN). */
+export const VIRTIO_PCI_VRING_ALIGN = 4096;
 
 /** virtio 1.2 §4.1.2. */
 export const PCI_VENDOR_ID_REDHAT_QUMRANET = 0x1af4;
