@@ -55,7 +55,7 @@ describe('regions', () => {
   });
   it('looking for them changes nothing, and a chain of capabilities that loops ends', () => {
     const d = device();
-    d.notifyQueue(0);
+    d.isr = 1;
     const before = d.refused;
     deviceWindows(d);
     expect([d.isr, d.refused]).toEqual([1, before]);
