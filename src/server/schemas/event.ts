@@ -116,7 +116,9 @@ const Dictionary = name(
         closed({
           ...entry,
           name: word('Name of the kind.', 'virtq.kick'),
-          role: oneOf(['born', 'cloned', 'delivered', 'consumed', 'dropped', 'replaced', 'none'], { examples: ['none'] }),
+          role: oneOf(['born', 'cloned', 'delivered', 'consumed', 'dropped', 'replaced', 'none'], {
+            examples: ['none'],
+          }),
           a: word("Name of the kind's first value; empty where it has none.", 'queue'),
           b: word('The same of the second.', 'availIdx'),
           text: word('What happened.', 'the driver wrote the notify register'),
