@@ -180,8 +180,9 @@ export class RingReader {
   read(from: number): number {
     const out = this.block;
     for (;;) {
-      const head = this.head();
+      // The head last: the tail of a ring that is being written soon passes an older head.
       const first = Math.max(from, this.tail());
+      const head = this.head();
       const at = first % this.layout.eventCapacity;
       const count = Math.min(head - first, BLOCK_EVENTS - (first % BLOCK_EVENTS));
       if (count <= 0) {

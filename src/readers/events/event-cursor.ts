@@ -78,7 +78,8 @@ export class EventCursor {
         dropped = block.first - at;
         at = block.first;
       }
-      const end = Math.min(count, head - at);
+      // Negative where a whole ring was recorded since `head` was read: then there is nothing but the gap.
+      const end = Math.max(0, Math.min(count, head - at));
       const room = maxEvents - events;
       const scanned = this.pick(end, room);
       if (events === 0 && this.count > 0) this.encoder.begin(from + dropped);

@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { RingReader } from '../../../../src/engine/event-ring.ts';
 import * as E from '../../../../src/engine/events.ts';
 import { EventCursor } from '../../../../src/readers/events/event-cursor.ts';
 import { EventFilter, type EventFilterQuery } from '../../../../src/readers/events/event-filter.ts';
@@ -82,6 +84,46 @@ test('a slow reader is told exactly what it missed', () => {
   expect(read + dropped).toBe(next);
   expect(dropped).toBeGreaterThan(0);
   expect(cursor.behind()).toBe(w.events - next);
+});
+
+test('what is recorded while a batch is made is neither counted twice nor left out', () => {
+  const amounts = fc.array(fc.nat(40_000), { minLength: 1, maxLength: 40 });
+  const filters = fc.constantFrom<EventFilterQuery>({}, { events: 'sched.sleep' });
+  fc.assert(
+    fc.property(amounts, filters, fc.integer({ min: 1, max: 5000 }), (script, query, most) => {
+      const w = new FakeWorld({ eventCapacity: 1 << 13 });
+      const record = (count: number): void => {
+        for (let i = 0; i < count; i++) w.event(0, w.events, w.events % 3 === 0 ? E.SCHED_WAKE : E.SCHED_SLEEP, 0);
+        w.publish();
+      };
+      let at = 0;
+      // The engine's thread goes on whenever the reader has looked how far it is.
+      class Overtaken extends RingReader {
+        override head(): number {
+          const head = super.head();
+          record(script[at++] ?? 0);
+          return head;
+        }
+      }
+      record(5000);
+      const reader = new Overtaken(w.reader.counters.buffer as SharedArrayBuffer, w.catalog);
+      const cursor = new EventCursor(reader, new EventFilter(w.catalog, query), new JsonEncoder(w.catalog, 'lines'), 0);
+      let next = 0;
+      for (let batch = cursor.next(most); batch !== null; batch = cursor.next(most)) {
+        expect(batch.from).toBe(next);
+        const held = Array.from({ length: batch.to - next - batch.dropped }, (_, i) => next + batch.dropped + i);
+        const wanted = query.events === undefined ? held : held.filter((seq) => seq % 3 !== 0);
+        expect(batch.events).toBe(wanted.length);
+        const got = lines(batch.bytes);
+        expect(got.map((e) => e['seq'])).toEqual(wanted);
+        expect(got.map((e) => e['ns'])).toEqual(wanted);
+        expect(batch.to).toBeGreaterThan(next);
+        next = batch.to;
+      }
+      expect(next).toBe(w.events);
+    }),
+    { numRuns: 50 },
+  );
 });
 
 test('a cursor without a start begins now; batches end at maxEvents, maxBytes and by work', () => {
