@@ -1,24 +1,24 @@
 /**
- * Booting a guest: firmware places the BARs of each NIC, the driver probes it up to DRIVER_OK, and what it negotiated
- * becomes the two sides' queues. Every register access is a VM exit that userspace answers, recorded with address and
- * value, and takes its time on the vCPU.
+ * Booting a guest: the firmware's and the kernel's way to devices. A scan finds the PCI functions, their BARs are placed, a
+ * driver probes each up to DRIVER_OK, and what it negotiated becomes the two sides' queues. Every register access is a VM
+ * exit that userspace answers, recorded with address and value, and takes its time on the vCPU.
  *
  * DEVIATION: a guest does nothing else when it boots: no BIOS, no kernel, no other devices.
  */
 import { KVM_EXIT_IO, KVM_EXIT_MMIO_USER, PCI_CAPABILITY } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
+import { CONFIG_ADDRESS, CONFIG_DATA, configAddress, type PciHostBridge } from '../pci/host-bridge.ts';
+import type { VirtioMmioDevice } from '../virtio/mmio-transport.ts';
 import type { VirtioPciDevice } from '../virtio/pci-transport.ts';
-import type { PciAccess } from './probe-types.ts';
+import { assignResources } from './pci-resources.ts';
+import { type PciConfigMechanism, type ScannedFunction, scanBus } from './pci-scan.ts';
+import type { MmioAccess, PciAccess } from './probe-types.ts';
 
 /** What a vCPU does first. */
 export interface GuestBoot {
   /** Brings all devices up, from `now` on; returns the virtual time that it took, ns. */
   probe(now: number): number;
 }
-
-/** PCI configuration mechanism #1: address and data port (PCI Local Bus 3.0 §3.2.2.3.2). */
-const CONFIG_ADDRESS = 0xcf8;
-const CONFIG_DATA = 0xcfc;
 
 /** A clock that runs while a vCPU probes: each access moves it on. */
 export class ProbeClock {
@@ -41,15 +41,77 @@ export class ProbeClock {
   }
 }
 
+/** A vCPU's exits to userspace: each one is recorded at its place, and takes its time before it is answered. */
+export class Exits {
+  private readonly recorder: Recorder;
+  private readonly clock: ProbeClock;
+  private readonly vcpuBase: number;
+  private readonly cost: number;
+
+  constructor(recorder: Recorder, clock: ProbeClock, vcpuBase: number, cost: number) {
+    this.recorder = recorder;
+    this.clock = clock;
+    this.vcpuBase = vcpuBase;
+    this.cost = cost;
+  }
+  io(port: number, value: number): void {
+    this.clock.spend(this.cost);
+    this.recorder.event(this.vcpuBase | KVM_EXIT_IO, 0, port, value);
+  }
+  memory(address: number, value: number): void {
+    this.clock.spend(this.cost);
+    this.recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, 0, address, value);
+  }
+  /** Two exits: the address register selects function and dword, then the data port is read or written. */
+  config(slot: number, fn: number, offset: number, value: number): void {
+    this.io(CONFIG_ADDRESS, configAddress(slot, fn, offset));
+    this.io(CONFIG_DATA + (offset & 3), value);
+  }
+}
+
+/** Mechanism #1 as a vCPU uses it: both ports, on the machine's host bridge. */
+export class TrappedConfig implements PciConfigMechanism {
+  private readonly bridge: PciHostBridge;
+  private readonly exits: Exits;
+
+  constructor(bridge: PciHostBridge, exits: Exits) {
+    this.bridge = bridge;
+    this.exits = exits;
+  }
+  read(slot: number, fn: number, offset: number, width: number): number {
+    const port = CONFIG_DATA + (offset & 3);
+    this.bridge.ioWrite(CONFIG_ADDRESS, 4, configAddress(slot, fn, offset));
+    const value = this.bridge.ioRead(port, width);
+    this.exits.config(slot, fn, offset, value);
+    return value;
+  }
+  write(slot: number, fn: number, offset: number, width: number, value: number): void {
+    this.exits.config(slot, fn, offset, value);
+    this.bridge.ioWrite(CONFIG_ADDRESS, 4, configAddress(slot, fn, offset));
+    this.bridge.ioWrite(CONFIG_DATA + (offset & 3), width, value);
+  }
+}
+/** Scan of bus 0, then the firmware's placing of all BARs. Answers what is there. */
+export function bootPci(config: PciConfigMechanism): ScannedFunction[] {
+  const found = scanBus(config);
+  const functions = found.map(({ slot, fn }) => ({
+    slot,
+    bus: {
+      cfgRead: (offset: number, width: number): number => config.read(slot, fn, offset, width),
+      cfgWrite: (offset: number, width: number, value: number): void => config.write(slot, fn, offset, width, value),
+    },
+  }));
+  assignResources(functions);
+  return found;
+}
+
 /** A vCPU's way to one PCI function: the device answers, the exit is recorded and paid for. */
 export class TrappedPci implements PciAccess {
   private readonly recorder: Recorder;
   private readonly device: VirtioPciDevice;
-  private readonly clock: ProbeClock;
-  private readonly vcpuBase: number;
   private readonly driverBase: number;
   private readonly slot: number;
-  private readonly exitCost: number;
+  private readonly exits: Exits;
 
   /** `slot`: device number on bus 0. */
   constructor(
@@ -63,45 +125,55 @@ export class TrappedPci implements PciAccess {
   ) {
     this.recorder = recorder;
     this.device = device;
-    this.clock = clock;
-    this.vcpuBase = vcpuBase;
     this.driverBase = driverBase;
     this.slot = slot;
-    this.exitCost = exitCost;
+    this.exits = new Exits(recorder, clock, vcpuBase, exitCost);
   }
 
   cfgRead(offset: number, width: number): number {
     const value = this.device.readConfig(offset, width);
-    this.config(offset, value);
+    this.exits.config(this.slot, 0, offset, value);
     return value;
   }
   cfgWrite(offset: number, width: number, value: number): void {
-    this.config(offset, value);
+    this.exits.config(this.slot, 0, offset, value);
     this.device.writeConfig(offset, width, value);
   }
   barRead(bar: number, offset: number, width: number): number {
     const value = this.device.readBar(bar, offset, width);
-    this.mmio(bar, offset, value);
+    this.access(bar, offset, value);
     return value;
   }
   barWrite(bar: number, offset: number, width: number, value: number): void {
-    this.mmio(bar, offset, value);
+    this.access(bar, offset, value);
     this.device.writeBar(bar, offset, width, value);
   }
   found(offset: number, id: number, cfgType: number): void {
     this.recorder.event(this.driverBase | PCI_CAPABILITY, 0, offset, id | (cfgType << 8));
   }
-
-  /** Two exits: the address register selects function and dword, then the data port is read or written. */
-  private config(offset: number, value: number): void {
-    this.clock.spend(this.exitCost);
-    const address = (0x8000_0000 | (this.slot << 11) | (offset & ~3)) >>> 0;
-    this.recorder.event(this.vcpuBase | KVM_EXIT_IO, 0, CONFIG_ADDRESS, address);
-    this.clock.spend(this.exitCost);
-    this.recorder.event(this.vcpuBase | KVM_EXIT_IO, 0, CONFIG_DATA + (offset & 3), value);
+  private access(bar: number, offset: number, value: number): void {
+    const address = this.device.barAddress(bar) + offset;
+    if (this.device.barIsIo(bar)) this.exits.io(address, value);
+    else this.exits.memory(address, value);
   }
-  private mmio(bar: number, offset: number, value: number): void {
-    this.clock.spend(this.exitCost);
-    this.recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, 0, this.device.barAddress(bar) + offset, value);
+}
+
+/** A vCPU's way to a virtio-mmio device. */
+export class TrappedMmio implements MmioAccess {
+  private readonly device: VirtioMmioDevice;
+  private readonly exits: Exits;
+
+  constructor(device: VirtioMmioDevice, exits: Exits) {
+    this.device = device;
+    this.exits = exits;
+  }
+  read(offset: number, width: number): number {
+    const value = this.device.read(offset, width);
+    this.exits.memory(this.device.address + offset, value);
+    return value;
+  }
+  write(offset: number, width: number, value: number): void {
+    this.exits.memory(this.device.address + offset, value);
+    this.device.write(offset, width, value);
   }
 }

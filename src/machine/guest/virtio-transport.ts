@@ -8,17 +8,15 @@
 import type { Features } from '../virtio/features.ts';
 import { VIRTIO_CONFIG_S_FAILED } from '../virtio/status.ts';
 import {
-  msix_capability,
-  msix_entry,
+  PCI_CAP_ID_EXP,
   PCI_CAP_ID_MSIX,
+  PCI_CAP_ID_PM,
   PCI_CAP_ID_VNDR,
-  PCI_COMMAND_INTX_DISABLE,
+  PCI_COMMAND_IO,
   PCI_COMMAND_MASTER,
   PCI_COMMAND_MEMORY,
   PCI_DEVICE_ID_VIRTIO_NET_MODERN,
-  PCI_MSIX_ENTRY_CTRL_MASKBIT,
-  PCI_MSIX_FLAGS_ENABLE,
-  PCI_MSIX_FLAGS_MASKALL,
+  PCI_DEVICE_ID_VIRTIO_NET_TRANSITIONAL,
   PCI_STATUS_CAP_LIST,
   PCI_STD_NUM_BARS,
   PCI_VENDOR_ID_REDHAT_QUMRANET,
@@ -31,20 +29,18 @@ import {
   virtio_pci_common_cfg,
   virtio_pci_notify_cap_multiplier,
 } from '../wire/pci.ts';
-import { VIRTIO_NET_S_LINK_UP, virtio_net_config } from '../wire/virtio-net.ts';
+import { virtio_net_config } from '../wire/virtio-net.ts';
 import type { PciAccess, ProbeFailed } from './probe-types.ts';
+import { POLLS_MAX } from './virtio-config-ops.ts';
 
 const H = pci_header;
 const CAP = virtio_pci_cap;
 const C = virtio_pci_common_cfg;
-/** Placeholder until an interrupt is requested: linux MANAGED_IRQ_SHUTDOWN_VECTOR. */
-const MANAGED_IRQ_SHUTDOWN_VECTOR = 0xef;
 const PAGE_SIZE = 4096;
+/** PCI Power Management 1.2 §3.2: control and status, behind the capabilities word. */
+const PM_CONTROL = 4;
 /** Longest capability list that the walk follows (linux PCI_FIND_CAP_TTL). */
 const PCI_FIND_CAP_TTL = 48;
-/** A device that never comes out of reset, or always changes, would hold the guest for ever; Linux waits, a world must not. */
-const POLLS_MAX = 1000;
-
 /** linux drivers/pci/pci.c, __pci_find_next_cap_ttl(): the pointer is read as a byte, each entry as a word. */
 function walkCapabilities(bus: PciAccess, pointerAt: number, id: number): number {
   let at = bus.cfgRead(pointerAt, 1);
@@ -84,22 +80,63 @@ function mapCapability(bus: PciAccess, at: number): { bar: number; offset: numbe
   return { bar, offset, length };
 }
 
+/** What the PCI core knows of a function before any driver looks at it. Offsets of capabilities are 0 without. */
+export interface FoundFunction {
+  readonly deviceId: number;
+  readonly revision: number;
+  readonly msix: number;
+  readonly pm: number;
+  readonly express: number;
+}
+/** linux virtio_pci_id_table[]: any device of that vendor; virtio_net then asks for the network device's ids (virtio 1.2 §4.1.2). */
+export function isVirtioNet(vendor: number, device: number): boolean {
+  const net = device === PCI_DEVICE_ID_VIRTIO_NET_MODERN || device === PCI_DEVICE_ID_VIRTIO_NET_TRANSITIONAL;
+  return vendor === PCI_VENDOR_ID_REDHAT_QUMRANET && net;
+}
 /**
- * The PCI core's look at the function at boot, before any driver: ids, class, subsystem, and where the MSI-X capability is.
- * Answers its offset (0 = none), or -1 where the function is no modern virtio network device (virtio 1.2 §4.1.2).
- * DEVIATION: linux pci_setup_device() also sizes the BARs again and looks for many more capabilities.
+ * The PCI core's look at the function at boot, before any driver: ids, class, subsystem, and the capabilities that it deals
+ * with itself. null where the function is no virtio network device.
+ * DEVIATION: linux pci_setup_device() also sizes the BARs again, and walks the list once for each capability it may find.
  */
-export function enumerateFunction(bus: PciAccess): number {
+export function enumerateFunction(bus: PciAccess): FoundFunction | null {
   const ids = bus.cfgRead(H.vendor_id.offset, 4);
   bus.cfgRead(H.header_type.offset, 1);
-  bus.cfgRead(H.revision_id.offset, 4);
+  const revision = bus.cfgRead(H.revision_id.offset, 4) & 0xff;
   bus.cfgRead(H.subsystem_vendor_id.offset, 2);
   bus.cfgRead(H.subsystem_id.offset, 2);
-  const virtioNet = PCI_VENDOR_ID_REDHAT_QUMRANET + PCI_DEVICE_ID_VIRTIO_NET_MODERN * 0x1_0000;
-  if (ids !== virtioNet) return -1;
-  const at = findCapability(bus, PCI_CAP_ID_MSIX);
-  if (at > 0) bus.found?.(at, PCI_CAP_ID_MSIX, 0);
-  return at;
+  if (!isVirtioNet(ids & 0xffff, ids >>> 16)) return null;
+  const found = { deviceId: ids >>> 16, revision, msix: 0, pm: 0, express: 0 };
+  if ((bus.cfgRead(H.status.offset, 2) & PCI_STATUS_CAP_LIST) === 0) return found;
+  let at = bus.cfgRead(H.capability_list.offset, 1);
+  for (let ttl = PCI_FIND_CAP_TTL; ttl > 0 && at >= 0x40; ttl--) {
+    at &= ~3;
+    const entry = bus.cfgRead(at, 2);
+    const id = entry & 0xff;
+    if (id === 0xff) break;
+    if (id === PCI_CAP_ID_MSIX && found.msix === 0) {
+      found.msix = at;
+      bus.found?.(at, id, 0);
+    }
+    if (id === PCI_CAP_ID_PM && found.pm === 0) found.pm = at;
+    if (id === PCI_CAP_ID_EXP && found.express === 0) found.express = at;
+    at = entry >>> 8;
+  }
+  return found;
+}
+/** linux pci_enable_device() up to the decoding: the power state, then the command register, the pin, and again. */
+export function enableFunction(bus: PciAccess, found: FoundFunction): void {
+  const ports = found.deviceId === PCI_DEVICE_ID_VIRTIO_NET_TRANSITIONAL ? PCI_COMMAND_IO : 0;
+  const decode = PCI_COMMAND_MEMORY | ports;
+  if (found.pm !== 0) bus.cfgRead(found.pm + PM_CONTROL, 2);
+  const command = bus.cfgRead(H.command.offset, 2);
+  if ((command & decode) !== decode) bus.cfgWrite(H.command.offset, 2, command | decode);
+  if (bus.cfgRead(H.interrupt_pin.offset, 1) !== 0) bus.cfgRead(H.command.offset, 2);
+}
+/** linux pci_set_master() and pcibios_set_master(): a PCI Express function has no latency timer. */
+export function setMaster(bus: PciAccess, found: FoundFunction): void {
+  bus.cfgWrite(H.command.offset, 2, bus.cfgRead(H.command.offset, 2) | PCI_COMMAND_MASTER);
+  if (found.express !== 0) return;
+  if (bus.cfgRead(H.latency_timer.offset, 1) < 16) bus.cfgWrite(H.latency_timer.offset, 1, 64);
 }
 
 /** The device's windows as a driver has mapped them. */
@@ -109,12 +146,14 @@ export class Transport {
   commonAt = 0;
   deviceBar = 0;
   deviceAt = 0;
+  isrBar = 0;
+  isrAt = 0;
+  /** Of the notification capability, where the window is mapped queue by queue; 0 where it is mapped as a whole. */
+  notifyCap = 0;
   notifyBar = 0;
   notifyAt = 0;
   notifyLength = 0;
   notifyMultiplier = 0;
-  msixBar = 0;
-  msixAt = 0;
 
   constructor(bus: PciAccess) {
     this.bus = bus;
@@ -147,38 +186,30 @@ export class Transport {
     this.write(C.queue_device_lo, device >>> 0);
     this.write(C.queue_device_hi, Math.floor(device / 0x1_0000_0000));
   }
-  /** The link bit of the device's configuration. */
-  readLink(): boolean {
-    const at = this.deviceAt + virtio_net_config.status.offset;
-    return (this.bus.barRead(this.deviceBar, at, 2) & VIRTIO_NET_S_LINK_UP) !== 0;
+  /** A field of the device's configuration. */
+  readConfig(offset: number, width: number): number {
+    return this.bus.barRead(this.deviceBar, this.deviceAt + offset, width);
   }
   fail(reason: string): ProbeFailed {
     this.addStatus(VIRTIO_CONFIG_S_FAILED);
     return { failed: reason, status: this.read(C.device_status) };
   }
-  /** linux __pci_write_msi_msg(): three writes, and one read that flushes them. */
-  writeMsi(entry: number, address: number, data: number): void {
-    const at = this.msixAt + msix_entry.SIZE * entry;
-    this.bus.barWrite(this.msixBar, at + msix_entry.addr_lo.offset, 4, address >>> 0);
-    this.bus.barWrite(this.msixBar, at + msix_entry.addr_hi.offset, 4, Math.floor(address / 0x1_0000_0000));
-    this.bus.barWrite(this.msixBar, at + msix_entry.data.offset, 4, data);
-    this.bus.barRead(this.msixBar, at + msix_entry.data.offset, 4);
-  }
-  maskMsi(entry: number, masked: boolean): void {
-    const at = this.msixAt + msix_entry.SIZE * entry + msix_entry.vector_control.offset;
-    this.bus.barWrite(this.msixBar, at, 4, masked ? PCI_MSIX_ENTRY_CTRL_MASKBIT : 0);
+  /**
+   * Where the notify register of a queue is, from its queue_notify_off; null where that lies outside the window. A window of
+   * more than a page is mapped here, for this queue (linux vp_modern_map_vq_notify()).
+   */
+  notifyRegister(off: number): { notifyBar: number; notifyOffset: number } | null {
+    const at = off * this.notifyMultiplier;
+    if (at + 2 > this.notifyLength) return null;
+    const window = this.notifyCap === 0 ? null : mapCapability(this.bus, this.notifyCap);
+    return { notifyBar: window?.bar ?? this.notifyBar, notifyOffset: (window?.offset ?? this.notifyAt) + at };
   }
 }
 
-/** linux vp_modern_probe(), after pci_enable_device(): capabilities found and mapped, bus mastering on. */
-export function mapDevice(bus: PciAccess): Transport | string {
-  // pci_enable_device(): the command register before, the pin, and again.
-  const command = bus.cfgRead(H.command.offset, 2);
-  if ((command & PCI_COMMAND_MEMORY) === 0) bus.cfgWrite(H.command.offset, 2, command | PCI_COMMAND_MEMORY);
-  if (bus.cfgRead(H.interrupt_pin.offset, 1) !== 0) bus.cfgRead(H.command.offset, 2);
-
+/** linux virtio_pci_modern_probe(): capabilities found and mapped. A reason where they are not all there, null where none is. */
+export function mapModern(bus: PciAccess): Transport | string | null {
   const common = findVirtioCapability(bus, VIRTIO_PCI_CAP_COMMON_CFG);
-  if (common === 0) return 'no common configuration capability';
+  if (common === 0) return null;
   const isr = findVirtioCapability(bus, VIRTIO_PCI_CAP_ISR_CFG);
   const notify = findVirtioCapability(bus, VIRTIO_PCI_CAP_NOTIFY_CFG);
   if (isr === 0 || notify === 0) return 'no ISR or notification capability';
@@ -186,7 +217,7 @@ export function mapDevice(bus: PciAccess): Transport | string {
 
   const t = new Transport(bus);
   ({ bar: t.commonBar, offset: t.commonAt } = mapCapability(bus, common));
-  mapCapability(bus, isr);
+  ({ bar: t.isrBar, offset: t.isrAt } = mapCapability(bus, isr));
   t.notifyMultiplier = bus.cfgRead(notify + virtio_pci_notify_cap_multiplier, 4);
   t.notifyLength = bus.cfgRead(notify + CAP.length.offset, 4);
   const notifyOffset = bus.cfgRead(notify + CAP.offset.offset, 4);
@@ -194,45 +225,11 @@ export function mapDevice(bus: PciAccess): Transport | string {
   if (t.notifyLength + (notifyOffset % PAGE_SIZE) <= PAGE_SIZE) {
     ({ bar: t.notifyBar, offset: t.notifyAt } = mapCapability(bus, notify));
   } else {
-    t.notifyBar = bus.cfgRead(notify + CAP.bar.offset, 1);
-    t.notifyAt = notifyOffset;
+    t.notifyCap = notify;
   }
   if (device !== 0) ({ bar: t.deviceBar, offset: t.deviceAt } = mapCapability(bus, device));
-
-  // pci_set_master() and pcibios_set_master().
-  bus.cfgWrite(H.command.offset, 2, bus.cfgRead(H.command.offset, 2) | PCI_COMMAND_MASTER);
-  if (bus.cfgRead(H.latency_timer.offset, 1) < 16) bus.cfgWrite(H.latency_timer.offset, 1, 64);
   return t;
 }
-
-/** linux drivers/pci/msi/msi.c, msix_capability_init(). Number of entries in the table, 0 = no MSI-X. */
-export function enableMsix(t: Transport, cap: number, entries: number, address: number): number {
-  const { bus } = t;
-  const controlAt = cap + msix_capability.message_control.offset;
-  const count = (bus.cfgRead(controlAt, 2) & 0x7ff) + 1;
-  if (count < entries) return 0;
-  bus.cfgWrite(controlAt, 2, bus.cfgRead(controlAt, 2) | PCI_MSIX_FLAGS_MASKALL | PCI_MSIX_FLAGS_ENABLE);
-  bus.cfgRead(controlAt, 2);
-  const table = bus.cfgRead(cap + msix_capability.table.offset, 4);
-  t.msixBar = table & 7;
-  t.msixAt = (table & ~7) >>> 0;
-  bus.cfgRead(controlAt, 2);
-  for (let e = 0; e < entries; e++) {
-    bus.barRead(t.msixBar, t.msixAt + msix_entry.SIZE * e + msix_entry.vector_control.offset, 4);
-  }
-  for (let e = 0; e < entries; e++) t.writeMsi(e, address, MANAGED_IRQ_SHUTDOWN_VECTOR);
-  bus.cfgWrite(H.command.offset, 2, bus.cfgRead(H.command.offset, 2) | PCI_COMMAND_INTX_DISABLE);
-  for (let e = 0; e < count; e++) t.maskMsi(e, true);
-  bus.cfgWrite(controlAt, 2, bus.cfgRead(controlAt, 2) & ~PCI_MSIX_FLAGS_MASKALL);
-  return count;
-}
-/** linux request_irq() of an entry: the message is written twice (activate, start-up), then the entry is unmasked. */
-export function requestIrq(t: Transport, entry: number, address: number, vector: number): void {
-  t.writeMsi(entry, address, vector);
-  t.writeMsi(entry, address, vector);
-  t.maskMsi(entry, false);
-}
-
 /** After 0 was written to the status: reads until it shows (virtio 1.2 §4.1.4.3.2). False: it never does. */
 export function waitForReset(t: Transport): boolean {
   for (let reads = 0; reads < POLLS_MAX; reads++) if (t.read(C.device_status) === 0) return true;

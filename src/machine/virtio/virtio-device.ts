@@ -294,6 +294,17 @@ export abstract class VirtioDevice {
     this.hooks.onQueueReset?.(q);
     this.#clear(q);
   }
+  /** §4.2.2, QueueReady 0: the device lets the queue go; its registers stay. Only virtio-mmio has this. */
+  protected disableQueue(index: number): void {
+    const q = this.#queues[index];
+    if (q === undefined) {
+      this.refused++;
+      return;
+    }
+    if (!q.enabled) return;
+    this.hooks.onQueueReset?.(q);
+    q.enabled = false;
+  }
   #clear(q: Queue): void {
     const { msixVector } = q;
     q.size = q.maxSize;
