@@ -17,8 +17,8 @@ import { QemuMainLoop, QemuNic } from '../machine/backend/qemu.ts';
 import { VhostNetWorker } from '../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../machine/backend/vhost-user.ts';
 import { BytePattern, PATTERN_BYTES } from '../machine/guest/byte-pattern.ts';
-import { GuestNic } from '../machine/guest/guest-nic.ts';
-import { MAX_GSO_BYTES } from '../machine/guest/guest-queue-pair.ts';
+import { GuestNic, type GuestNicPlaces } from '../machine/guest/guest-nic.ts';
+import { MAX_GSO_BYTES, type QueuePlaces } from '../machine/guest/guest-queue-pair.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PmdVcpu } from '../machine/guest/pmd-vcpu.ts';
 import { GuestStack, REPLY_SLOTS } from '../machine/guest/stack.ts';
@@ -39,7 +39,8 @@ import { Frames } from '../machine/packet/frames.ts';
 import { PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
 import { Services } from '../machine/services.ts';
 import { Cores } from './cores.ts';
-import { DeviceSetup, type NicWiring } from './device-setup.ts';
+import { DeviceSetup } from './devices/device-setup.ts';
+import type { NicWiring, PairWiring, RingFds } from './devices/nic-wiring.ts';
 import { ContextList, Places } from './places.ts';
 import type { Backend, Guest, GuestNic as GuestNicDocument, Host, Topology } from './topology.ts';
 
@@ -153,7 +154,7 @@ class Builder {
     const replySlots = this.plan.reserve(nics.length * REPLY_SLOTS * SLOT_BYTES, 4096);
     const pattern = this.plan.reserve(PATTERN_BYTES, 4096);
     const bounces = this.plan.reserve(nics.length * SLOT_BYTES, 4096);
-    this.joined = this.plan.reserve(nics.length * MAX_GSO_BYTES, 4096);
+    this.joined = this.plan.reserve(nics.reduce((n, nic) => n + nic.queuePairs, 0) * MAX_GSO_BYTES, 4096);
     const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
     const poolSlots = this.poolSlots();
     const ordinals = this.plan.reserve(MAX_CONTEXTS * 4);
@@ -266,10 +267,10 @@ class Builder {
     };
   }
 
-  /** At least as many as the places that will be made: six of a guest's NIC, three of a host's. */
+  /** At least as many as the places that will be made: four of a guest's NIC and two of each queue pair, three of a host's. */
   private mostPlaces(): number {
     const places = this.topology.hosts.map((host) => {
-      const nics = host.guests.reduce((n, guest) => n + 6 * guest.nics.length, 0);
+      const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 4 + 2 * nic.queuePairs, 0);
       return host.guests.length + nics + host.bridges.length + 3 * host.nics.length;
     });
     return 1 + places.reduce((sum, n) => sum + n, 0);
@@ -282,7 +283,8 @@ class Builder {
       n += host.bridges.length * UPCALL_QUEUE;
       for (const nic of host.nics) n += 2 * IN_FLIGHT + nic.rxRing + nic.txRing;
       for (const guest of host.guests) {
-        for (const nic of guest.nics) n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH : nic.tapQueueLength;
+        for (const nic of guest.nics)
+          n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH : nic.queuePairs * nic.tapQueueLength;
       }
     }
     return n;
@@ -339,31 +341,14 @@ class Builder {
           description: `${driverText} of ${nicName}`,
           ...common,
         }),
-        rx: this.places.add({
-          name: `${nicName}/rx0`,
-          type: 'queue',
-          description: `receive virtqueue of ${nicName}`,
-          queue: 'rx0',
-          queueIndex: 0,
-          ...common,
-        }),
-        tx: this.places.add({
-          name: `${nicName}/tx0`,
-          type: 'queue',
-          description: `transmit virtqueue of ${nicName}`,
-          queue: 'tx0',
-          queueIndex: 1,
-          ...common,
-        }),
+        queues: Array.from({ length: document.queuePairs }, (_, i) => ({
+          rx: this.queuePlace(nicName, 'receive', `rx${i}`, 2 * i, common),
+          tx: this.queuePlace(nicName, 'transmit', `tx${i}`, 2 * i + 1, common),
+        })),
       };
       return {
         document,
-        nic: new GuestNic(
-          services,
-          { name: nicName, mac: document.mac, addresses: document.addresses },
-          { driver: places.driver, queues: [{ rx: places.rx, tx: places.tx }] },
-          ram,
-        ),
+        nic: new GuestNic(services, { name: nicName, mac: document.mac, addresses: document.addresses }, places, ram),
         places,
         common,
       };
@@ -408,8 +393,8 @@ class Builder {
         setup.add(wiring);
         const contexts = [vcpuName];
         built.nics.push({ document, guest: built, nic, wiring, setup, contexts });
-        if (wiring.kind === 'qemu') qemuNics.push({ nic: wiring.qemu, contexts });
-        else if (wiring.kind === 'vhost-net') contexts.push(wiring.worker.name);
+        if (wiring.kind === 'qemu') qemuNics.push(...wiring.qemu.map((nic) => ({ nic, contexts })));
+        else if (wiring.kind === 'vhost-net') contexts.push(...wiring.workers.map((w) => w.name));
         else contexts.push(...this.pmds.filter((p) => p.name.startsWith(prefix)).map((p) => p.name));
       }
       if (qemuNics.length > 0) {
@@ -430,23 +415,35 @@ class Builder {
           polls: false,
         });
         this.begin.push(loop);
-        setup.mainLoop = loop;
-        for (const q of qemuNics) q.contexts.push(loop.name);
+        setup.vmm.mainLoop = loop;
+        for (const contexts of new Set(qemuNics.map((q) => q.contexts))) contexts.push(loop.name);
       }
       for (const b of built.nics) {
         if (b.wiring.kind !== 'vhost-net') continue;
-        const worker = b.wiring.worker;
-        this.contexts.add(worker, b.wiring.backendPlace, {
-          kind: 'vhost',
-          core: cores.local(worker.core),
-          host: host.name,
-          guest: name,
-          backend: 'vhost-net',
-          polls: false,
-        });
-        this.begin.push(worker);
+        for (const worker of b.wiring.workers) {
+          this.contexts.add(worker, b.wiring.backendPlace, {
+            kind: 'vhost',
+            core: cores.local(worker.core),
+            host: host.name,
+            guest: name,
+            backend: 'vhost-net',
+            polls: false,
+          });
+          this.begin.push(worker);
+        }
       }
     };
+  }
+
+  private queuePlace(
+    nic: string,
+    way: string,
+    queue: string,
+    queueIndex: number,
+    labels: { host: string; guest: string; nic: string; backend: Backend },
+  ): number {
+    const description = `${way} virtqueue${queueIndex > 1 ? ` ${queueIndex}` : ''} of ${nic}`;
+    return this.places.add({ name: `${nic}/${queue}`, type: 'queue', description, queue, queueIndex, ...labels });
   }
 
   private backendPlace(nic: string): number {
@@ -459,7 +456,7 @@ class Builder {
     prefix: string,
     document: GuestNicDocument,
     nic: GuestNic,
-    places: { driver: number; rx: number; tx: number },
+    places: GuestNicPlaces,
     common: { host: string; guest: string; nic: string; backend: Backend },
     bounce: number,
   ): NicWiring {
@@ -482,9 +479,8 @@ class Builder {
       description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`,
       ...common,
     });
-    const joined = this.joined;
-    this.joined += MAX_GSO_BYTES;
-    const base = { document, nic, places, backendPlace: backend, featuresOff: document.featuresOff, joined };
+    const pairs = places.queues.map((queue, i) => this.pairWiring(nic.name, backend, places.driver, queue, i));
+    const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs };
     if (bridge.bridge instanceof NetdevDatapath) {
       const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port);
       vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
@@ -492,7 +488,7 @@ class Builder {
       const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
       pmd.addRxq(vhostPort);
       pmd.addTxq(vhostPort);
-      return { ...base, kind: 'vhost-user', port: vhostPort, pmd, fds: this.ringFds(nic.name) };
+      return { ...base, kind: 'vhost-user', port: vhostPort, pmd };
     }
     assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
     const tapPlace = this.places.add({
@@ -501,33 +497,50 @@ class Builder {
       description: `tap device of ${nic.name}`,
       ...common,
     });
-    const tap = new Tap(services, bridge.bridge, number, portName, { port, tap: tapPlace }, document.tapQueueLength, 1);
+    const tap = new Tap(
+      services,
+      bridge.bridge,
+      number,
+      portName,
+      { port, tap: tapPlace },
+      document.tapQueueLength,
+      pairs.length,
+    );
     tap.mtu = document.mtu ?? ETH_DATA_LEN;
     bridge.bridge.addPort(tap);
-    const fds = this.ringFds(nic.name);
-    const pair = new NetQueuePair(services, nic.name, { backend, ...places });
     if (document.backend === 'virtio-net') {
       return {
         ...base,
         kind: 'qemu',
         tap,
-        pair,
-        fds,
         ioeventfd: document.ioeventfd,
-        qemu: new QemuNic(pair, tap.queues[0]!, fds.txKick, fds.rxKick, bounce),
+        qemu: pairs.map(({ pair, fds }, i) => new QemuNic(pair, tap.queues[i]!, fds.txKick, fds.rxKick, bounce)),
       };
     }
     const hostCores = this.coresOf(host);
-    const worker = new VhostNetWorker(
-      `${prefix}vhost-${++this.pids}`,
-      hostCores.shared(),
-      services,
-      pair,
-      tap.queues[0]!,
-      fds.txKick,
-      fds.rxKick,
+    const workers = pairs.map(
+      ({ pair, fds }, i) =>
+        new VhostNetWorker(
+          `${prefix}vhost-${++this.pids}`,
+          hostCores.shared(),
+          services,
+          pair,
+          tap.queues[i]!,
+          fds.txKick,
+          fds.rxKick,
+        ),
     );
-    return { ...base, kind: 'vhost-net', tap, pair, fds, worker, tapFd: this.fds++ };
+    return { ...base, kind: 'vhost-net', tap, workers, tapFds: pairs.map(() => this.fds++) };
+  }
+  private pairWiring(nic: string, backend: number, driver: number, places: QueuePlaces, i: number): PairWiring {
+    const joined = this.joined;
+    this.joined += MAX_GSO_BYTES;
+    return {
+      places,
+      fds: this.ringFds(nic, i),
+      pair: new NetQueuePair(this.services, nic, { backend, driver, ...places }),
+      joined,
+    };
   }
 
   private readonly hostCores = new Map<string, Cores>();
@@ -535,12 +548,12 @@ class Builder {
     return this.hostCores.get(host.name)!;
   }
 
-  private ringFds(nic: string): { rxKick: EventFd; txKick: EventFd; rxCall: EventFd; txCall: EventFd } {
+  private ringFds(nic: string, pair: number): RingFds {
     return {
-      rxKick: new EventFd(this.fds++, `${nic} rx0 kick`),
-      txKick: new EventFd(this.fds++, `${nic} tx0 kick`),
-      rxCall: new EventFd(this.fds++, `${nic} rx0 call`),
-      txCall: new EventFd(this.fds++, `${nic} tx0 call`),
+      rxKick: new EventFd(this.fds++, `${nic} rx${pair} kick`),
+      txKick: new EventFd(this.fds++, `${nic} tx${pair} kick`),
+      rxCall: new EventFd(this.fds++, `${nic} rx${pair} call`),
+      txCall: new EventFd(this.fds++, `${nic} tx${pair} call`),
     };
   }
 

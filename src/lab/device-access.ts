@@ -89,7 +89,7 @@ export function accessRegisters(machine: Machine, nic: BuiltNic, access: Registe
   }
   if (value === null) return window.read(offset, width);
   if (value >= 2 ** (8 * width)) throw new Refusal('INVALID', `${value} needs more than ${width} bytes`, '/value');
-  const place = nic.wiring.places.driver;
+  const place = nic.wiring.driverPlace;
   record(machine, nic.guest, VIRTIO_REGISTER_WRITE, place, (REGION_CODE[region] << 24) | offset, value);
   const queue = window.doorbell(offset);
   if (queue >= 0) ring(machine, nic, window, queue, offset, width, value);
@@ -124,7 +124,7 @@ function ring(
 ): void {
   const { services, scheduler } = machine;
   const { vm } = nic.guest;
-  const place = nic.wiring.places.driver;
+  const place = nic.wiring.driverPlace;
   record(machine, nic.guest, VIRTQ_KICK, queuePlace(machine, nic, queue), queue, value);
   const address = window.address(offset);
   const eventfd = address < 0 ? undefined : vm.ioeventfdAt(address);
@@ -144,7 +144,7 @@ function queuePlace(machine: Machine, nic: BuiltNic, queue: number): number {
   const found = places.find(
     (p) => p.type === 'queue' && p.name.startsWith(`${nic.nic.name}/`) && p.queueIndex === queue,
   );
-  return found?.id ?? nic.wiring.places.driver;
+  return found?.id ?? nic.wiring.driverPlace;
 }
 
 function record(machine: Machine, guest: BuiltGuest, kind: number, place: number, a: number, b: number): void {

@@ -9,7 +9,6 @@
 import { assert } from '../engine/assert.ts';
 import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
-import type { NetQueuePair } from '../machine/backend/net-queue-pair.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapath.ts';
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
@@ -45,6 +44,10 @@ export interface RestState {
 }
 interface NicRest {
   readonly driver: NicStanding;
+  /** By queue pair. */
+  readonly queues: readonly PairRest[];
+}
+interface PairRest {
   readonly rx: DeviceStanding;
   readonly tx: DeviceStanding;
   /** The tap's reader sleeps until receive buffers come, and QEMU asks for kicks of the receive ring. */
@@ -83,33 +86,34 @@ function restState(machine: Machine): RestState | null {
   if (machine.scheduler.earliest() !== NEVER || conservation(machine).inFlight > 0) return null;
   return {
     nics: nicsOf(machine).map(({ nic, wiring }) => {
-      const pair = pairOf(wiring);
-      if (!nic.up || pair === null) return null;
-      const paused = 'tap' in wiring && wiring.tap.queues[0]!.paused;
-      const rxKicks = wiring.kind === 'qemu' && wiring.qemu.rxKicks;
-      return { driver: nic.standing(), rx: pair.rx.standing(), tx: pair.tx.standing(), paused, rxKicks };
+      if (!nic.up) return null;
+      const queues = wiring.pairs.map(({ pair }, i) => ({
+        rx: pair.rx.standing(),
+        tx: pair.tx.standing(),
+        paused: 'tap' in wiring && wiring.tap.queues[i]!.paused,
+        rxKicks: wiring.kind === 'qemu' && wiring.qemu[i]!.rxKicks,
+      }));
+      return { driver: nic.standing(), queues };
     }),
     turns: machine.scheduler.contexts.map((context) => context.turns),
   };
 }
 function adoptRest(machine: Machine, rest: RestState): void {
-  for (const [i, { nic, wiring }] of nicsOf(machine).entries()) {
-    const stood = rest.nics[i] ?? null;
-    const pair = pairOf(wiring);
-    if (stood === null || !nic.up || pair === null) continue;
+  for (const [n, { nic, wiring }] of nicsOf(machine).entries()) {
+    const stood = rest.nics[n] ?? null;
+    if (stood === null || !nic.up) continue;
     nic.standAs(stood.driver);
-    pair.rx.standAs(stood.rx);
-    pair.tx.standAs(stood.tx);
-    if ('tap' in wiring) wiring.tap.queues[0]!.paused = stood.paused;
-    if (wiring.kind === 'qemu') wiring.qemu.rxKicks = stood.rxKicks;
+    for (const [i, { pair }] of wiring.pairs.entries()) {
+      const queue = stood.queues[i]!;
+      pair.rx.standAs(queue.rx);
+      pair.tx.standAs(queue.tx);
+      if ('tap' in wiring) wiring.tap.queues[i]!.paused = queue.paused;
+      if (wiring.kind === 'qemu') wiring.qemu[i]!.rxKicks = queue.rxKicks;
+    }
   }
   for (const [i, context] of machine.scheduler.contexts.entries()) context.turns = rest.turns[i]!;
 }
 const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) => guest.nics);
-function pairOf(wiring: BuiltNic['wiring']): NetQueuePair | null {
-  return wiring.kind === 'vhost-user' ? wiring.port.pair : wiring.pair;
-}
-
 /** Makes a world that has just booted one that has learned all that. */
 function adopt(machine: Machine, learned: LearnedState): void {
   for (const [i, { bridge }] of machine.bridges.entries()) {

@@ -188,7 +188,7 @@ function controlState(nic: BuiltNic): NicState['control'] {
 // ---- counters ---------------------------------------------------------------------------------------------------
 function countersOf(machine: Machine, nic: BuiltNic): Record<string, number> {
   const counters: Record<string, number> = {};
-  const own = new Set([nic.wiring.places.driver, nic.wiring.backendPlace]);
+  const own = new Set([nic.wiring.driverPlace, nic.wiring.backendPlace]);
   for (const place of machine.catalog.places) {
     const queue = place.type === 'queue' && place.guest === nic.guest.name && place.nic === nic.document.name;
     if (!queue && !own.has(place.id)) continue;

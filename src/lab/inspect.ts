@@ -21,7 +21,7 @@ import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import type { NetControl } from '../machine/virtio/net-control.ts';
 import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
-import type { DeviceState } from './device-setup.ts';
+import type { DeviceState } from './devices/device-setup.ts';
 import type { BridgeState, Conservation } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 
@@ -71,9 +71,11 @@ export function conservation(machine: Machine): Conservation {
   for (const g of machine.guests) {
     for (const { nic, wiring } of g.nics) {
       if (!nic.up) continue;
-      const pair = wiring.kind === 'vhost-user' ? wiring.port.pair! : wiring.pair;
-      inFlight += (nic.pairs[0]!.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
-      inFlight += (pair.rx.used_idx - nic.pairs[0]!.rx.last_used_idx) & 0xffff;
+      for (const [i, { pair }] of wiring.pairs.entries()) {
+        const driver = nic.pairs[i]!;
+        inFlight += (driver.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
+        inFlight += (pair.rx.used_idx - driver.rx.last_used_idx) & 0xffff;
+      }
     }
   }
   return {
@@ -101,26 +103,25 @@ export function publishGauges(machine: Machine): void {
 
 /** The state that a NIC's set-up left. */
 export function deviceState(nic: BuiltNic): DeviceState {
-  const state = nic.setup.states.find((s) => s.wiring === nic.wiring);
+  const state = nic.setup.states.find((s) => s.nic.wiring === nic.wiring);
   if (!state) throw new Refusal('CONFLICT', `${nic.nic.name} has not been probed yet`);
   return state;
 }
 
 /** The device of a NIC that has been made. */
 export function deviceOf(nic: BuiltNic): VirtioPciDevice {
-  return deviceState(nic).device;
+  return deviceState(nic).nic.device;
 }
 
 /** What the driver has set through the control queue, or null where the device has none. */
 export function controlOf(nic: BuiltNic): NetControl | null {
-  const state: DeviceState & { readonly control?: NetControl | null } = deviceState(nic);
-  return state.control ?? null;
+  return deviceState(nic).nic.control;
 }
 
 /** The ring of queue `index` as its device holds it, or null while it does not. */
 export function deviceQueue(nic: BuiltNic, index: number): DeviceQueue | null {
-  const { pair } = deviceState(nic);
-  return index === 0 ? pair.rx : index === 1 ? pair.tx : null;
+  const pair = nic.wiring.pairs[index >> 1]?.pair;
+  return !pair?.connected ? null : (index & 1) === 0 ? pair.rx : pair.tx;
 }
 
 /** By name, with the host in front where several hosts have a guest of that name. */

@@ -23,6 +23,7 @@ import {
 } from '../engine/events.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
+import { queuePlaces, virtqueueName } from './devices/nic-wiring.ts';
 import type { RunResult, RunState, TcpResult } from './protocol.ts';
 
 /** FCS, and preamble and gap, in bytes. */
@@ -83,13 +84,7 @@ export class Run {
     const places = new Set<number>();
     const names = new Set<string>();
     for (const n of scope.nics) {
-      for (const p of [
-        n.wiring.places.driver,
-        n.wiring.places.rx,
-        n.wiring.places.tx,
-        n.wiring.backendPlace,
-        n.guest.vcpuPlace,
-      ])
+      for (const p of [n.wiring.driverPlace, ...queuePlaces(n.wiring), n.wiring.backendPlace, n.guest.vcpuPlace])
         places.add(p);
       for (const c of n.contexts) names.add(c);
     }
@@ -195,7 +190,7 @@ export class Run {
         copies: per(total(PACKET_COPY)),
         copiedBytes: per(total(PACKET_COPY, 1)),
         // a frame that a guest's own software makes is copied once inside the guest; what it forwards is not
-        guestCopies: per(this.scope.nics.reduce((n, b) => n + value(b.wiring.places.driver, PACKET_BORN, 0), 0)),
+        guestCopies: per(this.scope.nics.reduce((n, b) => n + value(b.wiring.driverPlace, PACKET_BORN, 0), 0)),
         dmaTransfers: per(total(PACKET_DMA)),
         syscalls: per(total(SCHED_SYSCALL)),
         wakeups: per(total(SCHED_WAKE) + total(KVM_ENTRY)),
@@ -208,12 +203,11 @@ export class Run {
         IO_INSTRUCTION: total(KVM_EXIT_IO),
       },
       queues: this.scope.nics.flatMap((n) =>
-        (['rx', 'tx'] as const).map((q) => {
-          const place = n.wiring.places[q];
+        queuePlaces(n.wiring).map((place, queue) => {
           return {
             guest: n.guest.name,
             nic: n.document.name,
-            queue: `${q}0`,
+            queue: virtqueueName(queue),
             kicks: value(place, VIRTQ_KICK, 0),
             kicksSuppressed: value(place, VIRTQ_KICK_SUPPRESSED, 0),
             interrupts: value(place, VIRTQ_INTERRUPT, 0),

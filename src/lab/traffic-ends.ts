@@ -128,11 +128,7 @@ export function scopeOf(
 
 /** The place of an end: its driver, its wire, its port. */
 export function placeOf(end: End): number {
-  return end.kind === 'guest'
-    ? end.nic.wiring.places.driver
-    : end.kind === 'wire'
-      ? end.nic.wire!.place
-      : end.port.place;
+  return end.kind === 'guest' ? end.nic.wiring.driverPlace : end.kind === 'wire' ? end.nic.wire!.place : end.port.place;
 }
 
 function hostOf(end: End): string {

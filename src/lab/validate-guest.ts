@@ -222,8 +222,8 @@ export function nicBytes(nic: NicMemory): number {
   let rxBuffer = BUFFER_BYTES;
   if (!on('MRG_RXBUF') && nic.driver === 'virtio-net') {
     if (large) rxBuffer = BIG_BUFFER_BYTES;
-    // Ethernet header with a VLAN tag, and the virtio header
-    else rxBuffer = Math.ceil(((nic.mtu ?? 1500) + 18 + 12) / BUFFER_BYTES) * BUFFER_BYTES;
+    // a page with the header, and pages for the frame
+    else if ((nic.mtu ?? 1500) > 1500) rxBuffer = PAGE * (1 + Math.ceil(nic.mtu! / PAGE));
   }
   const pair = 2 * ringBytes(queueSize, nic.packed) + queueSize * (rxBuffer + BUFFER_BYTES + INDIRECT_BYTES);
   const gso = on('HOST_TSO4', 'HOST_TSO6', 'HOST_UFO', 'HOST_USO') ? GSO_BUFFERS * BIG_BUFFER_BYTES : 0;

@@ -15,7 +15,7 @@ export class FrameBytes {
   constructor(world: World) {
     const { machine } = world;
     const l = machine.catalog.layout;
-    const receivers = new Map(machine.guests.flatMap((g) => g.nics.map((n) => [n.wiring.places.driver, n] as const)));
+    const receivers = new Map(machine.guests.flatMap((g) => g.nics.map((n) => [n.wiring.driverPlace, n] as const)));
     watch(machine, ({ kind, place, frame, a, b }) => {
       if (kind === E.PACKET_BYTES) {
         const at = l.byteRing + ((a * 8) % l.byteCapacity);

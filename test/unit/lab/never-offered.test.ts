@@ -39,7 +39,7 @@ beforeAll(() => {
     for (const nic of [{}, EVERYTHING]) {
       const world = makeWorld(pairDocument(backend, { nic }));
       runOut(world);
-      const { device } = deviceState(world.machine.guests[0]!.nics[0]!);
+      const { device } = deviceState(world.machine.guests[0]!.nics[0]!).nic;
       const offered = new Map<number, number>();
       for (const select of SELECTS) {
         device.writeBar(4, C.device_feature_select.offset, 4, select);
@@ -122,7 +122,7 @@ describe('never offered', () => {
       const features = Object.fromEntries([name, ...needing].map((n) => [n, false]));
       const world = makeWorld(pairDocument('virtio-net', { nic: { features } }));
       runOut(world);
-      const { device } = deviceState(world.machine.guests[0]!.nics[0]!);
+      const { device } = deviceState(world.machine.guests[0]!.nics[0]!).nic;
       device.writeBar(4, C.device_feature_select.offset, 4, rule.bit >> 5);
       assert.equal((device.readBar(4, C.device_feature.offset, 4) >>> (rule.bit & 31)) & 1, 0, name);
     }

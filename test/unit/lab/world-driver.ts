@@ -171,9 +171,10 @@ export class FrameAccount {
     let n = this.machine.pool.live;
     for (const { nics } of this.machine.guests) {
       for (const { nic, wiring } of nics) {
-        const pair = wiring.kind === 'vhost-user' ? wiring.port.pair! : wiring.pair;
-        n += (nic.pairs[0]!.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
-        n += (pair.rx.used_idx - nic.pairs[0]!.rx.last_used_idx) & 0xffff;
+        for (const [i, { pair }] of wiring.pairs.entries()) {
+          n += (nic.pairs[i]!.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
+          n += (pair.rx.used_idx - nic.pairs[i]!.rx.last_used_idx) & 0xffff;
+        }
       }
     }
     return n;

@@ -16,7 +16,7 @@ for (const driver of ['virtio-net', 'virtio-pmd'] as const) {
       assert.equal(r.sent, 1500);
       assert.equal(r.received + Object.values(r.dropped).reduce((n, d) => n + d, 0), 1500);
       assert.ok(r.received > 0);
-      const { device } = deviceState(world.machine.guests[0]!.nics[0]!);
+      const { device } = deviceState(world.machine.guests[0]!.nics[0]!).nic;
       // the kernel's vhost has no packed rings
       assert.equal(hasFeature(device.driverFeatures, VIRTIO_F_RING_PACKED), backend !== 'vhost-net');
       assert.equal(world.failed, null);

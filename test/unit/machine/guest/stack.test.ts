@@ -18,7 +18,7 @@ const DATA = Uint8Array.from({ length: 32 }, (_, i) => i * 5);
 /** Sends frames, if any, to guest a as if b had sent them; what a's stack said of each, and what a sent. */
 function give(world: World, ...frames: Uint8Array[]): { said: string[]; sent: Buffer[] } {
   const { machine } = world;
-  const place = machine.guests[0]!.nics[0]!.wiring.places.driver;
+  const place = machine.guests[0]!.nics[0]!.wiring.driverPlace;
   const said: string[] = [];
   const sent: Buffer[] = [];
   const l = machine.catalog.layout;

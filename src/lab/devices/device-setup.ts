@@ -1,0 +1,185 @@
+/**
+ * Bringing a guest's NICs up: the probe by its driver, and what the driver then makes of its rings. What both sides agreed on
+ * becomes a DriverQueue here and a DeviceQueue in nic-device.ts over the same words of guest memory.
+ */
+import { assert } from '../../engine/assert.ts';
+import { type GuestBoot, ProbeClock, TrappedPci } from '../../machine/guest/boot.ts';
+import { BufferPool } from '../../machine/guest/buffer-pool.ts';
+import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
+import { firmwareInit } from '../../machine/guest/pci-resources.ts';
+import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
+import type { GuestAllocator, Probed, ProbedQueue } from '../../machine/guest/probe-types.ts';
+import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
+import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
+import type { Vm } from '../../machine/kvm/vm.ts';
+import { SLOT_BYTES } from '../../machine/packet/pool.ts';
+import { baseOf, type Services } from '../../machine/services.ts';
+import { DescriptorRecord } from '../../machine/virtio/descriptor-record.ts';
+import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
+import { INDIRECT_ENTRIES } from '../../machine/virtio/driver-queue.ts';
+import {
+  hasFeature,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_RING_F_INDIRECT_DESC,
+} from '../../machine/virtio/features.ts';
+import { makeDriverQueue } from '../../machine/virtio/ring-queues.ts';
+import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
+import { NicDevice } from './nic-device.ts';
+import type { NicWiring } from './nic-wiring.ts';
+import { Vmm } from './vmm.ts';
+
+/** What the set-up of one NIC left behind. */
+export interface DeviceState {
+  readonly nic: NicDevice;
+  readonly probed: Probed;
+}
+
+/** Guest RAM below this is the kernel's. */
+const FIRST_FREE_GPA = 0x10_0000;
+/** Guest interrupt vectors that Linux gives to one NIC. */
+const VECTORS_PER_NIC = 4;
+/** sizeof(struct virtio_net_hdr_v1): what a device with VIRTIO_F_VERSION_1 and without hash report has. */
+const HEADER_BYTES = 12;
+const FIRST_PCI_SLOT = 2;
+const FIRST_VECTOR = 0x22;
+
+export class DeviceSetup implements GuestBoot {
+  readonly states: DeviceState[] = [];
+  readonly vmm: Vmm;
+  private readonly wirings: NicWiring[] = [];
+  private readonly services: Services;
+  private readonly vm: Vm;
+  private readonly vcpu: LinuxVcpu | PmdVcpu;
+  private readonly descriptors: boolean;
+  private nextGpa = FIRST_FREE_GPA;
+
+  /** `descriptors`: the descriptors that the drivers write are recorded. */
+  constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number, descriptors: boolean) {
+    this.services = services;
+    this.vm = vm;
+    this.vcpu = vcpu;
+    this.descriptors = descriptors;
+    this.vmm = new Vmm(services, vm, vcpu, vcpuPlace);
+  }
+
+  add(wiring: NicWiring): void {
+    this.wirings.push(wiring);
+  }
+
+  probe(now: number): number {
+    const clock = new ProbeClock(this.services.recorder, now);
+    this.vmm.createVm();
+    if (this.vcpu instanceof PmdVcpu) this.makeMempool(this.vcpu);
+    for (const [index, wiring] of this.wirings.entries()) this.probeNic(index, wiring, clock);
+    return clock.elapsed;
+  }
+
+  private readonly allocator: GuestAllocator = {
+    alloc: (bytes, align) => {
+      const at = Math.ceil(this.nextGpa / align) * align;
+      if (at + bytes > this.vm.ramBytes) return -1;
+      this.nextGpa = at + bytes;
+      return at;
+    },
+  };
+  private alloc(bytes: number, align: number): number {
+    const at = this.allocator.alloc(bytes, align);
+    assert(at >= 0, 'validation gives a guest the memory that its rings and buffers need');
+    return at;
+  }
+
+  private makeMempool(vcpu: PmdVcpu): void {
+    const descriptors = this.wirings.reduce((n, w) => n + 2 * w.pairs.length * w.document.queueSize, 0);
+    const count = descriptors + 2 * MAX_PKT_BURST;
+    vcpu.mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
+  }
+
+  private probeNic(index: number, wiring: NicWiring, clock: ProbeClock): void {
+    const { services, vcpu } = this;
+    const nic = new NicDevice(this.vmm, index, wiring);
+    const bus = new TrappedPci(
+      services.recorder,
+      nic.device,
+      clock,
+      baseOf(this.vmm.vcpuPlace, vcpu.id),
+      baseOf(wiring.driverPlace, vcpu.id),
+      FIRST_PCI_SLOT + index,
+      services.ns('vm_exit_userspace'),
+    );
+    firmwareInit(bus, {
+      msixBar: 0xfebc_0000 + index * 0x1000,
+      modernBar: 0xfe00_0000 + index * 0x4000,
+      rom: 0xfeb8_0000,
+      irqLine: 10 + (index % 2),
+    });
+    const probed =
+      vcpu instanceof PmdVcpu
+        ? probeVirtioPmd(bus, this.allocator)
+        : probeVirtioNet(bus, this.allocator, LINUX_6_1_VIRTIO_NET_FEATURES, {
+            firstVector: FIRST_VECTOR + index * VECTORS_PER_NIC,
+          });
+    assert(probed.failed === undefined, `${wiring.nic.name}: ${'failed' in probed ? probed.failed : ''}`);
+    assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
+    this.states.push({ nic, probed });
+    for (const i of wiring.pairs.keys()) this.bringUpPair(nic, probed, i);
+  }
+
+  // ---- the driver's side --------------------------------------------------------------------------------------------
+  private bringUpPair(nic: NicDevice, probed: Probed, i: number): void {
+    const { wiring, device } = nic;
+    const rx = probed.queues[2 * i]!;
+    const tx = probed.queues[2 * i + 1]!;
+    const pmd = this.vcpu instanceof PmdVcpu ? this.vcpu : null;
+    const { features } = probed;
+    const irq = (q: ProbedQueue): number =>
+      q.msixVector === VIRTIO_MSI_NO_VECTOR ? -1 : this.vmm.line(nic.index, wiring, q.msixVector);
+    const tables = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC) && pmd === null;
+    const pair = wiring.nic.pairs[i]!;
+    pair.bringUp({
+      rx: this.driverQueue(nic, probed, rx, false),
+      tx: this.driverQueue(nic, probed, tx, tables),
+      rxIrq: irq(rx),
+      txIrq: irq(tx),
+      doorbells: {
+        rx: device.barAddress(rx.notifyBar) + rx.notifyOffset,
+        tx: device.barAddress(tx.notifyBar) + tx.notifyOffset,
+      },
+      headerBytes: HEADER_BYTES,
+      rxBuffers: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF) ? 'mergeable' : 'small',
+      txSlots: pmd ? 0 : this.alloc(tx.size * SLOT_BYTES, 4096),
+      rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * SLOT_BYTES, 4096), rx.size, SLOT_BYTES),
+      txPool: pmd ? pmd.mempool : null,
+      gsoPool: null,
+      joined: wiring.pairs[i]!.joined,
+    });
+    pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmd.id : -1;
+  }
+
+  /** `tables`: with an indirect table for each descriptor. */
+  private driverQueue(nic: NicDevice, { features }: Probed, q: ProbedQueue, tables: boolean): DriverQueue {
+    return makeDriverQueue(this.services.arena, {
+      size: q.size,
+      descGpa: q.descGpa,
+      driverGpa: q.driverGpa,
+      deviceGpa: q.deviceGpa,
+      ram: this.vm.ram,
+      packed: hasFeature(features, VIRTIO_F_RING_PACKED),
+      eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
+      indirectGpa: tables ? this.alloc(q.size * INDIRECT_ENTRIES * 16, 16) : 0,
+      frameOf: nic.frameOf[q.index]!,
+      ...(this.descriptors ? { record: this.descriptorRecord(nic.wiring, q.index) } : {}),
+    });
+  }
+  private descriptorRecord({ pairs }: NicWiring, queue: number): DescriptorRecord {
+    const { arena, recorder } = this.services;
+    const { places } = pairs[queue >> 1]!;
+    return new DescriptorRecord(
+      recorder,
+      arena,
+      baseOf((queue & 1) === 1 ? places.tx : places.rx, this.vcpu.id),
+      this.vm.ram,
+    );
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * A virtio-net device as its VMM holds it: registers in front of the guest, a back-end behind. Features, status and queue
+ * registers are virtio-device.ts; here is what follows from them: at DRIVER_OK notifications are wired and the rings go to
+ * the back-end.
+ */
+import { assert } from '../../engine/assert.ts';
+import { KVM_IOCTL, VIRTIO_FEATURES, VIRTIO_QUEUE_ENABLE, VIRTIO_STATUS } from '../../engine/events.ts';
+import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
+import { QEMU_TAP_GUEST_FEATURES } from '../../machine/host/tun-ioctls.ts';
+import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
+import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
+import type { DeviceQueue } from '../../machine/virtio/device-queue.ts';
+import {
+  type Features,
+  featuresOf,
+  hasFeature,
+  offeredFeatures,
+  orFeatures,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_RING_F_INDIRECT_DESC,
+} from '../../machine/virtio/features.ts';
+import type { NetControl } from '../../machine/virtio/net-control.ts';
+import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
+import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
+import { handOver, type OpenBackend, offeredThrough, openBackend, type Reach } from './nic-backend.ts';
+import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
+import type { Vmm } from './vmm.ts';
+
+export class NicDevice {
+  readonly wiring: NicWiring;
+  /** The NIC's number in its guest. */
+  readonly index: number;
+  readonly device: VirtioPciDevice;
+  readonly backend: OpenBackend;
+  /** Frame of each buffer that the driver made available, by queue: the driver writes it, the device's queue reads it. */
+  readonly frameOf: readonly Int32Array[];
+  /** What the driver has set through the control queue; null while the device has none. */
+  readonly control: NetControl | null = null;
+  /** The rings are the back-end's. */
+  started = false;
+  private readonly vmm: Vmm;
+
+  constructor(vmm: Vmm, index: number, wiring: NicWiring) {
+    this.vmm = vmm;
+    this.index = index;
+    this.wiring = wiring;
+    const { document } = wiring;
+    const trace = vmm.trace(wiring.driverPlace);
+    this.backend = openBackend(wiring, vmm.trace(wiring.backendPlace));
+    const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
+    this.frameOf = sizes.map((size) => new Int32Array(size));
+    this.device = new VirtioPciDevice({
+      mac: document.mac,
+      offered: offeredThrough(deviceOffers(wiring), this.backend),
+      queueSizes: sizes,
+      hooks: {
+        onStatus: (status, written) => {
+          trace(VIRTIO_STATUS, written, status);
+          if ((status & VIRTIO_CONFIG_S_DRIVER_OK) !== 0 && !this.started) this.start();
+        },
+        onReset: () => {
+          trace(VIRTIO_STATUS, 0, 0);
+          this.enableRings();
+        },
+        onDriverFeatures: (select, bits) => {
+          trace(VIRTIO_FEATURES, (0x8000_0000 | select) >>> 0, bits);
+          this.enableRings();
+        },
+        onQueueEnable: (queue) => trace(VIRTIO_QUEUE_ENABLE, queue.index, queue.size),
+      },
+    });
+    trace(VIRTIO_FEATURES, 0, this.device.offered.lo);
+    trace(VIRTIO_FEATURES, 1, this.device.offered.hi);
+  }
+
+  private enableRings(): void {
+    if (this.backend.kind === 'vhost-user') this.backend.frontend.enableRings(2 * this.wiring.pairs.length);
+  }
+
+  /** The driver wrote DRIVER_OK: the rings go to the back-end, notifications are wired, the back-end runs. */
+  private start(): void {
+    this.started = true;
+    const { wiring, device, vmm } = this;
+    if (this.backend.kind !== 'vhost-user') this.backend.tunSteps(QEMU_TAP_GUEST_FEATURES);
+    // qemu hw/net/vhost_net.c, vhost_net_start(): guest notifiers (irqfd), host notifiers (ioeventfd), then the rings.
+    const queues = wiring.pairs.flatMap((_, i) => [2 * i, 2 * i + 1]);
+    const routes = queues.map((q) => this.interruptRoute(q));
+    for (const q of queues) this.wireDoorbell(q);
+    const reach = handOver(vmm.vm, wiring, device, this.backend);
+    const poller = vmm.vcpu instanceof PmdVcpu;
+    for (const [i, { pair }] of wiring.pairs.entries()) {
+      const rings = { rx: this.queueOf(2 * i, reach), tx: this.queueOf(2 * i + 1, reach) };
+      pair.connect(rings, { rx: routes[2 * i]!, tx: routes[2 * i + 1]! }, device.driverFeatures);
+      pair.endsFrames = !(vmm.vcpu instanceof PmdVcpu) || vmm.vcpu.ends;
+      pair.driverPoller = poller ? vmm.vcpu.id : -1;
+      if (wiring.kind === 'vhost-user') wiring.port.connect(pair);
+      else wiring.tap.queues[i]!.paused = false;
+    }
+  }
+
+  private interruptRoute(queue: number): InterruptRoute {
+    const { wiring, vmm } = this;
+    const { services, vcpu, vcpuPlace } = vmm;
+    const line = vmm.line(this.index, wiring, this.device.queues[queue]!.msixVector);
+    if (wiring.kind === 'qemu') return new SignalMsi(services.recorder, vcpu, line, vcpuPlace, wiring.backendPlace);
+    vmm.trace(vcpuPlace)(KVM_IOCTL, KVM_IRQFD, vmm.nextGsi());
+    return new Irqfd(services.recorder, callOf(wiring, queue), vcpu, line, vcpuPlace);
+  }
+
+  private wireDoorbell(queue: number): void {
+    const { wiring, vmm } = this;
+    const { address } = this.device.doorbell(queue);
+    if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
+      vmm.userDoorbell(address, wiring.qemu[queue >> 1]!, queue & 1);
+      return;
+    }
+    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);
+    vmm.vm.assignIoeventfd(address, kickOf(wiring, queue));
+  }
+
+  private queueOf(q: number, reach: Reach): DeviceQueue {
+    const { arena } = this.vmm.services;
+    const features = this.device.driverFeatures;
+    const ring = reach.rings[q];
+    assert(ring !== undefined, 'the back-end has every ring');
+    return makeDeviceQueue(arena, arena.code.copy, {
+      size: this.device.queues[q]!.size,
+      desc: ring.desc,
+      avail: ring.avail,
+      used: ring.used,
+      packed: hasFeature(features, VIRTIO_F_RING_PACKED),
+      eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
+      mrgRxbuf: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF),
+      indirect: hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC),
+      space: reach.memory,
+      frameOf: this.frameOf[q]!,
+    });
+  }
+}
+
+/** What QEMU's device would offer by itself. */
+function deviceOffers({ document }: NicWiring): Features {
+  const offers = offeredFeatures(document.featuresOff);
+  return document.features['VIRTIO_F_RING_PACKED'] === true
+    ? orFeatures(offers, featuresOf(VIRTIO_F_RING_PACKED))
+    : offers;
+}

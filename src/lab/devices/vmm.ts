@@ -1,0 +1,84 @@
+/**
+ * What the devices of one guest share on the host's side: the VM, where its interrupts go, who answers its doorbells, and
+ * the record of what the set-up does.
+ */
+import { KVM_IOCTL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
+import type { QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
+import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
+import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
+import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_SET_USER_MEMORY_REGION } from '../../machine/kvm/ioctls.ts';
+import { memorySlots } from '../../machine/kvm/memory-slots.ts';
+import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
+import type { Vm } from '../../machine/kvm/vm.ts';
+import { baseOf, type Services } from '../../machine/services.ts';
+import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
+import type { NicWiring } from './nic-wiring.ts';
+
+/** PCI 3.0 §6.8.2: entries of an MSI-X table at most. */
+const MAX_VECTORS = 2048;
+/** Stands for a queue without a vector: a poll-mode driver never looks. */
+const NO_LINE = MAX_IRQS;
+
+export class Vmm {
+  readonly services: Services;
+  readonly vm: Vm;
+  readonly vcpu: LinuxVcpu | PmdVcpu;
+  readonly vcpuPlace: number;
+  mainLoop: QemuMainLoop | null = null;
+  private gsi = 24;
+  private readonly userDoorbells = new Map<number, { readonly nic: QemuNic; readonly queue: number }>();
+  private readonly lines = new Map<number, number>();
+
+  constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number) {
+    this.services = services;
+    this.vm = vm;
+    this.vcpu = vcpu;
+    this.vcpuPlace = vcpuPlace;
+    vm.onUserWrite = (address, _value, contextBits) => {
+      const doorbell = this.userDoorbells.get(address);
+      if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
+    };
+  }
+
+  /** Events of the set-up: on the vCPU's time, at the place that they concern. */
+  trace(place: number): Trace {
+    const base = baseOf(place, this.vcpu.id);
+    const { recorder, arena } = this.services;
+    return (kind, a, b, message) => {
+      recorder.event(base | kind, 0, a, b);
+      if (message === undefined) return;
+      const position = recorder.foreignBytes(arena.u8, message);
+      recorder.event(base | VHOST_USER_MESSAGE, 0, position, message.length);
+    };
+  }
+
+  /** The VM is made, with its memory and its vCPU. */
+  createVm(): void {
+    const kvm = this.trace(this.vcpuPlace);
+    kvm(KVM_IOCTL, KVM_CREATE_VM, 0);
+    for (const slot of memorySlots(this.vm.ramBytes)) kvm(KVM_IOCTL, KVM_SET_USER_MEMORY_REGION, slot.gpa);
+    kvm(KVM_IOCTL, KVM_CREATE_VCPU, 0);
+  }
+
+  /** Writes to `address` come to the VMM: no ioeventfd answers them. */
+  userDoorbell(address: number, nic: QemuNic, queue: number): void {
+    this.userDoorbells.set(address, { nic, queue });
+  }
+  /** A global system interrupt number for an irqfd. */
+  nextGsi(): number {
+    return this.gsi++;
+  }
+
+  /** Interrupt line of the vCPU for an MSI-X vector of the NIC with this index: vectors that queues share are one line. */
+  line(index: number, wiring: NicWiring, msixVector: number): number {
+    if (msixVector === VIRTIO_MSI_NO_VECTOR) return NO_LINE;
+    const key = index * MAX_VECTORS + msixVector;
+    let line = this.lines.get(key);
+    if (line === undefined) {
+      line = this.vcpu.addIrq({ pairs: wiring.nic.pairs, config: null });
+      this.lines.set(key, line);
+    }
+    return line;
+  }
+}
