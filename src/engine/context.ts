@@ -36,7 +36,7 @@ export abstract class Context {
     this.timeline = timeline;
   }
 
-  /** What the context remembers while it has nothing to do: whose turn is next, where it serves several. */
+  /** What the context remembers while it has nothing to do: whose turn is next, where it serves several; since when its line is free. */
   get turns(): readonly number[] {
     return [];
   }

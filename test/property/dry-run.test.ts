@@ -47,6 +47,47 @@ function journeyOf(reader: RingReader, frame: number, first: number): object {
   }
 }
 
+/** Fields of contexts that say nothing while nothing is under way: what the last slice was about, or where a ring begins. */
+const SCRATCH: Readonly<Record<string, readonly string[]>> = {
+  every: ['count', 'begun', 'passing'],
+  NicRx: ['phase', 'arrivalHead'],
+  // counted again from the first sender when the next one comes
+  Injector: ['turn'],
+  LinuxVcpu: ['turn'],
+  // past those who have done: `turns` says whose turn it really is
+  PmdVcpu: ['turn'],
+};
+/** The numbers and flags that each context remembers, by its name and theirs. */
+function memoryOf(world: World): object {
+  const facts = world.machine.scheduler.contexts.flatMap((context) => {
+    const { name: kind } = context.constructor;
+    const scratch = [...SCRATCH['every']!, ...(SCRATCH[kind] ?? [])];
+    return Object.entries({ ...context, turns: context.turns.join(' ') })
+      .filter(([field, value]) => ['number', 'boolean', 'string'].includes(typeof value) && !scratch.includes(field))
+      .map(([field, value]) => [`${kind} ${context.name}: ${field}`, value]);
+  });
+  return Object.fromEntries(facts);
+}
+
+test('contexts of the twin remember what those of a world at rest do', () => {
+  fc.assert(
+    fc.property(topologies, traffic, fc.nat(1000), (document, commands, n) => {
+      const world = build(document);
+      play(world, document, commands);
+      if (!isIdle(world) || world.failed !== null) return;
+      world.clock({ state: 'RUNNING' });
+      const ends = new Ends(world.machine).names.filter((e) => !/(^|\/)eth0$/.test(e) || document.links.length === 0);
+      const bytes = new Uint8Array(60).fill(255, 0, 6);
+      const at = ends[n % ends.length]!;
+      const spec: FramesSpec = { id: 'f', kind: 'frames', at, bytes, lengths: Uint32Array.of(60), times: null };
+      const rehearsal = new Rehearsal(world.machine.topology, structuredClone(learnedState(world.machine)), spec);
+      world.startFrames(spec);
+      assert.deepEqual(memoryOf(Reflect.get(rehearsal, 'world') as World), memoryOf(world));
+    }),
+    { numRuns: full ? 500 : 25, seed },
+  );
+});
+
 const frame = fc.record({
   at: fc.nat(1000),
   to: fc.constantFrom('ffffffffffff', '525400000001', '525400000002', '525400000003', '0180c2000000'),

@@ -80,6 +80,13 @@ export class VhostNetWorker extends Context {
     this.rxKick.waiter = this;
   }
 
+  override get turns(): readonly number[] {
+    return [Number(this.receiving)];
+  }
+  override set turns(turns: readonly number[]) {
+    this.receiving = turns[0] === 1;
+  }
+
   override step(): void {
     switch (this.phase) {
       case WAKING:

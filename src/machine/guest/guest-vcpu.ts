@@ -80,6 +80,10 @@ export abstract class GuestVcpu extends Vcpu {
     this.sources.push(source);
     this.timersChanged();
   }
+  /** Whose answers go first where nobody sends any more. */
+  protected get answerTurn(): number {
+    return this.turn < this.answers ? this.turn : 0;
+  }
   /** Something may be due earlier than this vCPU thinks. */
   abstract timersChanged(): void;
 

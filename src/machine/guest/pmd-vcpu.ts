@@ -58,10 +58,11 @@ export class PmdVcpu extends GuestVcpu {
   }
 
   override get turns(): readonly number[] {
-    return [this.rxTurn];
+    return [this.rxTurn, this.answerTurn];
   }
   override set turns(turns: readonly number[]) {
     this.rxTurn = turns[0]!;
+    this.turn = turns[1]!;
   }
 
   /** Whether received frames end in this guest. */

@@ -133,6 +133,13 @@ export class NicTx extends Context {
     this.contextBits = this.id << 20;
   }
 
+  override get turns(): readonly number[] {
+    return [this.lineFree];
+  }
+  override set turns(turns: readonly number[]) {
+    this.lineFree = turns[0]!;
+  }
+
   /** The host hands a packet over, on its own time. */
   send(packet: number, contextBits: number): void {
     const { pool, recorder } = this.services;

@@ -108,6 +108,13 @@ export class Wire extends Context implements LineEnd {
     this.contextBits = this.id << 20;
   }
 
+  override get turns(): readonly number[] {
+    return [this.lineFree];
+  }
+  override set turns(turns: readonly number[]) {
+    this.lineFree = turns[0]!;
+  }
+
   addStream(stream: WireStream): void {
     this.streams.push(stream);
     if (this.active !== null) return;
