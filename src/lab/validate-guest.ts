@@ -193,8 +193,12 @@ const PAGE = 4096;
 /** What the guest's kernel takes beside rings and buffers. */
 const KERNEL_BYTES = MiB;
 const DEFAULT_MEMORY = 16 * MiB;
-/** A frame of 65,550 bytes with its header, in whole pages: what receives segments that are not cut, without mergeable buffers. */
-const BIG_BUFFER_BYTES = 68 * 1024;
+/** A frame of 65,550 bytes with its header, in whole pages: what is sent without being cut. */
+const GSO_BUFFER_BYTES = 68 * 1024;
+/** What receives one, without mergeable buffers. */
+const BIG_RX_BYTES = 18 * PAGE;
+/** Mergeable buffers of rings up to this are longer than usual, so that a full ring holds such a frame. */
+const SHORT_RING = 32;
 /** Frames of that size that a NIC can have under way to the device. */
 const GSO_BUFFERS = 16;
 /** Entries of an indirect table: MAX_SKB_FRAGS and two more, 16 bytes each. */
@@ -220,13 +224,14 @@ export function nicBytes(nic: NicMemory): number {
   const on = (...names: string[]): boolean => names.some((name) => features[`VIRTIO_NET_F_${name}`] === true);
   const large = on('GUEST_TSO4', 'GUEST_TSO6', 'GUEST_UFO', 'GUEST_USO4', 'GUEST_USO6');
   let rxBuffer = BUFFER_BYTES;
-  if (!on('MRG_RXBUF') && nic.driver === 'virtio-net') {
-    if (large) rxBuffer = BIG_BUFFER_BYTES;
-    // a page with the header, and pages for the frame
+  if (nic.driver === 'virtio-net') {
+    // as rx-buffers.ts lays them out
+    if (on('MRG_RXBUF')) rxBuffer = queueSize <= SHORT_RING ? PAGE : BUFFER_BYTES;
+    else if (large) rxBuffer = BIG_RX_BYTES;
     else if ((nic.mtu ?? 1500) > 1500) rxBuffer = PAGE * (1 + Math.ceil(nic.mtu! / PAGE));
   }
   const pair = 2 * ringBytes(queueSize, nic.packed) + queueSize * (rxBuffer + BUFFER_BYTES + INDIRECT_BYTES);
-  const gso = on('HOST_TSO4', 'HOST_TSO6', 'HOST_UFO', 'HOST_USO') ? GSO_BUFFERS * BIG_BUFFER_BYTES : 0;
+  const gso = on('HOST_TSO4', 'HOST_TSO6', 'HOST_UFO', 'HOST_USO') ? GSO_BUFFERS * GSO_BUFFER_BYTES : 0;
   const spare = nic.driver === 'virtio-pmd' ? MEMPOOL_SPARE * BUFFER_BYTES : 0;
   return queuePairs * (pair + spare) + gso + CONTROL_BYTES;
 }

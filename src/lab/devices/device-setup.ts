@@ -9,6 +9,7 @@ import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { firmwareInit } from '../../machine/guest/pci-resources.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { GuestAllocator, Probed, ProbedQueue } from '../../machine/guest/probe-types.ts';
+import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
 import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
 import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
@@ -20,7 +21,6 @@ import { INDIRECT_ENTRIES } from '../../machine/virtio/driver-queue.ts';
 import {
   hasFeature,
   VIRTIO_F_RING_PACKED,
-  VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
@@ -40,8 +40,6 @@ export interface DeviceState {
 const FIRST_FREE_GPA = 0x10_0000;
 /** Guest interrupt vectors that Linux gives to one NIC. */
 const VECTORS_PER_NIC = 4;
-/** sizeof(struct virtio_net_hdr_v1): what a device with VIRTIO_F_VERSION_1 and without hash report has. */
-const HEADER_BYTES = 12;
 const FIRST_PCI_SLOT = 2;
 const FIRST_VECTOR = 0x22;
 
@@ -137,6 +135,7 @@ export class DeviceSetup implements GuestBoot {
       q.msixVector === VIRTIO_MSI_NO_VECTOR ? -1 : this.vmm.line(nic.index, wiring, q.msixVector);
     const tables = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC) && pmd === null;
     const pair = wiring.nic.pairs[i]!;
+    const rxBuffers = rxLayoutOf(features, probed.mtu, rx.size);
     pair.bringUp({
       rx: this.driverQueue(nic, probed, rx, false),
       tx: this.driverQueue(nic, probed, tx, tables),
@@ -146,10 +145,10 @@ export class DeviceSetup implements GuestBoot {
         rx: device.barAddress(rx.notifyBar) + rx.notifyOffset,
         tx: device.barAddress(tx.notifyBar) + tx.notifyOffset,
       },
-      headerBytes: HEADER_BYTES,
-      rxBuffers: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF) ? 'mergeable' : 'small',
+      headerBytes: headerBytesOf(features),
+      rxBuffers,
       txSlots: pmd ? 0 : this.alloc(tx.size * SLOT_BYTES, 4096),
-      rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * SLOT_BYTES, 4096), rx.size, SLOT_BYTES),
+      rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * rxBuffers.room, 4096), rx.size, rxBuffers.room),
       txPool: pmd ? pmd.mempool : null,
       gsoPool: null,
       joined: wiring.pairs[i]!.joined,

@@ -22,21 +22,13 @@ import { virtio_net_hdr_v1 } from '../wire/virtio-net.ts';
 import { VIRTQ_DESC_F_WRITE } from '../wire/virtio-ring.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
+import { PADDED_HEADER, type RxLayout } from './rx-buffers.ts';
 import type { TrafficSource } from './source.ts';
 
 export interface QueuePlaces {
   readonly rx: number;
   readonly tx: number;
 }
-/** How receive buffers are laid out (linux drivers/net/virtio_net.c, try_fill_recv()). */
-export type RxBuffers =
-  /** VIRTIO_NET_F_MRG_RXBUF: one descriptor each, a frame may take several. */
-  | 'mergeable'
-  /** One descriptor for a frame of the MTU. */
-  | 'small'
-  /** 64 KiB frames without mergeable buffers: header, rest of its page, 17 pages: 19 descriptors. */
-  | 'big';
-
 export interface PairQueues {
   readonly rx: DriverQueue;
   readonly tx: DriverQueue;
@@ -47,7 +39,7 @@ export interface PairQueues {
   readonly doorbells: { readonly rx: number; readonly tx: number };
   /** Bytes of the header: 10 (legacy without mergeable buffers), 12, or 20 with VIRTIO_NET_F_HASH_REPORT. */
   readonly headerBytes: number;
-  readonly rxBuffers: RxBuffers;
+  readonly rxBuffers: RxLayout;
   /** Guest-physical address of the transmit slots, one per descriptor (Linux driver); 0 = txPool is used. */
   readonly txSlots: number;
   readonly rxPool: BufferPool;
@@ -74,14 +66,6 @@ export const MAX_GSO_BYTES = 66_048;
 /** linux include/linux/skbuff.h SKB_FRAG_PAGE_ORDER: the transmit path fills fragments of this size. */
 const FRAGMENT_BYTES = 32768;
 const PAGE = 4096;
-/** sizeof(struct padded_vnet_hdr): where the frame begins in a big receive buffer. */
-const PADDED_HEADER = 16;
-/** Pages of a big receive buffer: one with the header, MAX_SKB_FRAGS behind it. */
-export const BIG_RX_PAGES = 18;
-/** Length of a mergeable receive buffer as Linux posts it first (get_mergeable_buf_len() with an MTU of 1500). */
-const MERGEABLE_BYTES = 1536;
-/** GOOD_PACKET_LEN: Ethernet, a VLAN tag, 1500. */
-const SMALL_BYTES = 1518;
 
 const H = virtio_net_hdr_v1;
 const NO_WISH = new Int32Array(6);
@@ -97,7 +81,7 @@ export class GuestQueuePair {
   rxIrq = -1;
   txIrq = -1;
   headerBytes = 12;
-  private rxBuffers: RxBuffers = 'small';
+  private rxBuffers!: RxLayout;
   private txSlots = 0;
   private rxPool!: BufferPool;
   private txPool: BufferPool | null = null;
@@ -186,12 +170,9 @@ export class GuestQueuePair {
     const rx = this.rx;
     let n = 0;
     while (rx.num_free > 0 && !this.rxPool.empty) {
-      if (this.rxBuffers === 'big') {
+      if (this.rxBuffers.kind === 'big') {
         if (!this.addBig()) break;
-      } else {
-        const bytes = this.rxBuffers === 'mergeable' ? MERGEABLE_BYTES : SMALL_BYTES + this.headerBytes;
-        rx.add(this.rxPool.take(), bytes, VIRTQ_DESC_F_WRITE, 0);
-      }
+      } else rx.add(this.rxPool.take(), this.rxBuffers.bytes, VIRTQ_DESC_F_WRITE, 0);
       n++;
     }
     if (n > 0) {
@@ -203,17 +184,18 @@ export class GuestQueuePair {
   /** add_recvbuf_big(). False: the ring has no room for its descriptors. */
   private addBig(): boolean {
     const { pieceAt, pieceLength } = this;
-    if (!this.rx.roomFor(BIG_RX_PAGES + 1)) return false;
+    const { pages } = this.rxBuffers;
+    if (!this.rx.roomFor(pages + 1)) return false;
     const gpa = this.rxPool.take();
     pieceAt[0] = gpa;
     pieceLength[0] = this.headerBytes;
     pieceAt[1] = gpa + PADDED_HEADER;
     pieceLength[1] = PAGE - PADDED_HEADER;
-    for (let i = 1; i < BIG_RX_PAGES; i++) {
+    for (let i = 1; i < pages; i++) {
       pieceAt[i + 1] = gpa + i * PAGE;
       pieceLength[i + 1] = PAGE;
     }
-    this.rx.addChain(pieceAt, pieceLength, 0, BIG_RX_PAGES + 1, 0);
+    this.rx.addChain(pieceAt, pieceLength, 0, pages + 1, 0);
     return true;
   }
 
@@ -224,7 +206,7 @@ export class GuestQueuePair {
     const rx = this.rx;
     const entries = rx.usedReady();
     this.readyExtra = 0;
-    if (this.rxBuffers !== 'mergeable' || this.gsoPool === null) return Math.min(most, entries);
+    if (this.rxBuffers.kind !== 'mergeable' || this.gsoPool === null) return Math.min(most, entries);
     const u16 = this.services.arena.u16;
     let frames = 0;
     let i = 0;
@@ -256,12 +238,12 @@ export class GuestQueuePair {
     const header = this.ram + gpa;
     const u16 = this.services.arena.u16;
     const w = header >> 1;
-    const mergeable = this.rxBuffers === 'mergeable';
+    const mergeable = this.rxBuffers.kind === 'mergeable';
     const buffers = mergeable ? u16[w + (H.num_buffers.offset >> 1)]! : 1;
     let length = used - this.headerBytes;
-    let at = header + (this.rxBuffers === 'big' ? PADDED_HEADER : this.headerBytes);
+    let at = header + (this.rxBuffers.kind === 'big' ? PADDED_HEADER : this.headerBytes);
     // a device that says what cannot be is not believed (virtio 1.2 §5.1.6.4)
-    let good = length > 0 && buffers > 0 && used <= this.postedBytes;
+    let good = length > 0 && buffers > 0 && used <= this.rxBuffers.bytes;
     if (good && buffers > 1) {
       length = this.join(at, length, buffers);
       at = this.joined;
@@ -283,10 +265,6 @@ export class GuestQueuePair {
     recorder.event(this.base | GUEST_RX, frame, length, head);
     return frame;
   }
-  private get postedBytes(): number {
-    if (this.rxBuffers === 'mergeable') return MERGEABLE_BYTES;
-    return this.rxBuffers === 'small' ? SMALL_BYTES + this.headerBytes : this.headerBytes + BIG_RX_PAGES * PAGE;
-  }
   /** receive_mergeable(): puts the pieces of a frame together. Returns its length, 0 where the device lied. */
   private join(first: number, firstLength: number, buffers: number): number {
     const { rx, services, joined } = this;
@@ -299,7 +277,7 @@ export class GuestQueuePair {
       const gpa = rx.bufferOf[head]!;
       this.received[this.receivedCount++] = gpa;
       const bytes = rx.usedLength;
-      if (bytes > MERGEABLE_BYTES || length + bytes > MAX_GSO_BYTES) return 0;
+      if (bytes > this.rxBuffers.bytes || length + bytes > MAX_GSO_BYTES) return 0;
       services.copy(joined + length, this.ram + gpa, bytes);
       length += bytes;
     }
