@@ -102,23 +102,24 @@ const PCI_IO_BASE = 0xc000;
 const IRQ_LINES = [10, 10, 11, 11] as const;
 
 /**
- * All functions of a bus: prefetchable memory at the top, other memory below it, ports from 0xc000 up; in each the large ones
- * first, and among equals in the order of the functions. seabios pci_bios_map_devices().
+ * All functions of a bus: of prefetchable memory and other memory, what has the coarser alignment lies below the other; ports
+ * from 0xc000 up; in each the large ones first, and among equals in the order of the functions. seabios pci_bios_map_devices(),
+ * pci_bios_init_root_regions_mem().
  */
 export function assignResources(functions: readonly { readonly bus: ConfigAccess; readonly slot: number }[]): void {
   const all = functions.flatMap(({ bus }) => sizeBars(bus));
+  const memory = largestFirst(all, 'memory');
+  const prefetchable = largestFirst(all, 'prefetchable');
   let end = PCI_MEMORY_END;
-  for (const kind of ['prefetchable', 'memory'] as const) {
-    const list = largestFirst(all, kind);
-    if (list.length === 0) continue;
+  for (const list of alignment(memory) < alignment(prefetchable) ? [memory, prefetchable] : [prefetchable, memory]) {
     const sum = list.reduce((total, r) => total + r.size, 0);
-    const base = Math.floor((end - sum) / list[0]!.size) * list[0]!.size;
-    fill(list, base);
-    end = base;
+    end = Math.floor((end - sum) / alignment(list)) * alignment(list);
+    fill(list, end);
   }
   fill(largestFirst(all, 'io'), PCI_IO_BASE);
   for (const { bus, slot } of functions) switchOn(bus, IRQ_LINES[slot % IRQ_LINES.length]!);
 }
+const alignment = (list: readonly Resource[]): number => list[0]?.size ?? 1;
 const largestFirst = (all: readonly Resource[], kind: Resource['kind']): Resource[] =>
   all.filter((r) => r.kind === kind).sort((a, b) => b.size - a.size);
 /** Sizes are powers of two and fall, so each is aligned. */

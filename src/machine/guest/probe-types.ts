@@ -101,7 +101,7 @@ export interface RssLimits {
 }
 export interface ProbeFailed {
   readonly failed: string;
-  /** The status that the device shows afterwards. */
+  /** The status that the driver wrote last. */
   readonly status: number;
 }
 export type ProbeResult = Probed | ProbeFailed;

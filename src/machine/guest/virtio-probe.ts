@@ -198,12 +198,14 @@ export function probeVirtioMmio(
   return probeOver(ops, allocator, wanted, options, () => 0);
 }
 
-function addStatus(ops: VirtioConfigOps, bits: number): void {
-  ops.setStatus(ops.getStatus() | bits);
+/** linux virtio_add_status(). Returns what was written. */
+function addStatus(ops: VirtioConfigOps, bits: number): number {
+  const status = ops.getStatus() | bits;
+  ops.setStatus(status);
+  return status;
 }
 function failed(ops: VirtioConfigOps, reason: string): ProbeResult {
-  addStatus(ops, VIRTIO_CONFIG_S_FAILED);
-  return { failed: reason, status: ops.getStatus() };
+  return { failed: reason, status: addStatus(ops, VIRTIO_CONFIG_S_FAILED) };
 }
 const read = (ops: VirtioConfigOps, field: { offset: number; width: number }): number =>
   ops.read(field.offset, field.width);

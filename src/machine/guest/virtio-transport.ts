@@ -167,9 +167,11 @@ export class Transport {
   select(queue: number): void {
     this.write(C.queue_select, queue);
   }
-  /** linux virtio_add_status(): read, then write with the bits added. */
-  addStatus(bits: number): void {
-    this.write(C.device_status, this.read(C.device_status) | bits);
+  /** linux virtio_add_status(): read, then write with the bits added; returns what was written. */
+  addStatus(bits: number): number {
+    const status = this.read(C.device_status) | bits;
+    this.write(C.device_status, status);
+    return status;
   }
   readFeatures(): Features {
     this.write(C.device_feature_select, 0);
@@ -191,8 +193,7 @@ export class Transport {
     return this.bus.barRead(this.deviceBar, this.deviceAt + offset, width);
   }
   fail(reason: string): ProbeFailed {
-    this.addStatus(VIRTIO_CONFIG_S_FAILED);
-    return { failed: reason, status: this.read(C.device_status) };
+    return { failed: reason, status: this.addStatus(VIRTIO_CONFIG_S_FAILED) };
   }
   /**
    * Where the notify register of a queue is, from its queue_notify_off; null where that lies outside the window. A window of
