@@ -21,10 +21,10 @@ export interface BareEvent {
 export class Bare {
   readonly services: Services;
   readonly events: BareEvent[] = [];
-  /** Arena offset of 64 KiB for the test's own use. */
+  /** Arena offset of `scratchBytes` for the test's own use. */
   readonly scratch: number;
 
-  constructor(packets = 4096, costs: Record<string, number> = {}, jumbos = 64) {
+  constructor(packets = 4096, costs: Record<string, number> = {}, jumbos = 64, scratchBytes = 65_536) {
     const plan = new ArenaPlan();
     const eventCapacity = 2 * BLOCK_EVENTS;
     const byteCapacity = 1 << 20;
@@ -47,7 +47,7 @@ export class Bare {
     };
     const ordinals = plan.reserve(64 * 4);
     const pool = plan.reserve(PacketPool.bytes(packets, jumbos), 4096);
-    this.scratch = plan.reserve(65_536, 4096);
+    this.scratch = plan.reserve(scratchBytes, 4096);
     const arena = new Arena(plan.bytes);
     const recorder = new Recorder(arena.buffer, { ...layout, memoryBytes: plan.bytes }, arena.code, ordinals);
     const event = recorder.event.bind(recorder);
