@@ -35,16 +35,19 @@ class FakeSocket extends EventEmitter {
   /** Whether it answers pings. */
   answers = true;
   readonly messages: EventMessage[] = [];
+  /** What is called when a message has left the buffer; null where it leaves at once. */
+  leaving: (() => void)[] | null = null;
   closed: number | 'terminated' | null = null;
 
   send(data: string | Uint8Array, _options?: object, done?: () => void): void {
     const message = JSON.parse(Buffer.from(data as string).toString()) as EventMessage;
     checkEventMessage(message);
     this.messages.push(message);
-    done?.();
+    this.left(done);
   }
-  ping(): void {
+  ping(_data?: undefined, _mask?: undefined, done?: () => void): void {
     this.pings++;
+    this.left(done);
     if (this.answers) this.emit('pong');
   }
   close(code: number): void {
@@ -52,6 +55,15 @@ class FakeSocket extends EventEmitter {
   }
   terminate(): void {
     this.leave('terminated');
+  }
+  private left(done: (() => void) | undefined): void {
+    if (this.leaving === null) done?.();
+    else if (done !== undefined) this.leaving.push(done);
+  }
+  /** Everything in the buffer goes out. */
+  drain(): void {
+    this.bufferedAmount = 0;
+    for (const done of this.leaving?.splice(0) ?? []) done();
   }
   say(message: object): void {
     this.emit('message', JSON.stringify(message), false);
@@ -173,6 +185,24 @@ test('while the buffer is above the mark nothing is sent; afterwards everything 
   await pass(1);
   assert.equal(socket.events, 101);
 });
+
+test.for(['answer', 'ping'] as const)(
+  'an %s that filled the buffer holds up nothing once it has gone out',
+  async (what) => {
+    const { socket, world } = await serve();
+    socket.leaving = [];
+    if (what === 'answer') socket.say({ type: 'ping' });
+    else await pass(20);
+    socket.bufferedAmount = 1001;
+    world.record(100);
+    await pass(1);
+    assert.equal(socket.events, 0);
+    socket.drain();
+    // Nothing else happens: no news, no message of the client.
+    await pass(1);
+    assert.equal(socket.events, 100);
+  },
+);
 
 test('a world that ends while a client has no credit waits a little for more of it', async () => {
   const { socket, world, served } = await serve({ credit: 2 });

@@ -35,9 +35,8 @@ interface WebSocket {
   readonly bufferedAmount: number;
   on(event: 'message', listener: (data: unknown, isBinary: boolean) => void): void;
   on(event: 'close' | 'pong', listener: () => void): void;
-  send(data: string): void;
-  send(data: Uint8Array, options: { binary: boolean }, done: () => void): void;
-  ping(): void;
+  send(data: string | Uint8Array, options: { binary: boolean }, done: () => void): void;
+  ping(data: undefined, mask: undefined, done: () => void): void;
   close(code: number, reason?: string): void;
   terminate(): void;
 }
@@ -172,7 +171,7 @@ class Session {
   }
 
   private send(batch: EventBatch): void {
-    if (batch.dropped > 0) this.socket.send(gapJson(batch.from, batch.dropped));
+    if (batch.dropped > 0) this.text(gapJson(batch.from, batch.dropped));
     if (batch.events > 0) {
       this.socket.send(batch.bytes, { binary: this.form === 'binary' }, this.waiter.wake);
       this.credit -= batch.events;
@@ -183,7 +182,11 @@ class Session {
   private say(message: object): void {
     if (!this.open) return;
     if (this.socket.bufferedAmount > 2 * this.options.highWater + ANSWER_BYTES) this.socket.terminate();
-    else this.socket.send(JSON.stringify(message));
+    else this.text(JSON.stringify(message));
+  }
+  /** Whatever goes out may have filled the buffer, so whatever has gone out is news. */
+  private text(data: string): void {
+    this.socket.send(data, { binary: false }, this.waiter.wake);
   }
 
   // ---- liveness ------------------------------------------------------------------------------------------------------
@@ -195,7 +198,7 @@ class Session {
       this.sign = performance.now();
     }
     if (performance.now() - this.sign > STALL_MS) this.socket.terminate();
-    else if (this.open) this.socket.ping();
+    else if (this.open) this.socket.ping(undefined, undefined, this.waiter.wake);
   }
 
   // ---- hearing ------------------------------------------------------------------------------------------------------
