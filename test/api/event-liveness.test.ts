@@ -186,23 +186,20 @@ test('while the buffer is above the mark nothing is sent; afterwards everything 
   assert.equal(socket.events, 101);
 });
 
-test.for(['answer', 'ping'] as const)(
-  'an %s that filled the buffer holds up nothing once it has gone out',
-  async (what) => {
-    const { socket, world } = await serve();
-    socket.leaving = [];
-    if (what === 'answer') socket.say({ type: 'ping' });
-    else await pass(20);
-    socket.bufferedAmount = 1001;
-    world.record(100);
-    await pass(1);
-    assert.equal(socket.events, 0);
-    socket.drain();
-    // Nothing else happens: no news, no message of the client.
-    await pass(1);
-    assert.equal(socket.events, 100);
-  },
-);
+test.for(['answer', 'ping'] as const)('what filled the buffer and has gone out holds up nothing: %s', async (what) => {
+  const { socket, world } = await serve();
+  socket.leaving = [];
+  if (what === 'answer') socket.say({ type: 'ping' });
+  else await pass(20);
+  socket.bufferedAmount = 1001;
+  world.record(100);
+  await pass(1);
+  assert.equal(socket.events, 0);
+  socket.drain();
+  // Nothing else happens: no news, no message of the client.
+  await pass(1);
+  assert.equal(socket.events, 100);
+});
 
 test('a world that ends while a client has no credit waits a little for more of it', async () => {
   const { socket, world, served } = await serve({ credit: 2 });
