@@ -2,6 +2,18 @@
  * Which core each context of a host runs on. Pollers get cores of their own, from the highest number down; the rest share
  * what is left, in turn, each new one on the core with the fewest.
  */
+import type { Bridge, Guest } from './topology.ts';
+
+/** vCPUs of a guest that have something to do: as many as the NIC with most queue pairs has, at most. */
+export function runningVcpus(guest: Guest): number {
+  const pairs = guest.nics.map((nic) => (nic.driver === 'none' ? 1 : nic.queuePairs));
+  return Math.min(guest.vcpus, Math.max(1, ...pairs));
+}
+/** Poll-mode threads of a host: its netdev bridges share them. */
+export function pmdThreads(bridges: readonly Bridge[]): number {
+  return Math.max(0, ...bridges.map((b) => (b.datapath === 'netdev' ? b.pmds : 0)));
+}
+
 export class Cores {
   /** World-wide number of this host's core 0. */
   private readonly first: number;

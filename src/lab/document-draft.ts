@@ -167,6 +167,7 @@ export interface DraftBridge {
   macTableSize: Maybe<number>;
   macAgingTime: Maybe<number>;
   userspaceTso: Maybe<boolean>;
+  pmds: Maybe<number>;
 }
 export interface DraftHostNic {
   name: Maybe<string>;
@@ -197,7 +198,7 @@ export interface DraftGuestNic {
 }
 export interface DraftGuest {
   name: Maybe<string>;
-  vcpus: Maybe<number>;
+  vcpus: Maybe<number | null>;
   memory: Maybe<number | null>;
   app: Maybe<GuestApp>;
   nics: Items<DraftGuestNic>;

@@ -114,6 +114,12 @@ const Bridge = object(
       'Large TCP segments and frames without a checksum may pass the userspace datapath as they are (`other_config:userspace-tso-enable`). For the netdev datapath only.',
       false,
     ),
+    pmds: integer(
+      'Poll-mode threads of the netdev datapath (`other_config:pmd-cpu-mask`), each on a core of its own. They serve all netdev bridges of the host: the largest number counts. Receive queues are spread over them, and each thread sends to a guest by one queue of its own.',
+      1,
+      1,
+      16,
+    ),
   },
   { description: 'An Open vSwitch bridge.' },
 );
@@ -242,7 +248,15 @@ const GuestNic = object(
 const Guest = object(
   {
     name: name('Unique among the bridges, NICs and guests of its host.', 'a'),
-    vcpus: integer('Virtual CPUs, over which the queue pairs of a NIC are spread.', 1, 1, 64),
+    vcpus: Type.Optional(
+      Type.Integer({
+        description:
+          'Virtual CPUs, over which the queue pairs of a NIC are spread. The kernel driver uses as many pairs as there are vCPUs; those without a pair have nothing to do. Default: the queue pairs of the NIC that has most.',
+        minimum: 1,
+        maximum: 64,
+        examples: [1],
+      }),
+    ),
     memory: size(
       "RAM, a multiple of 4 KiB. Must hold the rings and buffers of the guest's NICs. Default: 16MiB, or as many MiB as they need.",
       '16MiB',

@@ -101,6 +101,7 @@ function hostOf(host: DraftHost): Host {
       macTableSize: sure(bridge.macTableSize),
       macAgingSeconds: sure(bridge.macAgingTime),
       userspaceTso: sure(bridge.userspaceTso),
+      pmds: sure(bridge.pmds),
     })),
     nics: all(host.nics, hostNicOf),
     guests: all(host.guests, guestOf),
@@ -186,12 +187,13 @@ export function documentOf(topology: Topology): TopologyDocument {
     hosts: topology.hosts.map((host) => ({
       name: host.name,
       cores: host.cores,
-      bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds, userspaceTso }) => ({
+      bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds, userspaceTso, pmds }) => ({
         name,
         datapath,
         macTableSize,
         macAgingTime: macAgingSeconds,
         userspaceTso,
+        pmds,
       })),
       nics: host.nics.map((nic) => ({
         name: nic.name,

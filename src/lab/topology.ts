@@ -46,6 +46,8 @@ export interface Bridge {
   readonly macAgingSeconds: number;
   /** `other_config:userspace-tso-enable`; netdev only. */
   readonly userspaceTso: boolean;
+  /** Poll-mode threads of the host, as far as this bridge asks for them (`other_config:pmd-cpu-mask`); netdev only. */
+  readonly pmds: number;
 }
 export interface HostNic {
   readonly name: string;

@@ -48,6 +48,7 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
     checkTransport(nic, p, faults);
     checkFeatures(nic, p, faults);
   });
+  if (guest.vcpus === null) guest.vcpus = Math.max(1, ...(guest.nics ?? []).map((nic) => nic?.queuePairs ?? 1));
   checkDrivers(guest, at, faults);
   checkGuestMemory(guest, at, limits, faults);
 }
@@ -201,8 +202,8 @@ const BIG_RX_BYTES = 18 * PAGE;
 const SHORT_RING = 32;
 /** Frames of that size that a NIC can have under way to the device. */
 const GSO_BUFFERS = 16;
-/** Entries of an indirect table: MAX_SKB_FRAGS and two more, 16 bytes each. */
-const INDIRECT_BYTES = 20 * 16;
+/** Indirect tables of both rings, as gso-buffers.ts has them: MAX_SKB_FRAGS and two more to receive, 6 to send. */
+const INDIRECT_BYTES = (20 + 6) * 16;
 /** Ring of 64 entries and a page for the commands. */
 const CONTROL_BYTES = 3 * PAGE;
 /** Polling drivers keep bursts of 32 in their hands, for each direction. */

@@ -129,6 +129,13 @@ function checkHost(host: DraftHost, at: string, limits: Limits, faults: Faults):
         'userspace TSO is a matter of the netdev datapath, and this bridge has the system one',
         'false, or "datapath": "netdev"',
       );
+    if ((bridge.pmds ?? 1) > 1 && bridge.datapath === 'system')
+      faults.add(
+        `${p}/pmds`,
+        'wrong-datapath',
+        'the system datapath has no poll-mode threads',
+        '1, or "datapath": "netdev"',
+      );
   });
   eachOf(host.guests, `${at}/guests`, (guest, p) => checkGuest(host, guest, p, limits, faults));
   checkCores(host, at, faults);
@@ -151,11 +158,16 @@ function checkOffloads(nic: DraftHostNic, at: string, faults: Faults): void {
 function checkCores(host: DraftHost, at: string, faults: Faults): void {
   if (host.cores === undefined) return;
   const pollers: string[] = [];
-  if (host.bridges?.some((b) => b?.datapath === 'netdev')) pollers.push('the netdev datapath');
-  for (const guest of host.guests ?? [])
-    if (guest?.nics?.some((nic) => nic?.driver === 'virtio-pmd')) pollers.push(`guest ${guest.name ?? '?'}`);
+  const pmds = Math.max(0, ...(host.bridges ?? []).map((b) => (b?.datapath === 'netdev' ? (b.pmds ?? 1) : 0)));
+  for (let i = 0; i < pmds; i++) pollers.push('the netdev datapath');
+  for (const guest of host.guests ?? []) {
+    if (!guest?.nics?.some((nic) => nic?.driver === 'virtio-pmd')) continue;
+    const pairs = Math.max(1, ...guest.nics.map((nic) => nic?.queuePairs ?? 1));
+    for (let i = 0; i < Math.min(guest.vcpus ?? 1, pairs); i++) pollers.push(`guest ${guest.name ?? '?'}`);
+  }
   if (pollers.length <= host.cores - 1) return;
-  const who = pollers.slice(0, 6).join(', ') + (pollers.length > 6 ? ' and others' : '');
+  const names = [...new Set(pollers)];
+  const who = names.slice(0, 6).join(', ') + (names.length > 6 ? ' and others' : '');
   faults.add(
     `${at}/cores`,
     'not-enough-cores',

@@ -67,7 +67,14 @@ const nearly = some({
     some({
       name: or(fc.constantFrom('h1', 'h2', 'h3')),
       cores: or(fc.constantFrom(1, 4, 16)),
-      bridges: few(some({ name, datapath: or(fc.constantFrom('system', 'netdev')), userspaceTso: or(fc.boolean()) })),
+      bridges: few(
+        some({
+          name,
+          datapath: or(fc.constantFrom('system', 'netdev')),
+          userspaceTso: or(fc.boolean()),
+          pmds: or(fc.constantFrom(1, 3)),
+        }),
+      ),
       nics: few(some({ name, speed: or(fc.constantFrom('1Gbps', '25Gbps')), bridge: name, offloads })),
       guests: few(
         some({

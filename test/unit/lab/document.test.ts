@@ -34,11 +34,10 @@ const DEFAULT_ON = [
   'VIRTIO_F_RING_RESET',
 ];
 const DEFAULT_OFF = [
-  'VIRTIO_F_ACCESS_PLATFORM',
   'VIRTIO_F_IN_ORDER',
   'VIRTIO_F_NOTIFICATION_DATA',
   ...net('DEVICE_STATS', 'VQ_NOTF_COAL', 'NOTF_COAL', 'GUEST_USO4', 'GUEST_USO6', 'HOST_USO', 'HASH_REPORT'),
-  ...net('GUEST_HDRLEN', 'RSS', 'RSC_EXT', 'HASH_TUNNEL', 'STANDBY'),
+  ...net('GUEST_HDRLEN', 'RSS', 'HASH_TUNNEL'),
 ];
 
 describe('defaults', () => {
@@ -55,7 +54,9 @@ describe('defaults', () => {
         {
           name: 'h1',
           cores: 8,
-          bridges: [{ name: 'br0', datapath: 'system', macTableSize: 8192, macAgingTime: 300, userspaceTso: false }],
+          bridges: [
+            { name: 'br0', datapath: 'system', macTableSize: 8192, macAgingTime: 300, userspaceTso: false, pmds: 1 },
+          ],
           nics: [],
           guests: [],
         },
@@ -153,8 +154,8 @@ test('every field reaches the topology', () => {
     hosts: [
       {
         name: 'left',
-        cores: 4,
-        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingTime: 20, userspaceTso: true }],
+        cores: 8,
+        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingTime: 20, userspaceTso: true, pmds: 3 }],
         nics: [
           {
             name: 'eth0',
@@ -229,8 +230,10 @@ test('every field reaches the topology', () => {
     hosts: [
       {
         name: 'left',
-        cores: 4,
-        bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingSeconds: 20, userspaceTso: true }],
+        cores: 8,
+        bridges: [
+          { name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingSeconds: 20, userspaceTso: true, pmds: 3 },
+        ],
         nics: [
           {
             name: 'eth0',

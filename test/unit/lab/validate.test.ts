@@ -164,7 +164,26 @@ describe('meaning', () => {
     ],
     ['a short queue of a client', { nic: { queueSize: 2, driver: 'none' } }, []],
     ['an odd queue of a client', { nic: { queueSize: 3, driver: 'none' } }, [`${NIC}/queueSize not-power-of-two`]],
-    ['queue pairs with vhost-user', { host: { bridges: netdev }, nic: { ...pmd, queuePairs: 16 } }, []],
+    ['queue pairs with vhost-user', { host: { cores: 18, bridges: netdev }, nic: { ...pmd, queuePairs: 16 } }, []],
+    [
+      'as many polling vCPUs as queue pairs, and as many threads as are asked for',
+      { host: { cores: 10, bridges: [{ ...netdev[0]!, pmds: 2 }] }, nic: { ...pmd, queuePairs: 8 } },
+      ['/hosts/0/cores not-enough-cores'],
+    ],
+    [
+      'fewer polling vCPUs than queue pairs',
+      {
+        host: { cores: 5, bridges: [{ ...netdev[0]!, pmds: 2 }] },
+        guest: { vcpus: 2 },
+        nic: { ...pmd, queuePairs: 8 },
+      },
+      [],
+    ],
+    [
+      'poll-mode threads of a system bridge',
+      { host: { bridges: [{ name: 'br0', pmds: 2 }] } },
+      ['/hosts/0/bridges/0/pmds wrong-datapath'],
+    ],
     ['too many queue pairs', { nic: { queuePairs: 17 } }, [`${NIC}/queuePairs out-of-range`]],
     ['queue pairs without MQ', { nic: { queuePairs: 4, features: { VIRTIO_NET_F_MQ: false } } }, []],
     [
