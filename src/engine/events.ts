@@ -90,6 +90,8 @@ export const VIRTQ_RECLAIM = kind(30, 'virtq.reclaim', 'the driver took its tran
 export const VIRTQ_ERROR = kind(31, 'virtq.error', 'the device refused a chain or an index of the driver', { a: 'code', b: 'value' });
 export const VIRTQ_DROP_BAD_CHAIN = kind(32, 'virtq.bad_chain', 'dropped: the chain points outside guest memory, loops or is too long', { role: 'dropped', a: 'code' });
 export const VIRTQ_RX_EMPTY = kind(33, 'virtq.rx_empty', 'the device found no receive buffer and waits for the driver', { b: 'last_avail_idx' });
+export const VIRTQ_DROP_RESET = kind(120, 'virtq.reset', 'dropped: waited in a ring that was reset, or that the driver took back', { role: 'dropped', a: 'queue' });
+export const VIRTQ_CLIENT_RX = kind(121, 'virtq.client_rx', 'the frame lies in the receive ring of a NIC without a driver: its client has it', { role: 'delivered', a: 'bytes', b: 'head' });
 
 // ---- kvm --------------------------------------------------------------------------------------------------------
 export const KVM_EXIT_MMIO_KERNEL = kind(34, 'kvm.exit_ept_misconfig_kernel', 'EPT_MISCONFIG exit of a register access, answered in the kernel by an ioeventfd', { a: 'address', b: 'value' });
