@@ -36,7 +36,7 @@ import { KernelDatapath, UPCALL_QUEUE } from '../machine/ovs/kernel-datapath.ts'
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { Pmd } from '../machine/ovs/pmd.ts';
 import { Frames } from '../machine/packet/frames.ts';
-import { PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
+import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
 import { Services } from '../machine/services.ts';
 import { Cores } from './cores.ts';
 import { DeviceSetup } from './devices/device-setup.ts';
@@ -153,7 +153,7 @@ class Builder {
     const nics = topology.hosts.flatMap((h) => h.guests.flatMap((g) => g.nics));
     const replySlots = this.plan.reserve(nics.length * REPLY_SLOTS * SLOT_BYTES, 4096);
     const pattern = this.plan.reserve(PATTERN_BYTES, 4096);
-    const bounces = this.plan.reserve(nics.length * SLOT_BYTES, 4096);
+    const bounces = this.plan.reserve(nics.length * JUMBO_BYTES, 4096);
     this.joined = this.plan.reserve(nics.reduce((n, nic) => n + nic.queuePairs, 0) * MAX_GSO_BYTES, 4096);
     const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
     const poolSlots = this.poolSlots();
@@ -189,7 +189,7 @@ class Builder {
             pollerCores,
             guestRam.get(guest)!,
             replySlots + slot * REPLY_SLOTS * SLOT_BYTES,
-            bounces + slot * SLOT_BYTES,
+            bounces + slot * JUMBO_BYTES,
           ),
         );
         slot += guest.nics.length;
@@ -389,7 +389,7 @@ class Builder {
       vcpu.onBoot(setup);
       const qemuNics: { nic: QemuNic; contexts: string[] }[] = [];
       for (const [i, { document, nic, places, common }] of nics.entries()) {
-        const wiring = this.wire(host, prefix, document, nic, places, common, bounces + i * SLOT_BYTES);
+        const wiring = this.wire(host, prefix, document, nic, places, common, bounces + i * JUMBO_BYTES);
         setup.add(wiring);
         const contexts = [vcpuName];
         built.nics.push({ document, guest: built, nic, wiring, setup, contexts });
@@ -488,7 +488,7 @@ class Builder {
       const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
       pmd.addRxq(vhostPort);
       pmd.addTxq(vhostPort);
-      return { ...base, kind: 'vhost-user', port: vhostPort, pmd };
+      return { ...base, kind: 'vhost-user', port: vhostPort, pmd, userspaceTso: bridge.userspaceTso };
     }
     assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
     const tapPlace = this.places.add({

@@ -3,15 +3,16 @@
  * becomes a DriverQueue here and a DeviceQueue in nic-device.ts over the same words of guest memory.
  */
 import { assert } from '../../engine/assert.ts';
-import { type GuestBoot, ProbeClock, TrappedPci } from '../../machine/guest/boot.ts';
+import { Exits, type GuestBoot, ProbeClock } from '../../machine/guest/boot.ts';
 import { BufferPool } from '../../machine/guest/buffer-pool.ts';
+import { BIG_ENTRIES, GSO_BUFFER_BYTES, GSO_BUFFERS, GSO_ENTRIES } from '../../machine/guest/gso-buffers.ts';
+import { linuxCaps } from '../../machine/guest/guest-nic.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
-import { firmwareInit } from '../../machine/guest/pci-resources.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import type { GuestAllocator, Probed, ProbedQueue } from '../../machine/guest/probe-types.ts';
+import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
 import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
-import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
+import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
@@ -20,12 +21,14 @@ import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
 import { INDIRECT_ENTRIES } from '../../machine/virtio/driver-queue.ts';
 import {
   hasFeature,
+  VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
 import { makeDriverQueue } from '../../machine/virtio/ring-queues.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
+import { discover, type Found } from './guest-machine.ts';
 import { NicDevice } from './nic-device.ts';
 import type { NicWiring } from './nic-wiring.ts';
 import { Vmm } from './vmm.ts';
@@ -36,11 +39,16 @@ export interface DeviceState {
   readonly probed: Probed;
 }
 
+/** Buffers for frames that are longer than a slot, shared by the queue pairs of a NIC, and where they lie. */
+interface GsoPool {
+  readonly pool: BufferPool;
+  readonly low: number;
+  readonly high: number;
+}
+
 /** Guest RAM below this is the kernel's. */
 const FIRST_FREE_GPA = 0x10_0000;
-/** Guest interrupt vectors that Linux gives to one NIC. */
-const VECTORS_PER_NIC = 4;
-const FIRST_PCI_SLOT = 2;
+/** Interrupt vector of the first MSI-X entry of the first NIC. */
 const FIRST_VECTOR = 0x22;
 
 export class DeviceSetup implements GuestBoot {
@@ -52,6 +60,7 @@ export class DeviceSetup implements GuestBoot {
   private readonly vcpu: LinuxVcpu | PmdVcpu;
   private readonly descriptors: boolean;
   private nextGpa = FIRST_FREE_GPA;
+  private nextVector = FIRST_VECTOR;
 
   /** `descriptors`: the descriptors that the drivers write are recorded. */
   constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number, descriptors: boolean) {
@@ -70,7 +79,15 @@ export class DeviceSetup implements GuestBoot {
     const clock = new ProbeClock(this.services.recorder, now);
     this.vmm.createVm();
     if (this.vcpu instanceof PmdVcpu) this.makeMempool(this.vcpu);
-    for (const [index, wiring] of this.wirings.entries()) this.probeNic(index, wiring, clock);
+    const { services, vcpu } = this;
+    const exits = new Exits(
+      services.recorder,
+      clock,
+      baseOf(this.vmm.vcpuPlace, vcpu.id),
+      services.ns('vm_exit_userspace'),
+    );
+    const nics = this.wirings.map((wiring, index) => new NicDevice(this.vmm, index, wiring));
+    for (const found of discover(services.recorder, exits, nics)) this.probeNic(found);
     return clock.elapsed;
   }
 
@@ -94,38 +111,44 @@ export class DeviceSetup implements GuestBoot {
     vcpu.mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
   }
 
-  private probeNic(index: number, wiring: NicWiring, clock: ProbeClock): void {
-    const { services, vcpu } = this;
-    const nic = new NicDevice(this.vmm, index, wiring);
-    const bus = new TrappedPci(
-      services.recorder,
-      nic.device,
-      clock,
-      baseOf(this.vmm.vcpuPlace, vcpu.id),
-      baseOf(wiring.driverPlace, vcpu.id),
-      FIRST_PCI_SLOT + index,
-      services.ns('vm_exit_userspace'),
-    );
-    firmwareInit(bus, {
-      msixBar: 0xfebc_0000 + index * 0x1000,
-      modernBar: 0xfe00_0000 + index * 0x4000,
-      rom: 0xfeb8_0000,
-      irqLine: 10 + (index % 2),
-    });
-    const probed =
-      vcpu instanceof PmdVcpu
-        ? probeVirtioPmd(bus, this.allocator)
-        : probeVirtioNet(bus, this.allocator, LINUX_6_1_VIRTIO_NET_FEATURES, {
-            firstVector: FIRST_VECTOR + index * VECTORS_PER_NIC,
-          });
+  private probeNic({ what: nic, pci, mmio }: Found<NicDevice>): void {
+    const { allocator } = this;
+    const { wiring } = nic;
+    let probed: ProbeResult;
+    if (this.vcpu instanceof PmdVcpu) {
+      assert(pci !== undefined, 'validation gives a polling driver a PCI device');
+      probed = probeVirtioPmd(pci, allocator);
+    } else {
+      const options = { firstVector: this.nextVector };
+      const wanted = LINUX_6_1_VIRTIO_NET_FEATURES;
+      probed = pci
+        ? probeVirtioNet(pci, allocator, wanted, options)
+        : probeVirtioMmio(mmio, allocator, wanted, options);
+    }
     assert(probed.failed === undefined, `${wiring.nic.name}: ${'failed' in probed ? probed.failed : ''}`);
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
+    this.nextVector += probed.vectors.length;
     this.states.push({ nic, probed });
-    for (const i of wiring.pairs.keys()) this.bringUpPair(nic, probed, i);
+    const gso = this.gsoPool(wiring, probed);
+    for (const i of wiring.pairs.keys()) this.bringUpPair(nic, probed, i, gso);
+  }
+
+  /** What the driver may leave to the device, and buffers for the long frames that follow from it; null without. */
+  private gsoPool({ nic }: NicWiring, { features }: Probed): GsoPool | null {
+    if (this.vcpu instanceof PmdVcpu) return null;
+    nic.caps = linuxCaps(features);
+    const { tso4, tso6, uso, ufo } = nic.caps;
+    if (!tso4 && !tso6 && !uso && !ufo) return null;
+    const gpa = this.alloc(GSO_BUFFERS * GSO_BUFFER_BYTES, 4096);
+    return {
+      pool: new BufferPool(gpa, GSO_BUFFERS, GSO_BUFFER_BYTES),
+      low: gpa,
+      high: gpa + GSO_BUFFERS * GSO_BUFFER_BYTES,
+    };
   }
 
   // ---- the driver's side --------------------------------------------------------------------------------------------
-  private bringUpPair(nic: NicDevice, probed: Probed, i: number): void {
+  private bringUpPair(nic: NicDevice, probed: Probed, i: number, gso: GsoPool | null): void {
     const { wiring, device } = nic;
     const rx = probed.queues[2 * i]!;
     const tx = probed.queues[2 * i + 1]!;
@@ -137,8 +160,8 @@ export class DeviceSetup implements GuestBoot {
     const pair = wiring.nic.pairs[i]!;
     const rxBuffers = rxLayoutOf(features, probed.mtu, rx.size);
     pair.bringUp({
-      rx: this.driverQueue(nic, probed, rx, false),
-      tx: this.driverQueue(nic, probed, tx, tables),
+      rx: this.driverQueue(nic, probed, rx, tables && rxBuffers.kind === 'big' ? BIG_ENTRIES : 0),
+      tx: this.driverQueue(nic, probed, tx, tables ? (gso === null ? INDIRECT_ENTRIES : GSO_ENTRIES) : 0),
       rxIrq: irq(rx),
       txIrq: irq(tx),
       doorbells: {
@@ -150,14 +173,15 @@ export class DeviceSetup implements GuestBoot {
       txSlots: pmd ? 0 : this.alloc(tx.size * SLOT_BYTES, 4096),
       rxPool: pmd ? pmd.mempool : new BufferPool(this.alloc(rx.size * rxBuffers.room, 4096), rx.size, rxBuffers.room),
       txPool: pmd ? pmd.mempool : null,
-      gsoPool: null,
+      gsoPool: gso === null ? null : gso.pool,
       joined: wiring.pairs[i]!.joined,
     });
+    if (gso !== null) pair.gsoRange(gso.low, gso.high);
     pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmd.id : -1;
   }
 
-  /** `tables`: with an indirect table for each descriptor. */
-  private driverQueue(nic: NicDevice, { features }: Probed, q: ProbedQueue, tables: boolean): DriverQueue {
+  /** `entries`: of an indirect table for each descriptor; 0 without. */
+  private driverQueue(nic: NicDevice, { features }: Probed, q: ProbedQueue, entries: number): DriverQueue {
     return makeDriverQueue(this.services.arena, {
       size: q.size,
       descGpa: q.descGpa,
@@ -166,7 +190,9 @@ export class DeviceSetup implements GuestBoot {
       ram: this.vm.ram,
       packed: hasFeature(features, VIRTIO_F_RING_PACKED),
       eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
-      indirectGpa: tables ? this.alloc(q.size * INDIRECT_ENTRIES * 16, 16) : 0,
+      inOrder: hasFeature(features, VIRTIO_F_IN_ORDER),
+      indirectGpa: entries > 0 ? this.alloc(q.size * entries * 16, 16) : 0,
+      indirectEntries: entries,
       frameOf: nic.frameOf[q.index]!,
       ...(this.descriptors ? { record: this.descriptorRecord(nic.wiring, q.index) } : {}),
     });

@@ -18,9 +18,14 @@ import {
   vhostUserInit,
 } from '../../machine/vhost/frontend.ts';
 import { type Trace, VhostNetDevice } from '../../machine/vhost/ioctl-carrier.ts';
-import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../../machine/vhost/offers.ts';
+import {
+  offeredWithBackend,
+  ovsOffer,
+  QEMU_KERNEL_FEATURE_BITS,
+  QEMU_USER_FEATURE_BITS,
+} from '../../machine/vhost/offers.ts';
 import { type MemoryRegion, NO_FD, type VhostSession } from '../../machine/vhost/session.ts';
-import { VhostUserBackend } from '../../machine/vhost/socket-carrier.ts';
+import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
 import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
 import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
@@ -68,7 +73,7 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
     assert(typeof frontend !== 'number', 'our vhost-net takes an owner');
     return { kind: 'vhost-net', frontend, session: device.session, tunSteps };
   }
-  const socket = new VhostUserBackend(trace);
+  const socket = new VhostUserBackend(trace, vhostUserSession(ovsOffer(wiring.userspaceTso)));
   const calls = wiring.pairs.flatMap(({ fds }) => [fds.rxCall, fds.txCall]).map((c) => ({ call: c.fd, err: c.fd }));
   const frontend = vhostUserInit(socket, calls, wiring.pairs[0]!.fds.rxCall.fd, trace);
   assert(typeof frontend !== 'number', `our vhost-user back-end takes a front-end: ${socket.closeReason}`);

@@ -6,22 +6,29 @@
 import { assert } from '../../engine/assert.ts';
 import { KVM_IOCTL, VIRTIO_FEATURES, VIRTIO_QUEUE_ENABLE, VIRTIO_STATUS } from '../../engine/events.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import { QEMU_TAP_GUEST_FEATURES } from '../../machine/host/tun-ioctls.ts';
+import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
+import { qemuTapGuestFeatures } from '../../machine/host/tun-ioctls.ts';
 import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
 import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
+import { guestOffloads } from '../../machine/packet/offload-flags.ts';
+import { baseOf } from '../../machine/services.ts';
 import type { DeviceQueue } from '../../machine/virtio/device-queue.ts';
 import {
   type Features,
   featuresOf,
   hasFeature,
-  offeredFeatures,
-  orFeatures,
+  minusFeatures,
+  VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
+  VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
+  withoutOrphans,
 } from '../../machine/virtio/features.ts';
+import { NetConfig } from '../../machine/virtio/net-config.ts';
 import type { NetControl } from '../../machine/virtio/net-control.ts';
+import { deviceOffer } from '../../machine/virtio/net-offers.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
@@ -52,10 +59,12 @@ export class NicDevice {
     this.backend = openBackend(wiring, vmm.trace(wiring.backendPlace));
     const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
     this.frameOf = sizes.map((size) => new Int32Array(size));
+    const offered = offeredThrough(deviceOffers(wiring), this.backend);
     this.device = new VirtioPciDevice({
       mac: document.mac,
-      offered: offeredThrough(deviceOffers(wiring), this.backend),
+      offered,
       queueSizes: sizes,
+      netConfig: new NetConfig(document.mac, { ...document, offered }),
       hooks: {
         onStatus: (status, written) => {
           trace(VIRTIO_STATUS, written, status);
@@ -76,6 +85,11 @@ export class NicDevice {
     trace(VIRTIO_FEATURES, 1, this.device.offered.hi);
   }
 
+  /** Base of the driver's events. */
+  get driverBase(): number {
+    return baseOf(this.wiring.driverPlace, this.vmm.vcpu.id);
+  }
+
   private enableRings(): void {
     if (this.backend.kind === 'vhost-user') this.backend.frontend.enableRings(2 * this.wiring.pairs.length);
   }
@@ -84,7 +98,12 @@ export class NicDevice {
   private start(): void {
     this.started = true;
     const { wiring, device, vmm } = this;
-    if (this.backend.kind !== 'vhost-user') this.backend.tunSteps(QEMU_TAP_GUEST_FEATURES);
+    const features = device.driverFeatures;
+    const offloads = guestOffloads(features);
+    if (this.backend.kind !== 'vhost-user')
+      this.backend.tunSteps(qemuTapGuestFeatures(offloads, headerBytesOf(features)));
+    if (wiring.kind === 'vhost-user') wiring.port.offloads = offloads;
+    else wiring.tap.setOffloads(offloads);
     // qemu hw/net/vhost_net.c, vhost_net_start(): guest notifiers (irqfd), host notifiers (ioeventfd), then the rings.
     const queues = wiring.pairs.flatMap((_, i) => [2 * i, 2 * i + 1]);
     const routes = queues.map((q) => this.interruptRoute(q));
@@ -93,7 +112,7 @@ export class NicDevice {
     const poller = vmm.vcpu instanceof PmdVcpu;
     for (const [i, { pair }] of wiring.pairs.entries()) {
       const rings = { rx: this.queueOf(2 * i, reach), tx: this.queueOf(2 * i + 1, reach) };
-      pair.connect(rings, { rx: routes[2 * i]!, tx: routes[2 * i + 1]! }, device.driverFeatures);
+      pair.connect(rings, { rx: routes[2 * i]!, tx: routes[2 * i + 1]! }, features);
       pair.endsFrames = !(vmm.vcpu instanceof PmdVcpu) || vmm.vcpu.ends;
       pair.driverPoller = poller ? vmm.vcpu.id : -1;
       if (wiring.kind === 'vhost-user') wiring.port.connect(pair);
@@ -132,6 +151,8 @@ export class NicDevice {
       avail: ring.avail,
       used: ring.used,
       packed: hasFeature(features, VIRTIO_F_RING_PACKED),
+      inOrder: hasFeature(features, VIRTIO_F_IN_ORDER),
+      headerBytes: headerBytesOf(features),
       eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
       mrgRxbuf: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF),
       indirect: hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC),
@@ -143,8 +164,5 @@ export class NicDevice {
 
 /** What QEMU's device would offer by itself. */
 function deviceOffers({ document }: NicWiring): Features {
-  const offers = offeredFeatures(document.featuresOff);
-  return document.features['VIRTIO_F_RING_PACKED'] === true
-    ? orFeatures(offers, featuresOf(VIRTIO_F_RING_PACKED))
-    : offers;
+  return withoutOrphans(minusFeatures(deviceOffer(document), featuresOf(VIRTIO_NET_F_CTRL_VQ)));
 }

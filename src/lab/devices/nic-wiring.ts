@@ -49,7 +49,13 @@ export type NicWiring = WiringBase &
         readonly workers: readonly VhostNetWorker[];
         readonly tapFds: readonly number[];
       }
-    | { readonly kind: 'vhost-user'; readonly port: VhostUserPort; readonly pmd: Pmd }
+    | {
+        readonly kind: 'vhost-user';
+        readonly port: VhostUserPort;
+        readonly pmd: Pmd;
+        /** The bridge's `userspace-tso-enable`. */
+        readonly userspaceTso: boolean;
+      }
   );
 
 /** `rx0`, `tx0`, `rx1` … */

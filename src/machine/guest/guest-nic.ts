@@ -3,6 +3,17 @@
  * (guest-queue-pair.ts). The driver's behaviour is in linux-vcpu.ts and pmd-vcpu.ts.
  */
 import type { Services } from '../services.ts';
+import {
+  type Features,
+  hasFeature,
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_HOST_ECN,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_UFO,
+  VIRTIO_NET_F_HOST_USO,
+} from '../virtio/features.ts';
 import { GuestQueuePair, type PairStanding, type QueuePlaces } from './guest-queue-pair.ts';
 
 export interface GuestNicPlaces {
@@ -43,6 +54,24 @@ export const NO_CAPS: NicCaps = {
   guestCsum: false,
   gsoMaxBytes: 1514,
 };
+
+/** linux GSO_LEGACY_MAX_SIZE. */
+const GSO_MAX_BYTES = 65_536;
+/** What Linux makes of the accepted features (virtnet_probe()): segmentation comes with checksums only. */
+export function linuxCaps(features: Features): NicCaps {
+  const csum = hasFeature(features, VIRTIO_NET_F_CSUM);
+  const has = (bit: number): boolean => csum && hasFeature(features, bit);
+  const tso4 = has(VIRTIO_NET_F_HOST_TSO4);
+  const tso6 = has(VIRTIO_NET_F_HOST_TSO6);
+  const uso = has(VIRTIO_NET_F_HOST_USO);
+  const ufo = has(VIRTIO_NET_F_HOST_UFO);
+  const gso = tso4 || tso6 || uso || ufo;
+  return {
+    ...{ csum, tso4, tso6, uso, ufo, ecn: has(VIRTIO_NET_F_HOST_ECN) },
+    guestCsum: hasFeature(features, VIRTIO_NET_F_GUEST_CSUM),
+    gsoMaxBytes: gso ? GSO_MAX_BYTES : NO_CAPS.gsoMaxBytes,
+  };
+}
 
 /** A driver's NIC at rest, as plain data. */
 export interface NicStanding {

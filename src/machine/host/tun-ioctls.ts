@@ -77,9 +77,10 @@ export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR_MRG, why: 'VERSION_1 or MRG_RXBUF: header with num_buffers' },
   { ioctl: TUNSETOFFLOAD, argument: 0, why: 'the guest takes no checksum or segmentation offload' },
 ];
-/** The same for a guest that takes `offloads` (TUN_F_… bits, guestOffloads()). */
-export function qemuTapGuestFeatures(offloads: number): readonly TunStep[] {
-  if (offloads === 0) return QEMU_TAP_GUEST_FEATURES;
-  const step = { ioctl: TUNSETOFFLOAD, argument: offloads, why: 'what the guest takes as it is' };
-  return [...QEMU_TAP_GUEST_FEATURES.slice(0, -1), step];
+/** The same for a guest with a header of so many bytes that takes `offloads` (TUN_F_… bits, guestOffloads()). */
+export function qemuTapGuestFeatures(offloads: number, headerBytes = VNET_HDR_MRG): readonly TunStep[] {
+  const [header, nothing] = QEMU_TAP_GUEST_FEATURES;
+  const size = { ...header!, argument: headerBytes };
+  if (offloads === 0) return [size, nothing!];
+  return [size, { ioctl: TUNSETOFFLOAD, argument: offloads, why: 'what the guest takes as it is' }];
 }

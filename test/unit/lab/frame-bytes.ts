@@ -1,8 +1,10 @@
 /** Compares what arrives with what was sent, frame by frame, while a world runs. */
 import assert from 'node:assert/strict';
 import * as E from '../../../src/engine/events.ts';
-import { guestMemory } from '../../../src/lab/inspect.ts';
+import { deviceState, guestMemory } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';
+import { featureNames } from '../../../src/machine/virtio/features.ts';
+import { netHeader, receiveBreaches } from './header-rules.ts';
 import { watch } from './world-driver.ts';
 
 /** Follows every frame of a world from its birth to its ends. */
@@ -25,9 +27,11 @@ export class FrameBytes {
         const { nic, guest } = receivers.get(place)!;
         assert.equal(a, this.sent.get(frame)!.length, 'length as sent');
         this.compare(frame, guestMemory(machine, guest.name, nic.pairs[0]!.received[0]! + 12, a));
-        // virtio 1.2 §5.1.6.4.1: no offloads were negotiated, so all that the header says is one buffer
-        const header = guestMemory(machine, guest.name, nic.pairs[0]!.received[0]!, 12);
-        assert.deepEqual([...header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 'virtio_net_hdr_v1');
+        // virtio 1.4 §5.1.9.4: the header says what is true of the frame and was negotiated
+        const header = netHeader(guestMemory(machine, guest.name, nic.pairs[0]!.received[0]!, 12));
+        const { driverFeatures, netConfig } = deviceState(receivers.get(place)!).nic.device;
+        const rules = { features: new Set(featureNames(driverFeatures)), mtu: netConfig.mtu || 1500 };
+        assert.deepEqual(receiveBreaches(header, this.sent.get(frame)!, rules), []);
       }
     });
     for (const { wire } of machine.hostNics) {
