@@ -27,7 +27,10 @@ function rule(bit: number, name: string, byDefault: FeatureRule['byDefault'], te
   return { bit, name, byDefault, text, needs: bit > 32 ? [...needs, MODERN] : needs };
 }
 
-/** By bit. */
+/**
+ * By bit. Bits that QEMU's device has and ours would not honour are not there: VIRTIO_F_ACCESS_PLATFORM (no IOMMU is emulated),
+ * VIRTIO_NET_F_RSC_EXT (the device itself coalesces nothing) and VIRTIO_NET_F_STANDBY (nothing it could stand by for).
+ */
 export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(0, 'VIRTIO_NET_F_CSUM', true, 'the device completes checksums'),
   rule(1, 'VIRTIO_NET_F_GUEST_CSUM', true, 'the driver takes frames without a complete checksum'),
@@ -61,7 +64,6 @@ export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(28, 'VIRTIO_RING_F_INDIRECT_DESC', true, 'indirect descriptor tables'),
   rule(29, 'VIRTIO_RING_F_EVENT_IDX', true, 'notifications are suppressed by index'),
   rule(32, 'VIRTIO_F_VERSION_1', 'transport', 'the device follows the specification from 1.0 on'),
-  rule(33, 'VIRTIO_F_ACCESS_PLATFORM', false, 'access to memory may be limited or translated'),
   rule(34, 'VIRTIO_F_RING_PACKED', 'packed', 'packed virtqueues'),
   rule(35, 'VIRTIO_F_IN_ORDER', false, 'buffers are used in the order in which they were made available'),
   rule(38, 'VIRTIO_F_NOTIFICATION_DATA', false, 'the driver says in its notification how far it is'),
@@ -79,10 +81,6 @@ export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(57, 'VIRTIO_NET_F_HASH_REPORT', false, 'the device says the hash of each frame', CTRL_VQ),
   rule(59, 'VIRTIO_NET_F_GUEST_HDRLEN', false, 'the driver says the exact length of headers'),
   rule(60, 'VIRTIO_NET_F_RSS', false, 'steering by hash, as the driver says', CTRL_VQ),
-  rule(61, 'VIRTIO_NET_F_RSC_EXT', false, 'the device says what it coalesced', [
-    ['VIRTIO_NET_F_HOST_TSO4', 'VIRTIO_NET_F_HOST_TSO6'],
-  ]),
-  rule(62, 'VIRTIO_NET_F_STANDBY', false, 'the device stands by for another one'),
   rule(63, 'VIRTIO_NET_F_SPEED_DUPLEX', 'speed', 'the device says its speed and duplex mode'),
 ];
 /** Feature bits that a document may turn off, by specification name (virtio 1.2 §6, §5.1.3). */

@@ -66,6 +66,7 @@ const BITS: readonly (readonly [name: string, bit: number])[] = [
   ['VIRTIO_F_NOTIF_CONFIG_DATA', 39],
   ['VIRTIO_F_ADMIN_VQ', 41],
   ['VIRTIO_F_SUSPEND', 43],
+  ['VIRTIO_NET_F_RSC_EXT', 61],
   ['VIRTIO_NET_F_STANDBY', 62],
   ['VIRTIO_NET_F_RSS_CONTEXT', 64],
   ['VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO', 65],
