@@ -15,6 +15,7 @@ import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
 import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
+import { FREE_SLOTS } from '../../machine/pci/q35.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import { DescriptorRecord } from '../../machine/virtio/descriptor-record.ts';
 import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
@@ -50,6 +51,8 @@ interface GsoPool {
 const FIRST_FREE_GPA = 0x10_0000;
 /** Interrupt vector of the first MSI-X entry of the first NIC. */
 const FIRST_VECTOR = 0x22;
+/** As many as the kernel has for devices; then the next CPU's are taken. */
+const DEVICE_VECTORS = 200;
 
 export class DeviceSetup implements GuestBoot {
   readonly states: DeviceState[] = [];
@@ -60,7 +63,7 @@ export class DeviceSetup implements GuestBoot {
   private readonly vcpu: LinuxVcpu | PmdVcpu;
   private readonly descriptors: boolean;
   private nextGpa = FIRST_FREE_GPA;
-  private nextVector = FIRST_VECTOR;
+  private vectorsUsed = 0;
 
   /** `descriptors`: the descriptors that the drivers write are recorded. */
   constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number, descriptors: boolean) {
@@ -86,7 +89,8 @@ export class DeviceSetup implements GuestBoot {
       baseOf(this.vmm.vcpuPlace, vcpu.id),
       services.ns('vm_exit_userspace'),
     );
-    const nics = this.wirings.map((wiring, index) => new NicDevice(this.vmm, index, wiring));
+    const last = this.wirings.length - 1;
+    const nics = this.wirings.map((w, i) => new NicDevice(this.vmm, i, w, i + FREE_SLOTS <= last));
     for (const found of discover(services.recorder, exits, nics)) this.probeNic(found);
     return clock.elapsed;
   }
@@ -119,7 +123,7 @@ export class DeviceSetup implements GuestBoot {
       assert(pci !== undefined, 'validation gives a polling driver a PCI device');
       probed = probeVirtioPmd(pci, allocator);
     } else {
-      const options = { firstVector: this.nextVector };
+      const options = { firstVector: FIRST_VECTOR + (this.vectorsUsed % DEVICE_VECTORS) };
       const wanted = LINUX_6_1_VIRTIO_NET_FEATURES;
       probed = pci
         ? probeVirtioNet(pci, allocator, wanted, options)
@@ -127,7 +131,7 @@ export class DeviceSetup implements GuestBoot {
     }
     assert(probed.failed === undefined, `${wiring.nic.name}: ${'failed' in probed ? probed.failed : ''}`);
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
-    this.nextVector += probed.vectors.length;
+    this.vectorsUsed += probed.vectors.length;
     this.states.push({ nic, probed });
     const gso = this.gsoPool(wiring, probed);
     for (const i of wiring.pairs.keys()) this.bringUpPair(nic, probed, i, gso);

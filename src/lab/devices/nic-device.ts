@@ -50,7 +50,8 @@ export class NicDevice {
   started = false;
   private readonly vmm: Vmm;
 
-  constructor(vmm: Vmm, index: number, wiring: NicWiring) {
+  /** `multiFunction`: other NICs are further functions of its slot. */
+  constructor(vmm: Vmm, index: number, wiring: NicWiring, multiFunction = false) {
     this.vmm = vmm;
     this.index = index;
     this.wiring = wiring;
@@ -64,6 +65,7 @@ export class NicDevice {
       mac: document.mac,
       offered,
       queueSizes: sizes,
+      multiFunction,
       netConfig: new NetConfig(document.mac, { ...document, offered }),
       hooks: {
         onStatus: (status, written) => {

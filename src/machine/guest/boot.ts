@@ -9,7 +9,6 @@ import { KVM_EXIT_IO, KVM_EXIT_MMIO_USER, PCI_CAPABILITY } from '../../engine/ev
 import type { Recorder } from '../../engine/recorder.ts';
 import { CONFIG_ADDRESS, CONFIG_DATA, configAddress, type PciHostBridge } from '../pci/host-bridge.ts';
 import type { VirtioMmioDevice } from '../virtio/mmio-transport.ts';
-import type { VirtioPciDevice } from '../virtio/pci-transport.ts';
 import { assignResources } from './pci-resources.ts';
 import { type PciConfigMechanism, type ScannedFunction, scanBus } from './pci-scan.ts';
 import type { MmioAccess, PciAccess } from './probe-types.ts';
@@ -91,7 +90,10 @@ export class TrappedConfig implements PciConfigMechanism {
     this.bridge.ioWrite(CONFIG_DATA + (offset & 3), width, value);
   }
 }
-/** Scan of bus 0, then the firmware's placing of all BARs. Answers what is there. */
+/**
+ * Scan of bus 0, then the firmware's placing of all BARs. Answers what is there, in order of the slots.
+ * DEVIATION: the firmware scans, and the kernel takes its list; a real kernel asks every slot again.
+ */
 export function bootPci(config: PciConfigMechanism): ScannedFunction[] {
   const found = scanBus(config);
   const functions = found.map(({ slot, fn }) => ({
@@ -105,56 +107,58 @@ export function bootPci(config: PciConfigMechanism): ScannedFunction[] {
   return found;
 }
 
-/** A vCPU's way to one PCI function: the device answers, the exit is recorded and paid for. */
+/** A vCPU's way to one PCI function: the machine answers, the exit is recorded and paid for. */
 export class TrappedPci implements PciAccess {
   private readonly recorder: Recorder;
-  private readonly device: VirtioPciDevice;
+  private readonly bridge: PciHostBridge;
+  private readonly config: TrappedConfig;
+  private readonly exits: Exits;
   private readonly driverBase: number;
   private readonly slot: number;
-  private readonly exits: Exits;
+  private readonly fn: number;
 
-  /** `slot`: device number on bus 0. */
-  constructor(
-    recorder: Recorder,
-    device: VirtioPciDevice,
-    clock: ProbeClock,
-    vcpuBase: number,
-    driverBase: number,
-    slot: number,
-    exitCost: number,
-  ) {
+  /** `slot`, `fn`: device and function number on bus 0. */
+  constructor(recorder: Recorder, bridge: PciHostBridge, exits: Exits, driverBase: number, slot: number, fn: number) {
     this.recorder = recorder;
-    this.device = device;
+    this.bridge = bridge;
+    this.config = new TrappedConfig(bridge, exits);
+    this.exits = exits;
     this.driverBase = driverBase;
     this.slot = slot;
-    this.exits = new Exits(recorder, clock, vcpuBase, exitCost);
+    this.fn = fn;
   }
 
   cfgRead(offset: number, width: number): number {
-    const value = this.device.readConfig(offset, width);
-    this.exits.config(this.slot, 0, offset, value);
-    return value;
+    return this.config.read(this.slot, this.fn, offset, width);
   }
   cfgWrite(offset: number, width: number, value: number): void {
-    this.exits.config(this.slot, 0, offset, value);
-    this.device.writeConfig(offset, width, value);
+    this.config.write(this.slot, this.fn, offset, width, value);
   }
   barRead(bar: number, offset: number, width: number): number {
-    const value = this.device.readBar(bar, offset, width);
-    this.access(bar, offset, value);
+    const { address, io } = this.mapped(bar);
+    const { bridge, exits } = this;
+    const value = io ? bridge.ioRead(address + offset, width) : bridge.memoryRead(address + offset, width);
+    if (io) exits.io(address + offset, value);
+    else exits.memory(address + offset, value);
     return value;
   }
   barWrite(bar: number, offset: number, width: number, value: number): void {
-    this.access(bar, offset, value);
-    this.device.writeBar(bar, offset, width, value);
+    const { address, io } = this.mapped(bar);
+    if (io) {
+      this.exits.io(address + offset, value);
+      this.bridge.ioWrite(address + offset, width, value);
+    } else {
+      this.exits.memory(address + offset, value);
+      this.bridge.memoryWrite(address + offset, width, value);
+    }
   }
   found(offset: number, id: number, cfgType: number): void {
     this.recorder.event(this.driverBase | PCI_CAPABILITY, 0, offset, id | (cfgType << 8));
   }
-  private access(bar: number, offset: number, value: number): void {
-    const address = this.device.barAddress(bar) + offset;
-    if (this.device.barIsIo(bar)) this.exits.io(address, value);
-    else this.exits.memory(address, value);
+  /** The kernel has the BARs in its resource list: no access. */
+  private mapped(bar: number): { readonly address: number; readonly io: boolean } {
+    const what = this.bridge.at(this.slot, this.fn);
+    return { address: what?.barAddress(bar) ?? 0, io: what?.barIsIo(bar) ?? false };
   }
 }
 
