@@ -4,7 +4,7 @@ import { describe, test } from 'vitest';
 import { linkLocalOf, multicastMacOf, solicitedNodeOf } from '../../../../src/machine/guest/ndp.ts';
 import { UdpTemplate } from '../../../../src/machine/guest/udp-source.ts';
 import { Bare } from '../packet/bare-services.ts';
-import { checksum, ethernet, hex, icmpv6, ip6, mac, tcpSegment, udp, udp6 } from './naive-net.ts';
+import { checksum, echo, ethernet, hex, icmpv6, ip6, ipv4, mac, tcpSegment, udp, udp6 } from './naive-net.ts';
 import { StackRig } from './stack-rig.ts';
 
 const A = '52:54:00:00:00:01';
@@ -207,6 +207,30 @@ describe('checksums that the device has seen to', () => {
       assert.equal(rig().give(frame, { flags: 2 }), 'guest.deliver');
       assert.equal(rig().give(frame, { flags: 1 }), 'guest.deliver');
       assert.equal(rig().give(frame, { flags: 0xf8 }), 'guest.bad_checksum');
+    }
+  });
+  test('csum_start and csum_offset say nothing without NEEDS_CSUM, and counts with RSC_INFO {net.rx.csum.10}', () => {
+    const good = [
+      ethernet(A, B, 0x0800, udp(TO_A4, 1000, 9, DATA)),
+      ethernet(A, B, 0x0800, ipv4({ protocol: 1, ...TO_A4 }, echo(8, 1, 2, DATA))),
+    ];
+    const outcome = (frame: Uint8Array, flags: number, csumStart: number, csumOffset: number): string => {
+      const r = rig();
+      const said = r.give(frame, { flags, csumStart, csumOffset });
+      return `${said} ${r.sent().map((f) => f.toString('hex'))}`;
+    };
+    for (const frame of [...good, ...frames]) {
+      for (const flags of [0, 2, 4, 5, 6]) {
+        const plain = outcome(frame, flags, 0, 0);
+        for (const [start, offset] of [
+          [34, 6],
+          [14, 10],
+          [1, 1],
+          [0xffff, 0xffff],
+        ] as const) {
+          assert.equal(outcome(frame, flags, start, offset), plain);
+        }
+      }
     }
   });
   test('the header checksum of IPv4 is always verified', () => {

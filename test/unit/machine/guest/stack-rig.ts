@@ -12,6 +12,8 @@ export interface RxHeader {
   readonly flags?: number;
   readonly gsoType?: number;
   readonly gsoSize?: number;
+  readonly csumStart?: number;
+  readonly csumOffset?: number;
 }
 
 export class StackRig {
@@ -36,6 +38,8 @@ export class StackRig {
       rxFlags: 0,
       rxGsoType: 0,
       rxGsoSize: 0,
+      rxCsumStart: 0,
+      rxCsumOffset: 0,
       caps: PLAIN,
       pairs: [{ base: 0 }],
     } as unknown as GuestNic;
@@ -64,6 +68,8 @@ export class StackRig {
         rxFlags: header.flags ?? 0,
         rxGsoType: header.gsoType ?? 0,
         rxGsoSize: header.gsoSize ?? 0,
+        rxCsumStart: header.csumStart ?? 0,
+        rxCsumOffset: header.csumOffset ?? 0,
       });
       this.stack.receive(this.nic, i + 1);
     }

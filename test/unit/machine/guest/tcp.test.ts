@@ -300,7 +300,7 @@ describe('windows', () => {
 
 describe('offloads', () => {
   test.each([4, 6] as const)(
-    'IPv%i: a packet of many segments says so in its header, and leaves the checksum {net.tx.csum.1} {net.tx.csum.3} {net.tx.csum.4} {net.tx.gso.8} {net.tx.gso.9} {net.tx.gso.10} {net.tx.gso.11}',
+    'IPv%i: a packet of many segments says so in its header, and leaves the checksum {net.tx.csum.1} {net.tx.csum.2} {net.tx.csum.3} {net.tx.csum.4} {net.tx.gso.8} {net.tx.gso.9} {net.tx.gso.10} {net.tx.gso.11}',
     (family) => {
       const link = new Link({ bytes: 1_000_000, family, caps: [OFFLOADS, OFFLOADS] }).open();
       link.run();
@@ -319,6 +319,8 @@ describe('offloads', () => {
         length.writeUInt32BE(t.length);
         const pseudo = Buffer.concat([addresses, length, Buffer.from([0, 0, 0, 6])]);
         assert.equal(t.readUInt16BE(16), ~checksum(pseudo) & 0xffff);
+        // what lies before is complete: the sum of the IP header
+        if (family === 4) assert.equal(checksum(p.bytes.subarray(14, 34)), 0);
       }
       assert.equal(Math.max(...large.map(payloadOf)), Math.floor((65536 - 1 - 320) / mss) * mss);
       assert.equal(link.b.block.received, 1_000_000);
@@ -346,6 +348,23 @@ describe('offloads', () => {
       link.run();
       assert.ok(link.sentPackets.every((p) => p.wish[1] === 0 && p.bytes.length <= 1514));
       assert.equal(link.b.block.received, 100_000);
+    }
+  });
+
+  test('no packet speaks of congestion: ECN is not negotiated, so no CWR is left to segmentation {net.tx.gso.5}', () => {
+    const ECE_CWR = 0xc0;
+    for (const family of [4, 6] as const) {
+      for (const caps of [OFFLOADS, { ...OFFLOADS, ecn: true }]) {
+        // with losses, so that a connection with ECN would have something to say
+        const fate = (p: { index: number }): number[] => (p.index % 50 === 49 ? [] : [10_000]);
+        const link = new Link({ bytes: 300_000, family, caps: [caps, caps], fate }).open();
+        link.run();
+        assert.equal(link.b.block.received, 300_000);
+        for (const p of link.sentPackets) {
+          assert.equal(tcpOf(p)[13]! & ECE_CWR, 0);
+          assert.equal(p.wish[1]! & 0x80, 0);
+        }
+      }
     }
   });
 
