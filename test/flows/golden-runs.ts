@@ -65,6 +65,12 @@ export const GOLDEN: readonly GoldenRow[] = vectors.rows.map(({ tx, rx, ...row }
 const off = (...names: string[]): object => ({ features: Object.fromEntries(names.map((name) => [name, false])) });
 const EVENT_IDX = 'VIRTIO_RING_F_EVENT_IDX';
 const MRG_RXBUF = 'VIRTIO_NET_F_MRG_RXBUF';
+const GUEST_SEGMENTS = [
+  'VIRTIO_NET_F_GUEST_TSO4',
+  'VIRTIO_NET_F_GUEST_TSO6',
+  'VIRTIO_NET_F_GUEST_ECN',
+  'VIRTIO_NET_F_GUEST_UFO',
+];
 
 interface Option {
   readonly nic?: object;
@@ -88,15 +94,15 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   indirect_off: { nic: off('VIRTIO_RING_F_INDIRECT_DESC') },
   rx_queue_1024: { nic: { queueSize: 1024 } },
   base_split_smp2: { guest: { vcpus: 2 } },
+  packed: { nic: { packed: true } },
+  packed_event_idx_off: { nic: { packed: true, ...off(EVENT_IDX) } },
+  packed_ioeventfd_off: { nic: { packed: true, ioeventfd: false } },
+  mrg_rxbuf_off_small_buffers: { nic: off(MRG_RXBUF, ...GUEST_SEGMENTS) },
 };
 /** Option sets that have no run here, with the reason. */
 export const WITHOUT_RUN: Readonly<Record<string, string>> = {
   tx_timer: "QEMU's `tx=timer` (a timer instead of the bottom half) is not emulated",
   tx_timer_ioeventfd_off: "QEMU's `tx=timer` is not emulated",
-  packed: 'packed virtqueues are not there yet',
-  packed_event_idx_off: 'packed virtqueues are not there yet',
-  packed_ioeventfd_off: 'packed virtqueues are not there yet',
-  mrg_rxbuf_off_small_buffers: 'offloads of received segments are not there yet',
 };
 
 function document({ nic, guest, costs }: Option): object {
@@ -138,6 +144,7 @@ export function runGolden(row: GoldenRow, option: Option = OPTIONS[row.config]!)
   const counts = queues.map(() => new Map<number, number>());
   const notifies = [0, 0];
   const shapes = ['', ''];
+  const packed = parsed.topology.hosts[0]!.guests[0]!.nics[0]!.packed;
   const fds = [-1, -1];
   const places = queues.map((q) => machine.catalog.places.find((p) => p.name === `a/net0/${q}0`)!.id);
   const nic = machine.catalog.places.find((p) => p.name === 'a/net0')!.id;
@@ -153,7 +160,7 @@ export function runGolden(row: GoldenRow, option: Option = OPTIONS[row.config]!)
       counts[q]!.set(kind, (counts[q]!.get(kind) ?? 0) + 1);
       if (kind === E.VIRTQ_KICK) lastKick = q;
       if (kind === E.EVENTFD_SIGNAL) fds[q] = b;
-      if (kind === E.VIRTQ_DESCRIPTORS) shapes[q] = shapeOf(world, a, b);
+      if (kind === E.VIRTQ_DESCRIPTORS) shapes[q] = shapeOf(world, a, b, packed);
     }
     // A doorbell that no ioeventfd answers reaches the device by itself; eventfds count.
     if (kind === E.KVM_EXIT_MMIO_USER && vcpus.includes(place)) notifies[lastKick]!++;
@@ -181,12 +188,12 @@ export function runGolden(row: GoldenRow, option: Option = OPTIONS[row.config]!)
 }
 
 /** Writable and readable descriptors of a chain, as a VIRTQ_DESCRIPTORS event recorded them. */
-function shapeOf({ machine }: World, position: number, bytes: number): string {
+function shapeOf({ machine }: World, position: number, bytes: number, packed: boolean): string {
   const { byteRing, byteCapacity } = machine.catalog.layout;
   const at = byteRing + ((position * 8) % byteCapacity);
   const written = [0, 0];
   for (let i = 0; i < bytes; i += 18) {
-    const flags = machine.arena.view.getUint16(at + i + 2 + 12, true);
+    const flags = machine.arena.view.getUint16(at + i + 2 + (packed ? 14 : 12), true);
     if ((flags & VIRTQ_DESC_F_INDIRECT) === 0) written[(flags & VIRTQ_DESC_F_WRITE) === 0 ? 1 : 0]!++;
   }
   return `in=${written[0]} out=${written[1]}`;
