@@ -585,6 +585,7 @@ local COLUMNS = {
   ["virtq.interrupts_on"] = { false, q.used_event }, ["virtq.interrupts_off"] = { false, false },
   ["virtq.reclaim"] = { q.head, q.used_idx }, ["virtq.error"] = { q.code, q.value },
   ["virtq.bad_chain"] = { q.code, false }, ["virtq.rx_empty"] = { false, q.last_avail_idx },
+  ["virtq.reset"] = { q.queue, false }, ["virtq.client_rx"] = { e.bytes, q.head },
   ["kvm.exit_ept_misconfig_kernel"] = { x.address, x.value }, ["kvm.exit_ept_misconfig_user"] = { x.address, x.value },
   ["kvm.exit_hlt"] = { false, false }, ["kvm.exit_external_interrupt"] = { x.vector, false },
   ["kvm.exit_io_user"] = { x.address, x.value }, ["kvm.irqfd"] = { x.vector, false },

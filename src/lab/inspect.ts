@@ -68,14 +68,9 @@ export function conservation(machine: Machine): Conservation {
     if (n > 0) dropped[k.name] = n;
   }
   let inFlight = machine.pool.live;
-  for (const g of machine.guests) {
-    for (const { nic, wiring } of g.nics) {
-      if (!nic.up) continue;
-      for (const [i, { pair }] of wiring.pairs.entries()) {
-        const driver = nic.pairs[i]!;
-        inFlight += (driver.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
-        inFlight += (pair.rx.used_idx - driver.rx.last_used_idx) & 0xffff;
-      }
+  for (const { setup } of machine.guests.flatMap((g) => g.nics.slice(0, 1))) {
+    for (const { nic } of setup.states) {
+      for (const frameOf of nic.frameOf) for (let i = 0; i < frameOf.length; i++) if (frameOf[i] !== 0) inFlight++;
     }
   }
   return {
@@ -120,8 +115,7 @@ export function controlOf(nic: BuiltNic): NetControl | null {
 
 /** The ring of queue `index` as its device holds it, or null while it does not. */
 export function deviceQueue(nic: BuiltNic, index: number): DeviceQueue | null {
-  const pair = nic.wiring.pairs[index >> 1]?.pair;
-  return !pair?.connected ? null : (index & 1) === 0 ? pair.rx : pair.tx;
+  return nic.wiring.pairs[index >> 1]?.pair.ring((index & 1) === 0 ? 'rx' : 'tx') ?? null;
 }
 
 /** By name, with the host in front where several hosts have a guest of that name. */

@@ -6,7 +6,9 @@
 import {
   PACKET_COPY,
   PACKET_DROP_NO_MEMORY,
+  VIRTQ_CLIENT_RX,
   VIRTQ_DROP_BAD_CHAIN,
+  VIRTQ_DROP_RESET,
   VIRTQ_ERROR,
   VIRTQ_INTERRUPT,
   VIRTQ_INTERRUPT_SUPPRESSED,
@@ -22,8 +24,9 @@ import { GuestHeader, HEADER_OK } from '../packet/guest-header.ts';
 import { hostOffloads, OFFLOAD_CSUM } from '../packet/offload-flags.ts';
 import { FRAME_OFFSET, JUMBO_BYTES, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import { CHAIN_TOO_LONG, type DeviceQueue, RING_EMPTY } from '../virtio/device-queue.ts';
+import { CHAIN_TOO_LONG, type DeviceQueue, RING_BROKEN, RING_EMPTY } from '../virtio/device-queue.ts';
 import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM } from '../virtio/features.ts';
+import { IdleQueue } from '../virtio/idle-queue.ts';
 
 export interface QueuePairPlaces {
   readonly backend: number;
@@ -32,15 +35,23 @@ export interface QueuePairPlaces {
   readonly tx: number;
 }
 
+/** Interrupts of a ring that the device does not have. */
+const NOWHERE: InterruptRoute = { trigger: () => {} };
+
 export class NetQueuePair {
   readonly name: string;
   readonly places: QueuePairPlaces;
-  // what the set-up of the device gave: set by connect()
-  rx!: DeviceQueue;
-  tx!: DeviceQueue;
+  // what the set-up of the device gave: an idle queue where there is none
+  rx: DeviceQueue;
+  tx: DeviceQueue;
   /** How used buffer notifications travel. */
-  private rxCall!: InterruptRoute;
-  private txCall!: InterruptRoute;
+  private rxCall: InterruptRoute = NOWHERE;
+  private txCall: InterruptRoute = NOWHERE;
+  private readonly idle: IdleQueue;
+  /** Nobody in the guest drives the NIC: frames are born when they are taken and end when they are given. */
+  client = false;
+  /** A ring of which the device can no longer tell where chains begin; 0 for receive, 1 for transmit. */
+  onBroken: (which: 0 | 1, contextBits: number) => void = () => {};
   /** The guest's poller that watches the used rings; -1 where the driver is interrupted. */
   driverPoller = -1;
   /** False where a program of the guest will send received frames on. */
@@ -59,12 +70,16 @@ export class NetQueuePair {
   private backendBase = 0;
   private rxBase = 0;
   private txBase = 0;
+  private driverBase = 0;
 
   constructor(services: Services, name: string, places: QueuePairPlaces) {
     this.services = services;
     this.header = new GuestHeader(services.arena);
     this.name = name;
     this.places = places;
+    this.idle = new IdleQueue(services.arena, services.copy);
+    this.rx = this.idle;
+    this.tx = this.idle;
   }
 
   /** The driver is ready and the back-end has been given the rings. */
@@ -81,8 +96,36 @@ export class NetQueuePair {
     this.rxCall = calls.rx;
     this.txCall = calls.tx;
   }
-  get connected(): boolean {
-    return this.rx !== undefined;
+  /** The device lets one ring go; what a back-end does with it from now on has no effect. */
+  disconnect(which: 'rx' | 'tx'): void {
+    this[which] = this.idle;
+    if (which === 'rx') this.rxCall = NOWHERE;
+    else this.txCall = NOWHERE;
+  }
+  /** The ring, or null while the device does not have it. */
+  ring(which: 'rx' | 'tx'): DeviceQueue | null {
+    const queue = this[which];
+    return queue === this.idle ? null : queue;
+  }
+  /** Frames that the driver made available and nobody took: dropped at the current stamp, in the order of their heads. */
+  dropWaiting(frameOf: Int32Array, queue: number, base: number): void {
+    const { recorder, frames } = this.services;
+    for (let head = 0; head < frameOf.length; head++) {
+      const frame = frameOf[head]!;
+      if (frame === 0) continue;
+      frameOf[head] = 0;
+      recorder.event(base | VIRTQ_DROP_RESET, frame, queue, 0);
+      frames.dropped(frame, VIRTQ_DROP_RESET);
+    }
+  }
+  /** The back-end found available() below 0: recorded once, then the ring stands still until it is reset. */
+  lost(which: 'rx' | 'tx'): void {
+    const queue = this[which];
+    if (queue.reported) return;
+    queue.reported = true;
+    const base = which === 'rx' ? this.rxBase : this.txBase;
+    this.services.recorder.event(base | VIRTQ_ERROR, 0, -RING_BROKEN, queue.impossible);
+    this.onBroken(which === 'rx' ? 0 : 1, this.contextBits);
   }
 
   /** Tells the pair which context serves it. */
@@ -91,6 +134,7 @@ export class NetQueuePair {
     this.backendBase = baseOf(this.places.backend, context);
     this.rxBase = baseOf(this.places.rx, context);
     this.txBase = baseOf(this.places.tx, context);
+    this.driverBase = baseOf(this.places.driver, context);
   }
 
   // ---- transmit: guest to host ----------------------------------------------------------------------------------
@@ -99,7 +143,7 @@ export class NetQueuePair {
    * where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
    */
   popTx(): number {
-    const { pool, recorder } = this.services;
+    const { pool, recorder, frames } = this.services;
     const tx = this.tx;
     const large = this.large ? tx.peekBytes(0) : 0;
     let packet = pool.alloc(large);
@@ -110,18 +154,25 @@ export class NetQueuePair {
     const head = tx.head;
     recorder.stamp[0] = this.at[0]!;
     if (bytes < 0) {
+      if (tx === this.idle) {
+        pool.release(packet); // the ring was taken away meanwhile
+        return -1;
+      }
       const reason = noMemory && bytes === CHAIN_TOO_LONG ? PACKET_DROP_NO_MEMORY : VIRTQ_DROP_BAD_CHAIN;
       if (reason === VIRTQ_DROP_BAD_CHAIN) recorder.event(this.txBase | VIRTQ_ERROR, 0, -bytes, head);
       this.refuse(packet, -bytes, reason);
       return -1;
     }
-    const frame = tx.frameOf[head]!;
     const wrong = this.header.sanitize(target, target + FRAME_OFFSET, bytes - FRAME_OFFSET, this.hostOffloads);
     if (wrong !== HEADER_OK) {
       recorder.event(this.txBase | VIRTQ_ERROR, 0, wrong, head);
       this.refuse(packet, wrong, VIRTQ_DROP_BAD_CHAIN);
       return -1;
     }
+    let frame = tx.frameOf[head]!;
+    tx.frameOf[head] = 0;
+    // nobody of ours put it there: a client did
+    if (frame === 0) frame = frames.born(this.driverBase, target + FRAME_OFFSET, Math.max(0, bytes - FRAME_OFFSET), 0);
     recorder.event(this.txBase | VIRTQ_POP, frame, head, tx.last_avail_idx);
     recorder.stamp[0] = this.at[1]!;
     recorder.event(this.backendBase | PACKET_COPY, frame, bytes, target);
@@ -139,6 +190,7 @@ export class NetQueuePair {
     if (tx.head >= tx.size) return;
     const frame = tx.frameOf[tx.head]!;
     if (frame !== 0) {
+      tx.frameOf[tx.head] = 0;
       recorder.event(this.txBase | reason, frame, code, 0);
       frames.dropped(frame, reason);
     }
@@ -164,7 +216,11 @@ export class NetQueuePair {
     const length = pool.length[packet]!;
     const frame = pool.frame[packet]!;
     const bytes = length + FRAME_OFFSET;
-    if (rx.available() === 0) return false;
+    const available = rx.available();
+    if (available <= 0) {
+      if (available < 0) this.lost('rx');
+      return false;
+    }
     let source = pool.slot(packet);
     if (bounce !== 0) {
       recorder.stamp[0] = this.at[0]!;
@@ -188,12 +244,23 @@ export class NetQueuePair {
       return true;
     }
     const head = rx.head;
-    rx.frameOf[head] = frame;
+    if (rx.frameOf[head] !== 0) this.replaced(head);
     recorder.event(this.backendBase | PACKET_COPY, frame, bytes, head);
     recorder.event(this.rxBase | VIRTQ_USED, frame, length, head);
+    if (this.client) recorder.event(this.rxBase | VIRTQ_CLIENT_RX, frame, length, head);
+    else rx.frameOf[head] = frame;
     frames.placed(frame, this.places.driver, length, this.endsFrames);
     pool.release(packet);
     return true;
+  }
+
+  /** The buffer still holds a frame that the driver has not seen: somebody made it available again in its place. */
+  private replaced(head: number): void {
+    const { recorder, frames } = this.services;
+    const frame = this.rx.frameOf[head]!;
+    this.rx.frameOf[head] = 0;
+    recorder.event(this.rxBase | VIRTQ_DROP_RESET, frame, 0, 0);
+    frames.dropped(frame, VIRTQ_DROP_RESET);
   }
 
   // ---- publishing and notifying ---------------------------------------------------------------------------------
@@ -205,6 +272,7 @@ export class NetQueuePair {
     return this.publish(this.rx, this.rxBase, this.rxCall, entries);
   }
   private publish(queue: DeviceQueue, base: number, call: InterruptRoute, entries: number): boolean {
+    if (queue === this.idle) return false;
     const recorder = this.services.recorder;
     queue.publishUsed();
     recorder.event(base | VIRTQ_USED_IDX, 0, entries, queue.used_idx);
@@ -232,10 +300,12 @@ export class NetQueuePair {
     this.disable(this.rx, this.rxBase);
   }
   private enable(queue: DeviceQueue, base: number): void {
+    if (queue === this.idle) return;
     queue.enableKicks(queue.last_avail_idx);
     this.services.recorder.event(base | VIRTQ_KICKS_ON, 0, 0, queue.last_avail_idx);
   }
   private disable(queue: DeviceQueue, base: number): void {
+    if (queue === this.idle) return;
     queue.disableKicks();
     this.services.recorder.event(base | VIRTQ_KICKS_OFF, 0, 0, 0);
   }

@@ -13,6 +13,7 @@ import {
   GUEST_XMIT,
   VIRTQ_AVAIL,
   VIRTQ_AVAIL_IDX,
+  VIRTQ_DROP_RESET,
   VIRTQ_RECLAIM,
 } from '../../engine/events.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
@@ -234,6 +235,7 @@ export class GuestQueuePair {
     this.received[0] = gpa;
     this.receivedCount = 1;
     const frame = rx.frameOf[head]!;
+    rx.frameOf[head] = 0;
     const used = rx.usedLength;
     const header = this.ram + gpa;
     const u16 = this.services.arena.u16;
@@ -249,8 +251,9 @@ export class GuestQueuePair {
       at = this.joined;
       good = length > 0;
     }
-    if (!good) {
-      if (frame !== 0 && used > this.headerBytes) recorder.event(this.base | GUEST_DROP_MALFORMED, frame, used, 0);
+    // a used entry that no device wrote has no frame
+    if (!good || frame === 0) {
+      this.malformed(frame, used);
       this.releaseReceived();
       return 0;
     }
@@ -276,12 +279,21 @@ export class GuestQueuePair {
       if (head < 0) return 0;
       const gpa = rx.bufferOf[head]!;
       this.received[this.receivedCount++] = gpa;
+      if (rx.frameOf[head] !== 0) {
+        this.malformed(rx.frameOf[head]!, rx.usedLength);
+        rx.frameOf[head] = 0;
+      }
       const bytes = rx.usedLength;
       if (bytes > this.rxBuffers.bytes || length + bytes > MAX_GSO_BYTES) return 0;
       services.copy(joined + length, this.ram + gpa, bytes);
       length += bytes;
     }
     return length;
+  }
+  private malformed(frame: number, bytes: number): void {
+    if (frame === 0) return;
+    this.services.recorder.event(this.base | GUEST_DROP_MALFORMED, frame, bytes, 0);
+    this.services.frames.dropped(frame, GUEST_DROP_MALFORMED);
   }
   /** Gives the buffers of the frame that receive() took last back for the next refill. */
   releaseReceived(): void {
@@ -304,9 +316,18 @@ export class GuestQueuePair {
       const gpa = tx.bufferOf[head]!;
       if (this.gsoPool !== null && this.isGso(gpa)) this.gsoPool.give(gpa);
       else if (this.txPool !== null) this.txPool.give(gpa);
-      recorder.event(this.txBase | VIRTQ_RECLAIM, tx.frameOf[head]!, head, tx.last_used_idx);
+      if (tx.frameOf[head] !== 0) this.takenBack(head);
+      recorder.event(this.txBase | VIRTQ_RECLAIM, tx.nameOf[head]!, head, tx.last_used_idx);
     }
     return n;
+  }
+  /** The used ring says that the device is done with a frame that it never took: somebody else wrote there. */
+  private takenBack(head: number): void {
+    const { tx, services } = this;
+    const frame = tx.frameOf[head]!;
+    tx.frameOf[head] = 0;
+    services.recorder.event(this.txBase | VIRTQ_DROP_RESET, frame, 2 * this.index + 1, 0);
+    services.frames.dropped(frame, VIRTQ_DROP_RESET);
   }
   private gsoLow = 0;
   private gsoHigh = 0;

@@ -111,6 +111,10 @@ export abstract class DeviceQueue {
   head = 0;
   /** Set when the driver broke the ring: nothing more is taken. */
   broken = false;
+  /** What broke it: the available index that cannot be, or the slot of a chain that does not end. */
+  impossible = 0;
+  /** Somebody has been told that it is broken. */
+  reported = false;
   /** Chains refused. */
   errors = 0;
   /** What enqueue() puts into a 20-byte header (struct virtio_net_hdr_v1_hash). */
@@ -193,6 +197,7 @@ export abstract class DeviceQueue {
     this.signalled_used_valid = false;
     this.head = 0;
     this.broken = false;
+    this.reported = false;
   }
   /** The device's own indices at rest, as plain data. */
   abstract standing(): DeviceStanding;

@@ -62,7 +62,10 @@ interface OrderStanding {
 export abstract class DriverQueue {
   readonly packed: boolean;
   readonly size: number;
+  /** Frame that lies in each buffer, 0 = none: whoever takes the frame out of the ring clears it. */
   readonly frameOf: Int32Array;
+  /** Frame that was made available with each head, for the driver's own record. */
+  readonly nameOf: Int32Array;
   readonly eventIdx: boolean;
   readonly inOrder: boolean;
   /** Guest-physical address of the (first) buffer by head, as the driver remembers it. */
@@ -105,6 +108,7 @@ export abstract class DriverQueue {
     this.size = size;
     this.eventIdx = options.eventIdx;
     this.frameOf = options.frameOf;
+    this.nameOf = new Int32Array(size);
     this.ram = options.ram;
     this.indirectGpa = options.indirectGpa;
     this.indirectEntries = options.indirectEntries ?? INDIRECT_ENTRIES;
@@ -231,6 +235,7 @@ export abstract class DriverQueue {
     this.orderNext = other.order.next;
     this.batchLeft = 0;
     this.frameOf.fill(0);
+    this.nameOf.fill(0);
     for (const [i, [from]] of this.areas().entries()) this.u16.set(other.words[i]!, from);
     this.standAt(other.position);
   }

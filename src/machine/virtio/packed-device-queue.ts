@@ -104,6 +104,7 @@ export class PackedDeviceQueue extends DeviceQueue {
     const slot = this.aheadAt;
     const count = this.extent(slot, size - this.aheadDescriptors - this.inUse, u16[flags + (slot << 3)]!);
     if (count === 0) {
+      this.impossible = slot;
       this.broken = true;
       return false;
     }
@@ -201,6 +202,7 @@ export class PackedDeviceQueue extends DeviceQueue {
     }
     const count = this.extent(slot, this.size - this.inUse, flags);
     if (count === 0) {
+      this.impossible = slot;
       this.broken = true;
       return this.refused(CHAIN_TOO_LONG);
     }

@@ -156,6 +156,7 @@ export class PackedDriverQueue extends DriverQueue {
     this.count[id] = descriptors;
     this.bufferOf[id] = gpa;
     this.frameOf[id] = frame;
+    this.nameOf[id] = frame;
     this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
     if (this.record !== null) this.record.packedChain(this.layout, slot, descriptors, flags, frame);
   }

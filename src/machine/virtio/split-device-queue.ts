@@ -49,6 +49,7 @@ export class SplitDeviceQueue extends DeviceQueue {
     const l = this.layout;
     const n = (l.u16[l.availIdx]! - this.last_avail_idx) & 0xffff;
     if (n > l.size || this.broken) {
+      if (!this.broken) this.impossible = l.u16[l.availIdx]!;
       this.broken = true;
       return RING_BROKEN;
     }

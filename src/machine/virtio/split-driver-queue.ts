@@ -128,6 +128,7 @@ export class SplitDriverQueue extends DriverQueue {
     l.u16[l.availRing + (this.avail_idx_shadow & l.mask)] = head;
     this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
     this.frameOf[head] = frame;
+    this.nameOf[head] = frame;
     if (this.record !== null) this.record.chain(l, head, frame);
   }
 
