@@ -98,9 +98,11 @@ export const KVM_EXIT_MMIO_KERNEL = kind(34, 'kvm.exit_ept_misconfig_kernel', 'E
 export const KVM_EXIT_MMIO_USER = kind(35, 'kvm.exit_ept_misconfig_user', 'EPT_MISCONFIG exit of a register access, answered in userspace (KVM_EXIT_MMIO)', { a: 'address', b: 'value' });
 export const KVM_EXIT_HLT = kind(36, 'kvm.exit_hlt', 'the vCPU halts');
 export const KVM_EXIT_EXTERNAL_INTERRUPT = kind(37, 'kvm.exit_external_interrupt', 'a running vCPU leaves the guest to take an interrupt', { a: 'vector' });
-export const KVM_EXIT_IO = kind(38, 'kvm.exit_io_user', 'IO_INSTRUCTION exit answered in userspace (KVM_EXIT_IO): PCI configuration space', { a: 'address', b: 'value' });
+export const KVM_EXIT_IO = kind(38, 'kvm.exit_io_user', 'IO_INSTRUCTION exit answered in userspace (KVM_EXIT_IO): PCI configuration space, registers behind ports', { a: 'address', b: 'value' });
+export const KVM_EXIT_IO_KERNEL = kind(123, 'kvm.exit_io_kernel', 'IO_INSTRUCTION exit of a port write, answered in the kernel by an ioeventfd', { a: 'address', b: 'value' });
 export const KVM_IRQFD = kind(39, 'kvm.irqfd', 'an eventfd signal became an MSI in the kernel', { a: 'vector' });
 export const KVM_SIGNAL_MSI = kind(40, 'kvm.signal_msi', 'KVM_SIGNAL_MSI ioctl: userspace injects an MSI', { a: 'vector' });
+export const KVM_IRQ_LINE = kind(122, 'kvm.irq_line', 'KVM_IRQ_LINE ioctl: userspace sets the level of an interrupt line', { a: 'line', b: 'level' });
 export const KVM_ENTRY = kind(41, 'kvm.entry', 'a halted vCPU runs again', { a: 'pending | one bit per vector' });
 export const KVM_IOCTL = kind(42, 'kvm.ioctl', 'a KVM ioctl of the set-up', { a: 'ioctl', b: 'argument' });
 

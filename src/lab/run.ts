@@ -9,6 +9,7 @@ import {
   KVM_EXIT_EXTERNAL_INTERRUPT,
   KVM_EXIT_HLT,
   KVM_EXIT_IO,
+  KVM_EXIT_IO_KERNEL,
   KVM_EXIT_MMIO_KERNEL,
   KVM_EXIT_MMIO_USER,
   PACKET_BORN,
@@ -181,7 +182,7 @@ export class Run {
         },
       },
       perFrame: {
-        exitsKernel: per(total(KVM_EXIT_MMIO_KERNEL)),
+        exitsKernel: per(total(KVM_EXIT_MMIO_KERNEL) + total(KVM_EXIT_IO_KERNEL)),
         exitsUserspace: per(total(KVM_EXIT_MMIO_USER) + total(KVM_EXIT_IO)),
         kicks: per(total(VIRTQ_KICK)),
         kicksSuppressed: per(total(VIRTQ_KICK_SUPPRESSED)),
@@ -200,7 +201,7 @@ export class Run {
         EPT_MISCONFIG: total(KVM_EXIT_MMIO_KERNEL) + total(KVM_EXIT_MMIO_USER),
         HLT: total(KVM_EXIT_HLT),
         EXTERNAL_INTERRUPT: total(KVM_EXIT_EXTERNAL_INTERRUPT),
-        IO_INSTRUCTION: total(KVM_EXIT_IO),
+        IO_INSTRUCTION: total(KVM_EXIT_IO) + total(KVM_EXIT_IO_KERNEL),
       },
       queues: this.scope.nics.flatMap((n) =>
         queuePlaces(n.wiring).map((place, queue) => {

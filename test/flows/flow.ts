@@ -221,6 +221,7 @@ export function detail(e: FlowEvent): string {
       return SYSCALLS.get(number('number')) ?? String(number('number'));
     case 'kvm.exit_ept_misconfig_kernel':
     case 'kvm.exit_ept_misconfig_user':
+    case 'kvm.exit_io_kernel':
       return `address ${hex(number('address'))}`;
   }
   const own = Object.entries(e).filter(([key]) => !FIXED.has(key));

@@ -5,9 +5,16 @@
  *
  * DEVIATION: a guest does nothing else when it boots: no BIOS, no kernel, no other devices.
  */
+import { assert } from '../../engine/assert.ts';
 import { KVM_EXIT_IO, KVM_EXIT_MMIO_USER, PCI_CAPABILITY } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
-import { CONFIG_ADDRESS, CONFIG_DATA, configAddress, type PciHostBridge } from '../pci/host-bridge.ts';
+import {
+  CONFIG_ADDRESS,
+  CONFIG_DATA,
+  configAddress,
+  type PciFunction,
+  type PciHostBridge,
+} from '../pci/host-bridge.ts';
 import type { VirtioMmioDevice } from '../virtio/mmio-transport.ts';
 import { assignResources } from './pci-resources.ts';
 import { type PciConfigMechanism, type ScannedFunction, scanBus } from './pci-scan.ts';
@@ -19,10 +26,10 @@ export interface GuestBoot {
   probe(now: number): number;
 }
 
-/** A clock that runs while a vCPU probes: each access moves it on. */
+/** A clock that runs while a vCPU does nothing but access registers: each access moves it on. */
 export class ProbeClock {
   private readonly recorder: Recorder;
-  private readonly start: number;
+  private start: number;
   private at: number;
 
   constructor(recorder: Recorder, now: number) {
@@ -30,6 +37,12 @@ export class ProbeClock {
     this.start = now;
     this.at = now;
     recorder.stamp[0] = now;
+  }
+  /** The driver makes exits again, from then on. */
+  restart(now: number): void {
+    this.start = now;
+    this.at = now;
+    this.recorder.stamp[0] = now;
   }
   spend(ns: number): void {
     this.at += ns;
@@ -110,7 +123,7 @@ export function bootPci(config: PciConfigMechanism): ScannedFunction[] {
 /** A vCPU's way to one PCI function: the machine answers, the exit is recorded and paid for. */
 export class TrappedPci implements PciAccess {
   private readonly recorder: Recorder;
-  private readonly bridge: PciHostBridge;
+  private readonly what: PciFunction;
   private readonly config: TrappedConfig;
   private readonly exits: Exits;
   private readonly driverBase: number;
@@ -119,8 +132,10 @@ export class TrappedPci implements PciAccess {
 
   /** `slot`, `fn`: device and function number on bus 0. */
   constructor(recorder: Recorder, bridge: PciHostBridge, exits: Exits, driverBase: number, slot: number, fn: number) {
+    const what = bridge.at(slot, fn);
+    assert(what !== undefined, 'the scan has found a function there');
     this.recorder = recorder;
-    this.bridge = bridge;
+    this.what = what;
     this.config = new TrappedConfig(bridge, exits);
     this.exits = exits;
     this.driverBase = driverBase;
@@ -135,30 +150,22 @@ export class TrappedPci implements PciAccess {
     this.config.write(this.slot, this.fn, offset, width, value);
   }
   barRead(bar: number, offset: number, width: number): number {
-    const { address, io } = this.mapped(bar);
-    const { bridge, exits } = this;
-    const value = io ? bridge.ioRead(address + offset, width) : bridge.memoryRead(address + offset, width);
-    if (io) exits.io(address + offset, value);
-    else exits.memory(address + offset, value);
+    const value = this.what.readBar(bar, offset, width);
+    this.exit(bar, offset, value);
     return value;
   }
   barWrite(bar: number, offset: number, width: number, value: number): void {
-    const { address, io } = this.mapped(bar);
-    if (io) {
-      this.exits.io(address + offset, value);
-      this.bridge.ioWrite(address + offset, width, value);
-    } else {
-      this.exits.memory(address + offset, value);
-      this.bridge.memoryWrite(address + offset, width, value);
-    }
+    this.exit(bar, offset, value);
+    this.what.writeBar(bar, offset, width, value);
+  }
+  /** The kernel has the BARs in its resource list, and the machine routes what lies in one to this function. */
+  private exit(bar: number, offset: number, value: number): void {
+    const address = this.what.barAddress(bar) + offset;
+    if (this.what.barIsIo(bar)) this.exits.io(address, value);
+    else this.exits.memory(address, value);
   }
   found(offset: number, id: number, cfgType: number): void {
     this.recorder.event(this.driverBase | PCI_CAPABILITY, 0, offset, id | (cfgType << 8));
-  }
-  /** The kernel has the BARs in its resource list: no access. */
-  private mapped(bar: number): { readonly address: number; readonly io: boolean } {
-    const what = this.bridge.at(this.slot, this.fn);
-    return { address: what?.barAddress(bar) ?? 0, io: what?.barIsIo(bar) ?? false };
   }
 }
 

@@ -21,6 +21,7 @@ import {
 import { NEVER } from '../../engine/timeline.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Services } from '../services.ts';
+import { VIRTIO_PCI_ISR_CONFIG, VIRTIO_PCI_ISR_QUEUE } from '../wire/pci.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
@@ -174,9 +175,18 @@ export class LinuxVcpu extends GuestVcpu {
     const handler = this.irqs[line];
     if (handler === undefined) return; // a device that signals a queue without a vector
     const pairs = handler.pairs;
+    const level = handler.level;
+    if (level !== undefined) {
+      // vp_interrupt(), vm_interrupt(): what it is about, and vring_interrupt() then looks at each ring
+      const bits = level.take(this.timeline.now[0]!);
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.exitDebt += level.spent;
+      if ((bits & VIRTIO_PCI_ISR_CONFIG) !== 0 && handler.config !== null) this.exitDebt += handler.config();
+      if ((bits & VIRTIO_PCI_ISR_QUEUE) === 0) return;
+    }
     for (let i = 0; i < pairs.length; i++) {
       const pair = pairs[i]!;
-      if (pair.rxIrq === line) {
+      if (pair.rxIrq === line && (level === undefined || pair.rx.usedReady() > 0)) {
         this.recorder.event(pair.rxBase | GUEST_IRQ, 0, line, 0);
         if (!pair.rxNapi) {
           pair.rxNapi = true;
@@ -184,7 +194,7 @@ export class LinuxVcpu extends GuestVcpu {
           this.recorder.event(pair.rxBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
         }
       }
-      if (pair.txIrq === line) {
+      if (pair.txIrq === line && (level === undefined || pair.tx.usedReady() > 0)) {
         this.recorder.event(pair.txBase | GUEST_IRQ, 0, line, 0);
         if (!pair.txNapi) {
           pair.txNapi = true;
@@ -193,7 +203,7 @@ export class LinuxVcpu extends GuestVcpu {
         }
       }
     }
-    if (handler.config !== null) this.exitDebt += handler.config();
+    if (handler.config !== null && level === undefined) this.exitDebt += handler.config();
   }
 
   // ---- NAPI ---------------------------------------------------------------------------------------------------------

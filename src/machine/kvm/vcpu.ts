@@ -9,6 +9,8 @@ import {
   KVM_ENTRY,
   KVM_EXIT_EXTERNAL_INTERRUPT,
   KVM_EXIT_HLT,
+  KVM_EXIT_IO,
+  KVM_EXIT_IO_KERNEL,
   KVM_EXIT_MMIO_KERNEL,
   KVM_EXIT_MMIO_USER,
   VIRTQ_KICK,
@@ -23,12 +25,24 @@ import type { InterruptTarget, Vm } from './vm.ts';
 /** Interrupt lines of a vCPU at most: x86 has 256 vectors, of which Linux gives about 200 to devices. */
 export const MAX_IRQS = 200;
 
+/** A driver's way to ask a device why it interrupts. */
+export interface LevelLine {
+  /** Reads what the line is about (VIRTIO_PCI_ISR_ bits), at that time, and so lets go of it. */
+  take(now: number): number;
+  /** What the exits of the last take() cost, ns. */
+  readonly spent: number;
+}
 /** What a driver has registered for an interrupt line; several queues share one where vectors are scarce. */
 export interface IrqHandler {
   readonly pairs: readonly GuestQueuePair[];
   /** A configuration change: what the driver does about it, and the time that its exits cost, ns. */
   readonly config: (() => number) | null;
+  /** Of a line that is a level: a pin, or the line of virtio-mmio. Without: a message. */
+  readonly level?: LevelLine;
 }
+
+/** x86 has 64 KiB of ports; a doorbell below is one, as no register lies in low memory. */
+const isPort = (address: number): boolean => address < 0x1_0000;
 
 export abstract class Vcpu extends Context implements InterruptTarget {
   protected readonly services: Services;
@@ -113,16 +127,21 @@ export abstract class Vcpu extends Context implements InterruptTarget {
       return;
     }
     recorder.event(queueBase | VIRTQ_KICK, frame, index, queue.avail_idx_shadow);
-    const eventfd = this.vm.ioeventfdAt(address);
+    const eventfd = this.vm.ioeventfdAt(address, index);
     const now = recorder.stamp[0]!;
     if (eventfd !== undefined) {
-      recorder.event(this.vcpuBase | KVM_EXIT_MMIO_KERNEL, frame, address, index);
+      recorder.event(
+        this.vcpuBase | (isPort(address) ? KVM_EXIT_IO_KERNEL : KVM_EXIT_MMIO_KERNEL),
+        frame,
+        address,
+        index,
+      );
       this.timeline.now[1] = now + this.eventfdDelay;
       eventfd.signal();
       recorder.event(queueBase | EVENTFD_SIGNAL, frame, eventfd.counter, eventfd.fd);
       this.exitDebt += this.exitKernel;
     } else {
-      recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, frame, address, index);
+      recorder.event(this.vcpuBase | (isPort(address) ? KVM_EXIT_IO : KVM_EXIT_MMIO_USER), frame, address, index);
       this.timeline.now[1] = now + this.userDelay;
       this.vm.onUserWrite(address, index, this.id << 20);
       this.exitDebt += this.exitUser;

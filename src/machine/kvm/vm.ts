@@ -24,6 +24,8 @@ export class Vm {
   readonly ram: number;
   readonly ramBytes: number;
   private readonly ioeventfds = new Map<number, EventFd>();
+  /** Those with KVM_IOEVENTFD_FLAG_DATAMATCH: by address, then by value. */
+  private readonly matched = new Map<number, Map<number, EventFd>>();
   /** The VMM's answer to a write that no ioeventfd takes. Runs on the vCPU's thread. */
   onUserWrite: (address: number, value: number, contextBits: number) => void = () => {};
 
@@ -33,12 +35,16 @@ export class Vm {
     this.ramBytes = ramBytes;
   }
 
-  /** KVM_IOEVENTFD without datamatch. */
-  assignIoeventfd(address: number, eventfd: EventFd): void {
-    this.ioeventfds.set(address, eventfd);
+  /** KVM_IOEVENTFD on a memory address or a port; `match`: the value that it listens to, -1 for any. */
+  assignIoeventfd(address: number, eventfd: EventFd, match = -1): void {
+    if (match < 0) this.ioeventfds.set(address, eventfd);
+    else {
+      const byValue = this.matched.get(address) ?? new Map<number, EventFd>();
+      this.matched.set(address, byValue.set(match, eventfd));
+    }
   }
-  ioeventfdAt(address: number): EventFd | undefined {
-    return this.ioeventfds.get(address);
+  ioeventfdAt(address: number, value: number): EventFd | undefined {
+    return this.ioeventfds.get(address) ?? this.matched.get(address)?.get(value);
   }
 }
 

@@ -59,7 +59,7 @@ export class Announcement {
 
 const EXITS = new Set<number>(E.EVENT_KINDS.filter((k) => k.name.startsWith('kvm.exit_')).map((k) => k.id));
 /** What carries a used buffer notification to the vCPU. */
-const CARRIERS = new Set<number>([E.EVENTFD_SIGNAL, E.KVM_IRQFD, E.SCHED_SYSCALL, E.KVM_SIGNAL_MSI]);
+const CARRIERS = new Set<number>([E.EVENTFD_SIGNAL, E.KVM_IRQFD, E.SCHED_SYSCALL, E.KVM_SIGNAL_MSI, E.KVM_IRQ_LINE]);
 /** The level of the datapath's caches that answered; a kernel datapath has one, its flow table. */
 const CACHES: ReadonlyMap<number, string> = new Map([
   [E.DP_HIT, 'hit'],

@@ -51,6 +51,7 @@ export function handOver(last: JourneyHop): string {
     case 'virtq.used':
       if (did('virtq.interrupt')) {
         if (did('kvm.irqfd')) return 'interrupt, irqfd';
+        if (did('kvm.irq_line')) return 'interrupt, KVM_IRQ_LINE';
         return did('kvm.signal_msi') ? 'interrupt, KVM_SIGNAL_MSI' : 'interrupt';
       }
       return did('virtq.interrupt_suppressed') ? 'used ring, no interrupt wanted' : 'used ring';

@@ -22,6 +22,7 @@ const EXITS: readonly (readonly [kind: number, reason: string, handledBy: 'kerne
   [E.KVM_EXIT_MMIO_KERNEL, 'EPT_MISCONFIG', 'kernel'],
   [E.KVM_EXIT_MMIO_USER, 'EPT_MISCONFIG', 'userspace'],
   [E.KVM_EXIT_IO, 'IO_INSTRUCTION', 'userspace'],
+  [E.KVM_EXIT_IO_KERNEL, 'IO_INSTRUCTION', 'kernel'],
   [E.KVM_EXIT_HLT, 'HLT', 'kernel'],
   [E.KVM_EXIT_EXTERNAL_INTERRUPT, 'EXTERNAL_INTERRUPT', 'kernel'],
 ];
@@ -81,13 +82,14 @@ export const KVM_FAMILIES: readonly Family[] = [
   VM_EXITS,
   counter(
     'interrupts_injected_total',
-    'MSIs injected into a guest, by how: an irqfd in the kernel or an ioctl of userspace.',
+    'Interrupts injected into a guest, by how: an irqfd in the kernel, or an ioctl of userspace with a message or for the level of a line (both edges count).',
     ['topology', 'guest', 'method'],
     (w) =>
       (
         [
           [E.KVM_IRQFD, 'irqfd'],
           [E.KVM_SIGNAL_MSI, 'KVM_SIGNAL_MSI'],
+          [E.KVM_IRQ_LINE, 'KVM_IRQ_LINE'],
         ] as const
       ).flatMap(([kind, method]) =>
         w.catalog.places

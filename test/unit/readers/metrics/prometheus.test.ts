@@ -209,7 +209,7 @@ test('beyond the cap whole metrics are left out, each world has its share, and w
   }
   expect(parse(worldMetrics(worlds, { maxSeries: all.size })).size).toBe(all.size);
   // The small one is whole as long as its share suffices.
-  const half = parse(worldMetrics(worlds, { maxSeries: 1500 }));
+  const half = parse(worldMetrics(worlds, { maxSeries: 1600 }));
   expect(half.get('ringside_metrics_series_omitted{topology="t1"}')).toBe(0);
   expect(half.get('ringside_metrics_series_omitted{topology="t2"}')).toBeGreaterThan(0);
 });
