@@ -41,6 +41,13 @@ export class QemuNic {
   rxKicks = true;
   base = 0;
 
+  /** The device was reset (qemu virtio_net_reset(), virtio_net_drop_tx_queue_data()): the tap waits for the next driver. */
+  reset(): void {
+    this.txBh = false;
+    this.rxKicks = true;
+    this.queue.paused = true;
+  }
+
   constructor(pair: NetQueuePair, queue: TapQueue, txKick: EventFd, rxKick: EventFd, bounce: number) {
     this.pair = pair;
     this.queue = queue;
@@ -186,12 +193,13 @@ export class QemuMainLoop extends Context {
       this.spend(this.writeCost + this.switchCost + ((bytes * this.byteCost256) >> 8), LAND_TX);
       return true;
     }
+    this.recorder.stamp[0] = this.timeline.now[0]!;
     if (available < 0) {
-      nic.txBh = false; // the driver broke the ring: virtio_error()
+      nic.txBh = false;
+      nic.pair.lost('tx'); // virtio_error()
       return false;
     }
     // virtio_queue_set_notification(1), then flush again
-    this.recorder.stamp[0] = this.timeline.now[0]!;
     nic.pair.enableTxKicks();
     this.spend(this.enableCost, RECHECK_TX);
     return true;
@@ -248,6 +256,7 @@ export class QemuMainLoop extends Context {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     if (available < 0) {
       tap.paused = true;
+      nic.pair.lost('rx');
       return false;
     }
     this.enableRxKicks(nic);

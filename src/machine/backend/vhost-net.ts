@@ -80,6 +80,12 @@ export class VhostNetWorker extends Context {
     this.rxKick.waiter = this;
   }
 
+  /** The rings are taken away (linux vhost_net_stop()): the tap waits for the next driver. */
+  reset(): void {
+    this.txWork = false;
+    this.queue.paused = true;
+  }
+
   override get turns(): readonly number[] {
     return [Number(this.receiving)];
   }
@@ -160,6 +166,8 @@ export class VhostNetWorker extends Context {
     }
     if (n < 0) {
       this.txWork = false; // vq_err(): the worker leaves the ring alone
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.pair.lost('tx');
       return false;
     }
     this.recorder.stamp[0] = this.timeline.now[0]!;
@@ -220,6 +228,8 @@ export class VhostNetWorker extends Context {
     }
     if (n < 0) {
       queue.paused = true;
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      pair.lost('rx');
       return false;
     }
     this.recorder.stamp[0] = this.timeline.now[0]!;

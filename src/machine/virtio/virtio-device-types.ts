@@ -52,6 +52,8 @@ export interface VirtioDeviceOptions {
   /** The device-specific configuration; default: one with the fields of `offered`, nothing said about them. */
   readonly netConfig?: NetConfig;
   readonly hooks?: VirtioHooks;
+  /** Whether guest-physical addresses from `gpa` on are RAM; default: wherever the driver says. */
+  readonly inRam?: ((gpa: number, bytes: number) => boolean) | undefined;
 }
 /** What a doorbell is, for whoever wires it to an ioeventfd. */
 export interface Doorbell {

@@ -12,9 +12,13 @@ import {
   isVirtqSize,
   PVIRTQ_DESC_ALIGN,
   PVIRTQ_EVENT_ALIGN,
+  pvirtq_event_suppress,
   VIRTQ_AVAIL_ALIGN,
   VIRTQ_DESC_ALIGN,
   VIRTQ_USED_ALIGN,
+  virtqAvailBytes,
+  virtqDescBytes,
+  virtqUsedBytes,
 } from '../wire/virtio-ring.ts';
 import {
   andFeatures,
@@ -54,7 +58,12 @@ const NO_VECTOR = 0xffff;
 
 /** Why a device needs a reset, for `onNeedsReset`. Negative reasons are the queues' own (device-queue.ts, CHAIN_ codes). */
 export const NEEDS_RESET_QUEUE_DISABLED = 1;
+/** A ring that is misaligned, or not in memory as a whole. */
 export const NEEDS_RESET_QUEUE_ADDRESS = 2;
+/** The back-end does not take the rings. */
+export const NEEDS_RESET_BACKEND = 3;
+/** A command on the control queue without its headers. */
+export const NEEDS_RESET_CONTROL = 4;
 
 interface Queue extends QueueRegisters {
   maxSize: number;
@@ -98,6 +107,7 @@ export abstract class VirtioDevice {
   driverFeatures: Features = NO_FEATURES;
   configGeneration = 0;
   protected readonly hooks: VirtioHooks;
+  readonly #inRam: VirtioDeviceOptions['inRam'];
   readonly #all: readonly Queue[];
   /** Without VIRTIO_NET_F_MQ and RSS: one pair, and the control queue behind it (§5.1.2). */
   readonly #single: readonly Queue[];
@@ -114,6 +124,7 @@ export abstract class VirtioDevice {
     this.offered = offered;
     this.legacyOffered = { lo: (options.legacyOffered ?? offered).lo, hi: 0 };
     this.hooks = options.hooks ?? {};
+    this.#inRam = options.inRam;
     const queuePairs = Math.max(1, queueSizes.length >> 1);
     this.netConfig = options.netConfig ?? new NetConfig(options.mac, { offered, queuePairs });
     this.#all = queueSizes.map((entries, index) => queue(index, entries));
@@ -263,17 +274,29 @@ export abstract class VirtioDevice {
       ok(desc!, packed ? PVIRTQ_DESC_ALIGN : VIRTQ_DESC_ALIGN) &&
       ok(driver!, packed ? PVIRTQ_EVENT_ALIGN : VIRTQ_AVAIL_ALIGN) &&
       ok(device!, packed ? PVIRTQ_EVENT_ALIGN : VIRTQ_USED_ALIGN);
-    if (!aligned) {
+    if (!aligned || !this.#inMemory(q.size, desc!, driver!, device!)) {
       this.needsReset(NEEDS_RESET_QUEUE_ADDRESS, index);
       return false;
     }
     this.#goLive(q, desc!, driver!, device!);
     return true;
   }
+  /** All of a ring is in the guest's RAM, event words and all (qemu virtio_init_region_cache(): "Cannot map"). */
+  #inMemory(size: number, desc: number, driver: number, device: number): boolean {
+    const inRam = this.#inRam;
+    if (inRam === undefined) return true;
+    const packed = this.has(VIRTIO_F_RING_PACKED);
+    return (
+      inRam(desc, virtqDescBytes(size)) &&
+      inRam(driver, packed ? pvirtq_event_suppress.SIZE : virtqAvailBytes(size)) &&
+      inRam(device, packed ? pvirtq_event_suppress.SIZE : virtqUsedBytes(size))
+    );
+  }
   /** A legacy driver named a ring: the parts lie behind each other, the used ring on a page of its own (§2.7.2). */
   enableLegacyQueue(index: number, desc: number, driver: number, device: number): void {
     const q = this.#queues[index];
     if (q === undefined || q.enabled) this.refused++;
+    else if (!this.#inMemory(q.size, desc, driver, device)) this.needsReset(NEEDS_RESET_QUEUE_ADDRESS, index);
     else this.#goLive(q, desc, driver, device);
   }
   #goLive(q: Queue, desc: number, driver: number, device: number): void {
