@@ -199,6 +199,8 @@ local x = {
   address = u32("exit.address", "Guest address", base.HEX),
   value = u32("exit.value", "Value"),
   vector = u32("irq.vector", "Vector"),
+  line = u32("irq.line", "Interrupt line"),
+  level = u32("irq.level", "Level"),
   method = text("irq.method", "Method", "How the interrupt came or is taken"),
   pending = u32("irq.pending", "Pending vectors", base.HEX),
   counter = u32("eventfd.counter", "Counter"),
@@ -588,6 +590,7 @@ local COLUMNS = {
   ["virtq.reset"] = { q.queue, false }, ["virtq.client_rx"] = { e.bytes, q.head },
   ["kvm.exit_ept_misconfig_kernel"] = { x.address, x.value }, ["kvm.exit_ept_misconfig_user"] = { x.address, x.value },
   ["kvm.exit_hlt"] = { false, false }, ["kvm.exit_external_interrupt"] = { x.vector, false },
+  ["kvm.exit_io_kernel"] = { x.address, x.value }, ["kvm.irq_line"] = { x.line, x.level },
   ["kvm.exit_io_user"] = { x.address, x.value }, ["kvm.irqfd"] = { x.vector, false },
   ["kvm.signal_msi"] = { x.vector, false }, ["kvm.entry"] = { x.pending, false },
   ["kvm.ioctl"] = { setup.kvm, setup.argument }, ["eventfd.signal"] = { x.counter, false },
@@ -613,11 +616,12 @@ local COLUMNS = {
 local EXITS = {
   ept_misconfig_kernel = { "EPT_MISCONFIG", "kernel" }, ept_misconfig_user = { "EPT_MISCONFIG", "userspace" },
   hlt = { "HLT", "kernel" }, external_interrupt = { "EXTERNAL_INTERRUPT", "kernel" },
-  io_user = { "IO_INSTRUCTION", "userspace" },
+  io_user = { "IO_INSTRUCTION", "userspace" }, io_kernel = { "IO_INSTRUCTION", "kernel" },
 }
 local METHODS = {
   ["kvm.irqfd"] = "irqfd: an eventfd became an MSI in the kernel",
   ["kvm.signal_msi"] = "KVM_SIGNAL_MSI: userspace injects an MSI",
+  ["kvm.irq_line"] = "KVM_IRQ_LINE: userspace sets the level of a line",
   ["guest.irq"] = "handler of the guest", ["kvm.exit_external_interrupt"] = "exit: the vCPU was running",
 }
 
