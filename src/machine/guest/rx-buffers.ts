@@ -35,6 +35,8 @@ export interface RxLayout {
   readonly bytes: number;
   /** Pages of a big buffer: one with the header, the others behind it. */
   readonly pages: number;
+  /** A frame may take several buffers. */
+  readonly spreads: boolean;
   /** Bytes that a buffer takes from its pool. */
   readonly room: number;
 }
@@ -78,11 +80,12 @@ export function rxLayoutOf(features: Features, mtu: number | null, size: number)
     const longest = header + ETH_HLEN + VLAN_HLEN + (gso ? IP_MAX_MTU : frame);
     const least = Math.max(Math.ceil(longest / size) - header, GOOD_PACKET_LEN);
     const bytes = Math.ceil((header + Math.min(least, PAGE - header)) / CACHE_LINE) * CACHE_LINE;
-    return { kind: 'mergeable', bytes, pages: 0, room: bytes > SLOT_BYTES ? PAGE : SLOT_BYTES };
+    const spreads = longest > bytes;
+    return { kind: 'mergeable', bytes, pages: 0, spreads, room: bytes > SLOT_BYTES ? PAGE : SLOT_BYTES };
   }
   if (!gso && frame <= ETH_DATA_LEN) {
-    return { kind: 'small', bytes: header + GOOD_PACKET_LEN, pages: 0, room: SLOT_BYTES };
+    return { kind: 'small', bytes: header + GOOD_PACKET_LEN, pages: 0, spreads: false, room: SLOT_BYTES };
   }
   const pages = 1 + (gso ? MAX_SKB_FRAGS : Math.ceil(frame / PAGE));
-  return { kind: 'big', bytes: header + pages * PAGE - PADDED_HEADER, pages, room: pages * PAGE };
+  return { kind: 'big', bytes: header + pages * PAGE - PADDED_HEADER, pages, spreads: false, room: pages * PAGE };
 }
