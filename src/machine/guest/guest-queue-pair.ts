@@ -67,6 +67,8 @@ export const MAX_GSO_BYTES = 66_048;
 /** linux include/linux/skbuff.h SKB_FRAG_PAGE_ORDER: the transmit path fills fragments of this size. */
 const FRAGMENT_BYTES = 32768;
 const PAGE = 4096;
+/** Ethernet, IPv4, TCP with timestamps. */
+const TCP_HEADERS = 66;
 
 const H = virtio_net_hdr_v1;
 const NO_WISH = new Int32Array(6);
@@ -207,7 +209,7 @@ export class GuestQueuePair {
     const rx = this.rx;
     const entries = rx.usedReady();
     this.readyExtra = 0;
-    if (this.rxBuffers.kind !== 'mergeable' || this.gsoPool === null) return Math.min(most, entries);
+    if (!this.rxBuffers.spreads) return Math.min(most, entries);
     const u16 = this.services.arena.u16;
     let frames = 0;
     let i = 0;
@@ -395,10 +397,10 @@ export class GuestQueuePair {
     for (let i = 5; i < this.headerBytes >> 1; i++) u16[w + i] = 0;
   }
 
-  /** Headers in the linear part, the payload in fragments of 32 KiB. */
+  /** Headers in the linear part (`linear` bytes; 0: those of TCP), the payload in fragments of 32 KiB. */
   private addLong(gpa: number, length: number, linear: number, frame: number): number {
     const { pieceAt, pieceLength, headerBytes } = this;
-    const first = headerBytes + Math.max(1, Math.min(linear, length));
+    const first = headerBytes + Math.min(linear === 0 ? TCP_HEADERS : linear, length);
     pieceAt[0] = gpa;
     pieceLength[0] = first;
     let n = 1;
