@@ -28,6 +28,7 @@ import {
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
 import { makeDriverQueue } from '../../machine/virtio/ring-queues.ts';
+import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { discover, type Found } from './guest-machine.ts';
 import { NicDevice } from './nic-device.ts';
@@ -137,12 +138,13 @@ export class DeviceSetup implements GuestBoot {
     for (const i of wiring.pairs.keys()) this.bringUpPair(nic, probed, i, gso);
   }
 
-  /** What the driver may leave to the device, and buffers for the long frames that follow from it; null without. */
-  private gsoPool({ nic }: NicWiring, { features }: Probed): GsoPool | null {
+  /** What the driver may leave to the device, and buffers for the long frames that follow from it or from the MTU; null without. */
+  private gsoPool({ nic }: NicWiring, { features, mtu }: Probed): GsoPool | null {
     if (this.vcpu instanceof PmdVcpu) return null;
     nic.caps = linuxCaps(features);
     const { tso4, tso6, uso, ufo } = nic.caps;
-    if (!tso4 && !tso6 && !uso && !ufo) return null;
+    const long = (mtu ?? ETH_DATA_LEN) + ETH_HLEN + headerBytesOf(features) > SLOT_BYTES;
+    if (!tso4 && !tso6 && !uso && !ufo && !long) return null;
     const gpa = this.alloc(GSO_BUFFERS * GSO_BUFFER_BYTES, 4096);
     return {
       pool: new BufferPool(gpa, GSO_BUFFERS, GSO_BUFFER_BYTES),
