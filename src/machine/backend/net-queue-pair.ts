@@ -25,7 +25,7 @@ import { hostOffloads, OFFLOAD_CSUM } from '../packet/offload-flags.ts';
 import { FRAME_OFFSET, JUMBO_BYTES, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import { CHAIN_TOO_LONG, type DeviceQueue, RING_BROKEN, RING_EMPTY } from '../virtio/device-queue.ts';
-import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM } from '../virtio/features.ts';
+import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MTU } from '../virtio/features.ts';
 import { IdleQueue } from '../virtio/idle-queue.ts';
 
 export interface QueuePairPlaces {
@@ -58,7 +58,7 @@ export class NetQueuePair {
   endsFrames = true;
   /** [0] when the work on a frame begins, [1] when its bytes have been copied: stamps of the slice that lands. */
   readonly at = new Float64Array(2);
-  /** What the driver may leave to the host (OFFLOAD_ bits), whether that makes long frames, and whether it takes flags. */
+  /** What the driver may leave to the host (OFFLOAD_ bits), whether frames may be long, and whether it takes flags. */
   private hostOffloads = 0;
   private large = false;
   private guestCsum = false;
@@ -89,7 +89,7 @@ export class NetQueuePair {
     features: Features,
   ): void {
     this.hostOffloads = hostOffloads(features);
-    this.large = (this.hostOffloads & ~OFFLOAD_CSUM) !== 0;
+    this.large = (this.hostOffloads & ~OFFLOAD_CSUM) !== 0 || hasFeature(features, VIRTIO_NET_F_MTU);
     this.guestCsum = hasFeature(features, VIRTIO_NET_F_GUEST_CSUM);
     this.rx = queues.rx;
     this.tx = queues.tx;
