@@ -232,7 +232,8 @@ export function nicBytes(nic: NicMemory): number {
     else if ((nic.mtu ?? 1500) > 1500) rxBuffer = PAGE * (1 + Math.ceil(nic.mtu! / PAGE));
   }
   const pair = 2 * ringBytes(queueSize, nic.packed) + queueSize * (rxBuffer + BUFFER_BYTES + INDIRECT_BYTES);
-  const gso = on('HOST_TSO4', 'HOST_TSO6', 'HOST_UFO', 'HOST_USO') ? GSO_BUFFERS * GSO_BUFFER_BYTES : 0;
+  const long = (nic.mtu ?? 1500) + 14 + 20 > BUFFER_BYTES;
+  const gso = long || on('HOST_TSO4', 'HOST_TSO6', 'HOST_UFO', 'HOST_USO') ? GSO_BUFFERS * GSO_BUFFER_BYTES : 0;
   const spare = nic.driver === 'virtio-pmd' ? MEMPOOL_SPARE * BUFFER_BYTES : 0;
   return queuePairs * (pair + spare) + gso + CONTROL_BYTES;
 }
