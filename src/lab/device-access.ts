@@ -91,7 +91,7 @@ export function accessRegisters(machine: Machine, nic: BuiltNic, access: Registe
   if (value >= 2 ** (8 * width)) throw new Refusal('INVALID', `${value} needs more than ${width} bytes`, '/value');
   const place = nic.wiring.driverPlace;
   record(machine, nic.guest, VIRTIO_REGISTER_WRITE, place, (REGION_CODE[region] << 24) | offset, value);
-  const queue = window.doorbell(offset);
+  const queue = window.doorbell(offset, value);
   if (queue >= 0) ring(machine, nic, window, queue, offset, width, value);
   else window.write(offset, width, value);
   wakePollers(machine, nic.guest);

@@ -2,6 +2,7 @@
  * The registers of a virtio device by region, found as a driver finds them: through the capabilities in PCI configuration
  * space (virtio 1.2 §4.1.4), the I/O BAR of the legacy interface, or the one window of virtio-mmio.
  */
+import { VirtioMmioDevice } from '../machine/virtio/mmio-transport.ts';
 import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import {
   PCI_CAP_ID_MSIX,
@@ -16,8 +17,11 @@ import {
   VIRTIO_PCI_CAP_PCI_CFG,
   virtio_pci_cap,
   virtio_pci_cfg_cap_data,
+  virtio_pci_legacy,
   virtio_pci_notify_cap_multiplier,
 } from '../machine/wire/pci.ts';
+import { VIRTIO_MMIO_SIZE, virtio_mmio } from '../machine/wire/virtio-mmio.ts';
+import type { NicTransport } from './devices/nic-transport.ts';
 
 export type RegisterRegion = 'common' | 'notify' | 'isr' | 'device' | 'pci' | 'msix' | 'legacy' | 'mmio';
 
@@ -30,10 +34,10 @@ export interface DeviceWindow {
   readonly doorbellWidth: number;
   read(offset: number, width: number): number;
   write(offset: number, width: number, value: number): void;
-  /** Guest-physical address; -1 for what is not in memory space. */
+  /** Guest-physical address, or port; -1 for configuration space. */
   address(offset: number): number;
-  /** The queue whose notify register a write at `offset` hits, or -1. */
-  doorbell(offset: number): number;
+  /** The queue that a write of `value` at `offset` notifies, or -1. */
+  doorbell(offset: number, value: number): number;
   /** Where that queue's notify register is, or -1. */
   doorbellOf(queue: number): number;
 }
@@ -47,10 +51,14 @@ const REGION_OF: ReadonlyMap<number, RegisterRegion> = new Map([
 /** The chain of capabilities is the device's own, but a loop would hang us. */
 const MOST_CAPABILITIES = 48;
 const PCI_BASE_ADDRESS_SPACE_IO = 1;
+const LEGACY_BAR = 0;
 const NOTHING = -1;
 
 /** Regions in the order common, isr, device, notify as far as there are such, then pci and what else there is. */
-export function deviceWindows(device: VirtioPciDevice): ReadonlyMap<RegisterRegion, DeviceWindow> {
+export function deviceWindows(device: NicTransport): ReadonlyMap<RegisterRegion, DeviceWindow> {
+  return device instanceof VirtioMmioDevice ? new Map([['mmio', mmioWindow(device)]]) : pciWindows(device);
+}
+function pciWindows(device: VirtioPciDevice): ReadonlyMap<RegisterRegion, DeviceWindow> {
   const windows = new Map<RegisterRegion, DeviceWindow>();
   const config = (offset: number, width: number): number => device.readConfig(offset, width);
   let window: { at: number; end: number } | null = null;
@@ -127,16 +135,31 @@ function msixWindow(device: VirtioPciDevice, cap: number): DeviceWindow {
   return barWindow(device, table & 7, 0, length);
 }
 
-/** virtio 1.2 §4.1.4.10: 20 bytes, two vectors more while MSI-X is on, and the device's configuration. */
-const LEGACY_LENGTH = 0x20;
-const LEGACY_QUEUE_NOTIFY = 16;
-const LEGACY_ISR = 19;
+/** A register that all queues share: what is written says which. */
+const queueNamed = (value: number, queues: number): number => ((value & 0xffff) < queues ? value & 0xffff : NOTHING);
+
+/** virtio 1.2 §4.1.4.10: the registers, two vectors more while MSI-X is on, and the device's configuration. */
 function legacyWindow(device: VirtioPciDevice): DeviceWindow {
+  const { isr, queue_notify } = virtio_pci_legacy;
   return {
-    ...barWindow(device, 0, 0, LEGACY_LENGTH),
-    readsWithEffect: [{ at: LEGACY_ISR, end: LEGACY_ISR + 1 }],
+    ...barWindow(device, LEGACY_BAR, 0, device.barSize(LEGACY_BAR)),
+    readsWithEffect: [{ at: isr.offset, end: isr.offset + 1 }],
     doorbellWidth: 2,
-    address: () => NOTHING,
-    doorbellOf: () => LEGACY_QUEUE_NOTIFY,
+    doorbell: (offset, value) => (offset === queue_notify.offset ? queueNamed(value, device.queues.length) : NOTHING),
+    doorbellOf: () => queue_notify.offset,
+  };
+}
+
+function mmioWindow(device: VirtioMmioDevice): DeviceWindow {
+  const at = virtio_mmio.QUEUE_NOTIFY;
+  return {
+    ...PLAIN,
+    length: VIRTIO_MMIO_SIZE,
+    doorbellWidth: 4,
+    read: (offset, width) => device.read(offset, width),
+    write: (offset, width, value) => device.write(offset, width, value),
+    address: (offset) => device.address + offset,
+    doorbell: (offset, value) => (offset === at ? queueNamed(value, device.queues.length) : NOTHING),
+    doorbellOf: () => at,
   };
 }

@@ -1,0 +1,23 @@
+/** The virtio device that a document's NIC is, behind the transport that it names. */
+import type { Features } from '../../machine/virtio/features.ts';
+import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
+import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import type { VirtioDeviceOptions } from '../../machine/virtio/virtio-device-types.ts';
+import type { GuestNic as GuestNicDocument } from '../topology.ts';
+import { mmioPlaceOf } from './guest-machine.ts';
+
+export type NicTransport = VirtioPciDevice | VirtioMmioDevice;
+
+const FLAVOURS = { 'pci-modern': 'modern', 'pci-transitional': 'transitional', 'pci-legacy': 'legacy' } as const;
+
+/** `index`: the NIC's number in its guest; `multiFunction`: other NICs are further functions of its slot. */
+export function makeTransport(
+  document: GuestNicDocument,
+  index: number,
+  multiFunction: boolean,
+  options: VirtioDeviceOptions & { readonly legacyOffered: Features },
+): NicTransport {
+  if (document.transport === 'mmio') return new VirtioMmioDevice({ ...options, ...mmioPlaceOf(index) });
+  const flavour = FLAVOURS[document.transport];
+  return new VirtioPciDevice({ ...options, flavour, multiFunction, vectors: document.vectors });
+}
