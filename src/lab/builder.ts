@@ -34,11 +34,11 @@ import type { Bridge } from '../machine/ovs/bridge.ts';
 import { OvsHandler } from '../machine/ovs/handler.ts';
 import { KernelDatapath, UPCALL_QUEUE } from '../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
-import { Pmd } from '../machine/ovs/pmd.ts';
+import { Pmd, type PmdRxq } from '../machine/ovs/pmd.ts';
 import { Frames } from '../machine/packet/frames.ts';
 import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
 import { Services } from '../machine/services.ts';
-import { Cores } from './cores.ts';
+import { Cores, pmdThreads, runningVcpus } from './cores.ts';
 import { DeviceSetup } from './devices/device-setup.ts';
 import type { NicWiring, PairWiring, RingFds } from './devices/nic-wiring.ts';
 import { ContextList, Places } from './places.ts';
@@ -59,6 +59,8 @@ export interface BuiltGuest {
   readonly vm: Vm;
   readonly vcpu: LinuxVcpu | PmdVcpu;
   readonly vcpuPlace: number;
+  /** All that run, `vcpu` first. */
+  readonly vcpus: readonly (LinuxVcpu | PmdVcpu)[];
   readonly stack: GuestStack;
   readonly nics: BuiltNic[];
 }
@@ -151,10 +153,11 @@ class Builder {
       for (const guest of host.guests) guestRam.set(guest, this.plan.reserve(guest.memory, 65536));
     }
     const nics = topology.hosts.flatMap((h) => h.guests.flatMap((g) => g.nics));
-    const replySlots = this.plan.reserve(nics.length * REPLY_SLOTS * SLOT_BYTES, 4096);
+    const pairs = nics.reduce((n, nic) => n + nic.queuePairs, 0);
+    const replySlots = this.plan.reserve(pairs * REPLY_SLOTS * SLOT_BYTES, 4096);
     const pattern = this.plan.reserve(PATTERN_BYTES, 4096);
     const bounces = this.plan.reserve(nics.length * JUMBO_BYTES, 4096);
-    this.joined = this.plan.reserve(nics.reduce((n, nic) => n + nic.queuePairs, 0) * MAX_GSO_BYTES, 4096);
+    this.joined = this.plan.reserve(pairs * MAX_GSO_BYTES, 4096);
     const templates = this.plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
     const poolSlots = this.poolSlots();
     const ordinals = this.plan.reserve(MAX_CONTEXTS * 4);
@@ -172,6 +175,7 @@ class Builder {
     this.places.add({ name: 'world', type: 'world', description: 'the topology itself: traffic runs and faults' });
     const prefixes = new Map(topology.hosts.map((h) => [h, topology.hosts.length > 1 ? `${h.name}/` : '']));
     let slot = 0;
+    let nic = 0;
     let firstCore = 0;
     const later: (() => void)[] = [];
     for (const host of topology.hosts) {
@@ -189,10 +193,11 @@ class Builder {
             pollerCores,
             guestRam.get(guest)!,
             replySlots + slot * REPLY_SLOTS * SLOT_BYTES,
-            bounces + slot * JUMBO_BYTES,
+            bounces + nic * JUMBO_BYTES,
           ),
         );
-        slot += guest.nics.length;
+        slot += guest.nics.reduce((n, { queuePairs }) => n + queuePairs, 0);
+        nic += guest.nics.length;
       }
       this.switches(host, prefix, cores, pollerCores);
       this.physicalNics(host, prefix, cores);
@@ -216,8 +221,8 @@ class Builder {
       idlePolls,
       Math.round(costOf(costs, 'thread_context_switch')),
     );
-    for (const c of this.contexts.contexts)
-      if (c instanceof LinuxVcpu || c instanceof PmdVcpu || c instanceof Pmd) scheduler.next[c.id] = 0;
+    for (const c of this.contexts.contexts) if (c instanceof Pmd) scheduler.next[c.id] = 0;
+    for (const { vcpu } of this.guests) scheduler.next[vcpu.id] = 0;
     return {
       topology,
       arena,
@@ -271,7 +276,8 @@ class Builder {
   private mostPlaces(): number {
     const places = this.topology.hosts.map((host) => {
       const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 4 + 2 * nic.queuePairs, 0);
-      return host.guests.length + nics + host.bridges.length + 3 * host.nics.length;
+      const vcpus = host.guests.reduce((n, guest) => n + runningVcpus(guest), 0);
+      return vcpus + nics + host.bridges.length + 3 * host.nics.length;
     });
     return 1 + places.reduce((sum, n) => sum + n, 0);
   }
@@ -281,20 +287,22 @@ class Builder {
     let n = POOL_MARGIN;
     for (const host of this.topology.hosts) {
       n += host.bridges.length * UPCALL_QUEUE;
-      for (const nic of host.nics) n += 2 * IN_FLIGHT + nic.rxRing + nic.txRing;
+      const pmds = Math.max(1, pmdThreads(host.bridges));
+      for (const nic of host.nics) n += (1 + pmds) * IN_FLIGHT + nic.rxRing + nic.txRing;
       for (const guest of host.guests) {
         for (const nic of guest.nics)
-          n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH : nic.queuePairs * nic.tapQueueLength;
+          n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH * pmds : nic.queuePairs * nic.tapQueueLength;
       }
     }
     return n;
   }
 
-  private pollerCores(host: Host, cores: Cores): Map<string, number> {
-    const map = new Map<string, number>();
-    if (host.bridges.some((b) => b.datapath === 'netdev')) map.set('pmd', cores.exclusive());
+  /** Cores of the PMDs, and of the vCPUs of each guest that polls. */
+  private pollerCores(host: Host, cores: Cores): Map<string, number[]> {
+    const take = (n: number): number[] => Array.from({ length: n }, () => cores.exclusive());
+    const map = new Map([['pmd', take(pmdThreads(host.bridges))]]);
     for (const guest of host.guests) {
-      if (guest.nics.some((n) => n.driver === 'virtio-pmd')) map.set(`vcpu ${guest.name}`, cores.exclusive());
+      if (guest.nics.some((n) => n.driver === 'virtio-pmd')) map.set(`vcpu ${guest.name}`, take(runningVcpus(guest)));
     }
     return map;
   }
@@ -312,7 +320,7 @@ class Builder {
     prefix: string,
     guest: Guest,
     cores: Cores,
-    pollers: Map<string, number>,
+    pollers: Map<string, number[]>,
     ram: number,
     replySlots: number,
     bounces: number,
@@ -322,14 +330,17 @@ class Builder {
     const vm = new Vm(name, ram, guest.memory);
     const backends = new Set(guest.nics.map((n) => n.backend));
     const label = backends.size === 1 ? [...backends][0]! : 'mixed';
-    const vcpuPlace = this.places.add({
-      name: `${name}/vcpu0`,
-      type: 'vcpu',
-      description: `vCPU 0 of guest ${name}: exits and interrupts`,
-      host: host.name,
-      guest: name,
-      backend: label,
-    });
+    const count = runningVcpus(guest);
+    const vcpuPlaces = Array.from({ length: count }, (_, i) =>
+      this.places.add({
+        name: `${name}/vcpu${i}`,
+        type: 'vcpu',
+        description: `vCPU ${i} of guest ${name}: exits and interrupts`,
+        host: host.name,
+        guest: name,
+        backend: label,
+      }),
+    );
     const nics = guest.nics.map((document) => {
       const nicName = `${name}/${document.name}`;
       const common = { host: host.name, guest: name, nic: document.name, backend: document.backend };
@@ -358,40 +369,48 @@ class Builder {
       ? services.ns('virtio_pmd_per_packet')
       : Math.max(0, services.ns('guest_udp_send') - services.ns('syscall_entry_exit'));
     const guestNics = nics.map((n) => n.nic);
+    let slots = 0;
     const stack = new GuestStack(services, guestNics, {
-      slots: guestNics.map((_, i) => [replySlots + i * REPLY_SLOTS * SLOT_BYTES]),
+      slots: guestNics.map((nic) => nic.pairs.map(() => replySlots + slots++ * REPLY_SLOTS * SLOT_BYTES)),
       addresses6: guest.nics.map((n) => n.addresses6.map((a) => a.ip)),
       pattern: this.pattern,
       cost: stackCost,
       gro: !poll,
     });
-    const core = poll ? pollers.get(`vcpu ${guest.name}`)! : cores.shared();
-    const vcpuName = `${name}/vcpu0`;
-    const vcpu = poll
-      ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, guest.app)
-      : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack);
-    this.contexts.add(vcpu, vcpuPlace, {
-      kind: 'vcpu',
-      core: cores.local(core),
-      host: host.name,
-      guest: name,
-      backend: label,
-      polls: poll,
+    const vcpus = vcpuPlaces.map((place, i) => {
+      const core = poll ? pollers.get(`vcpu ${guest.name}`)![i]! : cores.shared();
+      const vcpuName = `${name}/vcpu${i}`;
+      const vcpu = poll
+        ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, guest.app, i, count)
+        : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack, i, count);
+      this.contexts.add(vcpu, place, {
+        kind: 'vcpu',
+        core: cores.local(core),
+        host: host.name,
+        guest: name,
+        backend: label,
+        polls: poll,
+      });
+      this.begin.push(vcpu);
+      return vcpu;
     });
-    this.begin.push(vcpu);
-    for (const n of guestNics) for (const pair of n.pairs) pair.attach(vcpu.id);
-    vcpu.group = [vcpu];
-    const built: BuiltGuest = { document: guest, host, name, vm, vcpu, vcpuPlace, stack, nics: [] };
+    for (const vcpu of vcpus) {
+      vcpu.group = vcpus;
+      for (const pair of vcpu.pairs) pair.attach(vcpu.id);
+    }
+    const vcpu = vcpus[0]!;
+    const vcpuPlace = vcpuPlaces[0]!;
+    const built: BuiltGuest = { document: guest, host, name, vm, vcpu, vcpuPlace, vcpus, stack, nics: [] };
     this.guests.push(built);
 
     return () => {
-      const setup = new DeviceSetup(services, vm, vcpu, vcpuPlace, this.topology.recordDescriptors);
+      const setup = new DeviceSetup(services, vm, vcpus, this.topology.recordDescriptors);
       vcpu.onBoot(setup);
       const qemuNics: { nic: QemuNic; contexts: string[] }[] = [];
       for (const [i, { document, nic, places, common }] of nics.entries()) {
         const wiring = this.wire(host, prefix, document, nic, places, common, bounces + i * JUMBO_BYTES);
         setup.add(wiring);
-        const contexts = [vcpuName];
+        const contexts = vcpus.slice(0, document.queuePairs).map((v) => v.name);
         built.nics.push({ document, guest: built, nic, wiring, setup, contexts });
         if (wiring.kind === 'qemu') qemuNics.push(...wiring.qemu.map((nic) => ({ nic, contexts })));
         else if (wiring.kind === 'vhost-net') contexts.push(...wiring.workers.map((w) => w.name));
@@ -482,13 +501,13 @@ class Builder {
     const pairs = places.queues.map((queue, i) => this.pairWiring(nic.name, backend, places.driver, queue, i));
     const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs };
     if (bridge.bridge instanceof NetdevDatapath) {
-      const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port);
+      const pmds = this.pmdsOf(prefix);
+      const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, pairs.length, pmds.length);
       vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
       bridge.bridge.addPort(vhostPort);
-      const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
-      pmd.addRxq(vhostPort);
-      pmd.addTxq(vhostPort);
-      return { ...base, kind: 'vhost-user', port: vhostPort, pmd, userspaceTso: bridge.userspaceTso };
+      const polled = vhostPort.rxqs.map((rxq) => this.assignRxq(pmds, rxq));
+      for (const [i, pmd] of pmds.entries()) pmd.addTxq(vhostPort.txqs[i]!);
+      return { ...base, kind: 'vhost-user', port: vhostPort, pmds: polled, userspaceTso: bridge.userspaceTso };
     }
     assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
     const tapPlace = this.places.add({
@@ -558,7 +577,7 @@ class Builder {
   }
 
   // ---- bridges ----------------------------------------------------------------------------------------------------
-  private switches(host: Host, prefix: string, cores: Cores, pollers: Map<string, number>): void {
+  private switches(host: Host, prefix: string, cores: Cores, pollers: Map<string, number[]>): void {
     this.hostCores.set(host.name, cores);
     const services = this.services;
     for (const document of host.bridges) {
@@ -595,14 +614,32 @@ class Builder {
       this.begin.push(handler);
       this.bridges.push({ host: host.name, name: document.name, datapath: 'system', bridge, userspaceTso: false });
     }
-    const pmdCore = pollers.get('pmd');
-    if (pmdCore === undefined) return;
-    const local = cores.local(pmdCore);
-    const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, pmdCore, services);
-    const netdev = this.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
-    this.contexts.add(pmd, netdev.bridge.place, { kind: 'pmd', core: local, host: host.name, polls: true });
-    this.begin.push(pmd);
-    this.pmds.push(pmd);
+    for (const core of pollers.get('pmd')!) {
+      const local = cores.local(core);
+      const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, core, services);
+      const netdev = this.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
+      this.contexts.add(pmd, netdev.bridge.place, { kind: 'pmd', core: local, host: host.name, polls: true });
+      this.begin.push(pmd);
+      this.pmds.push(pmd);
+    }
+  }
+  private pmdsOf(prefix: string): Pmd[] {
+    return this.pmds.filter((p) => p.name.startsWith(prefix));
+  }
+  private readonly rxqsOf = new Map<Pmd, number>();
+  /**
+   * Gives a receive queue to one of the host's PMDs: in turn, up and down the list, as long as nothing was measured (ovs
+   * lib/dpif-netdev.c sched_numa_list_schedule(), rr_numa_get_pmd()).
+   * DEVIATION: they stay there. Open vSwitch deals them out again by measured cycles when a port comes or goes.
+   */
+  private assignRxq(pmds: readonly Pmd[], rxq: PmdRxq): Pmd {
+    const first = pmds[0]!;
+    const n = this.rxqsOf.get(first) ?? 0;
+    this.rxqsOf.set(first, n + 1);
+    const i = n % (2 * pmds.length);
+    const pmd = pmds[i < pmds.length ? i : 2 * pmds.length - 1 - i]!;
+    pmd.addRxq(rxq);
+    return pmd;
   }
 
   // ---- NICs and links ---------------------------------------------------------------------------------------------
@@ -636,15 +673,25 @@ class Builder {
       this.contexts.add(tx, place, { kind: 'nic', ...hardware });
       this.begin.push(rx, tx);
       if (bridge.bridge instanceof NetdevDatapath) {
-        const dpdk = new DpdkNicPort(services, bridge.bridge, number, document.name, port, rx, tx, {
-          ...document.offloads,
-          txChecksum: document.offloads.txChecksum && bridge.userspaceTso,
-        });
+        const pmds = this.pmdsOf(prefix);
+        const dpdk = new DpdkNicPort(
+          services,
+          bridge.bridge,
+          number,
+          document.name,
+          port,
+          rx,
+          tx,
+          {
+            ...document.offloads,
+            txChecksum: document.offloads.txChecksum && bridge.userspaceTso,
+          },
+          pmds.length,
+        );
         dpdk.mtu = rx.mtu;
         bridge.bridge.addPort(dpdk);
-        const pmd = this.pmds.find((p) => p.name.startsWith(prefix))!;
-        pmd.addRxq(dpdk);
-        pmd.addTxq(dpdk);
+        this.assignRxq(pmds, dpdk);
+        for (const [i, pmd] of pmds.entries()) pmd.addTxq(dpdk.txqs[i]!);
       } else {
         assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
         const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);

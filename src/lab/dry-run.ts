@@ -13,6 +13,7 @@ import type { NicStanding } from '../machine/guest/guest-nic.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapath.ts';
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import type { DeviceStanding } from '../machine/virtio/device-queue.ts';
+import type { LearnedTunFlows } from '../machine/virtio/flow-hash.ts';
 import type { BuiltNic, Machine } from './builder.ts';
 import { conservation } from './inspect.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
@@ -29,8 +30,10 @@ export interface LearnedState {
   readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
   /** Positions of the random streams of the lines, in the order of the hosts' NICs. */
   readonly lines: readonly number[];
-  /** By NIC, where a poller serves it: how far the event of each ring lies behind, which decides about kicks. */
-  readonly kickDistances: readonly ({ readonly rx: number; readonly tx: number } | null)[];
+  /** By NIC and queue pair, where a poller serves it: how far the event of each ring lies behind, which decides about kicks. */
+  readonly kickDistances: readonly (readonly ({ readonly rx: number; readonly tx: number } | null)[])[];
+  /** By NIC that has a tap with several queues: on which of them the guest sends each flow. */
+  readonly flows: readonly (LearnedTunFlows | null)[];
   /** How the rings and contexts stand, where nothing at all is under way; else null. */
   readonly rest: RestState | null;
   /** Rows of the table of runs: the next run's number is the identifier in its echo requests. */
@@ -73,10 +76,11 @@ export function learnedState(machine: Machine): LearnedState {
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
     kickDistances: nicsOf(machine).map(({ nic }) =>
-      nic.up && nic.pairs[0]!.devicePoller >= 0
-        ? { rx: nic.pairs[0]!.rx.kickDistance, tx: nic.pairs[0]!.tx.kickDistance }
-        : null,
+      nic.pairs.map(({ up, devicePoller, rx, tx }) =>
+        up && devicePoller >= 0 ? { rx: rx.kickDistance, tx: tx.kickDistance } : null,
+      ),
     ),
+    flows: nicsOf(machine).map(({ wiring }) => ('tap' in wiring ? (wiring.tap.flows?.learned() ?? null) : null)),
     rest: restState(machine),
     runs: machine.frames.ledgers.length,
   };
@@ -87,12 +91,14 @@ function restState(machine: Machine): RestState | null {
   return {
     nics: nicsOf(machine).map(({ nic, wiring }) => {
       if (!nic.up) return null;
-      const queues = wiring.pairs.map(({ pair }, i) => ({
-        rx: pair.rx.standing(),
-        tx: pair.tx.standing(),
-        paused: 'tap' in wiring && wiring.tap.queues[i]!.paused,
-        rxKicks: wiring.kind === 'qemu' && wiring.qemu[i]!.rxKicks,
-      }));
+      const queues = wiring.pairs
+        .filter((_, i) => nic.pairs[i]!.up)
+        .map(({ pair }, i) => ({
+          rx: pair.rx.standing(),
+          tx: pair.tx.standing(),
+          paused: 'tap' in wiring && wiring.tap.queues[i]!.paused,
+          rxKicks: wiring.kind === 'qemu' && wiring.qemu[i]!.rxKicks,
+        }));
       return { driver: nic.standing(), queues };
     }),
     turns: machine.scheduler.contexts.map((context) => context.turns),
@@ -103,8 +109,8 @@ function adoptRest(machine: Machine, rest: RestState): void {
     const stood = rest.nics[n] ?? null;
     if (stood === null || !nic.up) continue;
     nic.standAs(stood.driver);
-    for (const [i, { pair }] of wiring.pairs.entries()) {
-      const queue = stood.queues[i]!;
+    for (const [i, queue] of stood.queues.entries()) {
+      const { pair } = wiring.pairs[i]!;
       pair.rx.standAs(queue.rx);
       pair.tx.standAs(queue.tx);
       if ('tap' in wiring) wiring.tap.queues[i]!.paused = queue.paused;
@@ -123,13 +129,19 @@ function adopt(machine: Machine, learned: LearnedState): void {
   }
   for (const [i, guest] of machine.guests.entries()) guest.stack.adoptNeighbours(learned.neighbours[i]!);
   for (const [i, nic] of machine.hostNics.entries()) nic.tx.line.random.moveTo(learned.lines[i]!);
+  for (const [i, { wiring }] of nicsOf(machine).entries()) {
+    const flows = learned.flows[i] ?? null;
+    if ('tap' in wiring && flows !== null) wiring.tap.flows?.adopt(flows);
+  }
   if (learned.rest !== null) adoptRest(machine, learned.rest);
   else {
     for (const [i, { nic }] of nicsOf(machine).entries()) {
-      const distances = learned.kickDistances[i];
-      if (!nic.up || !distances) continue;
-      nic.pairs[0]!.rx.kickDistance = distances.rx;
-      nic.pairs[0]!.tx.kickDistance = distances.tx;
+      for (const [p, pair] of nic.pairs.entries()) {
+        const distances = learned.kickDistances[i]?.[p];
+        if (!pair.up || !distances) continue;
+        pair.rx.kickDistance = distances.rx;
+        pair.tx.kickDistance = distances.tx;
+      }
     }
   }
   while (machine.frames.ledgers.length < learned.runs) machine.frames.ledgers.push(null);

@@ -13,6 +13,7 @@ import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../mac
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
 import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
 import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
+import { msiAddress } from '../../machine/kvm/apic.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { FREE_SLOTS } from '../../machine/pci/q35.ts';
@@ -27,6 +28,7 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
+import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { makeDriverQueue } from '../../machine/virtio/ring-queues.ts';
 import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
@@ -62,17 +64,21 @@ export class DeviceSetup implements GuestBoot {
   private readonly services: Services;
   private readonly vm: Vm;
   private readonly vcpu: LinuxVcpu | PmdVcpu;
+  private readonly vcpus: readonly (LinuxVcpu | PmdVcpu)[];
   private readonly descriptors: boolean;
   private nextGpa = FIRST_FREE_GPA;
-  private vectorsUsed = 0;
+  /** By vCPU. */
+  private readonly vectorsUsed: number[];
 
-  /** `descriptors`: the descriptors that the drivers write are recorded. */
-  constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number, descriptors: boolean) {
+  /** `vcpus`: those that run. `descriptors`: the descriptors that the drivers write are recorded. */
+  constructor(services: Services, vm: Vm, vcpus: readonly (LinuxVcpu | PmdVcpu)[], descriptors: boolean) {
     this.services = services;
     this.vm = vm;
-    this.vcpu = vcpu;
+    this.vcpu = vcpus[0]!;
+    this.vcpus = vcpus;
+    this.vectorsUsed = vcpus.map(() => 0);
     this.descriptors = descriptors;
-    this.vmm = new Vmm(services, vm, vcpu, vcpuPlace);
+    this.vmm = new Vmm(services, vm, vcpus);
   }
 
   add(wiring: NicWiring): void {
@@ -82,7 +88,7 @@ export class DeviceSetup implements GuestBoot {
   probe(now: number): number {
     const clock = new ProbeClock(this.services.recorder, now);
     this.vmm.createVm();
-    if (this.vcpu instanceof PmdVcpu) this.makeMempool(this.vcpu);
+    if (this.vcpu instanceof PmdVcpu) this.makeMempool();
     const { services, vcpu } = this;
     const exits = new Exits(
       services.recorder,
@@ -110,10 +116,24 @@ export class DeviceSetup implements GuestBoot {
     return at;
   }
 
-  private makeMempool(vcpu: PmdVcpu): void {
+  private makeMempool(): void {
     const descriptors = this.wirings.reduce((n, w) => n + 2 * w.pairs.length * w.document.queueSize, 0);
-    const count = descriptors + 2 * MAX_PKT_BURST;
-    vcpu.mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
+    const count = descriptors + 2 * MAX_PKT_BURST * this.vcpus.length;
+    const mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
+    for (const vcpu of this.vcpus) if (vcpu instanceof PmdVcpu) vcpu.mempool = mempool;
+  }
+
+  /** MSI-X messages of a NIC by entry: the configuration, then each queue on the vCPU that serves its pair. */
+  private messages({ document, pairs }: NicWiring): MsiMessage[] {
+    const cpus = this.vcpus.length;
+    const entries = Math.min(document.vectors, 1 + 2 * pairs.length);
+    // with fewer vectors all queues share one, and one CPU has it (linux vp_find_vqs())
+    const shared = document.vectors < 1 + 2 * pairs.length;
+    return Array.from({ length: entries }, (_, entry) => {
+      const cpu = shared || entry === 0 ? 0 : ((entry - 1) >> 1) % cpus;
+      const vector = FIRST_VECTOR + (this.vectorsUsed[cpu]!++ % DEVICE_VECTORS);
+      return { address: msiAddress(cpu, cpus), data: vector };
+    });
   }
 
   private probeNic({ what: nic, pci, mmio }: Found<NicDevice>): void {
@@ -124,7 +144,10 @@ export class DeviceSetup implements GuestBoot {
       assert(pci !== undefined, 'validation gives a polling driver a PCI device');
       probed = probeVirtioPmd(pci, allocator);
     } else {
-      const options = { firstVector: FIRST_VECTOR + (this.vectorsUsed % DEVICE_VECTORS) };
+      const options =
+        this.vcpus.length > 1
+          ? { messages: this.messages(wiring) }
+          : { firstVector: FIRST_VECTOR + (this.vectorsUsed[0]! % DEVICE_VECTORS) };
       const wanted = LINUX_6_1_VIRTIO_NET_FEATURES;
       probed = pci
         ? probeVirtioNet(pci, allocator, wanted, options)
@@ -132,10 +155,10 @@ export class DeviceSetup implements GuestBoot {
     }
     assert(probed.failed === undefined, `${wiring.nic.name}: ${'failed' in probed ? probed.failed : ''}`);
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
-    this.vectorsUsed += probed.vectors.length;
+    if (this.vcpus.length === 1) this.vectorsUsed[0]! += probed.vectors.length;
     this.states.push({ nic, probed });
     const gso = this.gsoPool(wiring, probed);
-    for (const i of wiring.pairs.keys()) this.bringUpPair(nic, probed, i, gso);
+    for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
   }
 
   /** What the driver may leave to the device, and buffers for the long frames that follow from it or from the MTU; null without. */
@@ -161,7 +184,7 @@ export class DeviceSetup implements GuestBoot {
     const pmd = this.vcpu instanceof PmdVcpu ? this.vcpu : null;
     const { features } = probed;
     const irq = (q: ProbedQueue): number =>
-      q.msixVector === VIRTIO_MSI_NO_VECTOR ? -1 : this.vmm.line(nic.index, wiring, q.msixVector);
+      q.msixVector === VIRTIO_MSI_NO_VECTOR ? -1 : this.vmm.line(nic, q.msixVector).line;
     const tables = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC) && pmd === null;
     const pair = wiring.nic.pairs[i]!;
     const rxBuffers = rxLayoutOf(features, probed.mtu, rx.size);
@@ -183,7 +206,7 @@ export class DeviceSetup implements GuestBoot {
       joined: wiring.pairs[i]!.joined,
     });
     if (gso !== null) pair.gsoRange(gso.low, gso.high);
-    pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmd.id : -1;
+    pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmds[i]!.id : -1;
   }
 
   /** `entries`: of an indirect table for each descriptor; 0 without. */
@@ -209,7 +232,7 @@ export class DeviceSetup implements GuestBoot {
     return new DescriptorRecord(
       recorder,
       arena,
-      baseOf((queue & 1) === 1 ? places.tx : places.rx, this.vcpu.id),
+      baseOf((queue & 1) === 1 ? places.tx : places.rx, this.vmm.vcpuOf(queue >> 1).id),
       this.vm.ram,
     );
   }

@@ -4,7 +4,7 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { TUN_IOCTL } from '../../engine/events.ts';
-import { QEMU_TAP_OPEN, type TunStep } from '../../machine/host/tun-ioctls.ts';
+import { QEMU_TAP_OPEN, QEMU_TAP_OPEN_QUEUE, type TunStep, tapQueueStep } from '../../machine/host/tun-ioctls.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
@@ -37,8 +37,9 @@ export type OpenBackend =
   | { readonly kind: 'qemu'; readonly tunSteps: (steps: readonly TunStep[]) => void }
   | {
       readonly kind: 'vhost-net';
+      /** By queue pair: each has /dev/vhost-net open for itself. */
+      readonly opened: readonly { readonly frontend: VhostNetFrontend; readonly session: VhostSession }[];
       readonly frontend: VhostNetFrontend;
-      readonly session: VhostSession;
       readonly tunSteps: (steps: readonly TunStep[]) => void;
     }
   | { readonly kind: 'vhost-user'; readonly frontend: VhostUserFrontend; readonly session: VhostSession };
@@ -62,27 +63,41 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   const tunSteps = (steps: readonly TunStep[]): void => {
     for (const s of steps) trace(TUN_IOCTL, s.ioctl, s.argument);
   };
+  const { pairs } = wiring;
+  const openTap = (): void => tunSteps(pairs.length > 1 ? QEMU_TAP_OPEN_QUEUE : QEMU_TAP_OPEN);
   if (wiring.kind === 'qemu') {
-    tunSteps(QEMU_TAP_OPEN);
+    for (let i = 0; i < pairs.length; i++) openTap();
     return { kind: 'qemu', tunSteps };
   }
   if (wiring.kind === 'vhost-net') {
-    tunSteps(QEMU_TAP_OPEN);
-    const device = new VhostNetDevice(trace);
-    const frontend = vhostNetInit(device);
-    assert(typeof frontend !== 'number', 'our vhost-net takes an owner');
-    return { kind: 'vhost-net', frontend, session: device.session, tunSteps };
+    // qemu net/tap.c, net_init_tap(): each queue is opened, then its vhost device
+    const opened = pairs.map(() => {
+      openTap();
+      const device = new VhostNetDevice(trace);
+      const frontend = vhostNetInit(device);
+      assert(typeof frontend !== 'number', 'our vhost-net takes an owner');
+      return { frontend, session: device.session };
+    });
+    return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tunSteps };
   }
-  const socket = new VhostUserBackend(trace, vhostUserSession(ovsOffer(wiring.userspaceTso)));
+  const session = vhostUserSession(ovsOffer(wiring.userspaceTso), 2 * pairs.length);
+  const socket = new VhostUserBackend(trace, session);
   const calls = wiring.pairs.flatMap(({ fds }) => [fds.rxCall, fds.txCall]).map((c) => ({ call: c.fd, err: c.fd }));
   const frontend = vhostUserInit(socket, calls, wiring.pairs[0]!.fds.rxCall.fd, trace);
   assert(typeof frontend !== 'number', `our vhost-user back-end takes a front-end: ${socket.closeReason}`);
   return { kind: 'vhost-user', frontend, session: socket.session };
 }
 
-/** Tells the back-end where memory and rings are; answers how it reaches them. */
-export function handOver(vm: Vm, wiring: NicWiring, device: VirtioPciDevice, backend: OpenBackend): Reach {
+/** Tells the back-end where memory is and the rings of the first `pairs` queue pairs; answers how it reaches them. */
+export function handOver(
+  vm: Vm,
+  wiring: NicWiring,
+  device: VirtioPciDevice,
+  backend: OpenBackend,
+  pairs = wiring.pairs.length,
+): Reach {
   const features = device.driverFeatures;
+  const queues = device.queues.slice(0, 2 * pairs);
   const slots = memorySlots(vm.ramBytes);
   if (backend.kind === 'qemu' || wiring.kind === 'qemu') {
     const memory = new AddressSpace();
@@ -94,7 +109,7 @@ export function handOver(vm: Vm, wiring: NicWiring, device: VirtioPciDevice, bac
     };
     return {
       memory,
-      rings: device.queues.map((q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) })),
+      rings: queues.map((q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) })),
     };
   }
   const regions: MemoryRegion[] = slots.map((s, i) => ({
@@ -104,7 +119,7 @@ export function handOver(vm: Vm, wiring: NicWiring, device: VirtioPciDevice, bac
     mmap_offset: backend.kind === 'vhost-user' ? s.offsetInRam : 0,
     fd: backend.kind === 'vhost-user' ? 100 + i : NO_FD,
   }));
-  const rings: RingParams[] = device.queues.map((q, i) => ({
+  const rings: RingParams[] = queues.map((q, i) => ({
     size: q.size,
     base: 0,
     desc_user_addr: QEMU_RAM_UVA + q.descGpa,
@@ -115,16 +130,33 @@ export function handOver(vm: Vm, wiring: NicWiring, device: VirtioPciDevice, bac
     call: callOf(wiring, i).fd,
     err: NO_FD,
   }));
-  const params: StartParams = { features, regions, rings };
-  if (backend.kind === 'vhost-net') {
-    assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
-    const r = vhostNetStart(backend.frontend, params, wiring.tapFds[0]!);
-    assert(r === 0, `vhost-net refuses the rings: errno ${-r}`);
-  } else {
+  const packed = hasFeature(features, VIRTIO_F_RING_PACKED);
+  if (backend.kind === 'vhost-user') {
+    const params: StartParams = { features, regions, rings };
     const r = backend.frontend.start(params);
     assert(r === 0, `vhost-user refuses the rings: errno ${-r}`);
+    return reachOf(vm, backend.session, true, packed);
   }
-  return reachOf(vm, backend.session, backend.kind === 'vhost-user', hasFeature(features, VIRTIO_F_RING_PACKED));
+  assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
+  const reaches = backend.opened.slice(0, pairs).map(({ frontend, session }, i) => {
+    const r = vhostNetStart(frontend, { features, regions, rings: rings.slice(2 * i, 2 * i + 2) }, wiring.tapFds[i]!);
+    assert(r === 0, `vhost-net refuses the rings: errno ${-r}`);
+    return reachOf(vm, session, false, packed);
+  });
+  return { memory: reaches[0]!.memory, rings: reaches.flatMap((reach) => reach.rings) };
+}
+/** The driver wants the first `active` queue pairs (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs()); it had `before`. */
+export function setQueuePairs(wiring: NicWiring, backend: OpenBackend, before: number, active: number): void {
+  if (backend.kind === 'vhost-user') {
+    assert(wiring.kind === 'vhost-user', 'the carrier fits the wiring');
+    backend.frontend.enableRings(2 * wiring.pairs.length, 2 * active);
+    wiring.port.setActive(active);
+    return;
+  }
+  assert(wiring.kind !== 'vhost-user', 'the carrier fits the wiring');
+  for (let i = before; i < active; i++) backend.tunSteps([tapQueueStep(true)]);
+  for (let i = active; i < before; i++) backend.tunSteps([tapQueueStep(false)]);
+  wiring.tap.active = active;
 }
 
 /**
@@ -142,10 +174,13 @@ function reachOf(vm: Vm, session: VhostSession, maps: boolean, packed: boolean):
   };
   return {
     memory,
-    rings: session.vrings.map((v) => ({
-      desc: at(v.desc_user_addr, 16 * v.num),
-      avail: at(v.avail_user_addr, packed ? 4 : 6 + 2 * v.num),
-      used: at(v.used_user_addr, packed ? 4 : 6 + 8 * v.num),
-    })),
+    // a driver without VIRTIO_NET_F_MQ leaves the rings of further pairs alone
+    rings: session.vrings
+      .filter((v) => v.num > 0)
+      .map((v) => ({
+        desc: at(v.desc_user_addr, 16 * v.num),
+        avail: at(v.avail_user_addr, packed ? 4 : 6 + 2 * v.num),
+        used: at(v.used_user_addr, packed ? 4 : 6 + 8 * v.num),
+      })),
   };
 }

@@ -21,7 +21,9 @@ import {
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_CTRL_VQ,
+  VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_NET_F_RSS,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
   withoutOrphans,
@@ -32,7 +34,7 @@ import { deviceOffer } from '../../machine/virtio/net-offers.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
-import { handOver, type OpenBackend, offeredThrough, openBackend, type Reach } from './nic-backend.ts';
+import { handOver, type OpenBackend, offeredThrough, openBackend, type Reach, setQueuePairs } from './nic-backend.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
@@ -46,6 +48,8 @@ export class NicDevice {
   readonly frameOf: readonly Int32Array[];
   /** What the driver has set through the control queue; null while the device has none. */
   readonly control: NetControl | null = null;
+  /** Queue pairs that the driver wants, the first ones (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, or RSS). */
+  activePairs = 1;
   /** The rings are the back-end's. */
   started = false;
   private readonly vmm: Vmm;
@@ -74,7 +78,8 @@ export class NicDevice {
         },
         onReset: () => {
           trace(VIRTIO_STATUS, 0, 0);
-          this.enableRings();
+          if (this.activePairs > 1) this.setActivePairs(1);
+          else this.enableRings();
         },
         onDriverFeatures: (select, bits) => {
           trace(VIRTIO_FEATURES, (0x8000_0000 | select) >>> 0, bits);
@@ -93,7 +98,19 @@ export class NicDevice {
   }
 
   private enableRings(): void {
-    if (this.backend.kind === 'vhost-user') this.backend.frontend.enableRings(2 * this.wiring.pairs.length);
+    if (this.backend.kind !== 'vhost-user') return;
+    this.backend.frontend.enableRings(2 * this.wiring.pairs.length, 2 * this.activePairs);
+  }
+  /** Pairs whose rings the driver sets up: all with VIRTIO_NET_F_MQ or VIRTIO_NET_F_RSS, else one (virtio 1.2 §5.1.2). */
+  private get usablePairs(): number {
+    const { driverFeatures } = this.device;
+    const several = hasFeature(driverFeatures, VIRTIO_NET_F_MQ) || hasFeature(driverFeatures, VIRTIO_NET_F_RSS);
+    return several ? this.wiring.pairs.length : 1;
+  }
+  /** The driver uses the first `pairs` queue pairs from now on; one after a reset. */
+  setActivePairs(pairs: number): void {
+    setQueuePairs(this.wiring, this.backend, this.activePairs, pairs);
+    this.activePairs = pairs;
   }
 
   /** The driver wrote DRIVER_OK: the rings go to the back-end, notifications are wired, the back-end runs. */
@@ -103,32 +120,34 @@ export class NicDevice {
     const features = device.driverFeatures;
     const offloads = guestOffloads(features);
     if (this.backend.kind !== 'vhost-user')
-      this.backend.tunSteps(qemuTapGuestFeatures(offloads, headerBytesOf(features)));
+      this.backend.tunSteps(qemuTapGuestFeatures(offloads, headerBytesOf(features), wiring.pairs.length));
     if (wiring.kind === 'vhost-user') wiring.port.offloads = offloads;
     else wiring.tap.setOffloads(offloads);
     // qemu hw/net/vhost_net.c, vhost_net_start(): guest notifiers (irqfd), host notifiers (ioeventfd), then the rings.
-    const queues = wiring.pairs.flatMap((_, i) => [2 * i, 2 * i + 1]);
+    const pairs = wiring.pairs.slice(0, this.usablePairs);
+    const queues = pairs.flatMap((_, i) => [2 * i, 2 * i + 1]);
     const routes = queues.map((q) => this.interruptRoute(q));
     for (const q of queues) this.wireDoorbell(q);
-    const reach = handOver(vmm.vm, wiring, device, this.backend);
-    const poller = vmm.vcpu instanceof PmdVcpu;
-    for (const [i, { pair }] of wiring.pairs.entries()) {
+    const reach = handOver(vmm.vm, wiring, device, this.backend, pairs.length);
+    for (const [i, { pair }] of pairs.entries()) {
+      const vcpu = vmm.vcpuOf(i);
       const rings = { rx: this.queueOf(2 * i, reach), tx: this.queueOf(2 * i + 1, reach) };
       pair.connect(rings, { rx: routes[2 * i]!, tx: routes[2 * i + 1]! }, features);
-      pair.endsFrames = !(vmm.vcpu instanceof PmdVcpu) || vmm.vcpu.ends;
-      pair.driverPoller = poller ? vmm.vcpu.id : -1;
-      if (wiring.kind === 'vhost-user') wiring.port.connect(pair);
+      pair.endsFrames = !(vcpu instanceof PmdVcpu) || vcpu.ends;
+      pair.driverPoller = vcpu instanceof PmdVcpu ? vcpu.id : -1;
+      if (wiring.kind === 'vhost-user') wiring.port.connect(pair, i);
       else wiring.tap.queues[i]!.paused = false;
     }
   }
 
   private interruptRoute(queue: number): InterruptRoute {
     const { wiring, vmm } = this;
-    const { services, vcpu, vcpuPlace } = vmm;
-    const line = vmm.line(this.index, wiring, this.device.queues[queue]!.msixVector);
-    if (wiring.kind === 'qemu') return new SignalMsi(services.recorder, vcpu, line, vcpuPlace, wiring.backendPlace);
-    vmm.trace(vcpuPlace)(KVM_IOCTL, KVM_IRQFD, vmm.nextGsi());
-    return new Irqfd(services.recorder, callOf(wiring, queue), vcpu, line, vcpuPlace);
+    const { recorder } = vmm.services;
+    const { vcpu, line } = vmm.line(this, this.device.queues[queue]!.msixVector);
+    const { place } = vcpu;
+    if (wiring.kind === 'qemu') return new SignalMsi(recorder, vcpu, line, place, wiring.backendPlace);
+    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IRQFD, vmm.nextGsi());
+    return new Irqfd(recorder, callOf(wiring, queue), vcpu, line, place);
   }
 
   private wireDoorbell(queue: number): void {

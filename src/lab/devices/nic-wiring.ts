@@ -52,7 +52,8 @@ export type NicWiring = WiringBase &
     | {
         readonly kind: 'vhost-user';
         readonly port: VhostUserPort;
-        readonly pmd: Pmd;
+        /** By queue pair: who polls it. */
+        readonly pmds: readonly Pmd[];
         /** The bridge's `userspace-tso-enable`. */
         readonly userspaceTso: boolean;
       }

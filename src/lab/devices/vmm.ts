@@ -6,6 +6,7 @@ import { KVM_IOCTL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
 import type { QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
+import { msiTarget } from '../../machine/kvm/apic.ts';
 import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_SET_USER_MEMORY_REGION } from '../../machine/kvm/ioctls.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
@@ -13,7 +14,7 @@ import type { Vm } from '../../machine/kvm/vm.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
-import type { NicWiring } from './nic-wiring.ts';
+import type { NicDevice } from './nic-device.ts';
 
 /** PCI 3.0 §6.8.2: entries of an MSI-X table at most. */
 const MAX_VECTORS = 2048;
@@ -23,24 +24,32 @@ const NO_LINE = MAX_IRQS;
 export class Vmm {
   readonly services: Services;
   readonly vm: Vm;
+  /** Those that run, the first of them boots. */
+  readonly vcpus: readonly (LinuxVcpu | PmdVcpu)[];
   readonly vcpu: LinuxVcpu | PmdVcpu;
+  /** Place of the first. */
   readonly vcpuPlace: number;
   mainLoop: QemuMainLoop | null = null;
   private gsi = 24;
   private readonly userDoorbells = new Map<number, { readonly nic: QemuNic; readonly queue: number }>();
-  private readonly lines = new Map<number, number>();
+  private readonly lines = new Map<number, Line>();
 
-  constructor(services: Services, vm: Vm, vcpu: LinuxVcpu | PmdVcpu, vcpuPlace: number) {
+  constructor(services: Services, vm: Vm, vcpus: readonly (LinuxVcpu | PmdVcpu)[]) {
     this.services = services;
     this.vm = vm;
-    this.vcpu = vcpu;
-    this.vcpuPlace = vcpuPlace;
+    this.vcpus = vcpus;
+    this.vcpu = vcpus[0]!;
+    this.vcpuPlace = this.vcpu.place;
     vm.onUserWrite = (address, _value, contextBits) => {
       const doorbell = this.userDoorbells.get(address);
       if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
     };
   }
 
+  /** The vCPU that serves a queue pair. */
+  vcpuOf(pair: number): LinuxVcpu | PmdVcpu {
+    return this.vcpus[pair % this.vcpus.length]!;
+  }
   /** Events of the set-up: on the vCPU's time, at the place that they concern. */
   trace(place: number): Trace {
     const base = baseOf(place, this.vcpu.id);
@@ -58,7 +67,7 @@ export class Vmm {
     const kvm = this.trace(this.vcpuPlace);
     kvm(KVM_IOCTL, KVM_CREATE_VM, 0);
     for (const slot of memorySlots(this.vm.ramBytes)) kvm(KVM_IOCTL, KVM_SET_USER_MEMORY_REGION, slot.gpa);
-    kvm(KVM_IOCTL, KVM_CREATE_VCPU, 0);
+    for (let i = 0; i < this.vcpus.length; i++) kvm(KVM_IOCTL, KVM_CREATE_VCPU, i);
   }
 
   /** Writes to `address` come to the VMM: no ioeventfd answers them. */
@@ -70,15 +79,24 @@ export class Vmm {
     return this.gsi++;
   }
 
-  /** Interrupt line of the vCPU for an MSI-X vector of the NIC with this index: vectors that queues share are one line. */
-  line(index: number, wiring: NicWiring, msixVector: number): number {
-    if (msixVector === VIRTIO_MSI_NO_VECTOR) return NO_LINE;
+  /** Where an MSI-X vector of a NIC goes: the vCPU that its message names, and the line there that all its queues share. */
+  line({ index, wiring, device }: NicDevice, msixVector: number): Line {
+    if (msixVector === VIRTIO_MSI_NO_VECTOR) return { vcpu: this.vcpu, line: NO_LINE };
     const key = index * MAX_VECTORS + msixVector;
-    let line = this.lines.get(key);
-    if (line === undefined) {
-      line = this.vcpu.addIrq({ pairs: wiring.nic.pairs, config: null });
-      this.lines.set(key, line);
+    let found = this.lines.get(key);
+    if (found === undefined) {
+      const vcpu = this.vcpus[msiTarget(device.msixMessage(msixVector)?.address ?? 0)] ?? this.vcpu;
+      const uses = (queue: number): boolean => device.queues[queue]?.msixVector === msixVector;
+      const pairs = wiring.nic.pairs.filter(({ index: pair }) => uses(2 * pair) || uses(2 * pair + 1));
+      found = { vcpu, line: vcpu.addIrq({ pairs, config: null }) };
+      this.lines.set(key, found);
     }
-    return line;
+    return found;
   }
+}
+
+/** A vCPU and an interrupt line of it. */
+export interface Line {
+  readonly vcpu: LinuxVcpu | PmdVcpu;
+  readonly line: number;
 }

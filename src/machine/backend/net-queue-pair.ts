@@ -66,8 +66,11 @@ export class NetQueuePair {
   private readonly services: Services;
   /** Frame that popTx() took last. */
   txFrame = 0;
-  private contextBits = 0;
-  private backendBase = 0;
+  /** By direction: with vhost-user one PMD may fill the receive ring and another empty the transmit ring. */
+  private rxContext = 0;
+  private txContext = 0;
+  private rxBackend = 0;
+  private txBackend = 0;
   private rxBase = 0;
   private txBase = 0;
   private driverBase = 0;
@@ -125,16 +128,22 @@ export class NetQueuePair {
     queue.reported = true;
     const base = which === 'rx' ? this.rxBase : this.txBase;
     this.services.recorder.event(base | VIRTQ_ERROR, 0, -RING_BROKEN, queue.impossible);
-    this.onBroken(which === 'rx' ? 0 : 1, this.contextBits);
+    this.onBroken(which === 'rx' ? 0 : 1, which === 'rx' ? this.rxContext : this.txContext);
   }
 
   /** Tells the pair which context serves it. */
   attach(context: number): void {
-    this.contextBits = context << 20;
-    this.backendBase = baseOf(this.places.backend, context);
-    this.rxBase = baseOf(this.places.rx, context);
+    this.attachRx(context << 20);
+    this.txContext = context << 20;
+    this.txBackend = baseOf(this.places.backend, context);
     this.txBase = baseOf(this.places.tx, context);
     this.driverBase = baseOf(this.places.driver, context);
+  }
+  /** The receive ring is another context's (its part of meta words) from now on. */
+  attachRx(contextBits: number): void {
+    this.rxContext = contextBits;
+    this.rxBackend = (this.places.backend << 8) | contextBits;
+    this.rxBase = (this.places.rx << 8) | contextBits;
   }
 
   // ---- transmit: guest to host ----------------------------------------------------------------------------------
@@ -175,7 +184,7 @@ export class NetQueuePair {
     if (frame === 0) frame = frames.born(this.driverBase, target + FRAME_OFFSET, Math.max(0, bytes - FRAME_OFFSET), 0);
     recorder.event(this.txBase | VIRTQ_POP, frame, head, tx.last_avail_idx);
     recorder.stamp[0] = this.at[1]!;
-    recorder.event(this.backendBase | PACKET_COPY, frame, bytes, target);
+    recorder.event(this.txBackend | PACKET_COPY, frame, bytes, target);
     pool.length[packet] = bytes - FRAME_OFFSET;
     pool.frame[packet] = frame;
     this.txFrame = frame;
@@ -225,7 +234,7 @@ export class NetQueuePair {
     if (bounce !== 0) {
       recorder.stamp[0] = this.at[0]!;
       this.services.copy(bounce, source, bytes);
-      recorder.event(this.backendBase | PACKET_COPY, frame, bytes, bounce);
+      recorder.event(this.rxBackend | PACKET_COPY, frame, bytes, bounce);
       source = bounce;
     }
     // without VIRTIO_NET_F_GUEST_CSUM the flags are 0 (virtio 1.2 §5.1.6.4.1); the bytes may be shared, so they come back
@@ -245,7 +254,7 @@ export class NetQueuePair {
     }
     const head = rx.head;
     if (rx.frameOf[head] !== 0) this.replaced(head);
-    recorder.event(this.backendBase | PACKET_COPY, frame, bytes, head);
+    recorder.event(this.rxBackend | PACKET_COPY, frame, bytes, head);
     recorder.event(this.rxBase | VIRTQ_USED, frame, length, head);
     if (this.client) recorder.event(this.rxBase | VIRTQ_CLIENT_RX, frame, length, head);
     else rx.frameOf[head] = frame;
@@ -266,12 +275,12 @@ export class NetQueuePair {
   // ---- publishing and notifying ---------------------------------------------------------------------------------
   /** Publishes what was used in the transmit ring and notifies the driver if its words ask for it. True: it was notified. */
   publishTx(entries: number): boolean {
-    return this.publish(this.tx, this.txBase, this.txCall, entries);
+    return this.publish(this.tx, this.txBase, this.txCall, this.txContext, entries);
   }
   publishRx(entries: number): boolean {
-    return this.publish(this.rx, this.rxBase, this.rxCall, entries);
+    return this.publish(this.rx, this.rxBase, this.rxCall, this.rxContext, entries);
   }
-  private publish(queue: DeviceQueue, base: number, call: InterruptRoute, entries: number): boolean {
+  private publish(queue: DeviceQueue, base: number, call: InterruptRoute, context: number, entries: number): boolean {
     if (queue === this.idle) return false;
     const recorder = this.services.recorder;
     queue.publishUsed();
@@ -281,7 +290,7 @@ export class NetQueuePair {
       return false;
     }
     recorder.event(base | VIRTQ_INTERRUPT, 0, queue.usedEvent, queue.used_idx);
-    call.trigger(this.contextBits);
+    call.trigger(context);
     return true;
   }
 

@@ -218,7 +218,7 @@ export class QemuMainLoop extends Context {
     const packet = pair.popTx();
     if (packet >= 0) {
       recorder.event(nic.base | SCHED_SYSCALL, pair.txFrame, SYS_writev, 0);
-      nic.tap.receive(packet, this.contextBits);
+      nic.queue.receive(packet, this.contextBits);
       recorder.stamp[0] = now;
       nic.tap.process(packet, this.contextBits);
       pair.usedTx();

@@ -177,7 +177,7 @@ export class VhostNetWorker extends Context {
   }
 
   private landTx(): boolean {
-    const { pair, tap, recorder } = this;
+    const { pair, tap, queue, recorder } = this;
     const now = this.timeline.now[0]!;
     const n = this.count;
     this.weight += n;
@@ -189,7 +189,7 @@ export class VhostNetWorker extends Context {
       pair.at[1] = copied;
       const packet = pair.popTx();
       if (packet >= 0) {
-        tap.receive(packet, this.contextBits);
+        queue.receive(packet, this.contextBits);
         recorder.stamp[0] = end;
         tap.process(packet, this.contextBits);
         pair.usedTx();

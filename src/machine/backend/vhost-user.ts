@@ -1,11 +1,15 @@
 /**
  * A vhost-user port of the netdev datapath (dpdkvhostuserclient): DPDK's vhost library between a guest's rings and mbufs,
- * polled by a PMD. rte_vhost_dequeue_burst() and rte_vhost_enqueue_burst() of dpdk lib/vhost/virtio_net.c.
+ * polled by PMDs. rte_vhost_dequeue_burst() and rte_vhost_enqueue_burst() of dpdk lib/vhost/virtio_net.c.
+ *
+ * Each queue pair of the guest is a receive queue of the port, and each of these is polled by one PMD. Towards the guest each
+ * PMD has a transmit queue of its own, which is one receive queue of the guest: with one PMD the guest receives on one queue
+ * only, whatever it has (ovs lib/dpif-netdev.c static_tx_qid, lib/netdev-dpdk.c netdev_dpdk_remap_txqs()).
  *
  * The library leaves avail_event alone: with event idx a kernel guest rings once per 65,536 entries, and without it
  * VRING_USED_F_NO_NOTIFY is set once at the start (rte_vhost_enable_guest_notification(0)).
  */
-import { DP_INGRESS, VHOST_USER_DROP_RX_FULL } from '../../engine/events.ts';
+import { DP_INGRESS, MAX_CONTEXTS, VHOST_USER_DROP_RX_FULL } from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
@@ -18,48 +22,97 @@ const SHARED_LINES = 3;
 /** Frames of one output batch; the PMD flushes before it polls again, so a batch never holds more than a few bursts. */
 const BATCH_LIMIT = 4096;
 
-export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
+export class VhostUserPort extends Port {
+  /** By queue pair. */
+  readonly rxqs: readonly VhostUserRxq[];
+  /** By PMD of the host. */
+  readonly txqs: readonly VhostUserTxq[];
+  /** Queue pairs whose rings are enabled (VHOST_USER_SET_VRING_ENABLE): the first ones. */
+  active = 1;
+  private readonly pairs: (NetQueuePair | null)[];
+  /** Which transmit queue a context has; what is no PMD has the first. */
+  private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
+
+  constructor(
+    services: Services,
+    datapath: NetdevDatapath,
+    number: number,
+    name: string,
+    place: number,
+    pairs = 1,
+    pmds = 1,
+  ) {
+    super(number, name, place, 'dpdkvhostuserclient');
+    this.pairs = new Array<NetQueuePair | null>(pairs).fill(null);
+    this.rxqs = this.pairs.map(() => new VhostUserRxq(services, this, datapath));
+    this.txqs = Array.from({ length: pmds }, (_, pmd) => new VhostUserTxq(services, this, pmd));
+  }
+
+  /** new_device(): the rings of a pair are set up; the PMDs serve them from now on. */
+  connect(pair: NetQueuePair, index: number): void {
+    this.pairs[index] = pair;
+    this.remap();
+    pair.attach(this.rxqs[index]!.context);
+    pair.disableTxKicks(this.rxqs[index]!.context << 20);
+    pair.disableRxKicks();
+  }
+  /** The rings of the first `active` pairs are enabled, the others disabled (vring_state_changed()). */
+  setActive(active: number): void {
+    this.active = active;
+    this.remap();
+  }
+  /**
+   * Queue 0 is that of the threads that are no PMDs, the first PMD has queue 1; those for which there is no enabled ring
+   * share the enabled ones in turn.
+   */
+  private remap(): void {
+    for (const [i, rxq] of this.rxqs.entries()) rxq.pair = i < this.active ? this.pairs[i]! : null;
+    for (const txq of this.txqs) txq.pair = this.pairs[(txq.pmd + 1) % this.active]!;
+  }
+  attachTxq(pmd: number, context: number): void {
+    this.txqOf[context] = pmd;
+  }
+
+  override transmit(packet: number, contextBits: number): void {
+    this.txqs[this.txqOf[contextBits >>> 20]!]!.add(packet, contextBits);
+  }
+  override get waiting(): number {
+    let n = 0;
+    for (let i = 0; i < this.txqs.length; i++) n += this.txqs[i]!.pending;
+    return n;
+  }
+}
+
+/** From the guest: one of its transmit rings. */
+export class VhostUserRxq implements PmdRxq {
   readonly datapath: NetdevDatapath;
-  /** null until the guest's device is set up. */
+  /** null until the guest's device is set up, and while the ring is disabled. */
   pair: NetQueuePair | null = null;
+  /** The PMD that polls the queue. */
+  context = -1;
+  private readonly port: VhostUserPort;
   private readonly services: Services;
-  private readonly batch = new PacketQueue(BATCH_LIMIT);
-  private context = -1;
   private readonly burstCost: number;
   private readonly dequeueCost: number;
-  private readonly enqueueCost: number;
   private readonly passCost: number;
   private readonly byteCost256: number;
   /** Chains of the burst that lands. */
   private taken = 0;
-  /** Frames of the flush that lands. */
-  private placed = 0;
 
-  constructor(services: Services, datapath: NetdevDatapath, number: number, name: string, place: number) {
-    super(number, name, place, 'dpdkvhostuserclient');
+  constructor(services: Services, port: VhostUserPort, datapath: NetdevDatapath) {
     this.services = services;
+    this.port = port;
     this.datapath = datapath;
-    const lines = SHARED_LINES * services.ns('cross_core_cache_line');
     this.burstCost = services.ns('vhost_burst_overhead');
-    this.dequeueCost = services.ns('vhost_dequeue') + lines;
-    this.enqueueCost = services.ns('vhost_enqueue') + lines;
+    this.dequeueCost = services.ns('vhost_dequeue') + SHARED_LINES * services.ns('cross_core_cache_line');
     this.passCost = services.ns('emc_pass');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
-
   attach(context: number): void {
     this.context = context;
     this.pair?.attach(context);
   }
-  /** new_device(): the rings are set up; the PMD serves them from now on. */
-  connect(pair: NetQueuePair): void {
-    this.pair = pair;
-    if (this.context >= 0) pair.attach(this.context);
-    pair.disableTxKicks(this.context << 20);
-    pair.disableRxKicks();
-  }
 
-  // ---- from the guest -----------------------------------------------------------------------------------------------
   get ready(): number {
     if (this.pair === null) return 0;
     const n = this.pair.tx.available();
@@ -74,8 +127,11 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
 
   receive(n: number, begun: number, contextBits: number): void {
     const { recorder, pool } = this.services;
-    const pair = this.pair!;
-    const ingressBits = (this.place << 8) | contextBits;
+    const pair = this.pair;
+    this.taken = 0;
+    if (pair === null) return; // disabled meanwhile
+    const { number } = this.port;
+    const ingressBits = (this.port.place << 8) | contextBits;
     let begin = begun + this.burstCost;
     for (let i = 0; i < n; i++) {
       const copied = begin + this.dequeueCost + ((pair.tx.peekBytes(0) * this.byteCost256) >> 8);
@@ -85,8 +141,8 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
       const packet = pair.popTx();
       if (packet >= 0) {
         pair.usedTx();
-        pool.inPort[packet] = this.number;
-        recorder.event(ingressBits | DP_INGRESS, pair.txFrame, pool.length[packet]!, this.number);
+        pool.inPort[packet] = number;
+        recorder.event(ingressBits | DP_INGRESS, pair.txFrame, pool.length[packet]!, number);
         recorder.stamp[0] = end;
         this.datapath.process(packet, contextBits);
       }
@@ -95,23 +151,52 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
     this.taken = n;
   }
   received(timeline: { unpark(id: number): void }): void {
-    const pair = this.pair!;
+    const pair = this.pair;
+    if (pair === null || this.taken === 0) return;
     pair.publishTx(this.taken);
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
   }
+}
 
-  // ---- to the guest -------------------------------------------------------------------------------------------------
+/** To the guest: what one PMD has for it, into one of its receive rings. */
+export class VhostUserTxq implements PmdTxq {
+  /** Number of the PMD among those of the host. */
+  readonly pmd: number;
+  /** null until the guest's device is set up. */
+  pair: NetQueuePair | null = null;
+  private readonly port: VhostUserPort;
+  private readonly services: Services;
+  private readonly batch = new PacketQueue(BATCH_LIMIT);
+  private readonly burstCost: number;
+  private readonly enqueueCost: number;
+  private readonly byteCost256: number;
+  /** Frames of the flush that lands, and the ring that they went into. */
+  private placed = 0;
+  private served: NetQueuePair | null = null;
+
+  constructor(services: Services, port: VhostUserPort, pmd: number) {
+    this.services = services;
+    this.port = port;
+    this.pmd = pmd;
+    this.burstCost = services.ns('vhost_burst_overhead');
+    this.enqueueCost = services.ns('vhost_enqueue') + SHARED_LINES * services.ns('cross_core_cache_line');
+    this.byteCost256 = services.per256('copy_per_byte_vhost_user');
+  }
+  attach(context: number): void {
+    this.port.attachTxq(this.pmd, context);
+  }
+
   get pending(): number {
     return this.batch.length;
   }
-  override transmit(packet: number, contextBits: number): void {
+  add(packet: number, contextBits: number): void {
     if (this.pair === null || this.batch.full) this.drop(packet, contextBits);
     else this.batch.push(packet);
   }
   private drop(packet: number, contextBits: number): void {
     const { recorder, pool, frames } = this.services;
     const frame = pool.frame[packet]!;
-    recorder.event((this.place << 8) | contextBits | VHOST_USER_DROP_RX_FULL, frame, pool.length[packet]!, 0);
+    recorder.event((this.port.place << 8) | contextBits | VHOST_USER_DROP_RX_FULL, frame, pool.length[packet]!, 0);
     frames.dropped(frame, VHOST_USER_DROP_RX_FULL);
     pool.release(packet);
   }
@@ -123,14 +208,20 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
   }
   flush(n: number, begun: number, contextBits: number): void {
     const { recorder, pool } = this.services;
-    const pair = this.pair!;
+    const pair = this.pair;
+    this.served = pair;
+    pair?.attachRx(contextBits);
     let begin = begun + this.burstCost;
     for (let i = 0; i < n; i++) {
       const packet = this.batch.shift();
       const end = begin + this.enqueueCost + (((pool.length[packet]! + FRAME_OFFSET) * this.byteCost256) >> 8);
-      pair.at[0] = begin;
-      pair.at[1] = end;
-      if (pair.pushRx(packet, 0)) this.placed++;
+      let placed = false;
+      if (pair !== null) {
+        pair.at[0] = begin;
+        pair.at[1] = end;
+        placed = pair.pushRx(packet, 0);
+      }
+      if (placed) this.placed++;
       else {
         recorder.stamp[0] = begin;
         this.drop(packet, contextBits);
@@ -140,14 +231,10 @@ export class VhostUserPort extends Port implements PmdRxq, PmdTxq {
   }
 
   flushed(timeline: { unpark(id: number): void }): void {
-    const pair = this.pair!;
-    if (this.placed === 0) return;
+    const pair = this.served;
+    if (pair === null || this.placed === 0) return;
     pair.publishRx(this.placed);
     this.placed = 0;
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
-  }
-
-  override get waiting(): number {
-    return this.batch.length;
   }
 }

@@ -76,6 +76,7 @@ export function linuxCaps(features: Features): NicCaps {
 /** A driver's NIC at rest, as plain data. */
 export interface NicStanding {
   readonly active: number;
+  /** Of the pairs that the driver has set up: the first ones. */
   readonly pairs: readonly PairStanding[];
 }
 
@@ -116,10 +117,10 @@ export class GuestNic {
   }
   /** The NIC as it stands while nothing is under way. */
   standing(): NicStanding {
-    return { active: this.active, pairs: this.pairs.map((p) => p.standing()) };
+    return { active: this.active, pairs: this.pairs.filter((p) => p.up).map((p) => p.standing()) };
   }
   standAs(other: NicStanding): void {
     this.active = other.active;
-    for (const [i, pair] of this.pairs.entries()) pair.standAs(other.pairs[i]!);
+    for (const [i, standing] of other.pairs.entries()) this.pairs[i]!.standAs(standing);
   }
 }

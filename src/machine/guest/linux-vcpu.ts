@@ -6,8 +6,12 @@
  * pktgen with xmit_more). Each socket frame is published and its kick considered at its own time: batching is an outcome
  * of timing and of the ring's words, never of the emulation.
  *
+ * Pair i belongs to vCPU i: its interrupts go there, its NAPI polls run there, and what is sent there goes out by it (XPS;
+ * virtnet_set_affinity()).
+ *
  * DEVIATION: a guest has as many running vCPUs as its NICs have queue pairs, at most; the others stay halted and have no
- * context. A vCPU that makes another's socket ready does so without an inter-processor interrupt.
+ * context. A vCPU that makes another's socket ready does so without an inter-processor interrupt. Where queues share a vector,
+ * the vCPU that takes the interrupt wakes those of the pairs, and they poll; Linux would poll on the one that took it.
  */
 import { WAKING } from '../../engine/context.ts';
 import {
@@ -92,12 +96,12 @@ export class LinuxVcpu extends GuestVcpu {
     this.rouse();
   }
 
-  /** virtnet_open(): the receive rings of all queue pairs are filled, and interrupts are on from the start. */
+  /** virtnet_open(): the receive rings of the queue pairs in use are filled, and interrupts are on from the start. */
   private linkUp(): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     for (const nic of this.nics) {
       for (const pair of nic.pairs) {
-        if (!pair.up) continue;
+        if (!pair.up || pair.index >= nic.active) continue;
         const owner = this.group[pair.index % this.group.length]!;
         if (owner !== this) pair.attach(this.id);
         this.refill(pair);
@@ -170,6 +174,12 @@ export class LinuxVcpu extends GuestVcpu {
     for (let i = 0; i < n; i++) this.handle(this.pendingLine(i));
     this.clearPending();
   }
+  /** Another vCPU has taken an interrupt that concerns a pair of this one. */
+  pollScheduled(): void {
+    if (!this.halted) return; // it looks by itself before it halts
+    this.timeline.now[1] = this.timeline.now[0]! + this.injectDelay;
+    this.rouse();
+  }
   /** vp_vring_interrupt() for each queue that shares the line. */
   private handle(line: number): void {
     const handler = this.irqs[line];
@@ -186,6 +196,8 @@ export class LinuxVcpu extends GuestVcpu {
     }
     for (let i = 0; i < pairs.length; i++) {
       const pair = pairs[i]!;
+      const owner = this.group[pair.index % this.group.length]!;
+      if (owner !== this && owner instanceof LinuxVcpu) owner.pollScheduled();
       if (pair.rxIrq === line && (level === undefined || pair.rx.usedReady() > 0)) {
         this.recorder.event(pair.rxBase | GUEST_IRQ, 0, line, 0);
         if (!pair.rxNapi) {

@@ -73,15 +73,20 @@ export class PmdVcpu extends GuestVcpu {
   override timersChanged(): void {
     if (this.phase === PARKED) this.timeline.unpark(this.id);
   }
+  /** The first lcore has started the ports: this one begins to poll. */
+  private launch(): void {
+    this.timeline.now[1] = this.timeline.now[0]!;
+    this.rouse();
+  }
   /** The driver masks its queues, so this comes only from a device that ignores the flag; the program does not look. */
   override interrupt(): void {}
 
-  /** rte_eth_dev_start(): interrupts off, receive rings filled, of all queue pairs. */
+  /** rte_eth_dev_start(): interrupts off, receive rings filled, of all queue pairs in use. */
   private start(): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     for (const nic of this.nics) {
       for (const pair of nic.pairs) {
-        if (!pair.up) continue;
+        if (!pair.up || pair.index >= nic.active) continue;
         const owner = this.group[pair.index % this.group.length]!;
         if (owner !== this) pair.attach(this.id);
         pair.rx.disableInterrupts();
@@ -90,7 +95,7 @@ export class PmdVcpu extends GuestVcpu {
         if (owner !== this) pair.attach(owner.id);
       }
     }
-    this.rouseOthers();
+    for (const vcpu of this.group) if (vcpu !== this && vcpu instanceof PmdVcpu) vcpu.launch();
   }
 
   override step(): void {
@@ -127,7 +132,7 @@ export class PmdVcpu extends GuestVcpu {
     // receive and transmit take turns, as in a run-to-completion loop
     for (let i = 0; i < pairs.length; i++) {
       const pair = pairs[(this.rxTurn + i) % pairs.length]!;
-      if (!pair.up) continue;
+      if (!pair.up || pair.index >= pair.nic.active) continue;
       const n = pair.readyFrames(MAX_PKT_BURST);
       if (n === 0) continue;
       this.active = pair;

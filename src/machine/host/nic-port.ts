@@ -3,7 +3,7 @@
  * the netdev datapath (polled by a PMD, transmitted in bursts).
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import { DP_INGRESS } from '../../engine/events.ts';
+import { DP_INGRESS, MAX_CONTEXTS } from '../../engine/events.ts';
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
@@ -175,16 +175,18 @@ export class NicSoftirq extends Context implements NicReader {
 }
 
 /** Port of the netdev datapath. */
-export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
+export class DpdkNicPort extends Port implements PmdRxq, NicReader {
   readonly datapath: NetdevDatapath;
   private readonly services: Services;
   private readonly rx: NicRx;
   private readonly tx: NicTx;
-  private readonly batch = new PacketQueue(IN_FLIGHT);
+  /** By PMD of the host. */
+  readonly txqs: readonly DpdkNicTxq[];
+  /** Which transmit queue a context has; what is no PMD has the first. */
+  private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
   private readonly nic: NicOffloads;
   private pmd = -1;
   private readonly rxCost: number;
-  private readonly txCost: number;
   private readonly passCost: number;
 
   constructor(
@@ -196,15 +198,16 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
     rx: NicRx,
     tx: NicTx,
     offloads: NicOffloads = NIC_OFFLOADS,
+    pmds = 1,
   ) {
     super(number, name, place, 'dpdk');
+    this.txqs = Array.from({ length: pmds }, (_, pmd) => new DpdkNicTxq(services, tx, pmd, this.txqOf));
     this.services = services;
     this.datapath = datapath;
     this.rx = rx;
     this.tx = tx;
     rx.reader = this;
     this.rxCost = services.ns('dpdk_nic_rx');
-    this.txCost = services.ns('dpdk_nic_tx');
     this.passCost = services.ns('emc_pass');
     this.nic = offloads;
     this.offloads = txOffloads(offloads);
@@ -245,10 +248,42 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
   }
   received(): void {}
 
+  override transmit(packet: number, contextBits: number): void {
+    this.txqs[this.txqOf[contextBits >>> 20]!]!.add(packet, contextBits);
+  }
+  override get waiting(): number {
+    let n = this.tx.ring.length;
+    for (let i = 0; i < this.txqs.length; i++) n += this.txqs[i]!.pending;
+    return n;
+  }
+}
+
+/**
+ * What one PMD has for the line.
+ * DEVIATION: a real NIC has a ring for each transmit queue; here the queues of all PMDs end in one ring.
+ */
+export class DpdkNicTxq implements PmdTxq {
+  private readonly services: Services;
+  private readonly tx: NicTx;
+  private readonly batch = new PacketQueue(IN_FLIGHT);
+  private readonly pmd: number;
+  private readonly txqOf: Uint8Array;
+  private readonly txCost: number;
+
+  constructor(services: Services, tx: NicTx, pmd: number, txqOf: Uint8Array) {
+    this.services = services;
+    this.tx = tx;
+    this.pmd = pmd;
+    this.txqOf = txqOf;
+    this.txCost = services.ns('dpdk_nic_tx');
+  }
+  attach(context: number): void {
+    this.txqOf[context] = this.pmd;
+  }
   get pending(): number {
     return this.batch.length;
   }
-  override transmit(packet: number, contextBits: number): void {
+  add(packet: number, contextBits: number): void {
     if (this.batch.full) this.tx.refuse(packet, contextBits);
     else this.batch.push(packet);
   }
@@ -264,8 +299,4 @@ export class DpdkNicPort extends Port implements PmdRxq, PmdTxq, NicReader {
     }
   }
   flushed(): void {}
-
-  override get waiting(): number {
-    return this.batch.length + this.tx.ring.length;
-  }
 }

@@ -7,6 +7,7 @@ import { TAP_DEQUEUE, TAP_DROP_QUEUE_FULL, TAP_ENQUEUE, TAP_XMIT } from '../../e
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
+import { flowHash, TunFlows } from '../virtio/flow-hash.ts';
 import { Port } from './port.ts';
 
 /** One queue of a tap towards its guest: what one file descriptor of a multi-queue tap reads (IFF_MULTI_QUEUE). */
@@ -25,6 +26,11 @@ export class TapQueue {
     this.queue = new PacketQueue(length);
   }
 
+  /** The backend has written a frame that its guest sent; it enters the bridge on the backend's time. */
+  receive(packet: number, contextBits: number): void {
+    if (this.tap.active > 1) this.tap.learn(packet, this.index);
+    this.tap.receive(packet, contextBits);
+  }
   /** The backend reads the next frame. The packet is the backend's from then on. */
   dequeue(contextBits: number): number {
     const length = this.queue.length;
@@ -37,10 +43,12 @@ export class TapQueue {
 export class Tap extends Port {
   /** One for each queue pair of the guest's NIC. */
   readonly queues: readonly TapQueue[];
-  /** Queues that are attached (TUNSETQUEUE): what the driver's VQ_PAIRS_SET asks for. */
+  /** Queues that are attached (TUNSETQUEUE), the first ones: what the driver's VQ_PAIRS_SET asks for. */
   active = 1;
-  /** Which queue a frame goes to, by its flow; the first where there is one. */
-  private steer: ((packet: number, queues: number) => number) | null = null;
+  /** Which queue the guest sends each flow on; null where there is one queue. */
+  readonly flows: TunFlows | null;
+  /** RSS, where it is configured: the queue of a frame, in place of what the tap does by itself. */
+  private program: ((u8: Uint8Array, at: number, length: number) => number) | null = null;
   private readonly services: Services;
   private readonly datapath: KernelDatapath;
   private readonly tapBits: number;
@@ -59,6 +67,7 @@ export class Tap extends Port {
     this.services = services;
     this.datapath = datapath;
     this.queues = Array.from({ length: queues }, (_, i) => new TapQueue(this, i, queueLength));
+    this.flows = queues > 1 ? new TunFlows() : null;
     this.tapBits = places.tap << 8;
     this.wakeCost = services.ns('idle_backend_wakeup');
   }
@@ -68,9 +77,26 @@ export class Tap extends Port {
     this.offloads = flags;
   }
 
-  /** How flows are spread over the queues (linux drivers/net/tun.c, tun_select_queue(); TUNSETSTEERINGEBPF). */
-  setSteering(steer: (packet: number, queues: number) => number): void {
-    this.steer = steer;
+  /** TUNSETSTEERINGEBPF: a program chooses the queue of each frame (negative: it does not); null takes it away. */
+  setSteering(program: ((u8: Uint8Array, at: number, length: number) => number) | null): void {
+    this.program = program;
+  }
+  /** tun_select_queue(): a program's choice modulo the queues, else the queue on which the guest sends the flow. */
+  private select(packet: number): number {
+    const { pool, arena, recorder } = this.services;
+    const at = pool.at(packet);
+    if (this.program !== null) {
+      const chosen = this.program(arena.u8, at, pool.length[packet]!);
+      if (chosen >= 0) return chosen % this.active;
+    }
+    const hash = flowHash(arena.u8, at, pool.length[packet]!);
+    return this.flows!.select(hash, this.active, recorder.stamp[0]!);
+  }
+  /** tun_flow_update(): the guest sends this flow on that queue. A program needs no such knowledge. */
+  learn(packet: number, queue: number): void {
+    if (this.program !== null) return;
+    const { pool, arena, recorder } = this.services;
+    this.flows!.update(flowHash(arena.u8, pool.at(packet), pool.length[packet]!), queue, recorder.stamp[0]!);
   }
 
   /** The bridge outputs a frame to the guest. */
@@ -78,7 +104,7 @@ export class Tap extends Port {
     const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
-    const to = this.queues[this.active > 1 && this.steer !== null ? this.steer(packet, this.active) : 0]!;
+    const to = this.queues[this.active > 1 ? this.select(packet) : 0]!;
     if (to.queue.full) {
       recorder.event(this.tapBits | contextBits | TAP_DROP_QUEUE_FULL, frame, length, 0);
       frames.dropped(frame, TAP_DROP_QUEUE_FULL);
@@ -93,7 +119,7 @@ export class Tap extends Port {
     to.reader.rouse();
   }
 
-  /** The backend has written a frame that its guest sent; it enters the bridge on the backend's time. */
+  /** First half of what follows when a frame was written to a queue. */
   receive(packet: number, contextBits: number): void {
     const { pool, recorder } = this.services;
     pool.inPort[packet] = this.number;

@@ -29,6 +29,8 @@ export const TUN_IOCTL_NAMES: ReadonlyMap<number, string> = new Map(
 
 export const IFF_TAP = 0x0002;
 export const IFF_MULTI_QUEUE = 0x0100;
+export const IFF_ATTACH_QUEUE = 0x0200;
+export const IFF_DETACH_QUEUE = 0x0400;
 export const IFF_NO_PI = 0x1000;
 export const IFF_ONE_QUEUE = 0x2000;
 export const IFF_VNET_HDR = 0x4000;
@@ -72,15 +74,28 @@ export const QEMU_TAP_OPEN: readonly TunStep[] = [
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'the size to begin with' },
   { ioctl: TUNSETSNDBUF, argument: SNDBUF_NO_LIMIT, why: 'no limit on frames under way' },
 ];
+/** The same for one of several queues of a tap: each is a file of its own on the same interface. */
+export const QEMU_TAP_OPEN_QUEUE: readonly TunStep[] = QEMU_TAP_OPEN.map((step) =>
+  step.ioctl === TUNSETIFF
+    ? { ...step, argument: step.argument | IFF_MULTI_QUEUE, why: 'attach one more queue to the interface' }
+    : step,
+);
+/** A queue of a tap comes into use, or out of it (qemu net/tap.c, tap_enable() and tap_disable()). */
+export function tapQueueStep(attach: boolean): TunStep {
+  return attach
+    ? { ioctl: TUNSETQUEUE, argument: IFF_ATTACH_QUEUE, why: 'the driver wants the queue pair' }
+    : { ioctl: TUNSETQUEUE, argument: IFF_DETACH_QUEUE, why: 'the driver does not use the queue pair' };
+}
 /** When the guest's features are known, without the probes and repetitions (qemu hw/net/virtio-net.c, virtio_net_set_mrg_rx_bufs() and _apply_guest_offloads()). */
 export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR_MRG, why: 'VERSION_1 or MRG_RXBUF: header with num_buffers' },
   { ioctl: TUNSETOFFLOAD, argument: 0, why: 'the guest takes no checksum or segmentation offload' },
 ];
-/** The same for a guest with a header of so many bytes that takes `offloads` (TUN_F_… bits, guestOffloads()). */
-export function qemuTapGuestFeatures(offloads: number, headerBytes = VNET_HDR_MRG): readonly TunStep[] {
+/** The same for a guest with a header of so many bytes, set on each queue, that takes `offloads` (TUN_F_… bits, guestOffloads()). */
+export function qemuTapGuestFeatures(offloads: number, headerBytes = VNET_HDR_MRG, queues = 1): readonly TunStep[] {
   const [header, nothing] = QEMU_TAP_GUEST_FEATURES;
   const size = { ...header!, argument: headerBytes };
-  if (offloads === 0) return [size, nothing!];
-  return [size, { ioctl: TUNSETOFFLOAD, argument: offloads, why: 'what the guest takes as it is' }];
+  const further = Array.from({ length: queues - 1 }, () => size);
+  if (offloads === 0) return [size, ...further, nothing!];
+  return [size, ...further, { ioctl: TUNSETOFFLOAD, argument: offloads, why: 'what the guest takes as it is' }];
 }

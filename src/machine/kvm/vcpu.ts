@@ -64,7 +64,7 @@ export abstract class Vcpu extends Context implements InterruptTarget {
   private readonly exitUser: number;
   protected readonly exitInterrupt: number;
   private readonly eventfdDelay: number;
-  private readonly injectDelay: number;
+  protected readonly injectDelay: number;
   private readonly userDelay: number;
 
   constructor(name: string, core: number, services: Services, vm: Vm) {

@@ -279,59 +279,87 @@ export class VhostUserFrontend {
     return ((this.protocolFeatures >>> bit) & 1) === 1;
   }
 
-  /** The socket is up: features, the second channel, ownership, the rings' call and err descriptors (qemu vhost_dev_init()). */
+  /**
+   * The socket is up: features, the second channel, ownership, the rings' call and err descriptors (qemu vhost_dev_init()).
+   * QEMU has a vhost device for each queue pair, all on one socket: each asks, and what concerns the device as a whole is said
+   * by the first (vhost_user_one_time_request()). That of further pairs is from the source, not from a recording.
+   */
   connect(rings: readonly Pick<RingParams, 'call' | 'err'>[], backendReqFd: number): number {
+    for (let first = 0; first < Math.max(rings.length, VRINGS_OF_PAIR); first += VRINGS_OF_PAIR) {
+      const r = this.#connectPair(first, rings.slice(first, first + VRINGS_OF_PAIR), backendReqFd);
+      if (r < 0) return r;
+    }
+    return 0;
+  }
+  #connectPair(first: number, rings: readonly Pick<RingParams, 'call' | 'err'>[], backendReqFd: number): number {
     const features = this.#ask(VHOST_USER_GET_FEATURES);
     const protocol = features === null ? null : this.#ask(VHOST_USER_GET_PROTOCOL_FEATURES);
     if (protocol === null) return -EINVAL;
     this.protocolFeatures = (vhost_user_u64.lo.get(protocol, 0) & QEMU_PROTOCOL_FEATURES) >>> 0;
     this.#send(VHOST_USER_SET_PROTOCOL_FEATURES, u64Payload(this.protocolFeatures));
-    if (this.#has(VHOST_USER_PROTOCOL_F_MQ)) {
+    if (first === 0 && this.#has(VHOST_USER_PROTOCOL_F_MQ)) {
       const pairs = this.#ask(VHOST_USER_GET_QUEUE_NUM);
       if (pairs === null) return -EINVAL;
       this.queuePairs = vhost_user_u64.lo.get(pairs, 0);
     }
-    if (this.#has(VHOST_USER_PROTOCOL_F_BACKEND_REQ)) {
+    if (first === 0 && this.#has(VHOST_USER_PROTOCOL_F_BACKEND_REQ)) {
       const r = this.#sendAcked(VHOST_USER_SET_BACKEND_REQ_FD, new Uint8Array(0), [backendReqFd]);
       if (r < 0) return r;
     }
-    this.#send(VHOST_USER_SET_OWNER);
+    if (first === 0) this.#send(VHOST_USER_SET_OWNER);
     const again = this.#ask(VHOST_USER_GET_FEATURES);
     if (again === null) return -EINVAL;
     this.features = { lo: vhost_user_u64.lo.get(again, 0), hi: vhost_user_u64.hi.get(again, 0) };
     for (const [index, ring] of rings.entries()) {
-      this.#send(VHOST_USER_SET_VRING_CALL, u64Payload(index), [ring.call]);
-      this.#send(VHOST_USER_SET_VRING_ERR, u64Payload(index), [ring.err]);
+      this.#send(VHOST_USER_SET_VRING_CALL, u64Payload(first + index), [ring.call]);
+      this.#send(VHOST_USER_SET_VRING_ERR, u64Payload(first + index), [ring.err]);
     }
     return 0;
   }
 
   /**
    * SET_VRING_ENABLE for every ring: when the device is realized, when the driver resets it, at each feature word that the
-   * driver writes, and before the start (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs() and vhost_net_start()).
+   * driver writes, and before the start (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs() and vhost_net_start()). 0 for
+   * the rings behind the first `active`, 1 for those.
    */
-  enableRings(rings: number): void {
-    for (let index = 0; index < rings; index++) this.#send(VHOST_USER_SET_VRING_ENABLE, vringStatePayload(index, 1));
+  enableRings(rings: number, active = rings): void {
+    for (let index = 0; index < rings; index++) {
+      this.#send(VHOST_USER_SET_VRING_ENABLE, vringStatePayload(index, index < active ? 1 : 0));
+    }
   }
 
   /** The driver wrote DRIVER_OK. */
   start(params: StartParams): number {
-    this.enableRings(params.rings.length);
+    const { rings } = params;
+    // further pairs are enabled when the driver asks for them; vhost_net_start() says again what was said
+    const active = Math.min(VRINGS_OF_PAIR, rings.length);
+    this.enableRings(active);
+    for (let first = 0; first < rings.length; first += VRINGS_OF_PAIR) {
+      const r = this.#startPair(params, first);
+      if (r < 0) return r;
+    }
+    return this.#addStatus(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK);
+  }
+  /** vhost_dev_start() of one pair's device: the memory table is the first one's to say. */
+  #startPair(params: StartParams, first: number): number {
     const features = ackedFeatures(params.features, QEMU_USER_FEATURE_BITS, VHOST_USER_ALWAYS);
     this.#send(VHOST_USER_SET_FEATURES, featuresPayload(features));
     let r = this.#addStatus(VIRTIO_CONFIG_S_FEATURES_OK);
     if (r < 0) return r;
-    const fds = params.regions.map((region) => region.fd);
-    r = this.#sendAcked(VHOST_USER_SET_MEM_TABLE, memoryPayload(params.regions, true), fds);
-    if (r < 0) return r;
-    for (const [index, ring] of params.rings.entries()) {
+    if (first === 0) {
+      const fds = params.regions.map((region) => region.fd);
+      r = this.#sendAcked(VHOST_USER_SET_MEM_TABLE, memoryPayload(params.regions, true), fds);
+      if (r < 0) return r;
+    }
+    for (const [i, ring] of params.rings.slice(first, first + VRINGS_OF_PAIR).entries()) {
+      const index = first + i;
       this.#send(VHOST_USER_SET_VRING_NUM, vringStatePayload(index, ring.size));
       this.#send(VHOST_USER_SET_VRING_BASE, vringStatePayload(index, ring.base));
       this.#send(VHOST_USER_SET_VRING_ADDR, vringAddrPayload(index, ring));
       this.#send(VHOST_USER_SET_VRING_KICK, u64Payload(index), [ring.kick]);
       this.#send(VHOST_USER_SET_VRING_CALL, u64Payload(index), [ring.call]);
     }
-    return this.#addStatus(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK);
+    return 0;
   }
   /** qemu vhost_user_add_status(): what the back-end has, and the bits added. */
   #addStatus(bits: number): number {
@@ -354,6 +382,8 @@ export class VhostUserFrontend {
     return bases;
   }
 }
+/** Rings of one of QEMU's vhost devices: a receive and a transmit queue. */
+const VRINGS_OF_PAIR = 2;
 /** Of what DPDK 22.11 offers, QEMU 7.2 takes all (recorded: 0x10cbf offered and set). */
 const QEMU_PROTOCOL_FEATURES = DPDK_22_11_PROTOCOL_FEATURES;
 
@@ -367,7 +397,7 @@ export function vhostUserInit(
   const frontend = new VhostUserFrontend(socket, trace);
   const r = frontend.connect(rings, backendReqFd);
   if (r < 0) return r;
-  frontend.enableRings(rings.length);
+  frontend.enableRings(rings.length, Math.min(VRINGS_OF_PAIR, rings.length));
   return frontend;
 }
 /** How often the rings are enabled between the driver's reset and DRIVER_OK: the reset, then two feature words. */

@@ -56,12 +56,12 @@ import {
 import { DPDK_22_11_PROTOCOL_FEATURES, DPDK_MAX_QUEUE_PAIRS, OVS_DPDK_OFFER } from './offers.ts';
 import { type MemoryRegion, NO_FD, VhostSession } from './session.ts';
 
-/** A session with DPDK's rules for one queue pair. */
-export function vhostUserSession(features = OVS_DPDK_OFFER): VhostSession {
+/** A session with DPDK's rules, for as many rings as the guest's device has. */
+export function vhostUserSession(features = OVS_DPDK_OFFER, vrings = 2): VhostSession {
   return new VhostSession({
     features,
     protocolFeatures: DPDK_22_11_PROTOCOL_FEATURES,
-    vrings: 2,
+    vrings,
     maxRegions: VHOST_USER_MEMORY_MAX_NREGIONS,
     ownerRequired: false,
     runsBy: 'kick',

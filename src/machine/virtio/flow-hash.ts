@@ -44,6 +44,13 @@ const TUN_NUM_FLOW_ENTRIES = 1024;
 const MAX_TAP_FLOWS = 4096;
 const TUN_FLOW_EXPIRE_NS = 3_000_000_000;
 
+/** What a tap has learned, oldest entry first, as plain data. */
+export interface LearnedTunFlows {
+  readonly hash: Uint32Array;
+  readonly queue: Uint16Array;
+  readonly updated: Float64Array;
+}
+
 /** The flows of one tap: which queue the guest sends each on. */
 export class TunFlows {
   readonly #bucket = new Int16Array(TUN_NUM_FLOW_ENTRIES).fill(-1);
@@ -52,6 +59,16 @@ export class TunFlows {
   readonly #queue = new Uint16Array(MAX_TAP_FLOWS);
   readonly #updated = new Float64Array(MAX_TAP_FLOWS);
   #count = 0;
+
+  learned(): LearnedTunFlows {
+    const n = this.#count;
+    return { hash: this.#hash.slice(0, n), queue: this.#queue.slice(0, n), updated: this.#updated.slice(0, n) };
+  }
+  adopt(learned: LearnedTunFlows): void {
+    this.#bucket.fill(-1);
+    this.#count = 0;
+    for (let i = 0; i < learned.hash.length; i++) this.update(learned.hash[i]!, learned.queue[i]!, learned.updated[i]!);
+  }
 
   /** Flows held, idle ones among them. */
   get count(): number {
