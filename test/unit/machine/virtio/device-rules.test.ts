@@ -154,6 +154,42 @@ describe('status', () => {
     assert.deepEqual(heard, [0, 0]);
   });
 
+  test('a live driver is told of DEVICE_NEEDS_RESET by a configuration change, once {core.status.8}', () => {
+    for (const live of [true, false]) {
+      const messages: number[] = [];
+      const changes: number[] = [];
+      const d = makeDevice({
+        offered: OFFERED,
+        hooks: { onMsi: (vector) => messages.push(vector), onConfigChange: (_, status) => changes.push(status) },
+      });
+      d.writeConfig(4, 2, 0x107);
+      d.writeConfig(0x9a, 2, 0x8000);
+      assert.ok(negotiate(d, OFFERED));
+      write(d, C.config_msix_vector, 0);
+      d.writeBar(1, 12, 4, 0);
+      for (const queue of [0, 1]) enableQueue(d, queue);
+      if (live) write(d, C.device_status, 0xf);
+      // a ring that is set up where none can be, and then another
+      for (const queue of [2, 2]) {
+        write(d, C.queue_select, queue);
+        write(d, C.queue_desc_lo, 0x1_0008);
+        write(d, C.queue_enable, 1);
+      }
+      assert.equal(read(d, C.device_status), live ? 0x4f : 0x4b);
+      assert.deepEqual(messages, live ? [0] : []);
+      assert.deepEqual(changes, live ? [0x4f] : []);
+      // the pin and ISR of a device without vectors
+      const pin: boolean[] = [];
+      const old = makeDevice({ offered: OFFERED, hooks: { onIntx: (up) => pin.push(up) } });
+      old.writeConfig(4, 2, 0x107);
+      assert.ok(negotiate(old, OFFERED));
+      if (live) write(old, C.device_status, 0xf);
+      old.needsReset();
+      assert.deepEqual(pin, live ? [true] : []);
+      assert.equal(old.readBar(4, 0x1000, 1) & 2, live ? 2 : 0);
+    }
+  });
+
   test('an error that only a reset cures is DEVICE_NEEDS_RESET {core.status.7}', () => {
     const d = makeDevice({ offered: OFFERED });
     assert.ok(negotiate(d, OFFERED));
