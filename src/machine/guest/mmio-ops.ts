@@ -15,6 +15,8 @@ import {
   virtio_mmio as M,
   VIRTIO_MMIO_CONFIG,
   VIRTIO_MMIO_DEVICE_NET,
+  VIRTIO_MMIO_INT_CONFIG,
+  VIRTIO_MMIO_INT_VRING,
   VIRTIO_MMIO_MAGIC,
   VIRTIO_MMIO_VERSION_MODERN,
 } from '../wire/virtio-mmio.ts';
@@ -88,11 +90,11 @@ export class MmioOps implements VirtioConfigOps {
   read(offset: number, width: number): number {
     return this.bus.read(VIRTIO_MMIO_CONFIG + offset, width);
   }
-  /** linux vm_interrupt(): what is read is acknowledged; bits without a meaning are not looked at by whoever asks. */
+  /** linux vm_interrupt(). DEVIATION: Linux acknowledges bits without a meaning, too; virtio 1.2 §4.2.3.4 wants those that are handled. */
   takeInterrupt(): number {
-    const status = this.get(M.INTERRUPT_STATUS);
+    const status = this.get(M.INTERRUPT_STATUS) & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
     this.set(M.INTERRUPT_ACK, status);
-    return status & 3;
+    return status;
   }
 
   findQueues(requests: readonly QueueRequest[], allocator: GuestAllocator, packed: boolean): ProbedQueue[] | string {
