@@ -13,6 +13,14 @@ import type { Spread } from './spread.ts';
 const SIZES = [64, 1500];
 /** Floors at 64 bytes, delivered frames per second on one core. */
 const FLOORS = { 'virtio-net': 1_000_000, 'vhost-net': 2_000_000, 'vhost-user': 2_500_000 } as const;
+const ALL = ['virtio-net', 'vhost-net', 'vhost-user'];
+const VARIANTS: readonly (readonly [string, object])[] = [
+  ['virtio-net', { packed: true }],
+  ['vhost-user', { packed: true }],
+  ...ALL.map((preset) => [preset, { features: { VIRTIO_RING_F_EVENT_IDX: false } }] as const),
+  ...ALL.map((preset) => [preset, { features: { VIRTIO_NET_F_MRG_RXBUF: false } }] as const),
+  ...ALL.flatMap((preset) => [2, 4].map((queuePairs) => [preset, { queuePairs }] as const)),
+];
 /** How many times ns-3 with pcap each must be. */
 const TIMES_NS3 = 8;
 const IDLE_TOPOLOGY_MIB = 20;
@@ -54,6 +62,9 @@ for (const preset of Object.keys(FLOORS)) {
     });
   }
 }
+// what options of a NIC change: packed rings where the back-end has them, notifications, buffers, queue pairs
+for (const [preset, nic] of VARIANTS) child('forwarding.ts', preset, 64, frames, quick ? 1 : 3, JSON.stringify(nic));
+child('rings.ts', quick ? 3 : 15);
 child('copy-limit.ts');
 const rival = ns3(SIZES);
 if (typeof rival === 'string') print({ bench: 'ns-3 with pcap', skipped: rival });
