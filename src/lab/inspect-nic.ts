@@ -1,7 +1,7 @@
 /** What the API shows of a guest's NIC: how driver and device have agreed, registers, interrupts, and what its queues are. */
 import { EVENT_KINDS } from '../engine/events.ts';
 import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../machine/guest/virtio-pmd-probe.ts';
-import { LINUX_6_1_VIRTIO_NET_FEATURES } from '../machine/guest/virtio-probe.ts';
+import { linuxFeatures } from '../machine/guest/virtio-probe.ts';
 import {
   ovsOffer,
   QEMU_KERNEL_FEATURE_BITS,
@@ -98,15 +98,20 @@ function negotiationOf(machine: Machine, nic: BuiltNic, device: VirtioPciDevice)
     backend: backendOffer(machine, nic),
     offered: device.offered,
     accepted: settled ? device.driverFeatures : null,
-    ...DRIVERS[nic.document.driver],
+    ...driverOf(nic, device.offered),
   };
 }
 const EVERYTHING: Features = { lo: 0xffff_ffff, hi: 0xffff_ffff };
-const DRIVERS = {
-  'virtio-net': { driverFeatures: LINUX_6_1_VIRTIO_NET_FEATURES, driverName: 'linux 6.1' },
-  'virtio-pmd': { driverFeatures: DPDK_22_11_VIRTIO_PMD_FEATURES, driverName: 'dpdk 22.11' },
-  none: { driverFeatures: EVERYTHING, driverName: 'a client of the API' },
-} as const;
+function driverOf(nic: BuiltNic, offered: Features): Pick<Negotiation, 'driverFeatures' | 'driverName'> {
+  switch (nic.document.driver) {
+    case 'virtio-net':
+      return { driverFeatures: linuxFeatures(offered), driverName: 'linux 6.1' };
+    case 'virtio-pmd':
+      return { driverFeatures: DPDK_22_11_VIRTIO_PMD_FEATURES, driverName: 'dpdk 22.11' };
+    case 'none':
+      return { driverFeatures: EVERYTHING, driverName: 'a client of the API' };
+  }
+}
 
 function backendOffer(machine: Machine, nic: BuiltNic): BackendOffer {
   const { backend, bridge } = nic.document;

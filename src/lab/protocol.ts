@@ -31,6 +31,8 @@ export interface TrafficSpec {
   readonly generator: Generator | null;
   /** UDP flows (source ports) to spread the frames over; each has a queue pair of the sender. */
   readonly flows: number;
+  /** UDP_SEGMENT: datagrams that one send of a socket hands down together; not given: 1. */
+  readonly segments?: number | undefined;
   /** IP version; not given: 4 where both ends have such an address. */
   readonly family?: 4 | 6 | undefined;
   /** TCP: bytes that all connections send together, or how long they send; how many they are, and the server's port. */

@@ -6,6 +6,7 @@ import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { PingSource, pingMinFrame } from '../machine/guest/ping-source.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import { FrameList, RawSource } from '../machine/guest/raw-source.ts';
+import { gsoSegments, UdpGsoSource } from '../machine/guest/udp-gso-source.ts';
 import { type UdpFlow, UdpSource, UdpTemplate, udpMinFrame } from '../machine/guest/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import { WireStream } from '../machine/host/wire.ts';
@@ -253,6 +254,9 @@ export class Traffic {
   private udp(spec: TrafficSpec, from: End, to: End, via: BuiltNic | null, length: number, now: number): Run {
     const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
     const generator = generatorOf(this.machine.services, spec.generator, from);
+    const segments = spec.segments ?? 1;
+    if (segments > 1 && (from.kind !== 'guest' || generator.batch !== 1))
+      throw new Refusal('INVALID', `${from.name} sends from no socket; expected the field to be left out`, '/segments');
     const stacks = from.kind === 'guest' && to.kind === 'guest' && to.nic.guest.document.app === 'stack';
     const addresses = stacks
       ? addressesOf(this.stackEnd(from, '/from', 'send datagrams'), to.nic, spec.family ?? null)
@@ -288,16 +292,16 @@ export class Traffic {
       ledger,
       scopeOf(this.machine, [from, to], via),
     );
+    const flow = (sender: UdpEnd, mac: readonly number[]): UdpFlow => ({
+      sourceMac: sender.mac,
+      destinationMac: mac,
+      sourceIp: sender.ip,
+      destinationIp: target.ip,
+      flows: spec.flows,
+      frameLength: length,
+    });
     const flowOf = (sender: UdpEnd, mac: readonly number[], more: Partial<UdpFlow> = {}): UdpTemplate =>
-      this.template(run, {
-        ...more,
-        sourceMac: sender.mac,
-        destinationMac: mac,
-        sourceIp: sender.ip,
-        destinationIp: target.ip,
-        flows: spec.flows,
-        frameLength: length,
-      });
+      this.template(run, { ...more, ...flow(sender, mac) });
 
     if (from.kind === 'wire') {
       const stream = new WireStream(ledger, {
@@ -334,8 +338,24 @@ export class Traffic {
       const partial = nic.caps.csum;
       const sources = Array.from({ length: senders }, (_, pair) => {
         const count = Math.floor(spec.count / senders) + (pair < spec.count % senders ? 1 : 0);
-        const template = flowOf(sender, mac, { first: pair, step: senders, partial });
-        const source = new UdpSource(nic, template, count, interval * senders, generator, pair);
+        const share = { first: pair, step: senders };
+        const source =
+          segments > 1 && nic.caps.uso && partial
+            ? new UdpGsoSource(
+                this.machine.services,
+                nic,
+                { ...flow(sender, mac), ...share },
+                { count, segments, interval: interval * senders, cost: generator.cost },
+                pair,
+              )
+            : new UdpSource(
+                nic,
+                flowOf(sender, mac, { ...share, partial }),
+                count,
+                interval * senders,
+                segments > 1 ? this.cutByKernel(segments, length, family, generator.cost) : generator,
+                pair,
+              );
         source.ledger = ledger;
         source.onDone = () => {
           if (--left === 0) ledger.sourceDone = true;
@@ -362,6 +382,17 @@ export class Traffic {
       vcpu.timersChanged();
     } else begin(target.mac);
     return run;
+  }
+
+  /** A send that the guest's kernel cuts before the driver: its frames come as one burst, and share the way through the stack. */
+  private cutByKernel(
+    segments: number,
+    length: number,
+    family: Family,
+    cost: number,
+  ): { batch: number; cost: number; split: boolean } {
+    const batch = gsoSegments(length, ETH_HLEN + (family === 4 ? 20 : 40), segments);
+    return { batch, cost: Math.round(cost / batch) + this.machine.services.ns('gso_segment'), split: false };
   }
 
   private cancelStream(stream: WireStream, ledger: RunLedger): void {

@@ -12,7 +12,7 @@ import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
 import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
-import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
+import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
 import { msiAddress } from '../../machine/kvm/apic.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
@@ -148,7 +148,7 @@ export class DeviceSetup implements GuestBoot {
         this.vcpus.length > 1
           ? { messages: this.messages(wiring) }
           : { firstVector: FIRST_VECTOR + (this.vectorsUsed[0]! % DEVICE_VECTORS) };
-      const wanted = LINUX_6_1_VIRTIO_NET_FEATURES;
+      const wanted = linuxFeatures(nic.device.offered);
       probed = pci
         ? probeVirtioNet(pci, allocator, wanted, options)
         : probeVirtioMmio(mmio, allocator, wanted, options);

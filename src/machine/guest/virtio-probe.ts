@@ -34,11 +34,14 @@ import {
   VIRTIO_NET_F_GUEST_TSO4,
   VIRTIO_NET_F_GUEST_TSO6,
   VIRTIO_NET_F_GUEST_UFO,
+  VIRTIO_NET_F_GUEST_USO4,
+  VIRTIO_NET_F_GUEST_USO6,
   VIRTIO_NET_F_HASH_REPORT,
   VIRTIO_NET_F_HOST_ECN,
   VIRTIO_NET_F_HOST_TSO4,
   VIRTIO_NET_F_HOST_TSO6,
   VIRTIO_NET_F_HOST_UFO,
+  VIRTIO_NET_F_HOST_USO,
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
@@ -118,6 +121,19 @@ export const LINUX_6_1_VIRTIO_NET_FEATURES: Features = featuresOf(
   VIRTIO_NET_F_STANDBY,
   VIRTIO_NET_F_SPEED_DUPLEX,
 );
+/** What later kernels added (6.2, "virtio-net: support UDP segmentation"). */
+const LATER_VIRTIO_NET_FEATURES: Features = featuresOf(
+  VIRTIO_NET_F_GUEST_USO4,
+  VIRTIO_NET_F_GUEST_USO6,
+  VIRTIO_NET_F_HOST_USO,
+);
+/**
+ * What a guest's virtio_net knows: that of 6.1, and of the later bits those that its device offers.
+ * DEVIATION: a device with a bit of a later kernel, which a document turns on, meets a driver with that bit that otherwise is 6.1's.
+ */
+export function linuxFeatures(offered: Features): Features {
+  return orFeatures(LINUX_6_1_VIRTIO_NET_FEATURES, andFeatures(offered, LATER_VIRTIO_NET_FEATURES));
+}
 /** Bits that virtio_net refuses to probe with unless CTRL_VQ comes along (linux virtnet_validate_features()). */
 const NEED_CTRL_VQ = featuresOf(
   VIRTIO_NET_F_CTRL_RX,

@@ -154,6 +154,9 @@ const FRAMES_ONLY = { frameSize: 64, count: 100, rate: 'max', generator: undefin
 /** The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. */
 function specOf(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
   const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1, family } = body;
+  if (body.segments !== undefined && kind !== 'udp') {
+    throw invalid('/segments', `segments is not for ${kind}`, 'the field to be left out');
+  }
   const foreign =
     kind === 'tcp'
       ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find((f) => body[f] !== FRAMES_ONLY[f])
@@ -173,7 +176,7 @@ function specOf(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
     throw invalid('/duration', `${body.duration} is out of range`, 'above 0 and at most 3600s');
   }
   const durationSeconds = duration === undefined ? undefined : duration / 1e9;
-  return { ...spec, bytes, durationSeconds, connections, port };
+  return { ...spec, bytes, durationSeconds, connections, port, segments: body.segments };
 }
 function plain(parsed: Parsed<number>, field: string): number {
   if (parsed.ok) return parsed.value;

@@ -66,6 +66,15 @@ export const TrafficRequest = name(
           examples: [1],
         }),
       ),
+      segments: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 64,
+          description:
+            "UDP_SEGMENT: datagrams that one send of a socket hands down together, as one frame where VIRTIO_NET_F_HOST_USO was negotiated, else cut by the guest's kernel. Default 1.",
+          examples: [16],
+        }),
+      ),
       family: Type.Optional(
         Type.Union([Type.Literal(4), Type.Literal(6)], {
           description:
