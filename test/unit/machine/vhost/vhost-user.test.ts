@@ -181,6 +181,66 @@ describe('vhost-user, against the recorded QEMU and DPDK', () => {
   });
 });
 
+describe('several queue pairs on one socket', () => {
+  const rings = [0, 1, 2, 3].map((i) => ({ ...ring(i % 2), kick: 50 + i, call: 60 + i, err: 70 + i }));
+  const sent = (log: readonly { readonly hex: string }[], request: number): string[] =>
+    log
+      .map((m) => m.hex)
+      .filter((h) => h.startsWith(request.toString(16).padStart(2, '0')) && (parseInt(h.slice(8, 10), 16) & 4) === 0);
+  const states = (log: readonly { readonly hex: string }[], request: number): [number, number][] =>
+    sent(log, request).map((h) => [parseInt(h.slice(24, 26), 16), parseInt(h.slice(32, 34), 16)]);
+
+  it('each pair is set up for itself, what concerns the device is said once; only the first pair is enabled', () => {
+    const backend = new VhostUserBackend(silent, vhostUserSession(OVS_DPDK_OFFER, 4));
+    const proxy = new RecordingProxy(backend);
+    const frontend = vhostUserInit(proxy, rings, 40, silent);
+    assert.ok(frontend instanceof VhostUserFrontend);
+    for (const [request, times] of [
+      [3, 1], // SET_OWNER
+      [17, 1], // GET_QUEUE_NUM
+      [21, 1], // SET_BACKEND_REQ_FD
+      [1, 4], // GET_FEATURES: twice for each
+      [16, 2], // SET_PROTOCOL_FEATURES
+      [13, 4], // SET_VRING_CALL
+    ] as const)
+      assert.equal(sent(proxy.log, request).length, times, `request ${request}`);
+    const enables = [
+      [0, 1],
+      [1, 1],
+      [2, 0],
+      [3, 0],
+    ];
+    assert.deepEqual(states(proxy.log, VHOST_USER_SET_VRING_ENABLE), enables);
+
+    proxy.log.length = 0;
+    assert.equal(frontend.start({ ...ourParams, rings }), 0);
+    assert.equal(sent(proxy.log, 2).length, 2, 'SET_FEATURES by pair');
+    assert.equal(sent(proxy.log, 5).length, 1, 'SET_MEM_TABLE');
+    assert.deepEqual(
+      states(proxy.log, VHOST_USER_SET_VRING_NUM).map(([index]) => index),
+      [0, 1, 2, 3],
+    );
+    assert.deepEqual(
+      backend.session.vrings.map((v) => [v.kick, v.enabled]),
+      [
+        [50, true],
+        [51, true],
+        [52, false],
+        [53, false],
+      ],
+    );
+
+    proxy.log.length = 0;
+    frontend.enableRings(4, 4);
+    assert.deepEqual(
+      backend.session.vrings.map((v) => v.enabled),
+      [true, true, true, true],
+    );
+    assert.equal(proxy.log.length, 4);
+    assert.equal(backend.closed, false);
+  });
+});
+
 describe('the back-end closes the connection', () => {
   const connected = (): VhostUserBackend => {
     const backend = new VhostUserBackend(silent);
