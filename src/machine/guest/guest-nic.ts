@@ -3,6 +3,7 @@
  * (guest-queue-pair.ts). The driver's behaviour is in linux-vcpu.ts and pmd-vcpu.ts.
  */
 import type { Services } from '../services.ts';
+import { ETH_DATA_LEN } from '../wire/ethernet.ts';
 import {
   type Features,
   hasFeature,
@@ -88,6 +89,8 @@ export class GuestNic {
   readonly pairs: readonly GuestQueuePair[];
   /** Queue pairs in use: 1 until the driver has asked for more (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET). */
   active = 1;
+  /** Largest IP packet: what the device said with VIRTIO_NET_F_MTU, or Ethernet's. */
+  mtu = ETH_DATA_LEN;
   caps: NicCaps = NO_CAPS;
   /** The queue pair that is being worked on, and the place and context part of meta words while it is. */
   current = 0;
