@@ -157,6 +157,7 @@ export class DeviceSetup implements GuestBoot {
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
     if (this.vcpus.length === 1) this.vectorsUsed[0]! += probed.vectors.length;
     this.states.push({ nic, probed });
+    wiring.nic.mtu = probed.mtu ?? ETH_DATA_LEN;
     const gso = this.gsoPool(wiring, probed);
     for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
   }
