@@ -157,7 +157,8 @@ export class DeviceSetup implements GuestBoot {
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
     if (this.vcpus.length === 1) this.vectorsUsed[0]! += probed.vectors.length;
     this.states.push({ nic, probed });
-    wiring.nic.mtu = probed.mtu ?? ETH_DATA_LEN;
+    // dpdk rte_eth_dev_configure(): a port's MTU is 1500 until the program sets another
+    wiring.nic.mtu = Math.min(probed.mtu ?? ETH_DATA_LEN, this.vcpu instanceof PmdVcpu ? ETH_DATA_LEN : 65_535);
     const gso = this.gsoPool(wiring, probed);
     for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
   }
