@@ -12,8 +12,6 @@ import type { TcpResult } from './protocol.ts';
 export const TCP_PORT = 5001;
 export const FIRST_EPHEMERAL = 32768;
 export const EPHEMERAL_PORTS = 28232;
-/** linux ETH_DATA_LEN: the MTU without VIRTIO_NET_F_MTU. */
-const ETH_DATA_LEN = 1500;
 
 export interface TcpPlan {
   readonly from: BuiltNic;
@@ -89,7 +87,7 @@ export class TcpTraffic {
           ...common,
           localPort: local,
           remotePort: plan.port,
-          mtu: mtuOf(plan.from),
+          mtu: plan.from.nic.mtu,
           iss: random.next() | 0,
           sendStart: clientStart,
           receiveStart: serverStart,
@@ -104,7 +102,7 @@ export class TcpTraffic {
           ...common,
           localPort: plan.port,
           remotePort: local,
-          mtu: mtuOf(plan.to),
+          mtu: plan.to.nic.mtu,
           iss: random.next() | 0,
           sendStart: serverStart,
           receiveStart: clientStart,
@@ -187,10 +185,4 @@ export class TcpTraffic {
       mismatches: sum(both, (b) => b.mismatches),
     };
   }
-}
-
-/** What the driver learned from the device, or Ethernet's own. */
-function mtuOf(nic: BuiltNic): number {
-  const { mtu, features } = nic.document;
-  return mtu !== null && features['VIRTIO_NET_F_MTU'] === true ? mtu : ETH_DATA_LEN;
 }
