@@ -116,6 +116,13 @@ function checkFeatures(nic: DraftGuestNic, at: string, faults: Faults): void {
     if (said[rule.name] === true) checkTurnedOn(rule, features, fields, `${at}/features/${rule.name}`, faults);
   }
   nic.features = features;
+  if (nic.driver === 'virtio-pmd' && (fields.mtu ?? 0) > 1500 && features['VIRTIO_NET_F_MRG_RXBUF'] === false)
+    faults.add(
+      `${at}/mtu`,
+      'wrong-driver',
+      'the polling driver receives frames that are longer than its buffers only with VIRTIO_NET_F_MRG_RXBUF',
+      'at most 1500, or "VIRTIO_NET_F_MRG_RXBUF": true',
+    );
   if (fields.queuePairs > 1 && said['VIRTIO_NET_F_MQ'] === null && features['VIRTIO_NET_F_MQ'] === false)
     faults.add(
       `${at}/queuePairs`,
