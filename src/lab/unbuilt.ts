@@ -28,8 +28,6 @@ function ofNic(nic: GuestNic, at: string): Fault[] {
   if (nic.queuePairs > 1) faults.push(fault(`${at}/queuePairs`, String(nic.queuePairs), '1'));
   if (nic.driver === 'none') faults.push(fault(`${at}/driver`, 'none', 'virtio-net or virtio-pmd'));
   if (nic.transport !== 'pci-modern') faults.push(fault(`${at}/transport`, nic.transport, 'pci-modern'));
-  if (nic.mtu !== null) faults.push(fault(`${at}/mtu`, String(nic.mtu), 'no MTU'));
-  if (nic.speed !== null) faults.push(fault(`${at}/speed`, String(nic.speed), 'no speed'));
   for (const { name, byDefault } of FEATURE_RULES) {
     if (byDefault !== false || nic.features[name] !== true || BUILT.has(name)) continue;
     faults.push(fault(`${at}/features/${name}`, 'true', 'false'));
