@@ -4,7 +4,14 @@
  * own capabilities describe, and what the device does with a value is the device's matter. Runs between two steps of the
  * world (world.ts, asGuest()); the times at which it wakes others are those of a vCPU's write.
  */
-import { EVENTFD_SIGNAL, GUEST_MEMORY_WRITE, metaOf, VIRTIO_REGISTER_WRITE, VIRTQ_KICK } from '../engine/events.ts';
+import {
+  EVENTFD_SIGNAL,
+  GUEST_MEMORY_WRITE,
+  metaOf,
+  VIRTIO_REGISTER_WRITE,
+  VIRTIO_REJECTED,
+  VIRTQ_KICK,
+} from '../engine/events.ts';
 import { copyIn } from '../machine/packet/copy.ts';
 import type { BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import { type DeviceWindow, deviceWindows, type RegisterRegion } from './device-windows.ts';
@@ -92,8 +99,13 @@ export function accessRegisters(machine: Machine, nic: BuiltNic, access: Registe
   const place = nic.wiring.driverPlace;
   record(machine, nic.guest, VIRTIO_REGISTER_WRITE, place, (REGION_CODE[region] << 24) | offset, value);
   const queue = window.doorbell(offset, value);
+  const refused = device.refused;
+  // whoever the access wakes does so at once, but not before it
+  machine.scheduler.now[1] = machine.scheduler.now[0]! + machine.services.ns('idle_backend_wakeup');
   if (queue >= 0) ring(machine, nic, window, queue, offset, width, value);
   else window.write(offset, width, value);
+  if (device.refused > refused)
+    record(machine, nic.guest, VIRTIO_REJECTED, place, (REGION_CODE[region] << 24) | offset, value);
   wakePollers(machine, nic.guest);
   return value;
 }
@@ -132,7 +144,6 @@ function ring(
   if (eventfd === undefined) {
     scheduler.now[1] = now + Math.round(services.ns('vm_exit_userspace') / 2) + services.ns('idle_backend_wakeup');
     window.write(offset, width, value);
-    if (address >= 0) vm.onUserWrite(address, value, nic.guest.vcpu.id << 20);
     return;
   }
   scheduler.now[1] = now + services.ns('ioeventfd_signal') + services.ns('idle_backend_wakeup');

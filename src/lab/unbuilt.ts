@@ -26,7 +26,6 @@ export function unbuilt(topology: Topology): Fault[] {
 function ofNic(nic: GuestNic, at: string): Fault[] {
   const faults: Fault[] = [];
   if (nic.queuePairs > 1) faults.push(fault(`${at}/queuePairs`, String(nic.queuePairs), '1'));
-  if (nic.driver === 'none') faults.push(fault(`${at}/driver`, 'none', 'virtio-net or virtio-pmd'));
   if (nic.transport !== 'pci-modern') faults.push(fault(`${at}/transport`, nic.transport, 'pci-modern'));
   for (const { name, byDefault } of FEATURE_RULES) {
     if (byDefault !== false || nic.features[name] !== true || BUILT.has(name)) continue;

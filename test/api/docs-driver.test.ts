@@ -23,8 +23,7 @@ afterAll(async () => {
   if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
 });
 
-// until a world can be built with driver `none` (src/lab/unbuilt.ts)
-test.skip('a driver written with curl works as printed', (context) => {
+test('a driver written with curl works as printed', (context) => {
   const missing = ['bash', 'curl'].filter((program) => findProgram(program) === null);
   if (missing.length > 0) {
     const why = `${missing.join(', ')} not installed: npm run peers`;

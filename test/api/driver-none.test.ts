@@ -2,8 +2,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, expect, test } from 'vitest';
 
-// All of it is skipped until a world can be built with driver `none` (src/lab/unbuilt.ts).
-
 import { closeServers, startServer, type TestServer } from './client.ts';
 import {
   arpRequest,
@@ -63,7 +61,7 @@ async function send(driver: DriverClient, tx: Ring, frame: Buffer): Promise<void
   await driver.notify('tx0');
 }
 
-test.skip('before the driver comes the device is there, reset, and its BARs are placed', async () => {
+test('before the driver comes the device is there, reset, and its BARs are placed', async () => {
   const server = await boot({});
   const driver = new DriverClient(server, 't1', 'a');
   const state = await driver.state();
@@ -74,7 +72,7 @@ test.skip('before the driver comes the device is there, reset, and its BARs are 
   assert.equal((await server.get('/v1/topologies/t1')).body.state, 'RUNNING');
 });
 
-test.skip.each([
+test.each([
   ['virtio-net', 'system'],
   ['vhost-net', 'system'],
   ['vhost-user', 'netdev'],
@@ -100,7 +98,7 @@ test.skip.each([
   assert.equal(status.conservation.holds, true, JSON.stringify(status.conservation));
 });
 
-test.skip.each([
+test.each([
   ['virtio-net', 'system'],
   ['vhost-net', 'system'],
   ['vhost-user', 'netdev'],
@@ -124,7 +122,7 @@ test.skip.each([
   assert.equal(bytes.readUInt16LE(10), 1);
 });
 
-test.skip('a vector of the driver: pending while it is masked, and sent where it is not', async () => {
+test('a vector of the driver: pending while it is masked, and sent where it is not', async () => {
   const server = await boot({});
   const driver = new DriverClient(server, 't1', 'a');
   await driver.negotiate(VERSION_1);
@@ -146,7 +144,7 @@ test.skip('a vector of the driver: pending while it is masked, and sent where it
   assert.equal(interrupts.vectors[1].pending, true);
 });
 
-test.skip('a device reset takes the rings away; the next driver begins anew', async () => {
+test('a device reset takes the rings away; the next driver begins anew', async () => {
   const server = await boot({});
   const driver = new DriverClient(server, 't1', 'a');
   for (let round = 0; round < 3; round++) {
@@ -178,7 +176,7 @@ const BAD: readonly [name: string, code: number, chain: (tx: Ring) => Descriptor
   ['an indirect table that was not negotiated', 5, (tx) => [{ addr: tx.desc, len: 16, flags: INDIRECT }]],
   ['a frame without a header', 6, () => [{ addr: TX_BUFFER, len: 4 }]],
 ];
-test.skip.each(['virtio-net', 'vhost-net'])(
+test.each(['virtio-net', 'vhost-net'])(
   '%s: each kind of bad chain has an event that names guest, queue, head and reason, and comes back',
   async (backend) => {
     const server = await boot({ backend });
@@ -207,7 +205,7 @@ test.skip.each(['virtio-net', 'vhost-net'])(
   },
 );
 
-test.skip('an available index that no driver can have reached: the device asks for a reset, and gets it', async () => {
+test('an available index that no driver can have reached: the device asks for a reset, and gets it', async () => {
   const server = await boot({});
   const driver = new DriverClient(server, 't1', 'a');
   const { tx } = await bringUp(driver);
@@ -225,7 +223,7 @@ test.skip('an available index that no driver can have reached: the device asks f
   assert.equal(await driver.usedIdx(again.tx), 1);
 });
 
-test.skip('what needs a driver says so', async () => {
+test('what needs a driver says so', async () => {
   const server = await boot({});
   for (const [path, body] of [
     ['traffic', { kind: 'udp', from: 'a/net0', to: 'b/net0' }],

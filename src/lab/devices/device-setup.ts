@@ -40,7 +40,8 @@ import { Vmm } from './vmm.ts';
 /** What the set-up of one NIC left behind. */
 export interface DeviceState {
   readonly nic: NicDevice;
-  readonly probed: Probed;
+  /** What its driver saw; without a driver nobody has looked. */
+  readonly probed?: Probed;
 }
 
 /** Buffers for frames that are longer than a slot, shared by the queue pairs of a NIC, and where they lie. */
@@ -117,7 +118,8 @@ export class DeviceSetup implements GuestBoot {
   }
 
   private makeMempool(): void {
-    const descriptors = this.wirings.reduce((n, w) => n + 2 * w.pairs.length * w.document.queueSize, 0);
+    const driven = this.wirings.filter((w) => w.document.driver !== 'none');
+    const descriptors = driven.reduce((n, w) => n + 2 * w.pairs.length * w.document.queueSize, 0);
     const count = descriptors + 2 * MAX_PKT_BURST * this.vcpus.length;
     const mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
     for (const vcpu of this.vcpus) if (vcpu instanceof PmdVcpu) vcpu.mempool = mempool;
@@ -139,6 +141,10 @@ export class DeviceSetup implements GuestBoot {
   private probeNic({ what: nic, pci, mmio }: Found<NicDevice>): void {
     const { allocator } = this;
     const { wiring } = nic;
+    if (nic.client) {
+      this.states.push({ nic });
+      return;
+    }
     let probed: ProbeResult;
     if (this.vcpu instanceof PmdVcpu) {
       assert(pci !== undefined, 'validation gives a polling driver a PCI device');

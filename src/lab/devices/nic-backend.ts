@@ -15,6 +15,7 @@ import {
   type VhostUserFrontend,
   vhostNetInit,
   vhostNetStart,
+  vhostNetStop,
   vhostUserInit,
 } from '../../machine/vhost/frontend.ts';
 import { type Trace, VhostNetDevice } from '../../machine/vhost/ioctl-carrier.ts';
@@ -27,7 +28,7 @@ import {
 import { type MemoryRegion, NO_FD, type VhostSession } from '../../machine/vhost/session.ts';
 import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
 import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
-import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import type { QueueRegisters, VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
 
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
@@ -54,8 +55,8 @@ export function offeredThrough(device: Features, backend: OpenBackend): Features
 /** How a back-end reaches the guest's memory and the rings in it. */
 export interface Reach {
   readonly memory: AddressSpace;
-  /** Arena offsets of the areas, by queue. */
-  readonly rings: readonly { readonly desc: number; readonly avail: number; readonly used: number }[];
+  /** Arena offsets of the areas of a queue that was handed over. */
+  ringAt(queue: QueueRegisters): { readonly desc: number; readonly avail: number; readonly used: number };
 }
 
 /** When the netdev is created: the tap is opened, the vhost device or socket is set up as far as it goes without a guest. */
@@ -88,30 +89,20 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   return { kind: 'vhost-user', frontend, session: socket.session };
 }
 
-/** Tells the back-end where memory is and the rings of the first `pairs` queue pairs; answers how it reaches them. */
+/**
+ * Tells the back-end where memory is and, of the first `pairs` queue pairs, the rings that are enabled. Answers how it reaches
+ * them, or null where it refuses.
+ */
 export function handOver(
   vm: Vm,
   wiring: NicWiring,
   device: VirtioPciDevice,
   backend: OpenBackend,
   pairs = wiring.pairs.length,
-): Reach {
+): Reach | null {
   const features = device.driverFeatures;
-  const queues = device.queues.slice(0, 2 * pairs);
   const slots = memorySlots(vm.ramBytes);
-  if (backend.kind === 'qemu' || wiring.kind === 'qemu') {
-    const memory = new AddressSpace();
-    for (const s of slots) memory.map(s.gpa, s.size, vm.ram + s.offsetInRam);
-    const at = (gpa: number): number => {
-      const offset = memory.translate(gpa, 1);
-      assert(offset >= 0, 'our driver puts its rings into RAM');
-      return offset;
-    };
-    return {
-      memory,
-      rings: queues.map((q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) })),
-    };
-  }
+  if (backend.kind === 'qemu' || wiring.kind === 'qemu') return qemuReach(vm);
   const regions: MemoryRegion[] = slots.map((s, i) => ({
     guest_phys_addr: s.gpa,
     memory_size: s.size,
@@ -119,7 +110,8 @@ export function handOver(
     mmap_offset: backend.kind === 'vhost-user' ? s.offsetInRam : 0,
     fd: backend.kind === 'vhost-user' ? 100 + i : NO_FD,
   }));
-  const rings: RingParams[] = queues.map((q, i) => ({
+  const rings: RingParams[] = device.queues.slice(0, 2 * pairs).map((q, i) => ({
+    enabled: q.enabled,
     size: q.size,
     base: 0,
     desc_user_addr: QEMU_RAM_UVA + q.descGpa,
@@ -133,18 +125,27 @@ export function handOver(
   const packed = hasFeature(features, VIRTIO_F_RING_PACKED);
   if (backend.kind === 'vhost-user') {
     const params: StartParams = { features, regions, rings };
-    const r = backend.frontend.start(params);
-    assert(r === 0, `vhost-user refuses the rings: errno ${-r}`);
-    return reachOf(vm, backend.session, true, packed);
+    return backend.frontend.start(params) === 0 ? vhostReach(vm, [backend.session], true, packed) : null;
   }
   assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
-  const reaches = backend.opened.slice(0, pairs).map(({ frontend, session }, i) => {
-    const r = vhostNetStart(frontend, { features, regions, rings: rings.slice(2 * i, 2 * i + 2) }, wiring.tapFds[i]!);
-    assert(r === 0, `vhost-net refuses the rings: errno ${-r}`);
-    return reachOf(vm, session, false, packed);
-  });
-  return { memory: reaches[0]!.memory, rings: reaches.flatMap((reach) => reach.rings) };
+  const opened = backend.opened.slice(0, pairs);
+  for (const [i, { frontend }] of opened.entries()) {
+    const params: StartParams = { features, regions, rings: rings.slice(2 * i, 2 * i + 2) };
+    if (vhostNetStart(frontend, params, wiring.tapFds[i]!) < 0) return null;
+  }
+  return vhostReach(
+    vm,
+    opened.map(({ session }) => session),
+    false,
+    packed,
+  );
 }
+/** Takes the rings away from the back-end, at a reset of the device or when it goes out of service. */
+export function handBack(backend: OpenBackend, wiring: NicWiring): void {
+  if (backend.kind === 'vhost-user') backend.frontend.stop(2 * wiring.pairs.length);
+  else if (backend.kind === 'vhost-net') for (const { frontend } of backend.opened) vhostNetStop(frontend, 2);
+}
+
 /** The driver wants the first `active` queue pairs (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs()); it had `before`. */
 export function setQueuePairs(wiring: NicWiring, backend: OpenBackend, before: number, active: number): void {
   if (backend.kind === 'vhost-user') {
@@ -159,28 +160,44 @@ export function setQueuePairs(wiring: NicWiring, backend: OpenBackend, before: n
   wiring.tap.active = active;
 }
 
-/**
- * The back-end's own mappings, from what its session was told: the kernel uses QEMU's addresses, a vhost-user process
- * maps the file that came with each region.
- */
-function reachOf(vm: Vm, session: VhostSession, maps: boolean, packed: boolean): Reach {
+/** QEMU's mapping of guest RAM. */
+function qemuReach(vm: Vm): Reach {
   const memory = new AddressSpace();
-  const offsetOf = (r: MemoryRegion): number => vm.ram + (maps ? r.mmap_offset : r.userspace_addr - QEMU_RAM_UVA);
-  for (const r of session.regions) memory.map(r.guest_phys_addr, r.memory_size, offsetOf(r));
-  const at = (uva: number, length: number): number => {
-    const region = session.translate(uva, length);
-    assert(region >= 0, 'the session has checked the rings');
-    return offsetOf(session.regions[region]!) + session.translatedOffset;
+  for (const slot of memorySlots(vm.ramBytes)) memory.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
+  const at = (gpa: number): number => {
+    const offset = memory.translate(gpa, 1);
+    assert(offset >= 0, 'the device has checked that its rings are in memory');
+    return offset;
   };
   return {
     memory,
-    // a driver without VIRTIO_NET_F_MQ leaves the rings of further pairs alone
-    rings: session.vrings
-      .filter((v) => v.num > 0)
-      .map((v) => ({
+    ringAt: (q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) }),
+  };
+}
+
+/**
+ * The back-end's own mappings, from what its sessions were told (of all rings, or one for each pair): the kernel uses QEMU's
+ * addresses, a vhost-user process maps the file that came with each region.
+ */
+function vhostReach(vm: Vm, sessions: readonly VhostSession[], maps: boolean, packed: boolean): Reach {
+  const memory = new AddressSpace();
+  const offsetOf = (r: MemoryRegion): number => vm.ram + (maps ? r.mmap_offset : r.userspace_addr - QEMU_RAM_UVA);
+  for (const r of sessions[0]!.regions) memory.map(r.guest_phys_addr, r.memory_size, offsetOf(r));
+  return {
+    memory,
+    ringAt: ({ index }) => {
+      const session = sessions.length > 1 ? sessions[index >> 1]! : sessions[0]!;
+      const v = session.vrings[sessions.length > 1 ? index & 1 : index]!;
+      const at = (uva: number, length: number): number => {
+        const region = session.translate(uva, length);
+        assert(region >= 0, 'the session has checked the rings');
+        return offsetOf(session.regions[region]!) + session.translatedOffset;
+      };
+      return {
         desc: at(v.desc_user_addr, 16 * v.num),
         avail: at(v.avail_user_addr, packed ? 4 : 6 + 2 * v.num),
         used: at(v.used_user_addr, packed ? 4 : 6 + 8 * v.num),
-      })),
+      };
+    },
   };
 }

@@ -1,41 +1,28 @@
-/**
- * A virtio-net device as its VMM holds it: registers in front of the guest, a back-end behind. Features, status and queue
- * registers are virtio-device.ts; here is what follows from them: at DRIVER_OK notifications are wired and the rings go to
- * the back-end.
- */
-import { assert } from '../../engine/assert.ts';
-import { KVM_IOCTL, VIRTIO_FEATURES, VIRTIO_QUEUE_ENABLE, VIRTIO_STATUS } from '../../engine/events.ts';
-import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
-import { qemuTapGuestFeatures } from '../../machine/host/tun-ioctls.ts';
-import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
-import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
-import { guestOffloads } from '../../machine/packet/offload-flags.ts';
+import {
+  VIRTIO_CONFIG_CHANGE,
+  VIRTIO_FEATURES,
+  VIRTIO_NEEDS_RESET,
+  VIRTIO_QUEUE_ENABLE,
+  VIRTIO_QUEUE_RESET,
+  VIRTIO_STATUS,
+} from '../../engine/events.ts';
 import { baseOf } from '../../machine/services.ts';
-import type { DeviceQueue } from '../../machine/virtio/device-queue.ts';
 import {
   type Features,
   featuresOf,
-  hasFeature,
   minusFeatures,
-  VIRTIO_F_IN_ORDER,
-  VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_CTRL_VQ,
-  VIRTIO_NET_F_MQ,
-  VIRTIO_NET_F_MRG_RXBUF,
-  VIRTIO_NET_F_RSS,
-  VIRTIO_RING_F_EVENT_IDX,
-  VIRTIO_RING_F_INDIRECT_DESC,
   withoutOrphans,
 } from '../../machine/virtio/features.ts';
 import { NetConfig } from '../../machine/virtio/net-config.ts';
 import type { NetControl } from '../../machine/virtio/net-control.ts';
 import { deviceOffer } from '../../machine/virtio/net-offers.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
-import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
-import { handOver, type OpenBackend, offeredThrough, openBackend, type Reach, setQueuePairs } from './nic-backend.ts';
-import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
+import { clientMessage } from './client-interrupts.ts';
+import { type OpenBackend, offeredThrough, openBackend, setQueuePairs } from './nic-backend.ts';
+import { NicRings } from './nic-rings.ts';
+import type { NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
 export class NicDevice {
@@ -50,16 +37,21 @@ export class NicDevice {
   readonly control: NetControl | null = null;
   /** Queue pairs that the driver wants, the first ones (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, or RSS). */
   activePairs = 1;
-  /** The rings are the back-end's. */
-  started = false;
+  /** Nobody in the guest drives it: a client of the API does. */
+  readonly client: boolean;
+  private readonly rings: NicRings;
   private readonly vmm: Vmm;
+  /** Context part of the meta words of what the device does: the vCPU's, but for what a back-end finds. */
+  private actor: number;
 
   /** `multiFunction`: other NICs are further functions of its slot. */
   constructor(vmm: Vmm, index: number, wiring: NicWiring, multiFunction = false) {
     this.vmm = vmm;
     this.index = index;
     this.wiring = wiring;
+    this.actor = vmm.vcpu.id << 20;
     const { document } = wiring;
+    this.client = document.driver === 'none';
     const trace = vmm.trace(wiring.driverPlace);
     this.backend = openBackend(wiring, vmm.trace(wiring.backendPlace));
     const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
@@ -70,14 +62,17 @@ export class NicDevice {
       offered,
       queueSizes: sizes,
       multiFunction,
+      inRam: (gpa, bytes) => gpa + bytes <= vmm.vm.ramBytes,
       netConfig: new NetConfig(document.mac, { ...document, offered }),
       hooks: {
         onStatus: (status, written) => {
           trace(VIRTIO_STATUS, written, status);
-          if ((status & VIRTIO_CONFIG_S_DRIVER_OK) !== 0 && !this.started) this.start();
+          if ((status & VIRTIO_CONFIG_S_DRIVER_OK) === 0) this.rings.stop();
+          else if (!this.rings.running) this.rings.start();
         },
         onReset: () => {
           trace(VIRTIO_STATUS, 0, 0);
+          this.rings.reset();
           if (this.activePairs > 1) this.setActivePairs(1);
           else this.enableRings();
         },
@@ -85,13 +80,31 @@ export class NicDevice {
           trace(VIRTIO_FEATURES, (0x8000_0000 | select) >>> 0, bits);
           this.enableRings();
         },
-        onQueueEnable: (queue) => trace(VIRTIO_QUEUE_ENABLE, queue.index, queue.size),
+        onQueueEnable: (queue) => {
+          trace(VIRTIO_QUEUE_ENABLE, queue.index, queue.size);
+          this.rings.takeUp(queue.index);
+        },
+        onQueueReset: (queue) => {
+          trace(VIRTIO_QUEUE_RESET, queue.index, 0);
+          this.rings.letGo(queue.index);
+        },
+        onNotify: (queue) => this.rings.kick(queue),
+        onNeedsReset: (reason, queue) => this.needsReset(reason, queue),
+        onConfigChange: (generation, status) => trace(VIRTIO_CONFIG_CHANGE, generation, status),
+        onMsi: (_vector, message) => {
+          if (this.client) clientMessage(vmm, message);
+        },
       },
     });
+    this.rings = new NicRings(this, vmm);
     trace(VIRTIO_FEATURES, 0, this.device.offered.lo);
     trace(VIRTIO_FEATURES, 1, this.device.offered.hi);
   }
 
+  /** The rings are the back-end's. */
+  get started(): boolean {
+    return this.rings.running;
+  }
   /** Base of the driver's events. */
   get driverBase(): number {
     return baseOf(this.wiring.driverPlace, this.vmm.vcpu.id);
@@ -101,87 +114,30 @@ export class NicDevice {
     if (this.backend.kind !== 'vhost-user') return;
     this.backend.frontend.enableRings(2 * this.wiring.pairs.length, 2 * this.activePairs);
   }
-  /** Pairs whose rings the driver sets up: all with VIRTIO_NET_F_MQ or VIRTIO_NET_F_RSS, else one (virtio 1.2 §5.1.2). */
-  private get usablePairs(): number {
-    const { driverFeatures } = this.device;
-    const several = hasFeature(driverFeatures, VIRTIO_NET_F_MQ) || hasFeature(driverFeatures, VIRTIO_NET_F_RSS);
-    return several ? this.wiring.pairs.length : 1;
-  }
   /** The driver uses the first `pairs` queue pairs from now on; one after a reset. */
   setActivePairs(pairs: number): void {
     setQueuePairs(this.wiring, this.backend, this.activePairs, pairs);
     this.activePairs = pairs;
   }
 
-  /** The driver wrote DRIVER_OK: the rings go to the back-end, notifications are wired, the back-end runs. */
-  private start(): void {
-    this.started = true;
-    const { wiring, device, vmm } = this;
-    const features = device.driverFeatures;
-    const offloads = guestOffloads(features);
-    if (this.backend.kind !== 'vhost-user')
-      this.backend.tunSteps(qemuTapGuestFeatures(offloads, headerBytesOf(features), wiring.pairs.length));
-    if (wiring.kind === 'vhost-user') wiring.port.offloads = offloads;
-    else wiring.tap.setOffloads(offloads);
-    // qemu hw/net/vhost_net.c, vhost_net_start(): guest notifiers (irqfd), host notifiers (ioeventfd), then the rings.
-    const pairs = wiring.pairs.slice(0, this.usablePairs);
-    const queues = pairs.flatMap((_, i) => [2 * i, 2 * i + 1]);
-    const routes = queues.map((q) => this.interruptRoute(q));
-    for (const q of queues) this.wireDoorbell(q);
-    const reach = handOver(vmm.vm, wiring, device, this.backend, pairs.length);
-    for (const [i, { pair }] of pairs.entries()) {
-      const vcpu = vmm.vcpuOf(i);
-      const rings = { rx: this.queueOf(2 * i, reach), tx: this.queueOf(2 * i + 1, reach) };
-      pair.connect(rings, { rx: routes[2 * i]!, tx: routes[2 * i + 1]! }, features);
-      pair.endsFrames = !(vcpu instanceof PmdVcpu) || vcpu.ends;
-      pair.driverPoller = vcpu instanceof PmdVcpu ? vcpu.id : -1;
-      if (wiring.kind === 'vhost-user') wiring.port.connect(pair, i);
-      else wiring.tap.queues[i]!.paused = false;
-    }
+  /** What the device does about `contextBits`' finding is that context's doing. */
+  failing(contextBits: number, act: () => void): void {
+    const before = this.actor;
+    this.actor = contextBits;
+    act();
+    this.actor = before;
   }
-
-  private interruptRoute(queue: number): InterruptRoute {
-    const { wiring, vmm } = this;
-    const { recorder } = vmm.services;
-    const { vcpu, line } = vmm.line(this, this.device.queues[queue]!.msixVector);
-    const { place } = vcpu;
-    if (wiring.kind === 'qemu') return new SignalMsi(recorder, vcpu, line, place, wiring.backendPlace);
-    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IRQFD, vmm.nextGsi());
-    return new Irqfd(recorder, callOf(wiring, queue), vcpu, line, place);
-  }
-
-  private wireDoorbell(queue: number): void {
-    const { wiring, vmm } = this;
-    const { address } = this.device.doorbell(queue);
-    if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
-      vmm.userDoorbell(address, wiring.qemu[queue >> 1]!, queue & 1);
-      return;
-    }
-    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);
-    vmm.vm.assignIoeventfd(address, kickOf(wiring, queue));
-  }
-
-  private queueOf(q: number, reach: Reach): DeviceQueue {
-    const { arena } = this.vmm.services;
-    const features = this.device.driverFeatures;
-    const ring = reach.rings[q];
-    assert(ring !== undefined, 'the back-end has every ring');
-    return makeDeviceQueue(arena, arena.code.copy, {
-      size: this.device.queues[q]!.size,
-      desc: ring.desc,
-      avail: ring.avail,
-      used: ring.used,
-      packed: hasFeature(features, VIRTIO_F_RING_PACKED),
-      inOrder: hasFeature(features, VIRTIO_F_IN_ORDER),
-      headerBytes: headerBytesOf(features),
-      eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
-      mrgRxbuf: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF),
-      indirect: hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC),
-      space: reach.memory,
-      frameOf: this.frameOf[q]!,
-    });
+  /** DEVICE_NEEDS_RESET is set. */
+  private needsReset(reason: number, queue: number): void {
+    const { recorder } = this.vmm.services;
+    const meta = (this.wiring.driverPlace << 8) | this.actor | VIRTIO_NEEDS_RESET;
+    recorder.event(meta, 0, reason, queue < 0 ? NO_QUEUE : queue);
+    this.rings.halt();
   }
 }
+
+/** In events of a device as a whole. */
+const NO_QUEUE = 0xffff;
 
 /** What QEMU's device would offer by itself. */
 function deviceOffers({ document }: NicWiring): Features {

@@ -74,6 +74,9 @@ export class Vmm {
   userDoorbell(address: number, nic: QemuNic, queue: number): void {
     this.userDoorbells.set(address, { nic, queue });
   }
+  removeUserDoorbell(address: number): void {
+    this.userDoorbells.delete(address);
+  }
   /** A global system interrupt number for an irqfd. */
   nextGsi(): number {
     return this.gsi++;
@@ -86,6 +89,8 @@ export class Vmm {
     let found = this.lines.get(key);
     if (found === undefined) {
       const vcpu = this.vcpus[msiTarget(device.msixMessage(msixVector)?.address ?? 0)] ?? this.vcpu;
+      // more than a driver of ours asks for: somebody else has written the registers
+      if (vcpu.irqs.length === MAX_IRQS) return { vcpu, line: NO_LINE };
       const uses = (queue: number): boolean => device.queues[queue]?.msixVector === msixVector;
       const pairs = wiring.nic.pairs.filter(({ index: pair }) => uses(2 * pair) || uses(2 * pair + 1));
       found = { vcpu, line: vcpu.addIrq({ pairs, config: null }) };

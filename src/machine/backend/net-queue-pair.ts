@@ -85,19 +85,17 @@ export class NetQueuePair {
     this.tx = this.idle;
   }
 
-  /** The driver is ready and the back-end has been given the rings. */
-  connect(
-    queues: { readonly rx: DeviceQueue; readonly tx: DeviceQueue },
-    calls: { readonly rx: InterruptRoute; readonly tx: InterruptRoute },
-    features: Features,
-  ): void {
+  /** The driver is ready: what it and the device agreed on. */
+  negotiated(features: Features): void {
     this.hostOffloads = hostOffloads(features);
     this.large = (this.hostOffloads & ~OFFLOAD_CSUM) !== 0 || hasFeature(features, VIRTIO_NET_F_MTU);
     this.guestCsum = hasFeature(features, VIRTIO_NET_F_GUEST_CSUM);
-    this.rx = queues.rx;
-    this.tx = queues.tx;
-    this.rxCall = calls.rx;
-    this.txCall = calls.tx;
+  }
+  /** The back-end has been given a ring; `call`: how its used buffer notifications travel. */
+  connect(which: 'rx' | 'tx', queue: DeviceQueue, call: InterruptRoute): void {
+    this[which] = queue;
+    if (which === 'rx') this.rxCall = call;
+    else this.txCall = call;
   }
   /** The device lets one ring go; what a back-end does with it from now on has no effect. */
   disconnect(which: 'rx' | 'tx'): void {

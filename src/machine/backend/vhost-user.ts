@@ -116,7 +116,9 @@ export class VhostUserRxq implements PmdRxq {
   get ready(): number {
     if (this.pair === null) return 0;
     const n = this.pair.tx.available();
-    return n > 0 ? n : 0;
+    if (n >= 0) return n;
+    this.pair.lost('tx');
+    return 0;
   }
   receiveCost(n: number): number {
     const tx = this.pair!.tx;

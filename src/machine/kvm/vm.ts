@@ -43,6 +43,12 @@ export class Vm {
       this.matched.set(address, byValue.set(match, eventfd));
     }
   }
+  /** KVM_IOEVENTFD_FLAG_DEASSIGN, if it is still that eventfd's. */
+  removeIoeventfd(address: number, eventfd: EventFd, match = -1): void {
+    const byValue = this.matched.get(address);
+    if (match >= 0 && byValue?.get(match) === eventfd) byValue.delete(match);
+    else if (match < 0 && this.ioeventfds.get(address) === eventfd) this.ioeventfds.delete(address);
+  }
   ioeventfdAt(address: number, value: number): EventFd | undefined {
     return this.ioeventfds.get(address) ?? this.matched.get(address)?.get(value);
   }

@@ -102,6 +102,7 @@ export class Pmd extends Context {
   }
 
   private take(now: number): void {
+    this.recorder.stamp[0] = now;
     const txqs = this.txqs;
     for (let i = 0; i < txqs.length; i++) {
       const pending = txqs[i]!.pending;

@@ -83,6 +83,8 @@ import { type MemoryRegion, NO_FD } from './session.ts';
 
 /** A ring to hand over. Addresses are the front-end's own (QEMU's mapping of guest memory). */
 export interface RingParams {
+  /** False: the driver has not enabled it, and it is left out (qemu vhost_virtqueue_start(): not ready for start). */
+  readonly enabled?: boolean;
   readonly size: number;
   /** Next available index to start from; 0 after a reset. */
   readonly base: number;
@@ -187,6 +189,7 @@ export function vhostNetStart(
   step(VHOST_SET_FEATURES, featuresPayload(ackedFeatures(params.features, QEMU_KERNEL_FEATURE_BITS)));
   step(VHOST_SET_MEM_TABLE, memoryPayload(params.regions, false));
   for (const [index, ring] of params.rings.entries()) {
+    if (ring.enabled === false) continue;
     const base = (): void => step(VHOST_SET_VRING_BASE, vringStatePayload(index, ring.base));
     step(VHOST_SET_VRING_NUM, vringStatePayload(index, ring.size));
     if (order === 'qemu') base();
@@ -196,8 +199,10 @@ export function vhostNetStart(
     step(VHOST_SET_VRING_CALL, vringFilePayload(index, ring.call));
     if (order === 'stratovirt') step(VHOST_NET_SET_BACKEND, vringFilePayload(index, tap));
   }
-  if (order === 'qemu')
-    for (const [index] of params.rings.entries()) step(VHOST_NET_SET_BACKEND, vringFilePayload(index, tap));
+  if (order === 'qemu') {
+    for (const [index, ring] of params.rings.entries())
+      if (ring.enabled !== false) step(VHOST_NET_SET_BACKEND, vringFilePayload(index, tap));
+  }
   return result;
 }
 
@@ -352,6 +357,7 @@ export class VhostUserFrontend {
       if (r < 0) return r;
     }
     for (const [i, ring] of params.rings.slice(first, first + VRINGS_OF_PAIR).entries()) {
+      if (ring.enabled === false) continue;
       const index = first + i;
       this.#send(VHOST_USER_SET_VRING_NUM, vringStatePayload(index, ring.size));
       this.#send(VHOST_USER_SET_VRING_BASE, vringStatePayload(index, ring.base));

@@ -12,10 +12,13 @@ import {
   isSubset,
   NO_FEATURES,
   VHOST_USER_F_PROTOCOL_FEATURES,
+  VIRTIO_F_RING_PACKED,
 } from '../virtio/features.ts';
 import { VHOST_VRING_F_LOG } from '../wire/vhost.ts';
 import {
+  isPackedVirtqSize,
   isVirtqSize,
+  pvirtq_event_suppress,
   VIRTQ_AVAIL_ALIGN,
   VIRTQ_DESC_ALIGN,
   VIRTQ_USED_ALIGN,
@@ -248,12 +251,16 @@ export class VhostSession {
       this.#options.runsBy === 'backend' || !hasFeature(this.features, VHOST_USER_F_PROTOCOL_FEATURES) || v.enabled
     );
   }
+  get #packed(): boolean {
+    return hasFeature(this.features, VIRTIO_F_RING_PACKED);
+  }
   #ringInside(v: Vring): boolean {
+    const event = pvirtq_event_suppress.SIZE;
     return (
       v.num > 0 &&
       this.translate(v.desc_user_addr, virtqDescBytes(v.num)) >= 0 &&
-      this.translate(v.avail_user_addr, virtqAvailBytes(v.num)) >= 0 &&
-      this.translate(v.used_user_addr, virtqUsedBytes(v.num)) >= 0
+      this.translate(v.avail_user_addr, this.#packed ? event : virtqAvailBytes(v.num)) >= 0 &&
+      this.translate(v.used_user_addr, this.#packed ? event : virtqUsedBytes(v.num)) >= 0
     );
   }
   /** Errno for a change that a running ring does not allow, or that names no ring. */
@@ -269,7 +276,8 @@ export class VhostSession {
   setVringNum(index: number, num: number): number {
     const v = this.#stoppedRing(index);
     if (typeof v === 'number') return v;
-    if (!isVirtqSize(num)) return this.#refuse(EINVAL);
+    const valid = this.#packed ? isPackedVirtqSize(num) : isVirtqSize(num);
+    if (!valid) return this.#refuse(EINVAL);
     v.num = num;
     return 0;
   }

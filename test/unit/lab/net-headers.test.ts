@@ -39,7 +39,7 @@ function followHeaders(world: World, mtu: number): Seen {
     machine.guests.flatMap((g) =>
       g.nics.map((built) => {
         const { nic } = built;
-        const features = new Set(featureNames(deviceState(built).probed.features));
+        const features = new Set(featureNames(deviceState(built).probed!.features));
         seen.features.set(nic.name, features);
         const rules: Rules = { features, mtu };
         return [built.wiring.driverPlace, { nic, rules }] as const;

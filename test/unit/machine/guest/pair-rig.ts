@@ -122,7 +122,9 @@ export class PairRig {
     this.driver.gsoRange(gso, gso + 2 * (MAX_GSO_BYTES + 4096));
     this.driver.attach(1);
     const route = (which: 'rx' | 'tx') => ({ trigger: () => void this.interrupts[which]++ });
-    this.device.connect({ rx: rx.device, tx: tx.device }, { rx: route('rx'), tx: route('tx') }, features);
+    this.device.negotiated(features);
+    this.device.connect('rx', rx.device, route('rx'));
+    this.device.connect('tx', tx.device, route('tx'));
     this.device.attach(2);
   }
   /** Guest memory; its address. */
