@@ -31,6 +31,7 @@ import {
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_GUEST_CSUM,
   VIRTIO_NET_F_GUEST_ECN,
+  VIRTIO_NET_F_GUEST_HDRLEN,
   VIRTIO_NET_F_GUEST_TSO4,
   VIRTIO_NET_F_GUEST_TSO6,
   VIRTIO_NET_F_GUEST_UFO,
@@ -121,11 +122,12 @@ export const LINUX_6_1_VIRTIO_NET_FEATURES: Features = featuresOf(
   VIRTIO_NET_F_STANDBY,
   VIRTIO_NET_F_SPEED_DUPLEX,
 );
-/** What later kernels added (6.2, "virtio-net: support UDP segmentation"). */
+/** What later kernels added: 6.2 ("virtio-net: support UDP segmentation") and 6.4 ("implement exact header length guest feature"). */
 const LATER_VIRTIO_NET_FEATURES: Features = featuresOf(
   VIRTIO_NET_F_GUEST_USO4,
   VIRTIO_NET_F_GUEST_USO6,
   VIRTIO_NET_F_HOST_USO,
+  VIRTIO_NET_F_GUEST_HDRLEN,
 );
 /**
  * What a guest's virtio_net knows: that of 6.1, and of the later bits those that its device offers.
