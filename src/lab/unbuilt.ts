@@ -7,7 +7,8 @@ import { FEATURE_RULES } from './document-features.ts';
 import type { GuestNic, Topology } from './topology.ts';
 
 /** Bits that are off by default, and honoured. */
-const BUILT = new Set(['VIRTIO_NET_F_HOST_USO', 'VIRTIO_NET_F_GUEST_USO4', 'VIRTIO_NET_F_GUEST_USO6']);
+const BUILT = new Set([
+  'VIRTIO_NET_F_GUEST_HDRLEN','VIRTIO_NET_F_HOST_USO', 'VIRTIO_NET_F_GUEST_USO4', 'VIRTIO_NET_F_GUEST_USO6']);
 
 /** Faults of the fields that nothing honours yet; none where the world is what the document says. */
 export function unbuilt(topology: Topology): Fault[] {
