@@ -75,6 +75,7 @@ function followHeaders(world: World, mtu: number): Seen {
 }
 
 const TCP: Partial<TrafficSpec> = { kind: 'tcp', bytes: 2_000_000 };
+const on = (...names: string[]): object => Object.fromEntries(names.map((n) => [`VIRTIO_NET_F_${n}`, true]));
 const off = (...names: string[]): object => Object.fromEntries(names.map((n) => [`VIRTIO_NET_F_${n}`, false]));
 
 /** UDP, echoes and TCP between two guests, and in and out at a wire. */
@@ -90,6 +91,7 @@ function run(backend: Backend, features: object, nic: object = {}, mtu = 1500): 
     udp('a/net0', 'eth0', { count: 50 }),
     udp('eth0', 'b/net0', { count: 50, rate: 100_000 }),
     udp('a/net0', 'b/net0', TCP),
+    udp('a/net0', 'b/net0', { count: 64, segments: 16, frameSize: Math.min(1400, size) }),
   ]) {
     world.startTraffic(spec);
     runOut(world);
@@ -108,6 +110,11 @@ describe.each(BACKENDS)('%s', (backend) => {
     if (seen.features.get('a/net0')!.has('VIRTIO_NET_F_HOST_TSO4')) assert.ok(seen.gso.sent.has(1));
     // without userspace TSO the netdev datapath makes and passes no large segments, though its guests could take them
     if (backend !== 'vhost-user') assert.ok(seen.gso.received.has(1));
+  });
+
+  test('UDP in segments where both sides take it {net.tx.gso.8} {net.tx.gso.9}', () => {
+    const seen = run(backend, on('HOST_USO', 'GUEST_USO4', 'GUEST_USO6'));
+    if (seen.features.get('a/net0')!.has('VIRTIO_NET_F_HOST_USO')) assert.ok(seen.gso.sent.has(5));
   });
 
   test('without CSUM: flags 0 and whole checksums {net.tx.hdr.3} {net.tx.hdr.4} {net.tx.gso.7}', () => {
@@ -146,9 +153,18 @@ describe.each(BACKENDS)('%s', (backend) => {
   });
 });
 
-describe('an MTU that the device gives', () => {
+describe.each(['virtio-net', 'vhost-net'] as const)('%s', (backend) => {
+  test('exact header lengths with GUEST_HDRLEN {net.tx.gso.10} {net.tx.gso.12}', () => {
+    const seen = run(backend, on('GUEST_HDRLEN', 'HOST_USO'));
+    assert.ok(seen.features.get('a/net0')!.has('VIRTIO_NET_F_GUEST_HDRLEN'));
+    assert.ok(seen.gso.sent.has(1) && seen.gso.sent.has(5));
+  });
+});
+
+describe.each(['virtio-net', 'vhost-user'] as const)('%s, an MTU that the device gives', (backend) => {
+  const driver = 'virtio-net';
   const world = (mtu: number, features: object = {}): World =>
-    makeWorld(pairDocument('virtio-net', { nic: { mtu, features }, host: { nics: [{ name: 'eth0' }] } }));
+    makeWorld(pairDocument(backend, { nic: { driver, mtu, features }, host: { nics: [{ name: 'eth0' }] } }));
   /** Lengths of frames that NIC b took from its device. */
   function receivedBy(w: World, ...specs: TrafficSpec[]): number[] {
     const lengths: number[] = [];
@@ -164,7 +180,7 @@ describe('an MTU that the device gives', () => {
   }
 
   test('no frame is longer, either way {net.config.23} {net.config.21}', () => {
-    const seen = run('virtio-net', off(...ALL_GSO, ...ALL_GUEST_GSO), { mtu: 1400 }, 1400);
+    const seen = run(backend, off(...ALL_GSO, ...ALL_GUEST_GSO), { mtu: 1400 }, 1400);
     for (const features of seen.features.values()) assert.ok(features.has('VIRTIO_NET_F_MTU'));
   });
 
