@@ -23,12 +23,14 @@ import {
   VIRTIO_NET_F_SPEED_DUPLEX,
   VIRTIO_NET_F_STATUS,
 } from '../machine/virtio/features.ts';
-import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
+import { VirtioMmioDevice } from '../machine/virtio/mmio-transport.ts';
 import { statusNames, VIRTIO_CONFIG_S_FEATURES_OK } from '../machine/virtio/status.ts';
+import type { VirtioDevice } from '../machine/virtio/virtio-device.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../machine/wire/pci.ts';
 import { virtio_net_config } from '../machine/wire/virtio-net.ts';
 import type { BuiltNic, Machine } from './builder.ts';
 import { deviceWindows } from './device-windows.ts';
+import type { NicTransport } from './devices/nic-transport.ts';
 import { FEATURE_RULES } from './document-features.ts';
 import { controlOf, counter, deviceOf } from './inspect.ts';
 import type { FeatureState, NicState } from './protocol.ts';
@@ -74,7 +76,7 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
 function featureStates(
   machine: Machine,
   nic: BuiltNic,
-  device: VirtioPciDevice,
+  device: VirtioDevice,
   accepted: Features,
 ): readonly FeatureState[] {
   const negotiation = negotiationOf(machine, nic, device);
@@ -91,7 +93,7 @@ function featureStates(
     }));
 }
 
-function negotiationOf(machine: Machine, nic: BuiltNic, device: VirtioPciDevice): Negotiation {
+function negotiationOf(machine: Machine, nic: BuiltNic, device: VirtioDevice): Negotiation {
   const settled = (device.status & VIRTIO_CONFIG_S_FEATURES_OK) !== 0;
   return {
     nic: nic.document,
@@ -124,7 +126,7 @@ function backendOffer(machine: Machine, nic: BuiltNic): BackendOffer {
 
 // ---- configuration ----------------------------------------------------------------------------------------------
 /** Fields that the device's offer does not bring are null. */
-function configOf({ netConfig, offered }: VirtioPciDevice): NicState['config'] {
+function configOf({ netConfig, offered }: VirtioDevice): NicState['config'] {
   const bytes = Array.from({ length: netConfig.length }, (_, i) => netConfig.read(i, 1));
   const field = (bits: readonly number[], { offset, width }: { offset: number; width: number }): number | null =>
     bits.some((bit) => hasFeature(offered, bit)) ? netConfig.read(offset, width) : null;
@@ -143,7 +145,10 @@ function configOf({ netConfig, offered }: VirtioPciDevice): NicState['config'] {
 // ---- interrupts -------------------------------------------------------------------------------------------------
 /** An MSI-X table entry (PCI 3.0 §6.8.2.6-9): address low and high, data, vector control. */
 const MSIX_ENTRY = 16;
-function interruptsOf(device: VirtioPciDevice): NicState['interrupts'] {
+function interruptsOf(device: NicTransport): NicState['interrupts'] {
+  if (device instanceof VirtioMmioDevice) {
+    return { mode: 'line', isr: device.interruptStatus, configVector: null, vectors: [] };
+  }
   const table = deviceWindows(device).get('msix');
   const vectors = Array.from({ length: table === undefined ? 0 : device.vectors }, (_, v) => {
     const word = (i: number): number => table!.read(MSIX_ENTRY * v + 4 * i, 4);

@@ -19,9 +19,9 @@ import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import type { NetControl } from '../machine/virtio/net-control.ts';
-import type { VirtioPciDevice } from '../machine/virtio/pci-transport.ts';
 import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
 import type { DeviceState } from './devices/device-setup.ts';
+import type { NicTransport } from './devices/nic-transport.ts';
 import type { BridgeState, Conservation } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 
@@ -104,7 +104,7 @@ export function deviceState(nic: BuiltNic): DeviceState {
 }
 
 /** The device of a NIC that has been made. */
-export function deviceOf(nic: BuiltNic): VirtioPciDevice {
+export function deviceOf(nic: BuiltNic): NicTransport {
   return deviceState(nic).nic.device;
 }
 

@@ -220,7 +220,7 @@ export interface NicState {
     readonly duplex: number | null;
   };
   readonly interrupts: {
-    readonly mode: 'msix' | 'intx';
+    readonly mode: 'msix' | 'intx' | 'line';
     readonly isr: number;
     readonly configVector: number | null;
     readonly vectors: readonly { readonly vector: number; readonly address: string; readonly data: number; readonly masked: boolean; readonly pending: boolean }[];

@@ -7,7 +7,8 @@ import { EVENTFD_SIGNAL, KVM_IRQFD, KVM_SIGNAL_MSI, SCHED_SYSCALL } from '../../
 import type { InterruptRoute } from '../../machine/kvm/vm.ts';
 import { SYS_ioctl } from '../../machine/kvm/vm.ts';
 import type { MsiMessage } from '../../machine/virtio/msix.ts';
-import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import type { VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
@@ -18,10 +19,10 @@ const vectorOf = (message: MsiMessage): number => message.data & 0xff;
 export class ClientRoute implements InterruptRoute {
   private readonly vmm: Vmm;
   private readonly wiring: NicWiring;
-  private readonly device: VirtioPciDevice;
+  private readonly device: VirtioDevice;
   private readonly queue: number;
 
-  constructor(vmm: Vmm, wiring: NicWiring, device: VirtioPciDevice, queue: number) {
+  constructor(vmm: Vmm, wiring: NicWiring, device: VirtioDevice, queue: number) {
     this.vmm = vmm;
     this.wiring = wiring;
     this.device = device;
@@ -52,7 +53,7 @@ export class ClientRoute implements InterruptRoute {
     call.counter++;
     recorder.event(base | EVENTFD_SIGNAL, 0, call.counter, call.fd);
     call.read();
-    if (!device.msixEnabled) {
+    if (!(device instanceof VirtioPciDevice) || !device.msixEnabled) {
       device.notifyQueue(queue);
       return;
     }

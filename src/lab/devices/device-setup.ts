@@ -99,7 +99,7 @@ export class DeviceSetup implements GuestBoot {
     );
     const last = this.wirings.length - 1;
     const nics = this.wirings.map((w, i) => new NicDevice(this.vmm, i, w, i + FREE_SLOTS <= last));
-    for (const found of discover(services.recorder, exits, nics)) this.probeNic(found);
+    for (const found of discover(services.recorder, exits, nics)) this.probeNic(found, clock);
     return clock.elapsed;
   }
 
@@ -138,7 +138,7 @@ export class DeviceSetup implements GuestBoot {
     });
   }
 
-  private probeNic({ what: nic, pci, mmio }: Found<NicDevice>): void {
+  private probeNic({ what: nic, pci, mmio }: Found<NicDevice>, clock: ProbeClock): void {
     const { allocator } = this;
     const { wiring } = nic;
     if (nic.client) {
@@ -161,6 +161,8 @@ export class DeviceSetup implements GuestBoot {
     }
     assert(probed.failed === undefined, `${wiring.nic.name}: ${'failed' in probed ? probed.failed : ''}`);
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
+    const { binding } = probed;
+    nic.pin?.bind(() => binding.takeInterrupt(), clock);
     if (this.vcpus.length === 1) this.vectorsUsed[0]! += probed.vectors.length;
     this.states.push({ nic, probed });
     // dpdk rte_eth_dev_configure(): a port's MTU is 1500 until the program sets another
@@ -192,7 +194,7 @@ export class DeviceSetup implements GuestBoot {
     const pmd = this.vcpu instanceof PmdVcpu ? this.vcpu : null;
     const { features } = probed;
     const irq = (q: ProbedQueue): number =>
-      q.msixVector === VIRTIO_MSI_NO_VECTOR ? -1 : this.vmm.line(nic, q.msixVector).line;
+      q.msixVector === VIRTIO_MSI_NO_VECTOR ? (nic.pin?.line ?? -1) : this.vmm.line(nic, q.msixVector).line;
     const tables = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC) && pmd === null;
     const pair = wiring.nic.pairs[i]!;
     const rxBuffers = rxLayoutOf(features, probed.mtu, rx.size);
@@ -202,8 +204,8 @@ export class DeviceSetup implements GuestBoot {
       rxIrq: irq(rx),
       txIrq: irq(tx),
       doorbells: {
-        rx: device.barAddress(rx.notifyBar) + rx.notifyOffset,
-        tx: device.barAddress(tx.notifyBar) + tx.notifyOffset,
+        rx: device.doorbell(rx.index).address,
+        tx: device.doorbell(tx.index).address,
       },
       headerBytes: headerBytesOf(features),
       rxBuffers,

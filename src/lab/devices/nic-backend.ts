@@ -28,7 +28,7 @@ import {
 import { type MemoryRegion, NO_FD, type VhostSession } from '../../machine/vhost/session.ts';
 import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
 import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
-import type { QueueRegisters, VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
 
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
@@ -96,7 +96,7 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
 export function handOver(
   vm: Vm,
   wiring: NicWiring,
-  device: VirtioPciDevice,
+  device: VirtioDevice,
   backend: OpenBackend,
   pairs = wiring.pairs.length,
 ): Reach | null {

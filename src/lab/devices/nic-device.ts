@@ -16,12 +16,13 @@ import {
 } from '../../machine/virtio/features.ts';
 import { NetConfig } from '../../machine/virtio/net-config.ts';
 import type { NetControl } from '../../machine/virtio/net-control.ts';
-import { deviceOffer } from '../../machine/virtio/net-offers.ts';
-import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
+import { deviceOffer, legacyOffer } from '../../machine/virtio/net-offers.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
 import { clientMessage } from './client-interrupts.ts';
 import { type OpenBackend, offeredThrough, openBackend, setQueuePairs } from './nic-backend.ts';
+import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
+import { makeTransport, type NicTransport } from './nic-transport.ts';
 import type { NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
@@ -29,7 +30,9 @@ export class NicDevice {
   readonly wiring: NicWiring;
   /** The NIC's number in its guest. */
   readonly index: number;
-  readonly device: VirtioPciDevice;
+  readonly device: NicTransport;
+  /** Its interrupt line, once a driver uses it; null with vectors. */
+  pin: NicPin | null = null;
   readonly backend: OpenBackend;
   /** Frame of each buffer that the driver made available, by queue: the driver writes it, the device's queue reads it. */
   readonly frameOf: readonly Int32Array[];
@@ -57,11 +60,11 @@ export class NicDevice {
     const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
     this.frameOf = sizes.map((size) => new Int32Array(size));
     const offered = offeredThrough(deviceOffers(wiring), this.backend);
-    this.device = new VirtioPciDevice({
+    this.device = makeTransport(document, index, multiFunction, {
       mac: document.mac,
       offered,
+      legacyOffered: offeredThrough(withoutControl(legacyOffer(document)), this.backend),
       queueSizes: sizes,
-      multiFunction,
       inRam: (gpa, bytes) => gpa + bytes <= vmm.vm.ramBytes,
       netConfig: new NetConfig(document.mac, { ...document, offered }),
       hooks: {
@@ -80,6 +83,7 @@ export class NicDevice {
           trace(VIRTIO_FEATURES, (0x8000_0000 | select) >>> 0, bits);
           this.enableRings();
         },
+        onIntx: (asserted) => this.pin?.set(asserted),
         onQueueEnable: (queue) => {
           trace(VIRTIO_QUEUE_ENABLE, queue.index, queue.size);
           this.rings.takeUp(queue.index);
@@ -140,6 +144,6 @@ export class NicDevice {
 const NO_QUEUE = 0xffff;
 
 /** What QEMU's device would offer by itself. */
-function deviceOffers({ document }: NicWiring): Features {
-  return withoutOrphans(minusFeatures(deviceOffer(document), featuresOf(VIRTIO_NET_F_CTRL_VQ)));
-}
+const deviceOffers = ({ document }: NicWiring): Features => withoutControl(deviceOffer(document));
+const withoutControl = (offer: Features): Features =>
+  withoutOrphans(minusFeatures(offer, featuresOf(VIRTIO_NET_F_CTRL_VQ)));

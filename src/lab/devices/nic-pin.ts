@@ -12,16 +12,16 @@ import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, EVENTFD_SIGNAL, KVM_IRQ_LINE, SCHED_SYSCALL } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import type { ProbeClock } from '../../machine/guest/boot.ts';
-import type { LevelLine } from '../../machine/kvm/vcpu.ts';
-import { type InterruptRoute, type InterruptTarget, SYS_ioctl } from '../../machine/kvm/vm.ts';
+import type { LevelLine, Vcpu } from '../../machine/kvm/vcpu.ts';
+import { type InterruptRoute, SYS_ioctl } from '../../machine/kvm/vm.ts';
 import type { VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 
 export class NicPin implements LevelLine {
   private readonly recorder: Recorder;
-  private readonly target: InterruptTarget;
-  private readonly line: number;
-  private readonly vcpuPlace: number;
+  private readonly vcpu: Vcpu;
   private readonly backendPlace: number;
+  /** Its number at the vCPU; set when the vCPU has made it. */
+  line = -1;
   /** Who changes the level now: the back-end that notifies, or the vCPU that reads the reason. */
   private contextBits = 0;
   private readonly vcpuBits: number;
@@ -30,20 +30,12 @@ export class NicPin implements LevelLine {
   private clock: ProbeClock | null = null;
   spent = 0;
 
-  /** `line`: its number at `target`, the vCPU that takes it. */
-  constructor(
-    recorder: Recorder,
-    target: InterruptTarget & { readonly id: number },
-    line: number,
-    vcpuPlace: number,
-    backendPlace: number,
-  ) {
+  /** `vcpu`: who takes it. */
+  constructor(recorder: Recorder, vcpu: Vcpu, backendPlace: number) {
     this.recorder = recorder;
-    this.target = target;
-    this.line = line;
-    this.vcpuPlace = vcpuPlace;
+    this.vcpu = vcpu;
     this.backendPlace = backendPlace;
-    this.vcpuBits = target.id << 20;
+    this.vcpuBits = vcpu.id << 20;
     this.contextBits = this.vcpuBits;
   }
 
@@ -74,8 +66,8 @@ export class NicPin implements LevelLine {
   set(asserted: boolean): void {
     const { contextBits } = this;
     this.recorder.event((this.backendPlace << 8) | contextBits | SCHED_SYSCALL, 0, SYS_ioctl, 0);
-    this.recorder.event((this.vcpuPlace << 8) | contextBits | KVM_IRQ_LINE, 0, this.line, asserted ? 1 : 0);
-    if (asserted) this.target.interrupt(this.line);
+    this.recorder.event((this.vcpu.place << 8) | contextBits | KVM_IRQ_LINE, 0, this.line, asserted ? 1 : 0);
+    if (asserted) this.vcpu.interrupt(this.line);
   }
 
   take(now: number): number {

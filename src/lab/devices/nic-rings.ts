@@ -28,6 +28,7 @@ import {
 } from '../../machine/virtio/features.ts';
 import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
 import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
+import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
 import { handBack, handOver, type Reach } from './nic-backend.ts';
 import type { NicDevice } from './nic-device.ts';
@@ -208,6 +209,10 @@ export class NicRings {
     const { wiring, device } = nic;
     const { recorder } = vmm.services;
     if (nic.client) return new ClientRoute(vmm, wiring, device, queue);
+    if (device.queues[queue]!.msixVector === VIRTIO_MSI_NO_VECTOR && !(vmm.vcpu instanceof PmdVcpu)) {
+      nic.pin ??= vmm.pin(nic);
+      return nic.pin.route(device, queue, wiring.kind === 'qemu' ? null : callOf(wiring, queue));
+    }
     const { vcpu, line } = vmm.line(nic, device.queues[queue]!.msixVector);
     const { place } = vcpu;
     if (wiring.kind === 'qemu') return new SignalMsi(recorder, vcpu, line, place, wiring.backendPlace);
@@ -221,7 +226,7 @@ export class NicRings {
     const { address, match } = device.doorbell(queue);
     this.doorbells[queue] = { address, match };
     if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
-      vmm.userDoorbell(address, wiring.qemu[queue >> 1]!, queue & 1);
+      vmm.userDoorbell(address, match, wiring.qemu[queue >> 1]!, queue & 1);
       return;
     }
     vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);

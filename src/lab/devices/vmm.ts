@@ -13,8 +13,10 @@ import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import type { NicDevice } from './nic-device.ts';
+import { NicPin } from './nic-pin.ts';
 
 /** PCI 3.0 §6.8.2: entries of an MSI-X table at most. */
 const MAX_VECTORS = 2048;
@@ -31,7 +33,8 @@ export class Vmm {
   readonly vcpuPlace: number;
   mainLoop: QemuMainLoop | null = null;
   private gsi = 24;
-  private readonly userDoorbells = new Map<number, { readonly nic: QemuNic; readonly queue: number }>();
+  /** By address: one for each value that it means something of, -1 for any. */
+  private readonly userDoorbells = new Map<number, UserDoorbell[]>();
   private readonly lines = new Map<number, Line>();
 
   constructor(services: Services, vm: Vm, vcpus: readonly (LinuxVcpu | PmdVcpu)[]) {
@@ -40,8 +43,8 @@ export class Vmm {
     this.vcpus = vcpus;
     this.vcpu = vcpus[0]!;
     this.vcpuPlace = this.vcpu.place;
-    vm.onUserWrite = (address, _value, contextBits) => {
-      const doorbell = this.userDoorbells.get(address);
+    vm.onUserWrite = (address, value, contextBits) => {
+      const doorbell = this.userDoorbells.get(address)?.find((d) => d.match < 0 || d.match === value);
       if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
     };
   }
@@ -70,9 +73,10 @@ export class Vmm {
     for (let i = 0; i < this.vcpus.length; i++) kvm(KVM_IOCTL, KVM_CREATE_VCPU, i);
   }
 
-  /** Writes to `address` come to the VMM: no ioeventfd answers them. */
-  userDoorbell(address: number, nic: QemuNic, queue: number): void {
-    this.userDoorbells.set(address, { nic, queue });
+  /** Writes of `match` (-1: of anything) to `address` come to the VMM: no ioeventfd answers them. */
+  userDoorbell(address: number, match: number, nic: QemuNic, queue: number): void {
+    const others = (this.userDoorbells.get(address) ?? []).filter((d) => d.match !== match);
+    this.userDoorbells.set(address, [...others, { match, nic, queue }]);
   }
   removeUserDoorbell(address: number): void {
     this.userDoorbells.delete(address);
@@ -88,7 +92,8 @@ export class Vmm {
     const key = index * MAX_VECTORS + msixVector;
     let found = this.lines.get(key);
     if (found === undefined) {
-      const vcpu = this.vcpus[msiTarget(device.msixMessage(msixVector)?.address ?? 0)] ?? this.vcpu;
+      const message = device instanceof VirtioPciDevice ? device.msixMessage(msixVector) : null;
+      const vcpu = this.vcpus[msiTarget(message?.address ?? 0)] ?? this.vcpu;
       // more than a driver of ours asks for: somebody else has written the registers
       if (vcpu.irqs.length === MAX_IRQS) return { vcpu, line: NO_LINE };
       const uses = (queue: number): boolean => device.queues[queue]?.msixVector === msixVector;
@@ -98,6 +103,21 @@ export class Vmm {
     }
     return found;
   }
+
+  /** The line of a NIC without vectors: all its queues share it, and the first vCPU takes it. */
+  pin({ wiring }: NicDevice): NicPin {
+    const { vcpu, services } = this;
+    const pin: NicPin = new NicPin(services.recorder, vcpu, wiring.backendPlace);
+    pin.line = vcpu.addIrq({ pairs: wiring.nic.pairs, config: null, level: pin });
+    return pin;
+  }
+}
+
+/** A register that the VMM answers for, of one queue. */
+interface UserDoorbell {
+  readonly match: number;
+  readonly nic: QemuNic;
+  readonly queue: number;
 }
 
 /** A vCPU and an interrupt line of it. */

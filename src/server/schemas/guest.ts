@@ -141,7 +141,10 @@ export const GuestNicSchema = name(
       ),
       interrupts: closed(
         {
-          mode: oneOf(['msix', 'intx'], { description: 'Whether MSI-X is switched on.', examples: ['msix'] }),
+          mode: oneOf(['msix', 'intx', 'line'], {
+            description: 'Whether MSI-X is switched on; `line`: the one of virtio-mmio.',
+            examples: ['msix'],
+          }),
           isr: whole('ISR status: 1 = a queue, 2 = the configuration.'),
           configVector: orNull(Type.Integer(), { description: 'null: none.', examples: [0] }),
           vectors: Type.Array(

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { beforeAll, describe, test } from 'vitest';
 import { FEATURE_RULES } from '../../../src/lab/document-features.ts';
 import { deviceState } from '../../../src/lab/inspect.ts';
+import { VirtioPciDevice } from '../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg as C } from '../../../src/machine/wire/pci.ts';
 import { BACKENDS, makeWorld, pairDocument, runOut } from './world-driver.ts';
 
@@ -40,6 +41,7 @@ beforeAll(() => {
       const world = makeWorld(pairDocument(backend, { nic }));
       runOut(world);
       const { device } = deviceState(world.machine.guests[0]!.nics[0]!).nic;
+      assert.ok(device instanceof VirtioPciDevice);
       const offered = new Map<number, number>();
       for (const select of SELECTS) {
         device.writeBar(4, C.device_feature_select.offset, 4, select);
@@ -124,6 +126,7 @@ describe('never offered', () => {
       const world = makeWorld(pairDocument('virtio-net', { nic: { features } }));
       runOut(world);
       const { device } = deviceState(world.machine.guests[0]!.nics[0]!).nic;
+      assert.ok(device instanceof VirtioPciDevice);
       device.writeBar(4, C.device_feature_select.offset, 4, rule.bit >> 5);
       assert.equal((device.readBar(4, C.device_feature.offset, 4) >>> (rule.bit & 31)) & 1, 0, name);
     }
