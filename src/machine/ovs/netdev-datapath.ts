@@ -2,7 +2,8 @@
  * The netdev datapath (dpif-netdev): runs on PMD threads. Exact match cache, then the classifier of the ingress port
  * (dpcls: one subtable per mask), then an upcall on the PMD itself. Outputs go into per-port batches that the PMD flushes.
  *
- * DEVIATION: no SMC (off by default in OVS), no recirculation.
+ * DEVIATION: no SMC (off by default in OVS), no recirculation. The PMDs of a host share these caches, where real ones have them
+ * each for itself: a flow that two of them meet costs one upcall.
  */
 import { DP_EMC_HIT, DP_EMC_INSERT, DP_FLOW_PUT, DP_MEGAFLOW_HIT, DP_MISS, DP_UPCALL } from '../../engine/events.ts';
 import type { RandomStream } from '../../engine/random.ts';
