@@ -26,9 +26,9 @@ export class FrameBytes {
       else if (kind === E.GUEST_RX) {
         const { nic, guest } = receivers.get(place)!;
         assert.equal(a, this.sent.get(frame)!.length, 'length as sent');
-        this.compare(frame, guestMemory(machine, guest.name, nic.pairs[0]!.received[0]! + 12, a));
+        this.compare(frame, guestMemory(machine, guest.name, nic.pairs[nic.current]!.received[0]! + 12, a));
         // virtio 1.4 §5.1.9.4: the header says what is true of the frame and was negotiated
-        const header = netHeader(guestMemory(machine, guest.name, nic.pairs[0]!.received[0]!, 12));
+        const header = netHeader(guestMemory(machine, guest.name, nic.pairs[nic.current]!.received[0]!, 12));
         const { driverFeatures, netConfig } = deviceState(receivers.get(place)!).nic.device;
         const rules = { features: new Set(featureNames(driverFeatures)), mtu: netConfig.mtu || 1500 };
         assert.deepEqual(receiveBreaches(header, this.sent.get(frame)!, rules), []);

@@ -172,6 +172,7 @@ export class FrameAccount {
     for (const { nics } of this.machine.guests) {
       for (const { nic, wiring } of nics) {
         for (const [i, { pair }] of wiring.pairs.entries()) {
+          if (!nic.pairs[i]!.up) continue;
           n += (nic.pairs[i]!.tx.avail_idx_shadow - pair.tx.last_avail_idx) & 0xffff;
           n += (pair.rx.used_idx - nic.pairs[i]!.rx.last_used_idx) & 0xffff;
         }
