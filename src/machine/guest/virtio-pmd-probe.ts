@@ -42,6 +42,7 @@ import {
   PCI_CAP_ID_MSIX,
   PCI_CAP_ID_VNDR,
   PCI_COMMAND_MASTER,
+  PCI_STD_NUM_BARS,
   pci_header,
   VIRTIO_MSI_NO_VECTOR,
   VIRTIO_PCI_CAP_COMMON_CFG,
@@ -96,10 +97,7 @@ const PAIRS_MAX = 0x8000;
 /** dpdk virtio_read_caps(): one walk; a virtio capability is read as a whole, 16 bytes in four accesses. */
 function readCapabilities(bus: PciAccess): Transport | string {
   const t = new Transport(bus);
-  let common = false;
-  let notify = false;
-  let device = false;
-  let isr = false;
+  const found = new Set<number>();
   let at = bus.cfgRead(H.capability_list.offset, 1);
   for (let n = 0; at !== 0 && n < CAPABILITIES_MAX; n++) {
     const head = bus.cfgRead(at, 2);
@@ -108,35 +106,38 @@ function readCapabilities(bus: PciAccess): Transport | string {
       bus.cfgRead(at + 2, 2);
       bus.found?.(at, id, 0);
     }
-    if (id === PCI_CAP_ID_VNDR) {
-      const type = bus.cfgRead(at, 4) >>> 24;
-      const bar = bus.cfgRead(at + CAP.bar.offset, 4) & 0xff;
-      const offset = bus.cfgRead(at + CAP.offset.offset, 4);
-      const length = bus.cfgRead(at + CAP.length.offset, 4);
-      bus.found?.(at, id, type);
-      if (type === VIRTIO_PCI_CAP_COMMON_CFG && !common) {
-        common = true;
-        t.commonBar = bar;
-        t.commonAt = offset;
-      } else if (type === VIRTIO_PCI_CAP_NOTIFY_CFG && !notify) {
-        notify = true;
-        t.notifyMultiplier = bus.cfgRead(at + virtio_pci_notify_cap_multiplier, 4);
-        t.notifyBar = bar;
-        t.notifyAt = offset;
-        t.notifyLength = length;
-      } else if (type === VIRTIO_PCI_CAP_ISR_CFG && !isr) {
-        isr = true;
-        t.isrBar = bar;
-        t.isrAt = offset;
-      } else if (type === VIRTIO_PCI_CAP_DEVICE_CFG && !device) {
-        device = true;
-        t.deviceBar = bar;
-        t.deviceAt = offset;
-      }
-    }
+    if (id === PCI_CAP_ID_VNDR) readCapability(t, at, found);
     at = head >>> 8;
   }
-  return common && notify && device ? t : 'no modern virtio capabilities';
+  const needed = [VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG, VIRTIO_PCI_CAP_DEVICE_CFG];
+  return needed.every((type) => found.has(type)) ? t : 'no modern virtio capabilities';
+}
+/** get_cfg_addr(): the first of each type counts whose BAR there can be; `found`: the types so far. */
+function readCapability(t: Transport, at: number, found: Set<number>): void {
+  const { bus } = t;
+  const type = bus.cfgRead(at, 4) >>> 24;
+  const bar = bus.cfgRead(at + CAP.bar.offset, 4) & 0xff;
+  const offset = bus.cfgRead(at + CAP.offset.offset, 4);
+  const length = bus.cfgRead(at + CAP.length.offset, 4);
+  if (bar >= PCI_STD_NUM_BARS) return;
+  bus.found?.(at, PCI_CAP_ID_VNDR, type);
+  if (found.has(type)) return;
+  found.add(type);
+  if (type === VIRTIO_PCI_CAP_COMMON_CFG) {
+    t.commonBar = bar;
+    t.commonAt = offset;
+  } else if (type === VIRTIO_PCI_CAP_NOTIFY_CFG) {
+    t.notifyMultiplier = bus.cfgRead(at + virtio_pci_notify_cap_multiplier, 4);
+    t.notifyBar = bar;
+    t.notifyAt = offset;
+    t.notifyLength = length;
+  } else if (type === VIRTIO_PCI_CAP_ISR_CFG) {
+    t.isrBar = bar;
+    t.isrAt = offset;
+  } else if (type === VIRTIO_PCI_CAP_DEVICE_CFG) {
+    t.deviceBar = bar;
+    t.deviceAt = offset;
+  }
 }
 
 /** dpdk vring_init(): split rings as everywhere, the used ring on a page of its own; packed ones in one piece too. */

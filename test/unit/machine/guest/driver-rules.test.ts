@@ -280,7 +280,7 @@ describe.each(DRIVERS)('%s', (driver) => {
 });
 
 describe('MSI-X, the Linux driver', () => {
-  test('each mapping is read back; where one does not stand, the driver goes on with the pin {pci.msix.13} {pci.msix.12}', () => {
+  test('each mapping is read back; where one does not stand, the driver goes on with the pin {pci.msix.13} {pci.msix.12} {pci.msix.14}', () => {
     const { bus } = probe('virtio-net');
     for (const name of ['common.config_msix_vector', 'common.queue_msix_vector']) {
       const writes = bus.log.flatMap((a, i) => (a.op === 'write' && a.name === name ? [i] : []));
