@@ -12,6 +12,8 @@ export interface DriverQueueOptions {
   readonly packed?: boolean;
   /** VIRTIO_F_IN_ORDER; default false. */
   readonly inOrder?: boolean;
+  /** VIRTIO_F_NOTIFICATION_DATA; default false. */
+  readonly notificationData?: boolean;
   readonly size: number;
   /** Guest-physical addresses of the areas. Packed: descriptor ring, driver and device event suppression. */
   readonly descGpa: number;
@@ -68,6 +70,7 @@ export abstract class DriverQueue {
   readonly nameOf: Int32Array;
   readonly eventIdx: boolean;
   readonly inOrder: boolean;
+  private readonly notifiesData: boolean;
   /** Guest-physical address of the (first) buffer by head, as the driver remembers it. */
   readonly bufferOf: Int32Array;
   num_free: number;
@@ -105,6 +108,7 @@ export abstract class DriverQueue {
     this.u16 = arena.u16;
     this.packed = options.packed === true;
     this.inOrder = options.inOrder === true;
+    this.notifiesData = options.notificationData === true;
     this.size = size;
     this.eventIdx = options.eventIdx;
     this.frameOf = options.frameOf;
@@ -124,6 +128,14 @@ export abstract class DriverQueue {
     this.writableOf = new Int32Array(ordered);
   }
 
+  /** What the driver writes to the notify register of the queue, which has this index: the index, or 32 bits that say more. */
+  kickValue(queue: number): number {
+    return this.notifiesData ? this.notificationData(queue) : queue;
+  }
+  /** Bytes of that write (virtio 1.2 §4.1.5.2). */
+  get kickBytes(): number {
+    return this.notifiesData ? 4 : 2;
+  }
   /** Head (split) or buffer id (packed) that the next add() will return: drivers keep a buffer for each. */
   get nextHead(): number {
     return this.free_head;
