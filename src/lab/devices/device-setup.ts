@@ -16,7 +16,6 @@ import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/gu
 import { msiAddress } from '../../machine/kvm/apic.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
-import { FREE_SLOTS } from '../../machine/pci/q35.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import { DescriptorRecord } from '../../machine/virtio/descriptor-record.ts';
 import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
@@ -97,8 +96,7 @@ export class DeviceSetup implements GuestBoot {
       baseOf(this.vmm.vcpuPlace, vcpu.id),
       services.ns('vm_exit_userspace'),
     );
-    const last = this.wirings.length - 1;
-    const nics = this.wirings.map((w, i) => new NicDevice(this.vmm, i, w, i + FREE_SLOTS <= last));
+    const nics = this.wirings.map((w, i) => new NicDevice(this.vmm, i, w));
     for (const found of discover(services.recorder, exits, nics)) this.probeNic(found, clock);
     return clock.elapsed;
   }

@@ -9,7 +9,7 @@ import type { Recorder } from '../../engine/recorder.ts';
 import { bootPci, type Exits, TrappedConfig, TrappedMmio, TrappedPci } from '../../machine/guest/boot.ts';
 import type { MmioAccess, PciAccess } from '../../machine/guest/probe-types.ts';
 import { isVirtioNet } from '../../machine/guest/virtio-transport.ts';
-import { FIRST_FREE_SLOT, FREE_SLOTS, q35HostBridge } from '../../machine/pci/q35.ts';
+import { FIRST_FREE_SLOT, q35HostBridge } from '../../machine/pci/q35.ts';
 import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MMIO_SIZE } from '../../machine/wire/virtio-mmio.ts';
@@ -25,14 +25,6 @@ export type Found<T extends Plugged> =
   | { readonly what: T; readonly pci: PciAccess; readonly mmio?: undefined }
   | { readonly what: T; readonly mmio: MmioAccess; readonly pci?: undefined };
 
-/**
- * Where a NIC sits on bus 0: a slot of its own as far as there are any, then further functions of the same slots
- * (qemu `multifunction=on,addr=1.1`).
- */
-export const pciPlaceOf = (index: number): { readonly slot: number; readonly fn: number } => ({
-  slot: FIRST_FREE_SLOT + (index % FREE_SLOTS),
-  fn: Math.floor(index / FREE_SLOTS),
-});
 /** Guest-physical address of a NIC's registers on virtio-mmio, below what firmware gives to PCI, and its interrupt line. */
 export const mmioPlaceOf = (index: number): { readonly address: number; readonly irq: number } => ({
   address: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_SIZE,
@@ -42,13 +34,12 @@ const VIRTIO_MMIO_BASE = 0xfd00_0000;
 /** Lines below belong to the ISA bus and to PCI. */
 const VIRTIO_MMIO_FIRST_IRQ = 24;
 
-/** What a guest finds when it boots: PCI functions in order of their slots, then what its command line names. */
+/** What a guest finds when it boots: PCI functions in order of their slots (a NIC has one to itself), then what its command line names. */
 export function discover<T extends Plugged>(recorder: Recorder, exits: Exits, nics: readonly T[]): Found<T>[] {
   const bridge = q35HostBridge();
   for (const { device, index } of nics) {
     if (device instanceof VirtioMmioDevice) continue;
-    const { slot, fn } = pciPlaceOf(index);
-    bridge.add(slot, fn, device);
+    bridge.add(FIRST_FREE_SLOT + index, 0, device);
   }
   const found: Found<T>[] = [];
   for (const { slot, fn, vendor, device } of bootPci(new TrappedConfig(bridge, exits))) {

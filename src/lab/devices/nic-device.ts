@@ -47,8 +47,7 @@ export class NicDevice {
   /** Context part of the meta words of what the device does: the vCPU's, but for what a back-end finds. */
   private actor: number;
 
-  /** `multiFunction`: other NICs are further functions of its slot. */
-  constructor(vmm: Vmm, index: number, wiring: NicWiring, multiFunction = false) {
+  constructor(vmm: Vmm, index: number, wiring: NicWiring) {
     this.vmm = vmm;
     this.index = index;
     this.wiring = wiring;
@@ -60,7 +59,7 @@ export class NicDevice {
     const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
     this.frameOf = sizes.map((size) => new Int32Array(size));
     const offered = offeredThrough(deviceOffers(wiring), this.backend);
-    this.device = makeTransport(document, index, multiFunction, {
+    this.device = makeTransport(document, index, {
       mac: document.mac,
       offered,
       legacyOffered: offeredThrough(withoutControl(legacyOffer(document)), this.backend),

@@ -10,14 +10,13 @@ export type NicTransport = VirtioPciDevice | VirtioMmioDevice;
 
 const FLAVOURS = { 'pci-modern': 'modern', 'pci-transitional': 'transitional', 'pci-legacy': 'legacy' } as const;
 
-/** `index`: the NIC's number in its guest; `multiFunction`: other NICs are further functions of its slot. */
+/** `index`: the NIC's number in its guest. */
 export function makeTransport(
   document: GuestNicDocument,
   index: number,
-  multiFunction: boolean,
   options: VirtioDeviceOptions & { readonly legacyOffered: Features },
 ): NicTransport {
   if (document.transport === 'mmio') return new VirtioMmioDevice({ ...options, ...mmioPlaceOf(index) });
   const flavour = FLAVOURS[document.transport];
-  return new VirtioPciDevice({ ...options, flavour, multiFunction, vectors: document.vectors });
+  return new VirtioPciDevice({ ...options, flavour, vectors: document.vectors });
 }

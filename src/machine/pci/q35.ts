@@ -97,7 +97,6 @@ export class BareFunction implements PciFunction {
 /** First slot that a NIC can have: slot 0 is the host bridge. */
 export const FIRST_FREE_SLOT = 1;
 const ICH9_SLOT = 31;
-export const FREE_SLOTS = ICH9_SLOT - FIRST_FREE_SLOT;
 
 /** qemu `-machine q35 -nodefaults`: MCH, and the functions of the ICH9 in slot 31. NICs are added to it. */
 export function q35HostBridge(): PciHostBridge {

@@ -22,7 +22,6 @@ import {
   PCI_CONFIG_SPACE_SIZE,
   PCI_DEVICE_ID_VIRTIO_NET_MODERN,
   PCI_DEVICE_ID_VIRTIO_NET_TRANSITIONAL,
-  PCI_HEADER_TYPE_MULTI_FUNCTION,
   PCI_MSIX_FLAGS_ENABLE,
   PCI_MSIX_FLAGS_MASKALL,
   PCI_ROM_ADDRESS_ENABLE,
@@ -72,8 +71,6 @@ export interface ConfigSpaceOptions {
   readonly modernPioNotify: boolean;
   readonly onRootPort: boolean;
   readonly ats: boolean;
-  /** There are other functions in the slot. */
-  readonly multiFunction: boolean;
 }
 export interface Bar {
   readonly io: boolean;
@@ -133,7 +130,6 @@ export function netConfigSpace(options: ConfigSpaceOptions): ConfigSpace {
   H.class_device.set(c, 0, PCI_CLASS_NETWORK_ETHERNET);
   H.subsystem_vendor_id.set(c, 0, PCI_VENDOR_ID_REDHAT_QUMRANET);
   H.subsystem_id.set(c, 0, pureModern ? 0x1100 : 1);
-  H.header_type.set(c, 0, options.multiFunction ? PCI_HEADER_TYPE_MULTI_FUNCTION : 0);
   H.interrupt_pin.set(c, 0, 1);
   const command =
     PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE;

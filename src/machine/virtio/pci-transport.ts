@@ -67,8 +67,6 @@ export interface VirtioPciOptions extends VirtioDeviceOptions {
   readonly ats?: boolean;
   /** A PCI Express function, with 4096 bytes of configuration space. */
   readonly onRootPort?: boolean;
-  /** QEMU's multifunction: the slot has other functions. */
-  readonly multiFunction?: boolean;
 }
 
 const H = pci_header;
@@ -106,7 +104,6 @@ export class VirtioPciDevice extends VirtioDevice {
       modernPioNotify: options.modernPioNotify ?? false,
       onRootPort: options.onRootPort ?? false,
       ats: options.ats ?? false,
-      multiFunction: options.multiFunction ?? false,
     });
     this.#config = this.#space.config;
   }

@@ -56,6 +56,28 @@ test('a polling driver takes the modern interface of a transitional device', () 
   }
 });
 
+test('a guest finds all its NICs by the scan, on different transports', () => {
+  const nics = Array.from({ length: 8 }, (_, i) => ({
+    name: `net${i}`,
+    addresses: [`10.0.${i}.1/24`],
+    queueSize: 32,
+    transport: TRANSPORTS[i % TRANSPORTS.length],
+  }));
+  const guests = [
+    { name: 'a', memory: '256MiB', nics },
+    { name: 'b', nics: [{ name: 'net0', addresses: ['10.0.7.2/24'] }] },
+  ];
+  const world = makeWorld({ hosts: [{ name: 'h1', guests }] });
+  assert.equal(runOne(world, ping('a/net7', 'b/net0', { count: 2 })).received, 2);
+  const { states } = world.machine.guests[0]!.nics[0]!.setup;
+  assert.deepEqual(
+    states.map(({ nic }) => nic.index).sort((x, y) => x - y),
+    nics.map((_, i) => i),
+  );
+  const doorbells = states.flatMap(({ nic }) => nic.device.queues.map((q) => nic.device.doorbell(q.index)));
+  assert.equal(new Set(doorbells.map(({ address, match }) => `${address} ${match}`)).size, 2 * nics.length);
+});
+
 describe('doorbells', () => {
   const run = (transport: Transport, ioeventfd: boolean): ((kind: number) => number) => {
     const world = makeWorld(pairDocument('virtio-net', { nic: { transport, ioeventfd } }));
