@@ -27,7 +27,7 @@ export class Vm {
   /** Those with KVM_IOEVENTFD_FLAG_DATAMATCH: by address, then by value. */
   private readonly matched = new Map<number, Map<number, EventFd>>();
   /** The VMM's answer to a write that no ioeventfd takes. Runs on the vCPU's thread. */
-  onUserWrite: (address: number, value: number, contextBits: number) => void = () => {};
+  onUserWrite: (address: number, value: number, contextBits: number, width: number) => void = () => {};
 
   constructor(name: string, ram: number, ramBytes: number) {
     this.name = name;
