@@ -44,7 +44,7 @@ export class Vmm {
     this.vcpu = vcpus[0]!;
     this.vcpuPlace = this.vcpu.place;
     vm.onUserWrite = (address, value, contextBits) => {
-      const doorbell = this.userDoorbells.get(address)?.find((d) => d.match < 0 || d.match === value);
+      const doorbell = this.userDoorbells.get(address)?.find((d) => d.match < 0 || d.match === (value & 0xffff));
       if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
     };
   }
