@@ -23,6 +23,7 @@ import { INDIRECT_ENTRIES } from '../../machine/virtio/driver-queue.ts';
 import {
   hasFeature,
   VIRTIO_F_IN_ORDER,
+  VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_PACKED,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
@@ -228,6 +229,7 @@ export class DeviceSetup implements GuestBoot {
       packed: hasFeature(features, VIRTIO_F_RING_PACKED),
       eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
       inOrder: hasFeature(features, VIRTIO_F_IN_ORDER),
+      notificationData: hasFeature(features, VIRTIO_F_NOTIFICATION_DATA),
       indirectGpa: entries > 0 ? this.alloc(q.size * entries * 16, 16) : 0,
       indirectEntries: entries,
       frameOf: nic.frameOf[q.index]!,
