@@ -127,23 +127,24 @@ export abstract class Vcpu extends Context implements InterruptTarget {
       return;
     }
     recorder.event(queueBase | VIRTQ_KICK, frame, index, queue.avail_idx_shadow);
-    const eventfd = this.vm.ioeventfdAt(address, index);
+    const value = queue.kickValue(index);
+    const eventfd = this.vm.ioeventfdAt(address, value);
     const now = recorder.stamp[0]!;
     if (eventfd !== undefined) {
       recorder.event(
         this.vcpuBase | (isPort(address) ? KVM_EXIT_IO_KERNEL : KVM_EXIT_MMIO_KERNEL),
         frame,
         address,
-        index,
+        value,
       );
       this.timeline.now[1] = now + this.eventfdDelay;
       eventfd.signal();
       recorder.event(queueBase | EVENTFD_SIGNAL, frame, eventfd.counter, eventfd.fd);
       this.exitDebt += this.exitKernel;
     } else {
-      recorder.event(this.vcpuBase | (isPort(address) ? KVM_EXIT_IO : KVM_EXIT_MMIO_USER), frame, address, index);
+      recorder.event(this.vcpuBase | (isPort(address) ? KVM_EXIT_IO : KVM_EXIT_MMIO_USER), frame, address, value);
       this.timeline.now[1] = now + this.userDelay;
-      this.vm.onUserWrite(address, index, this.id << 20);
+      this.vm.onUserWrite(address, value, this.id << 20, queue.kickBytes);
       this.exitDebt += this.exitUser;
     }
   }
