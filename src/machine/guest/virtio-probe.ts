@@ -16,6 +16,7 @@ import {
   orFeatures,
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_ANY_LAYOUT,
+  VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_ORDER_PLATFORM,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
@@ -122,12 +123,16 @@ export const LINUX_6_1_VIRTIO_NET_FEATURES: Features = featuresOf(
   VIRTIO_NET_F_STANDBY,
   VIRTIO_NET_F_SPEED_DUPLEX,
 );
-/** What later kernels added: 6.2 ("virtio-net: support UDP segmentation") and 6.4 ("implement exact header length guest feature"). */
+/**
+ * What later kernels added: 6.2 ("virtio-net: support UDP segmentation") and 6.4 ("implement exact header length guest
+ * feature", "virtio: add VIRTIO_F_NOTIFICATION_DATA feature support").
+ */
 const LATER_VIRTIO_NET_FEATURES: Features = featuresOf(
   VIRTIO_NET_F_GUEST_USO4,
   VIRTIO_NET_F_GUEST_USO6,
   VIRTIO_NET_F_HOST_USO,
   VIRTIO_NET_F_GUEST_HDRLEN,
+  VIRTIO_F_NOTIFICATION_DATA,
 );
 /**
  * What a guest's virtio_net knows: that of 6.1, and of the later bits those that its device offers.
