@@ -1,3 +1,7 @@
+/**
+ * A virtio-net device as its VMM holds it: registers in front of the guest, a back-end behind. Features, status and queue
+ * registers are virtio-device.ts, its transport is nic-transport.ts; what follows from DRIVER_OK is nic-rings.ts.
+ */
 import {
   VIRTIO_CONFIG_CHANGE,
   VIRTIO_FEATURES,
