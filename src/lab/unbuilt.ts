@@ -8,6 +8,8 @@ import type { GuestNic, Topology } from './topology.ts';
 
 /** Bits that are off by default, and honoured. */
 const BUILT = new Set([
+  'VIRTIO_F_IN_ORDER',
+  'VIRTIO_F_NOTIFICATION_DATA',
   'VIRTIO_NET_F_GUEST_HDRLEN',
   'VIRTIO_NET_F_HOST_USO',
   'VIRTIO_NET_F_GUEST_USO4',
