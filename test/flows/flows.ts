@@ -221,7 +221,7 @@ const MSIX = 0x11;
 const probedByLinux: readonly Step[] = [
   features(0, 'what the device offers'),
   features(1, 'and the upper word'),
-  capability(MSIX, 'the PCI core looks for MSI-X'),
+  capability(MSIX, 'the firmware has scanned the bus and placed the BARs; the PCI core looks for MSI-X'),
   capability(VENDOR(1), 'the driver walks the list once per type'),
   capability(VENDOR(3), 'interrupt status'),
   capability(VENDOR(2), 'doorbells'),
