@@ -272,10 +272,10 @@ class Builder {
     };
   }
 
-  /** At least as many as the places that will be made: four of a guest's NIC and two of each queue pair, three of a host's. */
+  /** At least as many as the places that will be made: five of a guest's NIC and two of each queue pair, three of a host's. */
   private mostPlaces(): number {
     const places = this.topology.hosts.map((host) => {
-      const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 4 + 2 * nic.queuePairs, 0);
+      const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 5 + 2 * nic.queuePairs, 0);
       const vcpus = host.guests.reduce((n, guest) => n + runningVcpus(guest), 0);
       return vcpus + nics + host.bridges.length + 3 * host.nics.length;
     });
@@ -356,6 +356,9 @@ class Builder {
           rx: this.queuePlace(nicName, 'receive', `rx${i}`, 2 * i, common),
           tx: this.queuePlace(nicName, 'transmit', `tx${i}`, 2 * i + 1, common),
         })),
+        control: document.features['VIRTIO_NET_F_CTRL_VQ']
+          ? this.queuePlace(nicName, 'control', 'ctrl', 2 * document.queuePairs, common)
+          : -1,
       };
       return {
         document,
@@ -475,7 +478,7 @@ class Builder {
     prefix: string,
     document: GuestNicDocument,
     nic: GuestNic,
-    places: GuestNicPlaces,
+    places: GuestNicPlaces & { readonly control: number },
     common: { host: string; guest: string; nic: string; backend: Backend },
     bounce: number,
   ): NicWiring {
@@ -499,7 +502,9 @@ class Builder {
       ...common,
     });
     const pairs = places.queues.map((queue, i) => this.pairWiring(nic.name, backend, places.driver, queue, i));
-    const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs };
+    const control =
+      places.control < 0 ? null : { place: places.control, kick: new EventFd(this.fds++, `${nic.name} ctrl kick`) };
+    const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control };
     if (bridge.bridge instanceof NetdevDatapath) {
       const pmds = this.pmdsOf(prefix);
       const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, pairs.length, pmds.length);

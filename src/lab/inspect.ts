@@ -115,6 +115,8 @@ export function controlOf(nic: BuiltNic): NetControl | null {
 
 /** The ring of queue `index` as its device holds it, or null while it does not. */
 export function deviceQueue(nic: BuiltNic, index: number): DeviceQueue | null {
+  const { controlDevice, device } = deviceState(nic).nic;
+  if (controlDevice !== null && index === device.controlQueue) return controlDevice.end.queue;
   return nic.wiring.pairs[index >> 1]?.pair.ring((index & 1) === 0 ? 'rx' : 'tx') ?? null;
 }
 

@@ -211,8 +211,8 @@ const SHORT_RING = 32;
 const GSO_BUFFERS = 16;
 /** Indirect tables of both rings, as gso-buffers.ts has them: MAX_SKB_FRAGS and two more to receive, 6 to send. */
 const INDIRECT_BYTES = (20 + 6) * 16;
-/** Ring of 64 entries and a page for the commands. */
-const CONTROL_BYTES = 3 * PAGE;
+/** Ring of 64 entries with its indirect tables, and a page for the commands. */
+const CONTROL_BYTES = 5 * PAGE;
 /** Polling drivers keep bursts of 32 in their hands, for each direction. */
 const MEMPOOL_SPARE = 2 * 32;
 

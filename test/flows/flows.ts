@@ -237,6 +237,7 @@ const probedByLinux: readonly Step[] = [
     text: 'receive queue; MSI-X entries, addresses and vectors of both were written before',
   }),
   step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 1, size: 256 }, text: 'transmit queue' }),
+  step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 2, size: 64 }, text: 'control queue' }),
   status(0xf, 'DRIVER_OK: the device may use the rings'),
 ];
 const firstBuffers: readonly Step[] = [
@@ -270,7 +271,7 @@ const dd1: Flow = {
     'Every access to configuration space or to a register is a VM exit that QEMU answers. The last column counts those since the step before. Two are needed for one access to configuration space (address and data port).',
   ],
   notes: [
-    'The device has one receive and one transmit queue; it has no control queue in this release.',
+    'The device has one receive, one transmit and a control queue. What the driver then sends on the last is not shown here.',
     'QEMU tells the tap of the guest’s features when the driver writes them; the run shows it together with DRIVER_OK.',
     'The set-up of VM and tap is free of virtual time, and recorded on the vCPU although QEMU’s main thread does it.',
   ],
@@ -284,6 +285,7 @@ const dd1: Flow = {
     ...tapLearnsFeatures('virtio-net'),
     kvm(KVM_IOEVENTFD, 'doorbell of the receive queue'),
     kvm(KVM_IOEVENTFD, 'doorbell of the transmit queue'),
+    kvm(KVM_IOEVENTFD, 'doorbell of the control queue'),
     ...firstBuffers,
   ],
   counts: [],
@@ -307,6 +309,7 @@ const dd4: Flow = {
     'The kernel starts a worker thread at VHOST_SET_OWNER, `vhost-<pid of QEMU>`; here it is `vhost-1201`.',
   ],
   notes: [
+    'Commands on the control queue, which QEMU executes on the vCPU’s thread while vhost runs, are left out.',
     'The article tells the ioctls on vhost first and the registration with KVM afterwards. QEMU does it the other way round: vhost_net_start() sets up the irqfds, then the ioeventfds, and then starts each device.',
     'The data plane that follows: [DD-5](dd-5.md).',
   ],
@@ -317,7 +320,7 @@ const dd4: Flow = {
       ['a/vcpu0', 'vhost-1201'],
       (e) => e.context === 'vhost-1201' && e.event === 'sched.sleep',
     )(events);
-    return all.filter((e) => !named('pci.capability', 'virtio.features')(e));
+    return all.filter((e) => !named('pci.capability', 'virtio.features')(e) && !e.place.endsWith('/ctrl'));
   },
   steps: [
     ...hypervisor,
@@ -426,6 +429,7 @@ const vu1: Flow = {
     status(0xb, 'FEATURES_OK'),
     step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 0 } }),
     step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 1 } }),
+    step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 2 } }),
     status(0xf, 'DRIVER_OK: the hand-over begins'),
     kvm(KVM_IRQFD, 'call eventfd of the receive queue'),
     kvm(KVM_IRQFD, 'call eventfd of the transmit queue'),

@@ -142,7 +142,8 @@ test('vhost-user with polling drivers: nobody notifies at any speed', async () =
     { count: 200, rate: 2_000 },
   ]) {
     const { events } = await record(server, busy('notify', 'vhost-user', true, traffic));
-    const seen = new Set(events.map((e) => e.event));
+    // of the queues that carry frames: commands go by kicks
+    const seen = new Set(events.filter((e) => !e.place.endsWith('/ctrl')).map((e) => e.event));
     for (const never of ['virtq.kick', 'virtq.interrupt', 'eventfd.signal', 'guest.irq', 'kvm.irqfd', 'sched.wake']) {
       expect(seen, never).not.toContain(never);
     }

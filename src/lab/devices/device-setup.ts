@@ -7,7 +7,7 @@ import { Exits, type GuestBoot, ProbeClock } from '../../machine/guest/boot.ts';
 import { BufferPool } from '../../machine/guest/buffer-pool.ts';
 import { BIG_ENTRIES, GSO_BUFFER_BYTES, GSO_BUFFERS, GSO_ENTRIES } from '../../machine/guest/gso-buffers.ts';
 import { linuxCaps } from '../../machine/guest/guest-nic.ts';
-import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
+import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
@@ -32,6 +32,7 @@ import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { makeDriverQueue } from '../../machine/virtio/ring-queues.ts';
 import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
+import { COMMAND_BYTES, COMMAND_ENTRIES, guestControl } from './control-queue.ts';
 import { discover, type Found } from './guest-machine.ts';
 import { NicDevice } from './nic-device.ts';
 import type { NicWiring } from './nic-wiring.ts';
@@ -168,6 +169,7 @@ export class DeviceSetup implements GuestBoot {
     wiring.nic.mtu = Math.min(probed.mtu ?? ETH_DATA_LEN, this.vcpu instanceof PmdVcpu ? ETH_DATA_LEN : 65_535);
     const gso = this.gsoPool(wiring, probed);
     for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
+    this.bringUpControl(nic, probed);
   }
 
   /** What the driver may leave to the device, and buffers for the long frames that follow from it or from the MTU; null without. */
@@ -218,8 +220,22 @@ export class DeviceSetup implements GuestBoot {
     pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmds[i]!.id : -1;
   }
 
+  private bringUpControl(nic: NicDevice, probed: Probed): void {
+    const q = probed.queues[probed.controlQueue];
+    if (q === undefined || nic.wiring.control === null) return;
+    const indirect = hasFeature(probed.features, VIRTIO_RING_F_INDIRECT_DESC) && this.vcpu instanceof LinuxVcpu;
+    const queue = this.driverQueue(nic, probed, q, indirect ? COMMAND_ENTRIES : 0);
+    queue.disableInterrupts();
+    nic.wiring.nic.control = guestControl(this.vmm, nic, probed, q, queue, this.alloc(COMMAND_BYTES, 4096));
+  }
+
   /** `entries`: of an indirect table for each descriptor; 0 without. */
-  private driverQueue(nic: NicDevice, { features }: Probed, q: ProbedQueue, entries: number): DriverQueue {
+  private driverQueue(
+    nic: NicDevice,
+    { features, controlQueue }: Probed,
+    q: ProbedQueue,
+    entries: number,
+  ): DriverQueue {
     return makeDriverQueue(this.services.arena, {
       size: q.size,
       descGpa: q.descGpa,
@@ -232,18 +248,15 @@ export class DeviceSetup implements GuestBoot {
       notificationData: hasFeature(features, VIRTIO_F_NOTIFICATION_DATA),
       indirectGpa: entries > 0 ? this.alloc(q.size * entries * 16, 16) : 0,
       indirectEntries: entries,
-      frameOf: nic.frameOf[q.index]!,
-      ...(this.descriptors ? { record: this.descriptorRecord(nic.wiring, q.index) } : {}),
+      frameOf: q.index === controlQueue ? new Int32Array(q.size) : nic.frameOf[q.index]!,
+      ...(this.descriptors ? { record: this.descriptorRecord(nic.wiring, q.index, q.index === controlQueue) } : {}),
     });
   }
-  private descriptorRecord({ pairs }: NicWiring, queue: number): DescriptorRecord {
+  private descriptorRecord({ pairs, control }: NicWiring, queue: number, isControl: boolean): DescriptorRecord {
     const { arena, recorder } = this.services;
-    const { places } = pairs[queue >> 1]!;
-    return new DescriptorRecord(
-      recorder,
-      arena,
-      baseOf((queue & 1) === 1 ? places.tx : places.rx, this.vmm.vcpuOf(queue >> 1).id),
-      this.vm.ram,
-    );
+    const pair = isControl ? 0 : queue >> 1;
+    const { rx, tx } = pairs[pair]!.places;
+    const place = isControl ? control!.place : (queue & 1) === 1 ? tx : rx;
+    return new DescriptorRecord(recorder, arena, baseOf(place, this.vmm.vcpuOf(pair).id), this.vm.ram);
   }
 }

@@ -10,24 +10,20 @@ import {
   VIRTIO_QUEUE_RESET,
   VIRTIO_STATUS,
 } from '../../engine/events.ts';
+import { TUNSETOFFLOAD } from '../../machine/host/tun-ioctls.ts';
+import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
-import {
-  type Features,
-  featuresOf,
-  minusFeatures,
-  VIRTIO_NET_F_CTRL_VQ,
-  withoutOrphans,
-} from '../../machine/virtio/features.ts';
 import { NetConfig } from '../../machine/virtio/net-config.ts';
-import type { NetControl } from '../../machine/virtio/net-control.ts';
+import type { NetControl, NetControlHooks } from '../../machine/virtio/net-control.ts';
 import { deviceOffer, legacyOffer } from '../../machine/virtio/net-offers.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
 import { clientMessage } from './client-interrupts.ts';
+import { ControlDevice } from './control-queue.ts';
 import { type OpenBackend, offeredThrough, openBackend, setQueuePairs } from './nic-backend.ts';
 import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
 import { makeTransport, type NicTransport } from './nic-transport.ts';
-import type { NicWiring } from './nic-wiring.ts';
+import { CONTROL_QUEUE_SIZE, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
 export class NicDevice {
@@ -41,7 +37,10 @@ export class NicDevice {
   /** Frame of each buffer that the driver made available, by queue: the driver writes it, the device's queue reads it. */
   readonly frameOf: readonly Int32Array[];
   /** What the driver has set through the control queue; null while the device has none. */
-  readonly control: NetControl | null = null;
+  get control(): NetControl | null {
+    return this.controlDevice === null ? null : this.controlDevice.control;
+  }
+  readonly controlDevice: ControlDevice | null;
   /** Queue pairs that the driver wants, the first ones (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, or RSS). */
   activePairs = 1;
   /** Nobody in the guest drives it: a client of the API does. */
@@ -60,16 +59,24 @@ export class NicDevice {
     this.client = document.driver === 'none';
     const trace = vmm.trace(wiring.driverPlace);
     this.backend = openBackend(wiring, vmm.trace(wiring.backendPlace));
+    const offered = offeredThrough(deviceOffer(document), this.backend);
     const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
+    if (wiring.control !== null) sizes.push(CONTROL_QUEUE_SIZE);
     this.frameOf = sizes.map((size) => new Int32Array(size));
-    const offered = offeredThrough(deviceOffers(wiring), this.backend);
+    const netConfig = new NetConfig(document.mac, { ...document, offered });
+    this.controlDevice =
+      wiring.control === null
+        ? null
+        : new ControlDevice(vmm, wiring.control, netConfig, this.controlHooks(), (queue) => this.enabled(queue));
+    if (wiring.kind === 'qemu' && this.control !== null)
+      for (const nic of wiring.qemu) nic.filter = this.control.filter;
     this.device = makeTransport(document, index, {
       mac: document.mac,
       offered,
-      legacyOffered: offeredThrough(withoutControl(legacyOffer(document)), this.backend),
+      legacyOffered: offeredThrough(legacyOffer(document), this.backend),
       queueSizes: sizes,
       inRam: (gpa, bytes) => gpa + bytes <= vmm.vm.ramBytes,
-      netConfig: new NetConfig(document.mac, { ...document, offered }),
+      netConfig,
       hooks: {
         onStatus: (status, written) => {
           trace(VIRTIO_STATUS, written, status);
@@ -78,12 +85,14 @@ export class NicDevice {
         },
         onReset: () => {
           trace(VIRTIO_STATUS, 0, 0);
+          this.controlDevice?.reset();
           this.rings.reset();
           if (this.activePairs > 1) this.setActivePairs(1);
           else this.enableRings();
         },
         onDriverFeatures: (select, bits) => {
           trace(VIRTIO_FEATURES, (0x8000_0000 | select) >>> 0, bits);
+          this.control?.setFeatures(this.device.driverFeatures);
           this.enableRings();
         },
         onIntx: (asserted) => this.pin?.set(asserted),
@@ -127,6 +136,25 @@ export class NicDevice {
     this.activePairs = pairs;
   }
 
+  private enabled(queue: number): boolean {
+    const q = this.device.queues[queue];
+    return q?.enabled === true && !q.resetting;
+  }
+  /** What QEMU does behind a command. */
+  private controlHooks(): NetControlHooks {
+    return {
+      onQueuePairs: (pairs) => this.setActivePairs(pairs),
+      onOffloads: (offloads) => {
+        // a vhost-user back-end is not told
+        const { wiring, backend } = this;
+        if (wiring.kind === 'vhost-user' || backend.kind === 'vhost-user') return;
+        const flags = guestOffloads(offloads);
+        backend.tunSteps([{ ioctl: TUNSETOFFLOAD, argument: flags, why: 'what the guest takes from now on' }]);
+        wiring.tap.setOffloads(flags);
+      },
+    };
+  }
+
   /** What the device does about `contextBits`' finding is that context's doing. */
   failing(contextBits: number, act: () => void): void {
     const before = this.actor;
@@ -145,8 +173,3 @@ export class NicDevice {
 
 /** In events of a device as a whole. */
 const NO_QUEUE = 0xffff;
-
-/** What QEMU's device would offer by itself. */
-const deviceOffers = ({ document }: NicWiring): Features => withoutControl(deviceOffer(document));
-const withoutControl = (offer: Features): Features =>
-  withoutOrphans(minusFeatures(offer, featuresOf(VIRTIO_NET_F_CTRL_VQ)));

@@ -56,7 +56,7 @@ export class NicRings {
   constructor(nic: NicDevice, vmm: Vmm) {
     this.nic = nic;
     this.vmm = vmm;
-    const none = nic.frameOf.map(() => null);
+    const none = nic.wiring.pairs.flatMap(() => [null, null]);
     this.queues = [...none];
     this.doorbells = [...none];
     this.errors = [...none];
@@ -110,6 +110,7 @@ export class NicRings {
       if (wiring.kind === 'vhost-user') wiring.port.connect(pair, i);
       else wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
     }
+    nic.controlDevice?.start(nic);
   }
 
   /** Out of service: the back-end lets go of everything, and the device remembers where the rings stand. */
@@ -125,6 +126,7 @@ export class NicRings {
     }
     for (const q of this.doorbells.keys()) this.removeDoorbell(q);
     handBack(backend, wiring);
+    this.nic.controlDevice?.stop();
   }
   /** The driver resets the device. What waits in its transmit rings is lost. */
   reset(): void {
@@ -144,7 +146,8 @@ export class NicRings {
    * one after a reset of the queue, and neither vhost-net nor DPDK has VIRTIO_F_RING_RESET).
    */
   takeUp(queue: number): void {
-    const { wiring } = this.nic;
+    const { wiring, device, controlDevice } = this.nic;
+    if (this.running && queue === device.controlQueue) controlDevice?.start(this.nic);
     if (!this.running || wiring.kind !== 'qemu' || !this.enabled(queue)) return;
     const i = queue >> 1;
     const route = this.interruptRoute(queue);
@@ -154,8 +157,9 @@ export class NicRings {
   }
   /** The driver resets one queue (VIRTIO_F_RING_RESET): its doorbell stays and rings nobody. */
   letGo(queue: number): void {
-    const { wiring } = this.nic;
+    const { wiring, device, controlDevice } = this.nic;
     const i = queue >> 1;
+    if (queue === device.controlQueue) controlDevice?.letGo();
     if (queue >= 2 * this.usablePairs) return;
     wiring.pairs[i]!.pair.disconnect(nameOf(queue));
     if (wiring.kind !== 'vhost-user' && nameOf(queue) === 'rx') wiring.tap.queues[i]!.paused = true;
@@ -168,12 +172,14 @@ export class NicRings {
       queue.broken = true;
       queue.reported = true;
     }
+    this.nic.controlDevice?.halt();
   }
 
   /** A notification that reached the device's register rather than an ioeventfd. timeline.now[1] is set. */
   kick(queue: number): void {
     const { wiring } = this.nic;
     const { vmm } = this;
+    if (this.running && queue === this.nic.device.controlQueue) this.nic.controlDevice?.notified();
     if (!this.running || queue >= 2 * this.usablePairs) return;
     if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
       vmm.mainLoop?.userKick(wiring.qemu[queue >> 1]!, queue & 1, vmm.vcpu.id << 20);
@@ -226,7 +232,8 @@ export class NicRings {
     const { address, match } = device.doorbell(queue);
     this.doorbells[queue] = { address, match };
     if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
-      vmm.userDoorbell(address, match, wiring.qemu[queue >> 1]!, queue & 1);
+      const nic = wiring.qemu[queue >> 1]!;
+      vmm.userDoorbell(address, match, (contextBits) => vmm.mainLoop?.userKick(nic, queue & 1, contextBits));
       return;
     }
     vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);

@@ -26,6 +26,12 @@ export interface PairWiring {
   /** Arena offset of MAX_GSO_BYTES for frames that took several receive buffers. */
   readonly joined: number;
 }
+/** Entries of the control queue (qemu virtio_net_device_realize()). */
+export const CONTROL_QUEUE_SIZE = 64;
+export interface ControlWiring {
+  readonly place: number;
+  readonly kick: EventFd;
+}
 interface WiringBase {
   readonly document: GuestNicDocument;
   readonly nic: GuestNic;
@@ -33,6 +39,8 @@ interface WiringBase {
   readonly driverPlace: number;
   readonly backendPlace: number;
   readonly pairs: readonly PairWiring[];
+  /** null where the device has no control queue. */
+  readonly control: ControlWiring | null;
 }
 /** The lists are by queue pair. */
 export type NicWiring = WiringBase &
@@ -61,8 +69,9 @@ export type NicWiring = WiringBase &
 
 /** `rx0`, `tx0`, `rx1` … */
 export const virtqueueName = (queue: number): string => `${(queue & 1) === 0 ? 'rx' : 'tx'}${queue >> 1}`;
-/** Places of all its queues: rx0, tx0, rx1 … */
-export const queuePlaces = (wiring: NicWiring): number[] => wiring.pairs.flatMap((p) => [p.places.rx, p.places.tx]);
+/** Places of all its queues: rx0, tx0, rx1 …, ctrl. */
+export const queuePlaces = (wiring: NicWiring): number[] =>
+  wiring.pairs.flatMap((p) => [p.places.rx, p.places.tx]).concat(wiring.control?.place ?? []);
 /** The eventfds of a virtqueue: rx0, tx0, rx1 … */
 export function kickOf(wiring: NicWiring, queue: number): EventFd {
   const { fds } = wiring.pairs[queue >> 1]!;

@@ -3,7 +3,7 @@
  * the record of what the set-up does.
  */
 import { KVM_IOCTL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
-import type { QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
+import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { msiTarget } from '../../machine/kvm/apic.ts';
@@ -45,7 +45,7 @@ export class Vmm {
     this.vcpuPlace = this.vcpu.place;
     vm.onUserWrite = (address, value, contextBits) => {
       const doorbell = this.userDoorbells.get(address)?.find((d) => d.match < 0 || d.match === (value & 0xffff));
-      if (doorbell) this.mainLoop?.userKick(doorbell.nic, doorbell.queue, contextBits);
+      doorbell?.answer(contextBits);
     };
   }
 
@@ -73,10 +73,10 @@ export class Vmm {
     for (let i = 0; i < this.vcpus.length; i++) kvm(KVM_IOCTL, KVM_CREATE_VCPU, i);
   }
 
-  /** Writes of `match` (-1: of anything) to `address` come to the VMM: no ioeventfd answers them. */
-  userDoorbell(address: number, match: number, nic: QemuNic, queue: number): void {
+  /** Writes of `match` (-1: of anything) to `address` come to the VMM on the vCPU's thread: no ioeventfd answers them. */
+  userDoorbell(address: number, match: number, answer: (contextBits: number) => void): void {
     const others = (this.userDoorbells.get(address) ?? []).filter((d) => d.match !== match);
-    this.userDoorbells.set(address, [...others, { match, nic, queue }]);
+    this.userDoorbells.set(address, [...others, { match, answer }]);
   }
   removeUserDoorbell(address: number): void {
     this.userDoorbells.delete(address);
@@ -116,8 +116,7 @@ export class Vmm {
 /** A register that the VMM answers for, of one queue. */
 interface UserDoorbell {
   readonly match: number;
-  readonly nic: QemuNic;
-  readonly queue: number;
+  readonly answer: (contextBits: number) => void;
 }
 
 /** A vCPU and an interrupt line of it. */

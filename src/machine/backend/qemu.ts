@@ -8,12 +8,14 @@
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
-import { EVENTFD_READ, SCHED_SYSCALL, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
+import { EVENTFD_READ, SCHED_SYSCALL, VIRTIO_NET_DROP_RX_FILTER, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap, TapQueue } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
+import type { NetFilter } from '../virtio/net-filter.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
+import type { ControlEnd } from './control-end.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
 /** qemu hw/net/virtio-net.c TX_BURST; net/tap.c: at most 50 packets per tap_send(). */
@@ -25,6 +27,7 @@ const LAND_TX = PHASE_OWN + 1;
 const LAND_RX = PHASE_OWN + 2;
 const RECHECK_TX = PHASE_OWN + 3;
 const RECHECK_RX = PHASE_OWN + 4;
+const LAND_CONTROL = PHASE_OWN + 5;
 
 /** One NIC of the process: what the main loop knows of it. */
 export class QemuNic {
@@ -40,6 +43,10 @@ export class QemuNic {
   /** Kicks of the receive ring are wanted: no buffer was found, or none was looked for yet. */
   rxKicks = true;
   base = 0;
+  /** The NIC's control queue, where this loop has its kicks; on its first queue pair. */
+  control: ControlEnd | null = null;
+  /** What the guest wants to receive; null: everything. */
+  filter: NetFilter | null = null;
 
   /** The device was reset (qemu virtio_net_reset(), virtio_net_drop_tx_queue_data()): the tap waits for the next driver. */
   reset(): void {
@@ -74,6 +81,8 @@ export class QemuMainLoop extends Context {
   private receiving = false;
   private burst = 0;
   private begun = 0;
+  /** A control queue was kicked. */
+  private commands = false;
   private contextBits = 0;
   private readonly loopCost: number;
   private readonly writeCost: number;
@@ -139,6 +148,9 @@ export class QemuMainLoop extends Context {
       case RECHECK_RX:
         this.recheckRx();
         break;
+      case LAND_CONTROL:
+        this.landControl();
+        break;
     }
     if (this.timeline.contended(this.id)) {
       this.phase = TAKE;
@@ -151,6 +163,7 @@ export class QemuMainLoop extends Context {
   private take(): void {
     const nics = this.nics;
     for (let i = 0; i < nics.length; i++) this.readKicks(nics[i]!);
+    if (this.commands && this.takeControl()) return;
     const bound = this.receiving ? TAP_SEND_BURST : TX_BURST;
     if (this.burst >= bound) this.changeTurn();
     for (let tries = 0; tries < 2 * nics.length; tries++) {
@@ -175,7 +188,34 @@ export class QemuMainLoop extends Context {
       this.readKick(nic, nic.rxKick);
       nic.queue.paused = false;
     }
+    const { control } = nic;
+    if (control !== null && control.kick.counter > 0) {
+      this.readKick(nic, control.kick);
+      control.kicked = true;
+      this.commands = true;
+    }
   }
+  // ---- control queues -----------------------------------------------------------------------------------------------
+  /** virtio_net_handle_ctrl(). */
+  private takeControl(): boolean {
+    const nics = this.nics;
+    for (let i = 0; i < nics.length; i++) {
+      const end = nics[i]!.control;
+      if (end === null || !end.kicked) continue;
+      this.active = nics[i]!;
+      this.spend(this.enableCost * Math.max(1, end.waiting), LAND_CONTROL);
+      return true;
+    }
+    this.commands = false;
+    return false;
+  }
+  private landControl(): void {
+    const end = this.active.control!;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    end.run(this.contextBits);
+    end.kicked = end.waiting > 0;
+  }
+
   private readKick(nic: QemuNic, eventfd: EventFd): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     this.recorder.event(nic.base | SCHED_SYSCALL, 0, SYS_read, eventfd.fd);
@@ -284,6 +324,7 @@ export class QemuMainLoop extends Context {
     recorder.event(nic.base | SCHED_SYSCALL, this.services.pool.frame[packet]!, SYS_read, 0);
     pair.at[0] = this.begun;
     pair.at[1] = now;
+    if (nic.filter !== null && this.filtered(nic, packet)) return false;
     if (!pair.pushRx(packet, nic.bounce)) {
       // a frame that spans more buffers than there are: virtio_net_receive() returns 0 and the tap waits for a kick
       nic.queue.queue.unshift(packet);
@@ -297,6 +338,19 @@ export class QemuMainLoop extends Context {
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     if (notified) this.spend(this.msiCost, TAKE);
     return notified;
+  }
+
+  /** receive_filter(): true where the guest does not want the frame, which is gone then. */
+  private filtered(nic: QemuNic, packet: number): boolean {
+    const { pool, arena, recorder, frames } = this.services;
+    const length = pool.length[packet]!;
+    if (nic.filter!.accepts(arena.u8, pool.at(packet), length)) return false;
+    const frame = pool.frame[packet]!;
+    recorder.stamp[0] = this.timeline.now[0]!;
+    recorder.event(nic.base | VIRTIO_NET_DROP_RX_FILTER, frame, length, 0);
+    frames.dropped(frame, VIRTIO_NET_DROP_RX_FILTER);
+    pool.release(packet);
+    return true;
   }
 
   private recheckRx(): void {

@@ -3,6 +3,7 @@
  * (guest-queue-pair.ts). The driver's behaviour is in linux-vcpu.ts and pmd-vcpu.ts.
  */
 import type { Services } from '../services.ts';
+import type { DriverStanding } from '../virtio/driver-queue.ts';
 import {
   type Features,
   hasFeature,
@@ -15,6 +16,7 @@ import {
   VIRTIO_NET_F_HOST_USO,
 } from '../virtio/features.ts';
 import { ETH_DATA_LEN } from '../wire/ethernet.ts';
+import type { GuestControl } from './guest-control.ts';
 import { GuestQueuePair, type PairStanding, type QueuePlaces } from './guest-queue-pair.ts';
 
 export interface GuestNicPlaces {
@@ -79,6 +81,7 @@ export interface NicStanding {
   readonly active: number;
   /** Of the pairs that the driver has set up: the first ones. */
   readonly pairs: readonly PairStanding[];
+  readonly control: DriverStanding | null;
 }
 
 export class GuestNic {
@@ -92,6 +95,8 @@ export class GuestNic {
   /** Largest IP packet: what the device said with VIRTIO_NET_F_MTU, or Ethernet's. */
   mtu = ETH_DATA_LEN;
   caps: NicCaps = NO_CAPS;
+  /** null without VIRTIO_NET_F_CTRL_VQ. */
+  control: GuestControl | null = null;
   /** The queue pair that is being worked on, and the place and context part of meta words while it is. */
   current = 0;
   base = 0;
@@ -120,10 +125,15 @@ export class GuestNic {
   }
   /** The NIC as it stands while nothing is under way. */
   standing(): NicStanding {
-    return { active: this.active, pairs: this.pairs.filter((p) => p.up).map((p) => p.standing()) };
+    return {
+      active: this.active,
+      pairs: this.pairs.filter((p) => p.up).map((p) => p.standing()),
+      control: this.control === null ? null : this.control.standing(),
+    };
   }
   standAs(other: NicStanding): void {
     this.active = other.active;
+    if (this.control !== null && other.control !== null) this.control.standAs(other.control);
     for (const [i, standing] of other.pairs.entries()) this.pairs[i]!.standAs(standing);
   }
 }

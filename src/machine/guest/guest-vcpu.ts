@@ -4,12 +4,15 @@
  * they look at which.
  */
 import { PHASE_OWN } from '../../engine/context.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Services } from '../services.ts';
 import type { GuestBoot } from './boot.ts';
+import type { GuestControl } from './guest-control.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
+import type { ControlCommand } from './net-commands.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
 
@@ -17,8 +20,11 @@ import type { GuestStack } from './stack.ts';
 export const BOOT = PHASE_OWN;
 /** The second: their rings are filled. */
 export const LINK_UP = PHASE_OWN + 1;
+/** A command is on the control queue: the vCPU looks whether it was answered, and looks again when it was. */
+const CONTROL_POLL = PHASE_OWN + 2;
+const CONTROL_WAIT = PHASE_OWN + 3;
 /** A guest's own phases begin here. */
-export const PHASE_GUEST = PHASE_OWN + 2;
+export const PHASE_GUEST = PHASE_OWN + 4;
 
 export abstract class GuestVcpu extends Vcpu {
   readonly index: number;
@@ -34,6 +40,12 @@ export abstract class GuestVcpu extends Vcpu {
   /** Index of the sender that is asked first. */
   protected turn = 0;
   private boot: GuestBoot | null = null;
+  // ---- control queues: the first vCPU sends all commands
+  /** Commands that wait, of all NICs. */
+  protected commands = 0;
+  private sent: GuestControl | null = null;
+  private sentAt = 0;
+  private readonly seenDelay: number;
 
   constructor(
     name: string,
@@ -46,6 +58,7 @@ export abstract class GuestVcpu extends Vcpu {
     vcpus: number,
   ) {
     super(name, core, services, vm);
+    this.seenDelay = services.ns('cross_core_cache_line');
     this.index = index;
     this.nics = nics;
     this.pairs = nics.flatMap((nic) => nic.pairs.filter((pair) => pair.index % vcpus === index));
@@ -63,6 +76,60 @@ export abstract class GuestVcpu extends Vcpu {
     this.spend(this.boot!.probe(this.timeline.now[0]!), LINK_UP);
     this.boot = null;
   }
+
+  // ---- commands -----------------------------------------------------------------------------------------------------
+  /** The driver is to send commands on the NIC's control queue, one after the other. Called on the first vCPU. */
+  command(nic: GuestNic, commands: readonly ControlCommand[]): void {
+    if (nic.control === null || commands.length === 0) return;
+    nic.control.ask(commands);
+    this.commands += commands.length;
+    this.timersChanged();
+  }
+  /** True where a command was sent, and the vCPU waits for its answer: takeAnswer() runs next. */
+  protected sendCommand(): boolean {
+    if (this.commands === 0) return false;
+    const control = this.nics.find((nic) => nic.control !== null && nic.control.waiting > 0)?.control ?? null;
+    if (control === null) return false;
+    this.sent = control;
+    this.sentAt = this.timeline.now[0]!;
+    this.recorder.stamp[0] = this.sentAt;
+    control.send();
+    this.considerKick(control.queue, control.base, control.index, control.doorbell, 0);
+    const debt = this.exitDebt;
+    this.exitDebt = 0;
+    this.spend(debt, CONTROL_POLL);
+    return true;
+  }
+  protected get awaitsAnswer(): boolean {
+    return this.phase === CONTROL_POLL || this.phase === CONTROL_WAIT;
+  }
+  /** False: the answer is not there yet, and the vCPU goes on to wait, without giving anything else a turn. */
+  protected takeAnswer(): boolean {
+    const now = this.timeline.now[0]!;
+    if (this.phase === CONTROL_WAIT) this.timeline.busy[this.id]! += now - this.waitsSince;
+    this.recorder.stamp[0] = now;
+    if (!this.sent!.answered()) {
+      this.phase = CONTROL_WAIT;
+      this.waitsSince = now;
+      this.timeline.next[this.id] = NEVER;
+      return false;
+    }
+    this.commands--;
+    this.sent = null;
+    return true;
+  }
+  private waitsSince = 0;
+  /** The device has used chains of a control queue, at timeline.now[0]. */
+  controlUsed(): void {
+    if (this.phase !== CONTROL_WAIT) return;
+    this.timeline.now[1] = this.seenAt(this.timeline.now[0]! + this.seenDelay, this.sentAt);
+    this.timeline.wake(this.id);
+  }
+  /** When a driver that began to poll at `since` sees what it could see at `at`: Linux spins (cpu_relax()). */
+  protected seenAt(at: number, _since: number): number {
+    return at;
+  }
+
   /** Whether this vCPU brings the guest up; the others wait for what it does. */
   protected get boots(): boolean {
     return this.boot !== null;

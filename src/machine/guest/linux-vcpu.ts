@@ -51,6 +51,8 @@ export class LinuxVcpu extends GuestVcpu {
   private begun = 0;
   private napiTurn = 0;
   private senderFirst = false;
+  /** The interfaces are up. */
+  private linked = false;
   private readonly napiCost: number;
   private readonly rxCost: number;
   private readonly bufferCost: number;
@@ -110,7 +112,20 @@ export class LinuxVcpu extends GuestVcpu {
     }
   }
 
+  /** virtnet_probe() sends its commands before the interface goes up, and the network stack more of them after. */
+  private bringUp(): boolean {
+    if (this.sendCommand()) return false;
+    this.linked = true;
+    this.linkUp();
+    for (const nic of this.nics) if (nic.control !== null) this.command(nic, nic.control.atUp);
+    return true;
+  }
+
   override step(): void {
+    if (this.awaitsAnswer) {
+      if (!this.takeAnswer()) return;
+      if (!this.linked && !this.bringUp()) return;
+    }
     switch (this.phase) {
       case LAND_XMIT:
         this.landXmit();
@@ -135,7 +150,8 @@ export class LinuxVcpu extends GuestVcpu {
         this.probeDevices();
         return;
       case LINK_UP:
-        this.linkUp();
+        for (const nic of this.nics) if (nic.control !== null) this.command(nic, nic.control.atProbe);
+        if (!this.bringUp()) return;
         break;
     }
     if (this.interruptedRunning) this.takeExternalInterrupt();
@@ -155,6 +171,7 @@ export class LinuxVcpu extends GuestVcpu {
   private take(): void {
     if (this.pending !== 0) this.handleInterrupts();
     if (this.stack.timer[0]! <= this.timeline.now[0]!) this.stack.runTimers(this.timeline.now[0]!);
+    if (this.commands > 0 && this.sendCommand()) return;
     // softirq work first, but a sender that waits gets a turn after each poll, as ksoftirqd would give it
     if (!this.senderFirst && this.takeNapi()) {
       this.senderFirst = true;

@@ -23,6 +23,9 @@ const LAND_TX = PHASE_GUEST + 2;
 /** testpmd --burst default, and the burst of rte_eth_rx_burst loops. */
 export const MAX_PKT_BURST = 32;
 
+/** usleep() between two looks at the control queue. */
+const COMMAND_POLL_NS = 100_000;
+
 export type PmdProgram = 'stack' | 'macswap' | 'io';
 
 export class PmdVcpu extends GuestVcpu {
@@ -98,7 +101,13 @@ export class PmdVcpu extends GuestVcpu {
     for (const vcpu of this.group) if (vcpu !== this && vcpu instanceof PmdVcpu) vcpu.launch();
   }
 
+  /** dpdk virtio_send_command(): a look, and then one every 100 µs. */
+  protected override seenAt(at: number, since: number): number {
+    return since + Math.ceil((at - since) / COMMAND_POLL_NS) * COMMAND_POLL_NS;
+  }
+
   override step(): void {
+    if (this.awaitsAnswer && !this.takeAnswer()) return;
     switch (this.phase) {
       case PARKED:
         this.timeline.resumed(this.id);
@@ -114,6 +123,7 @@ export class PmdVcpu extends GuestVcpu {
         return;
       case LINK_UP:
         this.start();
+        for (const nic of this.nics) if (nic.control !== null) this.command(nic, nic.control.atUp);
         break;
     }
     if (this.exitDebt > 0) {
@@ -127,6 +137,7 @@ export class PmdVcpu extends GuestVcpu {
 
   private take(): void {
     const now = this.timeline.now[0]!;
+    if (this.commands > 0 && this.sendCommand()) return;
     if (this.index === 0 && this.stack.timer[0]! <= now) this.stack.runTimers(now);
     const pairs = this.pairs;
     // receive and transmit take turns, as in a run-to-completion loop

@@ -444,6 +444,8 @@ export class NetControl {
 
 /** What drainControl() found a chain to be. */
 export type CommandSeen = (control: NetControl, head: number, written: number) => void;
+/** Told of a chain that was bad: its negative CHAIN_ code, and its head, the queue's size where it had none that could be. */
+export type ChainRefused = (code: number, head: number) => void;
 /** Commands per call: a guest that keeps adding some cannot hold the main loop. */
 export const CONTROL_BUDGET = 64;
 
@@ -458,6 +460,7 @@ export function drainControl(
   u8: Uint8Array,
   seen?: CommandSeen,
   budget = CONTROL_BUDGET,
+  refused?: ChainRefused,
 ): number {
   const chain: Chain = { head: 0, readable: [], writable: [] };
   let taken = 0;
@@ -467,6 +470,7 @@ export function drainControl(
     if (queue.broken) return taken > 0 ? taken : code;
     taken++;
     if (code < 0) {
+      refused?.(code, chain.head);
       if (chain.head < queue.size) queue.usedChain(chain.head, 0);
       continue;
     }

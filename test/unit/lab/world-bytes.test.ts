@@ -70,7 +70,9 @@ describe.each(BACKENDS)('%s', (backend) => {
   });
 
   test('raw frames of every length keep every bit', () => {
-    const world = makeWorld(pairDocument(backend, { guests: ['a', 'b', 'c'] }));
+    // without receive modes the device is promiscuous: QEMU's filter would drop addresses of nobody
+    const nic = { features: { VIRTIO_NET_F_CTRL_RX: false } };
+    const world = makeWorld(pairDocument(backend, { guests: ['a', 'b', 'c'], nic }));
     const bytes = new FrameBytes(world);
     const random = new Uint8Array(1514 * 200);
     let state = 88172645;
