@@ -178,7 +178,8 @@ function interfaceState(vmm: Vmm, nic: GuestNic, probed: Probed): InterfaceState
     allmulti: false,
     unicast: [],
     multicast: [...new Map(groups.map((mac) => [key(mac), mac])).values()],
-    queuePairs: probed.queuePairs,
+    // linux virtnet_probe(): min(num_online_cpus(), max_queue_pairs); testpmd has a queue for each pair
+    queuePairs: polls ? probed.queuePairs : Math.min(probed.queuePairs, vmm.vcpus.length),
     maxQueuePairs: probed.queuePairs,
     offloads: probed.features,
     vid: 0,

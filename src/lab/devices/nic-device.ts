@@ -10,7 +10,7 @@ import {
   VIRTIO_QUEUE_RESET,
   VIRTIO_STATUS,
 } from '../../engine/events.ts';
-import { TUNSETOFFLOAD } from '../../machine/host/tun-ioctls.ts';
+import { steeringStep, TUNSETOFFLOAD } from '../../machine/host/tun-ioctls.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
 import { NetConfig } from '../../machine/virtio/net-config.ts';
@@ -86,6 +86,7 @@ export class NicDevice {
         onReset: () => {
           trace(VIRTIO_STATUS, 0, 0);
           this.controlDevice?.reset();
+          this.steer();
           this.rings.reset();
           if (this.activePairs > 1) this.setActivePairs(1);
           else this.enableRings();
@@ -136,6 +137,21 @@ export class NicDevice {
     this.activePairs = pairs;
   }
 
+  /**
+   * RSS came or went: the tap gets a program that chooses the queue of each frame, or chooses by itself again (qemu
+   * hw/net/virtio-net.c, virtio_net_attach_epbf_rss()).
+   * DEVIATION: QEMU does it in its own process where eBPF is not to be had; here it always is.
+   */
+  private steer(): void {
+    const { wiring, backend, control } = this;
+    if (control === null || wiring.kind === 'vhost-user' || backend.kind === 'vhost-user') return;
+    const { rss } = control;
+    const chooses = rss.enabled && rss.redirect;
+    if (!chooses && !wiring.tap.steered) return;
+    backend.tunSteps([steeringStep(chooses)]);
+    wiring.tap.setSteering(chooses ? (u8, at, length) => rss.selectQueue(u8, at, length) : null);
+  }
+
   private enabled(queue: number): boolean {
     const q = this.device.queues[queue];
     return q?.enabled === true && !q.resetting;
@@ -144,6 +160,7 @@ export class NicDevice {
   private controlHooks(): NetControlHooks {
     return {
       onQueuePairs: (pairs) => this.setActivePairs(pairs),
+      onRss: () => this.steer(),
       onOffloads: (offloads) => {
         // a vhost-user back-end is not told
         const { wiring, backend } = this;

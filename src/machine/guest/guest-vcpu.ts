@@ -161,6 +161,7 @@ export abstract class GuestVcpu extends Vcpu {
 
   /** When the next frame or timer is due, NEVER without. A stopped queue waits for its device, not for the clock. */
   protected earliestDue(): number {
+    if (this.commands > 0 && this.sent === null) return 0;
     let t = this.index === 0 ? this.stack.timer[0]! : Number.POSITIVE_INFINITY;
     for (const s of this.sources) if (!s.nic.pairs[s.pair]!.txStopped && s.due[0]! < t) t = s.due[0]!;
     return t;

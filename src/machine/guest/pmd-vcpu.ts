@@ -84,12 +84,12 @@ export class PmdVcpu extends GuestVcpu {
   /** The driver masks its queues, so this comes only from a device that ignores the flag; the program does not look. */
   override interrupt(): void {}
 
-  /** rte_eth_dev_start(): interrupts off, receive rings filled, of all queue pairs in use. */
+  /** virtio_dev_start(): interrupts off, receive rings filled, of all queue pairs; the device is told of them after that. */
   private start(): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     for (const nic of this.nics) {
       for (const pair of nic.pairs) {
-        if (!pair.up || pair.index >= nic.active) continue;
+        if (!pair.up) continue;
         const owner = this.group[pair.index % this.group.length]!;
         if (owner !== this) pair.attach(this.id);
         pair.rx.disableInterrupts();
@@ -143,7 +143,7 @@ export class PmdVcpu extends GuestVcpu {
     // receive and transmit take turns, as in a run-to-completion loop
     for (let i = 0; i < pairs.length; i++) {
       const pair = pairs[(this.rxTurn + i) % pairs.length]!;
-      if (!pair.up || pair.index >= pair.nic.active) continue;
+      if (!pair.up) continue;
       const n = pair.readyFrames(MAX_PKT_BURST);
       if (n === 0) continue;
       this.active = pair;

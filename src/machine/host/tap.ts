@@ -77,6 +77,10 @@ export class Tap extends Port {
     this.offloads = flags;
   }
 
+  /** A program chooses. */
+  get steered(): boolean {
+    return this.program !== null;
+  }
   /** TUNSETSTEERINGEBPF: a program chooses the queue of each frame (negative: it does not); null takes it away. */
   setSteering(program: ((u8: Uint8Array, at: number, length: number) => number) | null): void {
     this.program = program;

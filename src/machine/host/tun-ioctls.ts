@@ -12,6 +12,7 @@ export const TUNSETVNETHDRSZ = 0x4004_54d8;
 export const TUNSETQUEUE = 0x4004_54d9;
 export const TUNSETVNETLE = 0x4004_54dc;
 export const TUNSETVNETBE = 0x4004_54de;
+export const TUNSETSTEERINGEBPF = 0x8004_54e0;
 export const TUN_IOCTL_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries({
     TUNSETIFF,
@@ -24,6 +25,7 @@ export const TUN_IOCTL_NAMES: ReadonlyMap<number, string> = new Map(
     TUNSETQUEUE,
     TUNSETVNETLE,
     TUNSETVNETBE,
+    TUNSETSTEERINGEBPF,
   }).map(([name, value]) => [value, name]),
 );
 
@@ -86,6 +88,14 @@ export function tapQueueStep(attach: boolean): TunStep {
     ? { ioctl: TUNSETQUEUE, argument: IFF_ATTACH_QUEUE, why: 'the driver wants the queue pair' }
     : { ioctl: TUNSETQUEUE, argument: IFF_DETACH_QUEUE, why: 'the driver does not use the queue pair' };
 }
+/** A program that chooses queues is attached, or taken away (qemu net/tap-linux.c, tap_fd_set_steering_ebpf()). */
+export function steeringStep(attach: boolean): TunStep {
+  return attach
+    ? { ioctl: TUNSETSTEERINGEBPF, argument: STEERING_PROGRAM_FD, why: 'RSS chooses the queue of each frame' }
+    : { ioctl: TUNSETSTEERINGEBPF, argument: 0xffff_ffff, why: 'the tap chooses by flow again' };
+}
+/** An example: which descriptor a program has is of no account. */
+const STEERING_PROGRAM_FD = 9;
 /** When the guest's features are known, without the probes and repetitions (qemu hw/net/virtio-net.c, virtio_net_set_mrg_rx_bufs() and _apply_guest_offloads()). */
 export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
   { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR_MRG, why: 'VERSION_1 or MRG_RXBUF: header with num_buffers' },

@@ -1,0 +1,368 @@
+/** Worlds whose NICs have several queue pairs: who serves which, where flows go, what it brings. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { RingReader } from '../../../src/engine/event-ring.ts';
+import * as E from '../../../src/engine/events.ts';
+import { buildMachine } from '../../../src/lab/builder.ts';
+import { parseTopology } from '../../../src/lab/document.ts';
+import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
+import { deviceState } from '../../../src/lab/inspect.ts';
+import type { FramesSpec, RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';
+import { World } from '../../../src/lab/world.ts';
+import { rssConfig, vqPairsSet } from '../../../src/machine/guest/net-commands.ts';
+import { VirtioPciDevice } from '../../../src/machine/virtio/pci-transport.ts';
+import { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET } from '../../../src/machine/wire/virtio-net-ctrl.ts';
+import { findJourney, type Journey } from '../../../src/readers/journey/journey.ts';
+import {
+  BACKENDS,
+  type Backend,
+  collect,
+  FrameAccount,
+  makeWorld,
+  placeId,
+  runOne,
+  type SeenEvent,
+  stepThrough,
+  traffic,
+  udp,
+  watch,
+} from './world-driver.ts';
+
+interface Options {
+  readonly nic?: object;
+  readonly guest?: object;
+  readonly pmds?: number;
+  readonly document?: object;
+}
+/** Two guests on one bridge, with as many cores as all their threads want. */
+function document(backend: Backend, { nic, guest, pmds = 1, document }: Options, nics: readonly object[]): object {
+  const bridge = backend === 'vhost-user' ? { name: 'br0', datapath: 'netdev', pmds } : { name: 'br0' };
+  const guests = ['a', 'b'].map((name, i) => ({
+    name,
+    ...guest,
+    nics: [{ name: 'net0', backend, queuePairs: 4, addresses: [`10.0.0.${i + 1}/24`], ...nic }],
+  }));
+  return { hosts: [{ name: 'h1', cores: 32, bridges: [bridge], guests, nics }], ...document };
+}
+const world4 = (backend: Backend, options: Options = {}, nics: readonly object[] = []): World =>
+  makeWorld(document(backend, options, nics));
+const flows = (options: Partial<TrafficSpec> = {}): TrafficSpec =>
+  udp('a/net0', 'b/net0', { count: 2000, flows: 64, ...options });
+/** Queues (`rx0` …) of a guest's NIC that saw events of these kinds. */
+function queuesOf(world: World, guest: string, events: readonly SeenEvent[]): string[] {
+  const { places } = world.machine.catalog;
+  const names = events.map((e) => places[e.place]!.name).filter((name) => name.startsWith(`${guest}/net0/`));
+  return [...new Set(names)].map((name) => name.split('/')[2]!).sort();
+}
+const contextOf = (world: World, e: SeenEvent): string => world.machine.catalog.contexts[e.context]!.name;
+function settled(run: RunResult): void {
+  assert.equal(run.state, 'SUCCEEDED', run.reason);
+  assert.equal(run.received + Object.values(run.dropped).reduce((n, d) => n + d, 0), run.sent);
+  assert.ok(run.received > 0);
+}
+
+describe.each(BACKENDS)('%s', (backend) => {
+  test.each(['virtio-net', 'virtio-pmd'] as const)(
+    '%s uses all four pairs, for sending and for receiving',
+    (driver) => {
+      const world = world4(backend, { nic: { driver }, pmds: 4 });
+      const sent = collect(world.machine, E.VIRTQ_AVAIL);
+      const used = collect(world.machine, E.VIRTQ_USED);
+      settled(runOne(world, flows()));
+      assert.deepEqual(queuesOf(world, 'a', sent), ['tx0', 'tx1', 'tx2', 'tx3']);
+      assert.deepEqual(queuesOf(world, 'b', used), ['rx0', 'rx1', 'rx2', 'rx3']);
+      assert.ok(world.status().conservation.holds);
+      assert.equal(world.failed, null);
+    },
+  );
+
+  test('every receive queue in use is filled, and no other is touched: with two vCPUs two of four pairs {net.rx.setup.5} {net.ctrl.mq.4} {net.ctrl.mq.6}', () => {
+    const world = world4(backend, { guest: { vcpus: 2 }, pmds: 4 });
+    const posted = collect(world.machine, E.VIRTQ_AVAIL_IDX);
+    const sent = collect(world.machine, E.VIRTQ_AVAIL);
+    const used = collect(world.machine, E.VIRTQ_USED);
+    settled(runOne(world, flows()));
+    assert.deepEqual(queuesOf(world, 'b', posted), ['rx0', 'rx1']);
+    assert.deepEqual(queuesOf(world, 'a', sent), ['tx0', 'tx1']);
+    assert.deepEqual(queuesOf(world, 'b', used), ['rx0', 'rx1']);
+    const b = world.machine.guests[1]!;
+    for (const pair of b.nics[0]!.nic.pairs.slice(0, 2)) assert.ok(pair.rx.num_free < pair.rx.size);
+    assert.equal(b.nics[0]!.nic.active, 2);
+    assert.deepEqual(
+      world.machine.catalog.places.filter((p) => p.type === 'vcpu' && p.guest === 'b').map((p) => p.name),
+      ['b/vcpu0', 'b/vcpu1'],
+    );
+  });
+
+  test('the driver sets all queues up, then asks for the pairs; until it is answered it sends nothing {net.ctrl.mq.1} {net.ctrl.mq.3}', () => {
+    for (const driver of ['virtio-net', 'virtio-pmd'] as const) {
+      const options = { nic: { driver }, pmds: 4, guest: { vcpus: 4 } };
+      const parsed = parseTopology(document(backend, options, [{ name: 'eth0' }]), { name: 't' });
+      assert.ok(parsed.ok);
+      const machine = buildMachine(parsed.topology);
+      const { places } = machine.catalog;
+      const asked = (VIRTIO_NET_CTRL_MQ << 8) | VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET;
+      const enabled = new Set<number>();
+      const before: string[] = [];
+      let answers = 0;
+      watch(machine, (e) => {
+        const { name } = places[e.place]!;
+        if (!name.startsWith('a/net0')) return;
+        if (e.kind === E.VIRTIO_QUEUE_ENABLE) enabled.add(e.a);
+        else if (e.kind === E.VIRTIO_NET_CTRL_SENT && e.a === asked) assert.equal(enabled.size, 9, 'eight and its own');
+        else if (e.kind === E.VIRTIO_NET_CTRL && e.a === asked) answers++;
+        else if (e.kind === E.VIRTQ_AVAIL && answers === 0 && name.includes('/tx')) before.push(name);
+      });
+      const { nic } = machine.guests[0]!.nics[0]!;
+      assert.equal(nic.active, 1, 'before the guest has booted');
+      const world = new World(parsed.topology, machine);
+      assert.equal(answers, 1);
+      assert.deepEqual(before, [], 'nothing was sent before');
+      assert.equal(nic.active, 4);
+      const sent = collect(world.machine, E.VIRTQ_AVAIL);
+      runOne(world, udp('a/net0', 'eth0', { count: 500, flows: 16 }));
+      assert.deepEqual(queuesOf(world, 'a', sent), ['tx0', 'tx1', 'tx2', 'tx3']);
+    }
+  });
+
+  test('a queue interrupts the vCPU that serves its pair, and the work is done there', () => {
+    const world = world4(backend, { pmds: 4 });
+    const irqs = collect(world.machine, E.GUEST_IRQ, E.GUEST_NAPI_POLL, E.GUEST_XMIT);
+    settled(runOne(world, flows()));
+    const served = new Set(
+      irqs
+        .filter((e) => e.kind !== E.GUEST_XMIT)
+        .map((e) => {
+          const { name } = world.machine.catalog.places[e.place]!;
+          const [guest, , queue] = name.split('/');
+          return [contextOf(world, e), `${guest}/vcpu${queue!.slice(2)}`].join(' ');
+        }),
+    );
+    for (const pair of served) assert.equal(pair.split(' ')[0], pair.split(' ')[1]);
+    assert.ok(served.size >= 4);
+    const senders = new Set(irqs.filter((e) => e.kind === E.GUEST_XMIT).map((e) => contextOf(world, e)));
+    for (const i of [0, 1, 2, 3]) assert.ok(senders.has(`a/vcpu${i}`), `vCPU ${i} sends`);
+    const { device } = deviceState(world.machine.guests[1]!.nics[0]!).nic;
+    assert.ok(device instanceof VirtioPciDevice);
+    assert.deepEqual(
+      [1, 2, 3, 4, 5, 6, 7, 8].map((vector) => ((device.msixMessage(vector)!.address >>> 12) & 0xff).toString(2)),
+      ['1', '1', '10', '10', '100', '100', '1000', '1000'],
+    );
+  });
+
+  test('with two vectors all queues share one, on vCPU 0', () => {
+    const world = world4(backend, { nic: { vectors: 2 }, pmds: 4 });
+    const irqs = collect(world.machine, E.KVM_IRQFD, E.KVM_SIGNAL_MSI);
+    const polls = collect(world.machine, E.GUEST_NAPI_POLL);
+    const run = runOne(world, flows());
+    settled(run);
+    assert.ok(irqs.length > 0);
+    const vcpus = ['a/vcpu0', 'b/vcpu0'].map((name) => placeId(world.machine, name));
+    assert.ok(irqs.every((e) => vcpus.includes(e.place)));
+    assert.ok(queuesOf(world, 'b', polls).filter((q) => q.startsWith('rx')).length === 4);
+  });
+
+  test('at every moment each frame is somewhere', () => {
+    const world = world4(backend, { nic: { tapQueueLength: 20 }, pmds: 3 });
+    stepThrough(world, () => {});
+    const account = new FrameAccount(world);
+    world.startTraffic(flows({ count: 700 }));
+    world.startTraffic(udp('b/net0', 'a/net0', { count: 700, flows: 7 }));
+    stepThrough(world, () => account.check());
+    assert.ok(world.status().conservation.holds);
+  });
+
+  test('two worlds of one document do the same, event by event', () => {
+    const digest = (): string => {
+      const world = world4(backend, { pmds: 2 });
+      traffic(world, flows(), udp('b/net0', 'a/net0', { count: 500, flows: 5 }));
+      const { layout } = world.machine.catalog;
+      const { buffer } = world.machine.arena;
+      const hash = createHash('sha256');
+      hash.update(new Uint8Array(buffer, layout.eventTime, layout.eventCapacity * 8));
+      for (const at of [layout.eventMeta, layout.eventFrame, layout.eventA, layout.eventB])
+        hash.update(new Uint8Array(buffer, at, layout.eventCapacity * 4));
+      return `${world.now} ${world.machine.recorder.events} ${hash.digest('hex')}`;
+    };
+    assert.equal(digest(), digest());
+  });
+
+  test('streams over all pairs arrive whole', () => {
+    const world = world4(backend, { pmds: 2 });
+    const run = runOne(world, udp('a/net0', 'b/net0', { kind: 'tcp', bytes: 2_000_003, connections: 8 }));
+    assert.equal(run.state, 'SUCCEEDED', run.reason);
+    assert.deepEqual([run.tcp!.bytes, run.tcp!.mismatches, run.tcp!.open], [2_000_003, 0, 0]);
+    assert.ok(world.status().conservation.holds);
+  });
+
+  test('what a dry run says of a world at rest is what then happens, on whichever queue', () => {
+    const world = world4(backend, { pmds: 2 });
+    runOne(world, flows({ count: 400 }));
+    runOne(world, udp('b/net0', 'a/net0', { count: 400, flows: 16 }));
+    const frame = (port: number): FramesSpec => {
+      const hex = `525400000002525400000001080045000020000000004011${'66ab'}0a0000010a000002${port.toString(16).padStart(4, '0')}0009000c0000${'00'.repeat(18)}`;
+      const bytes = new Uint8Array(Buffer.from(hex, 'hex'));
+      return {
+        id: `raw${port}`,
+        kind: 'frames',
+        at: 'a/net0',
+        bytes,
+        lengths: Uint32Array.of(bytes.length),
+        times: null,
+      };
+    };
+    for (const port of [49152, 49155, 49161]) {
+      const rehearsal = new Rehearsal(
+        world.machine.topology,
+        structuredClone(learnedState(world.machine)),
+        frame(port),
+      );
+      let said = rehearsal.turn(1000);
+      while (said === null) said = rehearsal.turn(1000);
+      const first = world.machine.recorder.frames;
+      world.startFrames(frame(port));
+      while (world.turn(1000) === 0);
+      const journey = (reader: RingReader, id: number): object => {
+        const search = findJourney(reader, id);
+        for (;;) {
+          const { done, value } = search.next();
+          if (!done) continue;
+          assert.equal(value.kind, 'found');
+          return { ...(value as { journey: Journey }).journey, frame: 0 };
+        }
+      };
+      expect(journey(new RingReader(said.memory as SharedArrayBuffer, said.catalog), said.frames)).toEqual(
+        journey(new RingReader(world.machine.arena.buffer, world.machine.catalog), first + 1),
+      );
+    }
+  });
+});
+
+describe('where flows go', () => {
+  test.each(['virtio-net', 'vhost-net'] as const)(
+    '%s: answers come in on the queue on which the flow is sent',
+    (backend) => {
+      const world = world4(backend);
+      const used = collect(world.machine, E.VIRTQ_USED);
+      const sent = collect(world.machine, E.VIRTQ_AVAIL);
+      // connection i is sent on pair i, on either side
+      runOne(world, udp('a/net0', 'b/net0', { kind: 'tcp', bytes: 400_000, connections: 4 }));
+      const of = (events: readonly SeenEvent[], guest: string): number[] =>
+        [0, 1, 2, 3].map(
+          (i) =>
+            events.filter((e) =>
+              ['rx', 'tx'].some((way) => e.place === placeId(world.machine, `${guest}/net0/${way}${i}`)),
+            ).length,
+        );
+      const acks = of(
+        sent.filter((e) => world.machine.catalog.places[e.place]!.name.includes('/tx')),
+        'b',
+      );
+      const received = of(used, 'a');
+      // but the frames of the resolution and those that came before the flow was known
+      for (const i of [1, 2, 3])
+        assert.ok(Math.abs(acks[i]! - received[i]!) <= 2, `${acks} sent, ${received} received`);
+    },
+  );
+
+  test.each(['virtio-net', 'vhost-net'] as const)(
+    '%s: with RSS the table decides, and the frames that it has no hash for go where it says {net.ctrl.rss.6} {net.ctrl.rss.7}',
+    (backend) => {
+      const world = world4(backend, { nic: { features: { VIRTIO_NET_F_RSS: true } } });
+      runOne(world, flows({ count: 10 }));
+      const { nic, guest } = world.machine.guests[1]!.nics[0]!;
+      const used = collect(world.machine, E.VIRTQ_USED);
+      const configure = (table: readonly number[], unclassifiedQueue: number, queuePairs = 4): void => {
+        const key = Uint8Array.from({ length: 40 }, (_, i) => (i * 37 + 11) & 255);
+        guest.vcpu.command(nic, [
+          rssConfig({ hashTypes: 0x3f, table: [...table], unclassifiedQueue, queuePairs, key }),
+        ]);
+        while (world.turn(1000) === 0);
+        assert.equal(nic.control!.failed, 0);
+        used.length = 0;
+      };
+      const arrived = (): string[] =>
+        queuesOf(
+          world,
+          'b',
+          used.filter((e) => world.machine.catalog.places[e.place]!.name.startsWith('b/net0/rx')),
+        );
+      configure([2, 2, 2, 2], 3);
+      settled(runOne(world, flows()));
+      assert.deepEqual(arrived(), ['rx2']);
+      configure([1, 3], 0);
+      settled(runOne(world, flows()));
+      assert.deepEqual(arrived(), ['rx1', 'rx3']);
+      // no IP: nothing to hash
+      used.length = 0;
+      const bytes = new Uint8Array(60);
+      bytes.set(nic.mac);
+      bytes.set([2, 0, 0, 0, 0, 9, 0x88, 0xb5], 6);
+      const frames = {
+        id: 'other',
+        kind: 'frames',
+        at: 'a/net0',
+        bytes,
+        lengths: Uint32Array.of(60),
+        times: null,
+      } as const;
+      world.startFrames(frames);
+      while (world.turn(1000) === 0);
+      assert.deepEqual(arrived(), ['rx0']);
+      // as many pairs by the other command: the tap chooses again
+      guest.vcpu.command(nic, [vqPairsSet(4)]);
+      while (world.turn(1000) === 0);
+      used.length = 0;
+      settled(runOne(world, flows()));
+      assert.deepEqual(arrived(), ['rx0', 'rx1', 'rx2', 'rx3']);
+    },
+  );
+
+  test('vhost-user: a PMD sends to a guest by one queue, whatever the guest has', () => {
+    for (const [pmds, queues] of [
+      [1, ['rx1']],
+      [2, ['rx1', 'rx2']],
+      [3, ['rx1', 'rx2', 'rx3']],
+      [4, ['rx0', 'rx1', 'rx2', 'rx3']],
+    ] as const) {
+      const world = world4('vhost-user', { nic: { driver: 'virtio-pmd' }, pmds });
+      const used = collect(world.machine, E.VIRTQ_USED);
+      settled(runOne(world, flows()));
+      assert.deepEqual(queuesOf(world, 'b', used), queues);
+    }
+  });
+  test('vhost-user: receive queues are dealt to the PMDs up and down the list', () => {
+    const world = world4('vhost-user', { nic: { driver: 'virtio-pmd' }, pmds: 3 });
+    const popped = collect(world.machine, E.VIRTQ_POP);
+    settled(runOne(world, flows()));
+    const polledBy = [0, 1, 2, 3].map((i) => {
+      const place = placeId(world.machine, `a/net0/tx${i}`);
+      return [...new Set(popped.filter((e) => e.place === place).map((e) => contextOf(world, e)))].join();
+    });
+    assert.deepEqual(polledBy, ['pmd-c31', 'pmd-c30', 'pmd-c29', 'pmd-c29']);
+  });
+});
+
+describe('speed in virtual time', () => {
+  const rate = (backend: Backend, queuePairs: number, options: Options = {}): number => {
+    const world = world4(backend, { ...options, nic: { ...options.nic, queuePairs } });
+    const run = runOne(world, flows({ count: 40_000 }));
+    settled(run);
+    return run.virtual.framesPerSecond;
+  };
+  test('4 queue pairs on 4 emulated cores: nearly four times as many frames through vhost-net', () => {
+    const [one, two, four] = [rate('vhost-net', 1), rate('vhost-net', 2), rate('vhost-net', 4)];
+    assert.ok(two / one > 1.8 && two / one < 2.1, `2 pairs: ${two / one}`);
+    assert.ok(four / one > 3.5 && four / one < 4.1, `4 pairs: ${four / one}`);
+  });
+  test('through vhost-user as many times as there are PMDs; none with one', () => {
+    const nic = { driver: 'virtio-pmd' };
+    const one = rate('vhost-user', 1, { nic });
+    assert.ok(Math.abs(rate('vhost-user', 4, { nic }) / one - 1) < 0.1);
+    assert.ok(rate('vhost-user', 4, { nic, pmds: 4 }) / one > 3.5);
+  });
+  test('none through QEMU: one main loop serves all pairs', () => {
+    assert.ok(Math.abs(rate('virtio-net', 4) / rate('virtio-net', 1) - 1) < 0.1);
+  });
+});
