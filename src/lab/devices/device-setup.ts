@@ -3,13 +3,14 @@
  * becomes a DriverQueue here and a DeviceQueue in nic-device.ts over the same words of guest memory.
  */
 import { assert } from '../../engine/assert.ts';
+import { GUEST_IRQ } from '../../engine/events.ts';
 import { Exits, type GuestBoot, ProbeClock } from '../../machine/guest/boot.ts';
 import { BufferPool } from '../../machine/guest/buffer-pool.ts';
 import { BIG_ENTRIES, GSO_BUFFER_BYTES, GSO_BUFFERS, GSO_ENTRIES } from '../../machine/guest/gso-buffers.ts';
 import { linuxCaps } from '../../machine/guest/guest-nic.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
+import type { Binding, GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
 import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
 import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
@@ -21,10 +22,12 @@ import { DescriptorRecord } from '../../machine/virtio/descriptor-record.ts';
 import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
 import { INDIRECT_ENTRIES } from '../../machine/virtio/driver-queue.ts';
 import {
+  type Features,
   hasFeature,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_PACKED,
+  VIRTIO_NET_F_STATUS,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
@@ -163,6 +166,9 @@ export class DeviceSetup implements GuestBoot {
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
     const { binding } = probed;
     nic.pin?.bind(() => binding.takeInterrupt(), clock);
+    const { features } = probed;
+    if (!(this.vcpu instanceof PmdVcpu))
+      nic.onConfigInterrupt = () => this.configChanged(nic, binding, features, clock);
     if (this.vcpus.length === 1) this.vectorsUsed[0]! += probed.vectors.length;
     this.states.push({ nic, probed });
     // dpdk rte_eth_dev_configure(): a port's MTU is 1500 until the program sets another
@@ -170,6 +176,21 @@ export class DeviceSetup implements GuestBoot {
     const gso = this.gsoPool(wiring, probed);
     for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
     this.bringUpControl(nic, probed);
+  }
+
+  /**
+   * linux virtnet_config_changed_work(): the driver looks at the link, and at nothing else. Of a device that asks for a reset
+   * it does not know what to do; frames wait in its rings from then on.
+   */
+  private configChanged(nic: NicDevice, binding: Binding, features: Features, clock: ProbeClock): number {
+    const { recorder } = this.services;
+    const now = recorder.stamp[0]!;
+    recorder.event(nic.driverBase | GUEST_IRQ, 0, 0, 0);
+    if (!hasFeature(features, VIRTIO_NET_F_STATUS)) return 0;
+    clock.restart(now);
+    binding.readStatusField();
+    recorder.stamp[0] = now;
+    return clock.elapsed;
   }
 
   /** What the driver may leave to the device, and buffers for the long frames that follow from it or from the MTU; null without. */

@@ -108,8 +108,9 @@ export class NicDevice {
         onNotify: (queue) => this.rings.kick(queue),
         onNeedsReset: (reason, queue) => this.needsReset(reason, queue),
         onConfigChange: (generation, status) => trace(VIRTIO_CONFIG_CHANGE, generation, status),
-        onMsi: (_vector, message) => {
+        onMsi: (vector, message) => {
           if (this.client) clientMessage(vmm, message);
+          else vmm.signal(this, vector, this.actor);
         },
       },
     });
@@ -170,6 +171,13 @@ export class NicDevice {
         wiring.tap.setOffloads(flags);
       },
     };
+  }
+
+  /** What the driver does about a change of the configuration; null before it is bound, and for drivers that do nothing. */
+  onConfigInterrupt: (() => number) | null = null;
+  /** The driver's handler runs, at the current stamp. Returns the time that its exits cost, ns. */
+  configInterrupt(): number {
+    return this.onConfigInterrupt === null ? 0 : this.onConfigInterrupt();
   }
 
   /** What the device does about `contextBits`' finding is that context's doing. */

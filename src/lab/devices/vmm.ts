@@ -2,7 +2,7 @@
  * What the devices of one guest share on the host's side: the VM, where its interrupts go, who answers its doorbells, and
  * the record of what the set-up does.
  */
-import { KVM_IOCTL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
+import { KVM_IOCTL, KVM_SIGNAL_MSI, SCHED_SYSCALL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
 import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
@@ -10,7 +10,7 @@ import { msiTarget } from '../../machine/kvm/apic.ts';
 import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_SET_USER_MEMORY_REGION } from '../../machine/kvm/ioctls.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
-import type { Vm } from '../../machine/kvm/vm.ts';
+import { SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
@@ -87,7 +87,8 @@ export class Vmm {
   }
 
   /** Where an MSI-X vector of a NIC goes: the vCPU that its message names, and the line there that all its queues share. */
-  line({ index, wiring, device }: NicDevice, msixVector: number): Line {
+  line(nic: NicDevice, msixVector: number): Line {
+    const { index, wiring, device } = nic;
     if (msixVector === VIRTIO_MSI_NO_VECTOR) return { vcpu: this.vcpu, line: NO_LINE };
     const key = index * MAX_VECTORS + msixVector;
     let found = this.lines.get(key);
@@ -98,18 +99,28 @@ export class Vmm {
       if (vcpu.irqs.length === MAX_IRQS) return { vcpu, line: NO_LINE };
       const uses = (queue: number): boolean => device.queues[queue]?.msixVector === msixVector;
       const pairs = wiring.nic.pairs.filter(({ index: pair }) => uses(2 * pair) || uses(2 * pair + 1));
-      found = { vcpu, line: vcpu.addIrq({ pairs, config: null }) };
+      const configures = device instanceof VirtioPciDevice && device.configVector === msixVector;
+      found = { vcpu, line: vcpu.addIrq({ pairs, config: configures ? () => nic.configInterrupt() : null }) };
       this.lines.set(key, found);
     }
     return found;
   }
 
   /** The line of a NIC without vectors: all its queues share it, and the first vCPU takes it. */
-  pin({ wiring }: NicDevice): NicPin {
+  pin(nic: NicDevice): NicPin {
     const { vcpu, services } = this;
+    const { wiring } = nic;
     const pin: NicPin = new NicPin(services.recorder, vcpu, wiring.backendPlace);
-    pin.line = vcpu.addIrq({ pairs: wiring.nic.pairs, config: null, level: pin });
+    pin.line = vcpu.addIrq({ pairs: wiring.nic.pairs, config: () => nic.configInterrupt(), level: pin });
     return pin;
+  }
+  /** QEMU sends a message by itself: the configuration changed, or a vector was unmasked that had something pending. */
+  signal(nic: NicDevice, vector: number, contextBits: number): void {
+    const { vcpu, line } = this.line(nic, vector);
+    const { recorder } = this.services;
+    recorder.event((nic.wiring.backendPlace << 8) | contextBits | SCHED_SYSCALL, 0, SYS_ioctl, 0);
+    recorder.event((vcpu.place << 8) | contextBits | KVM_SIGNAL_MSI, 0, line, 0);
+    vcpu.interrupt(line);
   }
 }
 

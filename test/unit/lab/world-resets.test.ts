@@ -127,3 +127,30 @@ describe.each(BACKENDS)('%s, under traffic of a driver of ours', (backend) => {
     assert.ok(driver.usedIdx(0) <= SIZE);
   });
 });
+
+describe.each(BACKENDS)('%s: a device with a driver of ours breaks down', (backend) => {
+  test('the driver gets a configuration interrupt and looks at the link, as linux does; nothing more goes through', () => {
+    const world = makeWorld(pairDocument(backend, { ...debug, nic: { driver: 'virtio-net' } }));
+    const { machine } = world;
+    const nic = findNic(machine, 'a', 'net0');
+    runOne(world, udp('a/net0', 'b/net0', { count: 10 }));
+    const kinds = [E.VIRTIO_NEEDS_RESET, E.VIRTIO_CONFIG_CHANGE, E.KVM_SIGNAL_MSI, E.GUEST_IRQ, E.KVM_EXIT_MMIO_USER];
+    const seen = collect(machine, ...kinds);
+    // the guest's driver never writes this
+    world.registers(nic, { region: 'common', offset: 22, width: 2, value: 1 });
+    world.registers(nic, { region: 'common', offset: 28, width: 2, value: 0 });
+    runOut(world);
+    const driver = placeId(machine, 'a/net0');
+    expect(seen.filter((e) => e.kind === E.VIRTIO_NEEDS_RESET)).toMatchObject([{ place: driver, a: 1, b: 1 }]);
+    const order = [...new Set(seen.map((e) => e.kind))];
+    expect(order).toEqual(kinds);
+    assert.equal(deviceOf(nic).status, 0x4f);
+    const spec = udp('a/net0', 'b/net0', { count: 50 });
+    world.startTraffic(spec);
+    runOut(world);
+    expect(world.run(spec.id)).toMatchObject({ state: 'FAILED', received: 0 });
+    assert.equal(conservation(machine).holds, true);
+    assert.equal(world.failed, null);
+    expect(runOne(world, udp('c/net0', 'b/net0', { count: 20 })).received).toBe(20);
+  });
+});
