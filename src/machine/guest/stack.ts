@@ -23,6 +23,7 @@ import { Gro } from './gro.ts';
 import type { GuestNic } from './guest-nic.ts';
 import { Inet, UDP_DISCARD } from './inet.ts';
 import type { IpAddress } from './ip-path.ts';
+import { announceAddresses } from './link-watch.ts';
 import {
   ALL_NODES,
   ICMPV6_ECHO_REPLY,
@@ -109,6 +110,11 @@ export class GuestStack {
   /** The source that sends what the stack answers by this queue pair. */
   replies(pair: { readonly nic: GuestNic; readonly index: number }): TrafficSource {
     return this.sourceOf(pair.nic, pair.index);
+  }
+  /** netdev_notify_peers(), at the recorder's stamp: everybody on the link learns where the NIC's addresses are. */
+  announce(nic: GuestNic): void {
+    const addresses6 = this.addresses6[this.nics.indexOf(nic)]!;
+    announceAddresses(nic, addresses6, this.sourceOf(nic, 0), this, this.services.recorder.stamp[0]!);
   }
   /** Link addresses of the groups that the NIC has to receive. */
   multicastMacs(nic: GuestNic): readonly (readonly number[])[] {
