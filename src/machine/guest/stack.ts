@@ -113,8 +113,9 @@ export class GuestStack {
   }
   /** netdev_notify_peers(), at the recorder's stamp: everybody on the link learns where the NIC's addresses are. */
   announce(nic: GuestNic): void {
+    const { inet, ndp } = this;
     const addresses6 = this.addresses6[this.nics.indexOf(nic)]!;
-    announceAddresses(nic, addresses6, this.sourceOf(nic, 0), this, this.services.recorder.stamp[0]!);
+    announceAddresses(nic, addresses6, this.sourceOf(nic, 0), { inet, ndp }, this.services.recorder.stamp[0]!);
   }
   /** Link addresses of the groups that the NIC has to receive. */
   multicastMacs(nic: GuestNic): readonly (readonly number[])[] {
