@@ -9,8 +9,10 @@ import { BufferPool } from '../../machine/guest/buffer-pool.ts';
 import { BIG_ENTRIES, GSO_BUFFER_BYTES, GSO_BUFFERS, GSO_ENTRIES } from '../../machine/guest/gso-buffers.ts';
 import { linuxCaps } from '../../machine/guest/guest-nic.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
+import { LinkWatch } from '../../machine/guest/link-watch.ts';
+import { announceAck } from '../../machine/guest/net-commands.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import type { Binding, GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
+import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
 import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
 import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
@@ -27,7 +29,7 @@ import {
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_PACKED,
-  VIRTIO_NET_F_STATUS,
+  VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
@@ -166,9 +168,11 @@ export class DeviceSetup implements GuestBoot {
     assert(nic.started, `${wiring.nic.name}: DRIVER_OK started the back-end`);
     const { binding } = probed;
     nic.pin?.bind(() => binding.takeInterrupt(), clock);
-    const { features } = probed;
-    if (!(this.vcpu instanceof PmdVcpu))
-      nic.onConfigInterrupt = () => this.configChanged(nic, binding, features, clock);
+    if (!(this.vcpu instanceof PmdVcpu)) {
+      const link = new LinkWatch(probed);
+      wiring.nic.link = link;
+      nic.onConfigInterrupt = () => this.configChanged(nic, link, probed.features, clock);
+    }
     if (this.vcpus.length === 1) this.vectorsUsed[0]! += probed.vectors.length;
     this.states.push({ nic, probed });
     // dpdk rte_eth_dev_configure(): a port's MTU is 1500 until the program sets another
@@ -182,14 +186,17 @@ export class DeviceSetup implements GuestBoot {
    * linux virtnet_config_changed_work(): the driver looks at the link, and at nothing else. Of a device that asks for a reset
    * it does not know what to do; frames wait in its rings from then on.
    */
-  private configChanged(nic: NicDevice, binding: Binding, features: Features, clock: ProbeClock): number {
+  private configChanged(nic: NicDevice, link: LinkWatch, features: Features, clock: ProbeClock): number {
     const { recorder } = this.services;
     const now = recorder.stamp[0]!;
     recorder.event(nic.driverBase | GUEST_IRQ, 0, 0, 0);
-    if (!hasFeature(features, VIRTIO_NET_F_STATUS)) return 0;
     clock.restart(now);
-    binding.readStatusField();
+    const announce = link.changed();
     recorder.stamp[0] = now;
+    if (announce && hasFeature(features, VIRTIO_NET_F_GUEST_ANNOUNCE)) {
+      this.vcpu.stack.announce(nic.wiring.nic);
+      this.vcpu.command(nic.wiring.nic, [announceAck()]);
+    }
     return clock.elapsed;
   }
 
