@@ -18,6 +18,7 @@ import {
 import { ETH_DATA_LEN } from '../wire/ethernet.ts';
 import type { GuestControl } from './guest-control.ts';
 import { GuestQueuePair, type PairStanding, type QueuePlaces } from './guest-queue-pair.ts';
+import type { LinkWatch } from './link-watch.ts';
 
 export interface GuestNicPlaces {
   readonly driver: number;
@@ -97,6 +98,8 @@ export class GuestNic {
   caps: NicCaps = NO_CAPS;
   /** null without VIRTIO_NET_F_CTRL_VQ. */
   control: GuestControl | null = null;
+  /** The link as the Linux driver saw it last; null before the probe, and of a polling driver. */
+  link: LinkWatch | null = null;
   /** The queue pair that is being worked on, and the place and context part of meta words while it is. */
   current = 0;
   base = 0;
