@@ -46,7 +46,7 @@ function build(backend: Backend, driver: string, nic: object): World {
 const REGIONS = ['common', 'notify', 'isr', 'device', 'pci', 'msix'] as const;
 /** Places in memory that matter: where rings are, at the ends, and anywhere. */
 const place = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ area: fc.nat(5), offset: fc.nat(700) }) },
+  { weight: 4, arbitrary: fc.record({ area: fc.nat(8), offset: fc.nat(700) }) },
   { weight: 1, arbitrary: fc.record({ area: fc.constant(-1), offset: fc.nat(8 * 2 ** 20 - 1) }) },
 );
 const interesting = fc.constantFrom(0, 1, 2, 3, 7, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffff, 0x800000, 0xffff_ffff);
@@ -61,7 +61,19 @@ const register = fc.record({
 });
 const notify = fc.record({ op: fc.constant('notify' as const), queue: fc.nat(4), value: fc.option(word) });
 /** What a driver does, so that the rest meets a live device. */
-const start = fc.record({ op: fc.constant('start' as const), at: fc.nat(6), size: fc.constantFrom(1, 8, 32) });
+const start = fc.record({
+  op: fc.constant('start' as const),
+  at: fc.nat(6),
+  size: fc.constantFrom(1, 8, 32),
+  // MAC, MRG_RXBUF, INDIRECT_DESC and EVENT_IDX; offloads and the control queue with it; nothing; anything
+  low: fc.oneof(fc.constantFrom(0x3000_8020, 0x304f_b8a3, 0), fc.integer({ min: 0, max: 0xffff_ffff })),
+  // VERSION_1, with RING_PACKED, with RING_RESET
+  high: fc.constantFrom(1, 5, 0x101),
+  // which parts of the first three queues are enabled
+  queues: fc.constantFrom(7, 7, 3, 2, 5),
+});
+/** One queue is reset, or enabled again as its registers say. */
+const queue = fc.record({ op: fc.constant('queue' as const), queue: fc.nat(3), reset: fc.boolean() });
 const frame = fc.record({ op: fc.constant('frame' as const), bytes: fc.uint8Array({ minLength: 14, maxLength: 200 }) });
 const run = fc.record({ op: fc.constant('run' as const), ns: fc.nat(100_000) });
 const step = fc.oneof(
@@ -69,6 +81,7 @@ const step = fc.oneof(
   { weight: 3, arbitrary: register },
   { weight: 3, arbitrary: notify },
   { weight: 1, arbitrary: start },
+  { weight: 1, arbitrary: queue },
   { weight: 1, arbitrary: frame },
   { weight: 2, arbitrary: run },
 );
@@ -80,7 +93,7 @@ function bytesOf(words: readonly number[]): Uint8Array {
 /** Addresses of the parts of the first two rings, as the driver said them last. */
 function areas(world: World): number[] {
   const nic = findNic(world.machine, 'a', 'net0');
-  return ['0', '1'].flatMap((queue) => {
+  return ['0', '1', '2'].flatMap((queue) => {
     const { addresses } = queueState(world.machine, nic, queue);
     return [addresses.desc, addresses.driver, addresses.device].map(Number);
   });
@@ -108,14 +121,15 @@ function doStep(world: World, s: Step): void {
       access({ region: 'pci', offset: 4, width: 2, value: 7 });
       for (const status of [0, 1, 3]) common(20, 1, status);
       for (const [select, bits] of [
-        [0, 0x3000_8020],
-        [1, 1],
+        [0, s.low],
+        [1, s.high],
       ] as const) {
         common(8, 4, select);
         common(12, 4, bits);
       }
       common(20, 1, 11);
-      for (const queue of [0, 1]) {
+      for (const queue of [0, 1, 2]) {
+        if (((s.queues >> queue) & 1) === 0) continue;
         common(22, 2, queue);
         common(24, 2, s.size);
         for (const [i, at] of [0x1000, 0x2000, 0x3000].entries()) {
@@ -126,6 +140,11 @@ function doStep(world: World, s: Step): void {
         common(28, 2, 1);
       }
       common(20, 1, 15);
+      return;
+    case 'queue':
+      common(22, 2, s.queue);
+      if (s.reset) common(58, 2, 1);
+      else common(28, 2, 1);
       return;
     case 'frame':
       world.startFrames({

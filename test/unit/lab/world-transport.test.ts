@@ -75,7 +75,7 @@ test('a guest finds all its NICs by the scan, on different transports', () => {
     nics.map((_, i) => i),
   );
   const doorbells = states.flatMap(({ nic }) => nic.device.queues.map((q) => nic.device.doorbell(q.index)));
-  assert.equal(new Set(doorbells.map(({ address, match }) => `${address} ${match}`)).size, 2 * nics.length);
+  assert.equal(new Set(doorbells.map(({ address, match }) => `${address} ${match}`)).size, 3 * nics.length);
 });
 
 describe('doorbells', () => {
