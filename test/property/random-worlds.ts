@@ -13,6 +13,7 @@ const nic = fc.record({
   userspace: fc.boolean(),
   qemu: fc.boolean(),
   queueSize: pick(32, 64, 256, 1024),
+  queuePairs: pick(1, 1, 1, 2, 3),
   ioeventfd: fc.boolean(),
   // drivers refuse a device without VERSION_1
   off: fc.subarray(
@@ -25,10 +26,12 @@ const guest = fc.record({
   pmd: fc.boolean(),
   app: pick('stack', 'stack', 'stack', 'macswap', 'io'),
   nics: fc.array(nic, { minLength: 1, maxLength: 2 }),
+  vcpus: pick(1, 1, 2, 3),
 });
 const host = fc.record({
   guests: fc.array(guest, { minLength: 1, maxLength: 3 }),
   spareCores: pick(1, 1, 2, 3, 12),
+  pmds: pick(1, 1, 2, 3),
   nic: fc.record({
     on: pick('br0', 'br1'),
     speed: pick('1Gbps', '25Gbps', '100Gbps'),
@@ -61,6 +64,7 @@ function nicDocument(
     backend,
     driver: pmd ? 'virtio-pmd' : 'virtio-net',
     queueSize: n.queueSize,
+    queuePairs: n.off.includes('VIRTIO_NET_F_CTRL_VQ') ? 1 : n.queuePairs,
     ioeventfd: backend === 'virtio-net' ? n.ioeventfd : true,
     features: Object.fromEntries(n.off.map((f) => [f, false])),
     tapQueueLength: n.tapQueueLength,
@@ -83,15 +87,17 @@ export const topologies = fc
       const guests = h.guests.map((g, j) => {
         const pmd = g.pmd || g.app !== 'stack';
         const nics = g.nics.map((n, k) => nicDocument(n, `net${k}`, pmd, `10.0.0.${++address}/24`));
-        return { name: 'abc'[j]!, app: g.app, nics };
+        return { name: 'abc'[j]!, app: g.app, vcpus: g.vcpus, nics };
       });
-      const pollers = 1 + guests.filter((g) => g.nics[0]!.driver === 'virtio-pmd').length;
+      const polling = guests.filter((g) => g.nics[0]!.driver === 'virtio-pmd');
+      const lcores = polling.map((g) => Math.min(g.vcpus, Math.max(...g.nics.map((n) => n.queuePairs))));
+      const pollers = h.pmds + lcores.reduce((sum, n) => sum + n, 0);
       return {
         name: `h${i + 1}`,
         cores: pollers + h.spareCores,
         bridges: [
           { name: 'br0', datapath: 'system' },
-          { name: 'br1', datapath: 'netdev' },
+          { name: 'br1', datapath: 'netdev', pmds: h.pmds },
         ],
         nics: [{ name: 'eth0', speed: h.nic.speed, bridge: h.nic.on, rxRing: h.nic.rxRing, txRing: h.nic.txRing }],
         guests,

@@ -234,7 +234,8 @@ export class ReferenceScheduler implements Timeline {
       if (this.switchCost > 0) return;
     }
     context.step();
-    if (context.phase === SLEEPING || context.phase === WAKING) core.holder = null;
+    // asleep, halted until a timer, or waiting for an answer that somebody else must give
+    if (context.phase === SLEEPING || context.phase === WAKING || this.next[context.id] === NEVER) core.holder = null;
   }
 
   /** Those who wait get the core in turns: the one that comes after `id` first, at once. */

@@ -37,8 +37,8 @@ function invariants(world: World, document: RandomTopology): () => void {
         if (tap) limits.set(tap.id, n.tapQueueLength);
         // DPDK's driver does not negotiate event idx
         if (n.driver !== 'virtio-net' || n.features['VIRTIO_RING_F_EVENT_IDX'] === false) continue;
-        for (const q of ['rx0', 'tx0'])
-          eventIdx.add(places.find((p) => p.name === `${prefix}${g.name}/${n.name}/${q}`)!.id);
+        const queues = places.filter((p) => p.type === 'queue' && p.name.startsWith(`${prefix}${g.name}/${n.name}/`));
+        for (const q of queues) eventIdx.add(q.id);
       }
     }
     limits.set(
