@@ -15,7 +15,9 @@ export const AVAIL = 0x80;
 export const HEADER = 12;
 /** Rings of eight entries; buffers behind them. */
 export const SIZE = 8;
-export const RINGS = [0x1_0000, 0x2_0000] as const;
+export const RINGS = [0x1_0000, 0x2_0000, 0x3_0000] as const;
+/** VIRTIO_NET_F_CTRL_VQ. */
+export const CTRL_VQ = 2 ** 17;
 export const TX_BUFFER = 0x5_0000;
 export const RX_BUFFER = 0x4_0000;
 
@@ -52,7 +54,7 @@ export class BareDriver {
   readonly packed: boolean;
   /** Guest RAM as the driver wrote it: what differs is the device's doing. */
   readonly written: Uint8Array;
-  private readonly available = [0, 0];
+  private readonly available = [0, 0, 0];
 
   constructor(world: World, packed = false) {
     this.world = world;
@@ -132,7 +134,8 @@ export class BareDriver {
   /** Everything, up to DRIVER_OK. */
   bringUp(low = 0): void {
     this.negotiate(low);
-    for (const queue of [0, 1]) this.place(queue, this.areas(queue));
+    const queues = (low & CTRL_VQ) === 0 ? [0, 1] : [0, 1, 2];
+    for (const queue of queues) this.place(queue, this.areas(queue));
     this.status(15);
     this.available.fill(0);
   }

@@ -4,6 +4,7 @@
  */
 import {
   type BareDriver,
+  CTRL_VQ,
   type Descriptor,
   INDIRECT,
   NEXT,
@@ -22,6 +23,10 @@ export type Outcome =
   | { readonly is: 'skipped'; readonly code: number }
   /** DEVICE_NEEDS_RESET, and a configuration interrupt where the driver is live. */
   | { readonly is: 'reset'; readonly reason: number }
+  /** virtio_net.ctrl with ack 1, VIRTIO_NET_ERR; nothing changes. */
+  | { readonly is: 'answered' }
+  /** virtio_net.ctrl; the chain comes back with length 0, as there is no room for an answer. */
+  | { readonly is: 'unanswered' }
   /** virtio.rejected; nothing changes. */
   | { readonly is: 'ignored' };
 
@@ -30,7 +35,7 @@ export interface Malformed {
   readonly does: (driver: BareDriver) => void;
   readonly outcome: Outcome;
   /** The queue that it concerns. */
-  readonly queue: 0 | 1;
+  readonly queue: 0 | 1 | 2;
   /** A buffer that the device may write into before it gives the chain back. */
   readonly buffer?: { readonly at: number; readonly length: number };
   /** Only of rings of one format. */
@@ -277,6 +282,43 @@ export const HEADERS: readonly Malformed[] = [
     queue: 1,
     features: CSUM + HOST_TSO4,
     backends: KERNEL,
+  },
+];
+
+const ANSWER = 0x7_0000;
+const ANSWERED: Outcome = { is: 'answered' };
+/** A command with its bytes behind class and cmd, and a byte for the answer. */
+const command =
+  (bytes: readonly number[], chain?: readonly Descriptor[]) =>
+  (driver: BareDriver): void => {
+    driver.write(TABLE, Uint8Array.from(bytes));
+    driver.write(ANSWER, Uint8Array.of(0xee));
+    driver.give(
+      2,
+      chain ?? [{ addr: TABLE, len: bytes.length, flags: NEXT, next: driver.packed ? 0 : 1 }, ANSWER_BYTE],
+    );
+  };
+const ANSWER_BYTE: Descriptor = { addr: ANSWER, len: 1, flags: WRITE };
+const control = { queue: 2, buffer: { at: ANSWER, length: 1 }, features: CTRL_VQ + 2 ** 18 + 2 ** 23 } as const;
+export const COMMANDS: readonly Malformed[] = [
+  { what: 'a class that there is not', does: command([99, 0, 1]), outcome: ANSWERED, ...control },
+  { what: 'a command that there is not', does: command([0, 77, 1]), outcome: ANSWERED, ...control },
+  { what: 'a command that was not negotiated', does: command([4, 0, 1, 0]), outcome: ANSWERED, ...control },
+  { what: 'data that are too short', does: command([1, 1, 0x52]), outcome: ANSWERED, ...control },
+  { what: 'data that are too long', does: command([1, 1, 0x52, 0x54, 0, 0, 0, 1, 9]), outcome: ANSWERED, ...control },
+  { what: 'less than class and cmd', does: command([1]), outcome: ANSWERED, ...control },
+  {
+    what: 'no byte for the answer',
+    does: command([0, 0, 1], [{ addr: TABLE, len: 3 }]),
+    outcome: { is: 'unanswered' },
+    ...control,
+  },
+  {
+    what: 'a command outside memory',
+    does: command([0, 0, 1], [{ addr: RAM, len: 3, flags: NEXT, next: 1 }, ANSWER_BYTE]),
+    outcome: returned(2),
+    ...control,
+    format: 'split',
   },
 ];
 

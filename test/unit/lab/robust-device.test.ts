@@ -5,7 +5,7 @@ import * as E from '../../../src/engine/events.ts';
 import { conservation } from '../../../src/lab/inspect.ts';
 import { readText } from '../../tools/source.ts';
 import { BareDriver, bareWorld, RX_BUFFER, SIZE, WRITE } from './bare-driver.ts';
-import { CHAINS, HEADERS, INDICES, type Malformed, type Outcome, REGISTERS } from './malformed.ts';
+import { CHAINS, COMMANDS, HEADERS, INDICES, type Malformed, type Outcome, REGISTERS } from './malformed.ts';
 import { BACKENDS, type Backend, collect, placeId, type SeenEvent } from './world-driver.ts';
 
 const NEEDS_RESET = 0x40;
@@ -44,7 +44,14 @@ function play(driver: BareDriver, malformed: Malformed): Before {
   const { machine } = driver.world;
   const events = collect(
     machine,
-    ...[E.VIRTQ_ERROR, E.VIRTIO_NEEDS_RESET, E.VIRTIO_CONFIG_CHANGE, E.VIRTIO_REJECTED, E.GUEST_MEMORY_WRITE],
+    ...[
+      E.VIRTIO_NET_CTRL,
+      E.VIRTQ_ERROR,
+      E.VIRTIO_NEEDS_RESET,
+      E.VIRTIO_CONFIG_CHANGE,
+      E.VIRTIO_REJECTED,
+      E.GUEST_MEMORY_WRITE,
+    ],
   );
   const others = ['before', 'after', 'b'].map((guest) => driver.ram(guest).slice());
   const before = machine.recorder.events;
@@ -55,7 +62,7 @@ function play(driver: BareDriver, malformed: Malformed): Before {
 
 function check({ driver, events }: Before, { queue, early = false }: Malformed, outcome: Outcome): void {
   const { machine } = driver.world;
-  const place = placeId(machine, `a/net0/${queue === 0 ? 'rx0' : 'tx0'}`);
+  const place = placeId(machine, `a/net0/${['rx0', 'tx0', 'ctrl'][queue]}`);
   const errors = events.filter((e) => e.kind === E.VIRTQ_ERROR);
   const resets = events.filter((e) => e.kind === E.VIRTIO_NEEDS_RESET);
   const rejected = events.filter((e) => e.kind === E.VIRTIO_REJECTED);
@@ -87,6 +94,17 @@ function check({ driver, events }: Before, { queue, early = false }: Malformed, 
       assert.equal(driver.access('isr', 0, 1, null) & 2, early ? 0 : 2);
       return;
     }
+    case 'answered':
+    case 'unanswered': {
+      const written = outcome.is === 'answered' ? 1 : 0;
+      const commands = events.filter((e) => e.kind === E.VIRTIO_NET_CTRL);
+      expect(commands.map((e) => [e.place, e.b])).toEqual([[place, 1]]);
+      if (driver.packed) assert.equal(driver.read32(driver.areas(2).desc + 8), written);
+      else expect([driver.usedIdx(2), driver.usedEntry(2, 0)]).toEqual([1, { id: 0, len: written }]);
+      assert.equal(driver.ram('a')[0x7_0000], outcome.is === 'answered' ? 1 : 0xee);
+      assert.equal(status, 15);
+      return;
+    }
     case 'ignored':
       assert.ok(rejected.length > 0, 'it has an event');
       assert.equal(status & NEEDS_RESET, 0);
@@ -98,7 +116,7 @@ function check({ driver, events }: Before, { queue, early = false }: Malformed, 
 function untouched(driver: BareDriver, others: readonly Uint8Array[], malformed: Malformed): void {
   const own = driver.ram('a');
   const buffer = malformed.buffer ?? { at: 0, length: 0 };
-  const areas = [0, 1].map((queue) => driver.areas(queue));
+  const areas = [0, 1, 2].map((queue) => driver.areas(queue));
   const mayWrite = (at: number): boolean =>
     areas.some(
       ({ desc, device }) => at >= (driver.packed ? desc : device) && at < device + (driver.packed ? 4 : 6 + 8 * SIZE),
@@ -124,7 +142,7 @@ function goesOn(driver: BareDriver, malformed: Malformed): void {
     );
     if (driver.packed) assert.ok(rx! >= 12 + 42 && tx === 0);
     else expect([tx, rx]).toEqual([1, 1]);
-  } else if (malformed.queue === 1) {
+  } else if (malformed.queue !== 0) {
     driver.give(0, [{ addr: RX_BUFFER, len: 2048, flags: WRITE }]);
     driver.give(1, [driver.arp()]);
     assert.ok(
@@ -137,27 +155,41 @@ function goesOn(driver: BareDriver, malformed: Malformed): void {
 }
 
 describe.each(RINGS_OF)('%s, packed %s', (backend, packed) => {
-  test.each(classesFor([...CHAINS, ...INDICES, ...HEADERS, ...REGISTERS], backend, packed))('%s', (_, malformed) => {
-    const driver = prepare(backend, packed, malformed);
-    const result = play(driver, malformed);
-    check(result, malformed, malformed.outcome);
-    untouched(driver, result.others, malformed);
-    goesOn(driver, malformed);
-  });
+  test.each(classesFor([...CHAINS, ...INDICES, ...HEADERS, ...COMMANDS, ...REGISTERS], backend, packed))(
+    '%s',
+    (_, malformed) => {
+      const driver = prepare(backend, packed, malformed);
+      const result = play(driver, malformed);
+      check(result, malformed, malformed.outcome);
+      untouched(driver, result.others, malformed);
+      goesOn(driver, malformed);
+    },
+  );
 });
 
+/** Event and outcome as the page says them. */
+function rowOf(o: Outcome): string {
+  switch (o.is) {
+    case 'returned':
+      return `\`virtq.error\` ${o.code} | the chain comes back with length 0`;
+    case 'skipped':
+      return `\`virtq.error\` ${o.code} | skipped: there is nothing that can come back`;
+    case 'reset':
+      return `\`virtio.needs_reset\` ${o.reason} | \`DEVICE_NEEDS_RESET\``;
+    case 'answered':
+      return '`virtio_net.ctrl`, ack 1 | answered with `VIRTIO_NET_ERR`';
+    case 'unanswered':
+      return '`virtio_net.ctrl`, ack 1 | the chain comes back with length 0';
+    case 'ignored':
+      return '`virtio.rejected` | ignored';
+  }
+}
 test('every class is in the table of docs/robustness.md, with its outcome', () => {
   const page = readText('docs/robustness.md');
   const rows = new Set(page.split('\n').filter((line) => line.startsWith('| ')));
-  const text = (o: Outcome): string =>
-    o.is === 'returned'
-      ? `\`virtq.error\` ${o.code} | the chain comes back with length 0`
-      : o.is === 'skipped'
-        ? `\`virtq.error\` ${o.code} | skipped: there is nothing that can come back`
-        : o.is === 'reset'
-          ? `\`virtio.needs_reset\` ${o.reason} | \`DEVICE_NEEDS_RESET\``
-          : '`virtio.rejected` | ignored';
-  const expected = [...CHAINS, ...INDICES, ...HEADERS, ...REGISTERS].map((m) => `| ${m.what} | ${text(m.outcome)} |`);
+  const expected = [...CHAINS, ...INDICES, ...HEADERS, ...COMMANDS, ...REGISTERS].map(
+    (m) => `| ${m.what} | ${rowOf(m.outcome)} |`,
+  );
   for (const row of expected) assert.ok(rows.has(row), row);
   expect(BACKENDS.length).toBe(3);
 });
