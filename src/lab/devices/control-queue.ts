@@ -205,7 +205,7 @@ export function guestControl(
     queue,
     buffer: new ControlBuffer(arena.u8, vmm.vm.ram + commandsGpa, commandsGpa, COMMAND_BYTES),
     index: q.index,
-    doorbell: address,
+    doorbell: { address },
     base: baseOf(wiring.control!.place, vmm.vcpu.id),
     atProbe,
     atUp,

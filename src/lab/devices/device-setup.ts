@@ -233,8 +233,8 @@ export class DeviceSetup implements GuestBoot {
       rxIrq: irq(rx),
       txIrq: irq(tx),
       doorbells: {
-        rx: device.doorbell(rx.index).address,
-        tx: device.doorbell(tx.index).address,
+        rx: device.doorbell(rx.index),
+        tx: device.doorbell(tx.index),
       },
       headerBytes: headerBytesOf(features),
       rxBuffers,

@@ -3,8 +3,10 @@
  * its chain, kicks, and polls until it is used (linux virtnet_send_command(), dpdk virtio_send_command()). The vCPU does the
  * waiting (guest-vcpu.ts).
  */
+
 import { assert } from '../../engine/assert.ts';
 import { VIRTIO_NET_CTRL_SENT, VIRTQ_AVAIL, VIRTQ_AVAIL_IDX, VIRTQ_RECLAIM } from '../../engine/events.ts';
+import type { DoorbellPlace } from '../kvm/vcpu.ts';
 import type { Services } from '../services.ts';
 import type { DriverQueue, DriverStanding } from '../virtio/driver-queue.ts';
 import type { ControlBuffer, ControlCommand } from './net-commands.ts';
@@ -14,7 +16,7 @@ export interface GuestControlOptions {
   readonly buffer: ControlBuffer;
   /** Index of the queue, and guest-physical address of its notify register. */
   readonly index: number;
-  readonly doorbell: number;
+  readonly doorbell: DoorbellPlace;
   /** Place and context part of meta words. */
   readonly base: number;
   /** What the driver sends right after DRIVER_OK, and once the interface is up. */
@@ -25,7 +27,7 @@ export interface GuestControlOptions {
 export class GuestControl {
   readonly queue: DriverQueue;
   readonly index: number;
-  readonly doorbell: number;
+  readonly doorbell: DoorbellPlace;
   readonly base: number;
   readonly atProbe: readonly ControlCommand[];
   readonly atUp: readonly ControlCommand[];

@@ -16,6 +16,7 @@ import {
   VIRTQ_DROP_RESET,
   VIRTQ_RECLAIM,
 } from '../../engine/events.ts';
+import type { DoorbellPlace } from '../kvm/vcpu.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue, DriverStanding } from '../virtio/driver-queue.ts';
@@ -37,7 +38,7 @@ export interface PairQueues {
   readonly rxIrq: number;
   readonly txIrq: number;
   /** Guest-physical addresses of the notify registers. */
-  readonly doorbells: { readonly rx: number; readonly tx: number };
+  readonly doorbells: { readonly rx: DoorbellPlace; readonly tx: DoorbellPlace };
   /** Bytes of the header: 10 (legacy without mergeable buffers), 12, or 20 with VIRTIO_NET_F_HASH_REPORT. */
   readonly headerBytes: number;
   readonly rxBuffers: RxLayout;

@@ -44,6 +44,12 @@ export interface IrqHandler {
 /** x86 has 64 KiB of ports; a doorbell below is one, as no register lies in low memory. */
 const isPort = (address: number): boolean => address < 0x1_0000;
 
+/** Where a queue's notify register is. An object, so that the address, which is no small integer, is not boxed for each frame. */
+export interface DoorbellPlace {
+  /** Guest-physical address, or port. */
+  readonly address: number;
+}
+
 export abstract class Vcpu extends Context implements InterruptTarget {
   protected readonly services: Services;
   readonly vm: Vm;
@@ -117,10 +123,16 @@ export abstract class Vcpu extends Context implements InterruptTarget {
   }
 
   /**
-   * Asks the ring whether the device wants a kick for what was just published, and rings the doorbell at `address` if so:
+   * Asks the ring whether the device wants a kick for what was just published, and rings the doorbell at `place` if so:
    * a register write is always an exit; who answers it is KVM's table of ioeventfds. `frame` is charged.
    */
-  protected considerKick(queue: DriverQueue, queueBase: number, index: number, address: number, frame: number): void {
+  protected considerKick(
+    queue: DriverQueue,
+    queueBase: number,
+    index: number,
+    place: DoorbellPlace,
+    frame: number,
+  ): void {
     const recorder = this.recorder;
     if (!queue.kickWanted()) {
       recorder.event(queueBase | VIRTQ_KICK_SUPPRESSED, frame, queue.availEvent, queue.avail_idx_shadow);
@@ -128,6 +140,7 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     }
     recorder.event(queueBase | VIRTQ_KICK, frame, index, queue.avail_idx_shadow);
     const value = queue.kickValue(index);
+    const { address } = place;
     const eventfd = this.vm.ioeventfdAt(address, value);
     const now = recorder.stamp[0]!;
     if (eventfd !== undefined) {
