@@ -154,3 +154,24 @@ describe.each(BACKENDS)('%s: a device with a driver of ours breaks down', (backe
     expect(runOne(world, udp('c/net0', 'b/net0', { count: 20 })).received).toBe(20);
   });
 });
+
+test.each(BACKENDS)(
+  '%s: a NIC breaks down under traffic, and its driver does not wait for what is outstanding {core.status.4}',
+  (backend) => {
+    const nics = (net: number) => [0, 1].map((i) => ({ name: `net${i}`, backend, addresses: [`10.0.${i}.${net}/24`] }));
+    const guests = ['a', 'b'].map((name, i) => ({ name, memory: '64MiB', nics: nics(i + 1) }));
+    const bridges = [{ name: 'br0', datapath: backend === 'vhost-user' ? 'netdev' : 'system' }];
+    const world = makeWorld({ debug: true, hosts: [{ name: 'h1', cores: 16, bridges, guests }] });
+    const nic = findNic(world.machine, 'a', 'net0');
+    runOne(world, udp('a/net0', 'b/net0', { count: 10 }));
+    runOne(world, udp('a/net1', 'b/net1', { count: 10 }));
+    world.startTraffic(udp('a/net0', 'b/net0', { count: 2000, generator: 'pktgen' }));
+    midway(world);
+    world.registers(nic, { region: 'common', offset: 22, width: 2, value: 1 });
+    world.registers(nic, { region: 'common', offset: 28, width: 2, value: 0 });
+    assert.equal(deviceOf(nic).status, 0x4f);
+    const r = runOne(world, udp('a/net1', 'b/net1', { count: 100 }));
+    expect([r.state, r.received]).toEqual(['SUCCEEDED', 100]);
+    assert.equal(conservation(world.machine).holds, true);
+  },
+);
