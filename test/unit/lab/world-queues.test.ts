@@ -8,6 +8,8 @@ import { buildMachine } from '../../../src/lab/builder.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
 import { deviceState } from '../../../src/lab/inspect.ts';
+import { nicState } from '../../../src/lab/inspect-nic.ts';
+import { queueState } from '../../../src/lab/inspect-queue.ts';
 import type { FramesSpec, RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';
 import { World } from '../../../src/lab/world.ts';
 import { rssConfig, vqPairsSet } from '../../../src/machine/guest/net-commands.ts';
@@ -245,6 +247,26 @@ describe.each(BACKENDS)('%s', (backend) => {
       );
     }
   });
+});
+
+test('every queue is there by its name, with what it did', () => {
+  const world = world4('vhost-net');
+  settled(runOne(world, flows()));
+  const nic = world.machine.guests[1]!.nics[0]!;
+  const state = nicState(world.machine, nic);
+  const names = [0, 1, 2, 3].flatMap((i) => [`rx${i}`, `tx${i}`]);
+  assert.deepEqual(
+    state.queues.map((q) => [q.name, q.enabled, q.size, q.msixVector]),
+    [...names.map((name, i) => [name, true, 256, i + 1]), ['ctrl', true, 64, 65535]],
+  );
+  assert.equal(state.control!.queuePairs, 4);
+  assert.deepEqual(
+    state.contexts.filter((c) => c.includes('vcpu')),
+    [0, 1, 2, 3].map((i) => `b/vcpu${i}`),
+  );
+  assert.equal(state.contexts.filter((c) => c.startsWith('vhost-')).length, 4);
+  for (const name of ['rx0', 'rx1', 'rx2', 'rx3']) assert.ok(queueState(world.machine, nic, name).used!.idx > 0, name);
+  assert.equal(queueState(world.machine, nic, 'tx3').index, 7);
 });
 
 describe('where flows go', () => {
