@@ -159,12 +159,14 @@ export abstract class GuestVcpu extends Vcpu {
     for (const vcpu of this.group) if (vcpu !== this) vcpu.timersChanged();
   }
 
+  /** Element 0: what findDue() found. An array, so that a time is not boxed for each frame. */
+  protected readonly due = new Float64Array(1);
   /** When the next frame or timer is due, NEVER without. A stopped queue waits for its device, not for the clock. */
-  protected earliestDue(): number {
-    if (this.commands > 0 && this.sent === null) return 0;
-    let t = this.index === 0 ? this.stack.timer[0]! : Number.POSITIVE_INFINITY;
-    for (const s of this.sources) if (!s.nic.pairs[s.pair]!.txStopped && s.due[0]! < t) t = s.due[0]!;
-    return t;
+  protected findDue(): void {
+    const { due } = this;
+    due[0] = this.index === 0 ? this.stack.timer[0]! : Number.POSITIVE_INFINITY;
+    for (const s of this.sources) if (!s.nic.pairs[s.pair]!.txStopped && s.due[0]! < due[0]!) due[0] = s.due[0]!;
+    if (this.commands > 0 && this.sent === null) due[0] = 0;
   }
 
   /** Posts receive buffers where descriptors are free, and lets the device know. */

@@ -92,7 +92,8 @@ export class LinuxVcpu extends GuestVcpu {
   /** Something may be due earlier than the halt thinks. */
   override timersChanged(): void {
     if (!this.halted || this.phase === BOOT) return;
-    const due = Math.max(this.earliestDue(), this.timeline.now[0]!);
+    this.findDue();
+    const due = Math.max(this.due[0]!, this.timeline.now[0]!);
     if (due === NEVER) return;
     this.timeline.now[1] = Math.ceil(due);
     this.rouse();
@@ -180,7 +181,8 @@ export class LinuxVcpu extends GuestVcpu {
     this.senderFirst = false;
     if (this.takeSender()) return;
     if (this.takeNapi()) return;
-    this.timeline.now[1] = this.earliestDue();
+    this.findDue();
+    this.timeline.now[1] = this.due[0]!;
     this.halt();
   }
 

@@ -156,7 +156,8 @@ export class PmdVcpu extends GuestVcpu {
     }
     if (this.takeSource()) return;
     this.phase = PARKED;
-    this.timeline.now[1] = this.earliestDue();
+    this.findDue();
+    this.timeline.now[1] = this.due[0]!;
     this.timeline.park(this.id, this.pollGrid);
   }
 

@@ -147,7 +147,7 @@ export abstract class Vcpu extends Context implements InterruptTarget {
       recorder.event(
         this.vcpuBase | (isPort(address) ? KVM_EXIT_IO_KERNEL : KVM_EXIT_MMIO_KERNEL),
         frame,
-        address,
+        address | 0,
         value,
       );
       this.timeline.now[1] = now + this.eventfdDelay;
@@ -155,7 +155,7 @@ export abstract class Vcpu extends Context implements InterruptTarget {
       recorder.event(queueBase | EVENTFD_SIGNAL, frame, eventfd.counter, eventfd.fd);
       this.exitDebt += this.exitKernel;
     } else {
-      recorder.event(this.vcpuBase | (isPort(address) ? KVM_EXIT_IO : KVM_EXIT_MMIO_USER), frame, address, value);
+      recorder.event(this.vcpuBase | (isPort(address) ? KVM_EXIT_IO : KVM_EXIT_MMIO_USER), frame, address | 0, value);
       this.timeline.now[1] = now + this.userDelay;
       this.vm.onUserWrite(address, value, this.id << 20, queue.kickBytes);
       this.exitDebt += this.exitUser;

@@ -18,6 +18,9 @@ export const SYS_read = 0;
 export const SYS_ioctl = 16;
 export const SYS_writev = 20;
 
+/** Addresses up to 4 GiB as numbers that need no box. */
+const keyOf = (address: number): number => (address < 0x1_0000_0000 ? address | 0 : address);
+
 export class Vm {
   readonly name: string;
   /** Arena offset of guest-physical address 0, and RAM size in bytes. */
@@ -37,7 +40,7 @@ export class Vm {
 
   /** KVM_IOEVENTFD on a memory address or a port; `match`: the value that it listens to, -1 for any. */
   assignIoeventfd(address: number, eventfd: EventFd, match = -1): void {
-    if (match < 0) this.ioeventfds.set(address, eventfd);
+    if (match < 0) this.ioeventfds.set(keyOf(address), eventfd);
     else {
       const byValue = this.matched.get(address) ?? new Map<number, EventFd>();
       this.matched.set(address, byValue.set(match, eventfd));
@@ -47,10 +50,10 @@ export class Vm {
   removeIoeventfd(address: number, eventfd: EventFd, match = -1): void {
     const byValue = this.matched.get(address);
     if (match >= 0 && byValue?.get(match) === eventfd) byValue.delete(match);
-    else if (match < 0 && this.ioeventfds.get(address) === eventfd) this.ioeventfds.delete(address);
+    else if (match < 0 && this.ioeventfds.get(keyOf(address)) === eventfd) this.ioeventfds.delete(keyOf(address));
   }
   ioeventfdAt(address: number, value: number): EventFd | undefined {
-    return this.ioeventfds.get(address) ?? this.matched.get(address)?.get(value);
+    return this.ioeventfds.get(keyOf(address)) ?? this.matched.get(address)?.get(value);
   }
 }
 
