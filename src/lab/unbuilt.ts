@@ -21,9 +21,6 @@ const BUILT = new Set([
 export function unbuilt(topology: Topology): Fault[] {
   const faults: Fault[] = [];
   for (const [h, host] of topology.hosts.entries()) {
-    for (const [b, bridge] of host.bridges.entries()) {
-      if (bridge.userspaceTso) faults.push(fault(`/hosts/${h}/bridges/${b}/userspaceTso`, 'true', 'false'));
-    }
     for (const [g, guest] of host.guests.entries()) {
       for (const [n, nic] of guest.nics.entries()) faults.push(...ofNic(nic, `/hosts/${h}/guests/${g}/nics/${n}`));
     }
