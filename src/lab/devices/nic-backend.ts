@@ -147,7 +147,13 @@ export function handBack(backend: OpenBackend, wiring: NicWiring): void {
 }
 
 /** The driver wants the first `active` queue pairs (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs()); it had `before`. */
-export function setQueuePairs(wiring: NicWiring, backend: OpenBackend, before: number, active: number): void {
+export function setQueuePairs(
+  wiring: NicWiring,
+  backend: OpenBackend,
+  before: number,
+  active: number,
+  contextBits: number,
+): void {
   if (backend.kind === 'vhost-user') {
     assert(wiring.kind === 'vhost-user', 'the carrier fits the wiring');
     backend.frontend.enableRings(2 * wiring.pairs.length, 2 * active);
@@ -157,7 +163,7 @@ export function setQueuePairs(wiring: NicWiring, backend: OpenBackend, before: n
   assert(wiring.kind !== 'vhost-user', 'the carrier fits the wiring');
   for (let i = before; i < active; i++) backend.tunSteps([tapQueueStep(true)]);
   for (let i = active; i < before; i++) backend.tunSteps([tapQueueStep(false)]);
-  wiring.tap.active = active;
+  wiring.tap.setActive(active, contextBits);
 }
 
 /** QEMU's mapping of guest RAM. */

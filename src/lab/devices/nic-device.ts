@@ -134,7 +134,7 @@ export class NicDevice {
   }
   /** The driver uses the first `pairs` queue pairs from now on; one after a reset. */
   setActivePairs(pairs: number): void {
-    setQueuePairs(this.wiring, this.backend, this.activePairs, pairs);
+    setQueuePairs(this.wiring, this.backend, this.activePairs, pairs, this.actor);
     this.activePairs = pairs;
   }
 

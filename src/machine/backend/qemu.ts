@@ -319,6 +319,7 @@ export class QemuMainLoop extends Context {
     const recorder = this.recorder;
     const now = this.timeline.now[0]!;
     this.burst++;
+    if (nic.queue.queue.length === 0) return false; // the queue was detached meanwhile
     recorder.stamp[0] = this.begun;
     const packet = nic.queue.dequeue(this.contextBits);
     recorder.event(nic.base | SCHED_SYSCALL, this.services.pool.frame[packet]!, SYS_read, 0);

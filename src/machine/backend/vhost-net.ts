@@ -245,7 +245,7 @@ export class VhostNetWorker extends Context {
     this.weight += this.count;
     let begin = this.begun + this.fixedCost;
     let pushed = 0;
-    for (let i = 0; i < this.count; i++) {
+    for (let i = 0; i < this.count && queue.queue.length > 0; i++) {
       const end = begin + this.rxCost + (((lengths[queue.queue.peek(0)]! + FRAME_OFFSET) * this.byteCost256) >> 8);
       recorder.stamp[0] = begin;
       if (pair.rx.available() <= 0) break; // a frame took several buffers

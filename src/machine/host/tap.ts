@@ -105,22 +105,50 @@ export class Tap extends Port {
 
   /** The bridge outputs a frame to the guest. */
   override transmit(packet: number, contextBits: number): void {
-    const { pool, recorder, frames } = this.services;
+    const { pool, recorder } = this.services;
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
     const to = this.queues[this.active > 1 ? this.select(packet) : 0]!;
     if (to.queue.full) {
-      recorder.event(this.tapBits | contextBits | TAP_DROP_QUEUE_FULL, frame, length, 0);
-      frames.dropped(frame, TAP_DROP_QUEUE_FULL);
-      pool.release(packet);
+      this.refuse(packet, contextBits);
       return;
     }
     to.queue.push(packet);
     recorder.event(this.tapBits | contextBits | TAP_ENQUEUE, frame, length, to.queue.length);
+    this.announce(to);
+  }
+  private refuse(packet: number, contextBits: number): void {
+    const { pool, recorder, frames } = this.services;
+    const frame = pool.frame[packet]!;
+    recorder.event(this.tapBits | contextBits | TAP_DROP_QUEUE_FULL, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, TAP_DROP_QUEUE_FULL);
+    pool.release(packet);
+  }
+  private announce(to: TapQueue): void {
     if (to.paused) return;
     const now = to.reader.clock;
     now[1] = now[0]! + this.wakeCost;
     to.reader.rouse();
+  }
+
+  /**
+   * The first `active` queues are attached, the others not (TUNSETQUEUE).
+   * DEVIATION: Linux drops what waits in a queue that is detached (tun_queue_purge()); here it goes to those that are left.
+   */
+  setActive(active: number, contextBits: number): void {
+    this.active = active;
+    for (let i = active; i < this.queues.length; i++) {
+      const from = this.queues[i]!.queue;
+      while (from.length > 0) {
+        const packet = from.shift();
+        const to = this.queues[active > 1 ? this.select(packet) : 0]!;
+        if (to.queue.full) this.refuse(packet, contextBits);
+        else {
+          to.queue.push(packet);
+          this.announce(to);
+        }
+      }
+    }
   }
 
   /** First half of what follows when a frame was written to a queue. */

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { RingReader } from '../../../src/engine/event-ring.ts';
 import * as E from '../../../src/engine/events.ts';
+import { NEVER } from '../../../src/engine/timeline.ts';
 import { buildMachine } from '../../../src/lab/builder.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
@@ -129,6 +130,35 @@ describe.each(BACKENDS)('%s', (backend) => {
       runOne(world, udp('a/net0', 'eth0', { count: 500, flows: 16 }));
       assert.deepEqual(queuesOf(world, 'a', sent), ['tx0', 'tx1', 'tx2', 'tx3']);
     }
+  });
+
+  test('a driver that wants fewer pairs than before gets frames on these only, and loses none of those that waited {net.ctrl.mq.6}', () => {
+    const world = world4(backend, { pmds: 4 });
+    const { nic, guest, wiring } = world.machine.guests[1]!.nics[0]!;
+    runOne(world, flows({ count: 100 }));
+    let answered = false;
+    const before = new Set<string>();
+    const after = new Set<string>();
+    watch(world.machine, (e) => {
+      const { name } = world.machine.catalog.places[e.place]!;
+      if (!name.startsWith('b/net0/')) return;
+      if (e.kind === E.VIRTIO_NET_CTRL) answered = true;
+      else if (e.kind === E.VIRTQ_USED) (answered ? after : before).add(name);
+    });
+    const spec = flows({ count: 3000 });
+    world.startTraffic(spec);
+    const { scheduler } = world.machine;
+    const waits = (): boolean =>
+      !('tap' in wiring) || wiring.tap.queues.slice(2).every((queue) => queue.queue.length > 0);
+    while ((before.size < 4 || !waits()) && scheduler.earliest() !== NEVER) scheduler.run(NEVER, 1);
+    guest.vcpu.command(nic, [vqPairsSet(2)]);
+    while (world.turn(1000) === 0);
+    settled(world.run(spec.id));
+    assert.ok(answered);
+    assert.equal(before.size, 4, 'all queues were in use');
+    assert.deepEqual([...after].sort(), ['b/net0/rx0', 'b/net0/rx1']);
+    assert.equal(nic.active, 2);
+    assert.ok(world.status().conservation.holds);
   });
 
   test('a queue interrupts the vCPU that serves its pair, and the work is done there', () => {
