@@ -12,10 +12,10 @@ import { NEVER } from '../engine/timeline.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapath.ts';
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
-import type { DeviceStanding } from '../machine/virtio/device-queue.ts';
+import type { DeviceQueue, DeviceStanding } from '../machine/virtio/device-queue.ts';
 import type { LearnedTunFlows } from '../machine/virtio/flow-hash.ts';
 import type { BuiltNic, Machine } from './builder.ts';
-import { conservation } from './inspect.ts';
+import { conservation, deviceState } from './inspect.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
 import type { Topology } from './topology.ts';
 import { twinOf } from './twin.ts';
@@ -49,6 +49,8 @@ interface NicRest {
   readonly driver: NicStanding;
   /** By queue pair. */
   readonly queues: readonly PairRest[];
+  /** The device's end of the control queue. What commands have set is what they set at boot: the drivers send no others. */
+  readonly control: DeviceStanding | null;
 }
 interface PairRest {
   readonly rx: DeviceStanding;
@@ -89,7 +91,8 @@ export function learnedState(machine: Machine): LearnedState {
 function restState(machine: Machine): RestState | null {
   if (machine.scheduler.earliest() !== NEVER || conservation(machine).inFlight > 0) return null;
   return {
-    nics: nicsOf(machine).map(({ nic, wiring }) => {
+    nics: nicsOf(machine).map((built) => {
+      const { nic, wiring } = built;
       if (!nic.up) return null;
       const queues = wiring.pairs
         .filter((_, i) => nic.pairs[i]!.up)
@@ -99,16 +102,18 @@ function restState(machine: Machine): RestState | null {
           paused: 'tap' in wiring && wiring.tap.queues[i]!.paused,
           rxKicks: wiring.kind === 'qemu' && wiring.qemu[i]!.rxKicks,
         }));
-      return { driver: nic.standing(), queues };
+      return { driver: nic.standing(), queues, control: controlQueue(built)?.standing() ?? null };
     }),
     turns: machine.scheduler.contexts.map((context) => context.turns),
   };
 }
 function adoptRest(machine: Machine, rest: RestState): void {
-  for (const [n, { nic, wiring }] of nicsOf(machine).entries()) {
+  for (const [n, built] of nicsOf(machine).entries()) {
+    const { nic, wiring } = built;
     const stood = rest.nics[n] ?? null;
     if (stood === null || !nic.up) continue;
     nic.standAs(stood.driver);
+    if (stood.control !== null) controlQueue(built)?.standAs(stood.control);
     for (const [i, queue] of stood.queues.entries()) {
       const { pair } = wiring.pairs[i]!;
       pair.rx.standAs(queue.rx);
@@ -119,6 +124,7 @@ function adoptRest(machine: Machine, rest: RestState): void {
   }
   for (const [i, context] of machine.scheduler.contexts.entries()) context.turns = rest.turns[i]!;
 }
+const controlQueue = (nic: BuiltNic): DeviceQueue | null => deviceState(nic).nic.controlDevice?.end.queue ?? null;
 const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) => guest.nics);
 /** Makes a world that has just booted one that has learned all that. */
 function adopt(machine: Machine, learned: LearnedState): void {
