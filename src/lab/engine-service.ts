@@ -140,6 +140,8 @@ export class EngineService {
           return { value: world.registers(findNic(machine, request.guest, request.nic), request.access) };
         case 'notify':
           return { value: world.notify(findNic(machine, request.guest, request.nic), request.queue, request.value) };
+        case 'announce':
+          return world.announce(findNic(machine, request.guest, request.nic));
         case 'bridge':
           return bridgeState(machine, request.bridge);
       }

@@ -329,6 +329,8 @@ export type EngineRequest =
   | { readonly op: 'writeMemory'; readonly world: number; readonly guest: string; readonly address: number; readonly bytes: Uint8Array }
   | { readonly op: 'registers'; readonly world: number; readonly guest: string; readonly nic: string; readonly access: RegisterAccess }
   | { readonly op: 'notify'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string; readonly value: number | null }
+  /** The device asks its driver to announce itself. */
+  | { readonly op: 'announce'; readonly world: number; readonly guest: string; readonly nic: string }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
 
 export interface EngineAnswers {
@@ -352,6 +354,7 @@ export interface EngineAnswers {
   /** What was read, or written. */
   registers: { readonly value: number };
   notify: { readonly value: number };
+  announce: null;
   bridge: BridgeState;
 }
 

@@ -6,6 +6,7 @@ import { AssertionFailed } from '../engine/assert.ts';
 import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
 import { HoldGate } from '../engine/hold.ts';
 import { NEVER, type RunStop } from '../engine/timeline.ts';
+import { VIRTIO_NET_F_GUEST_ANNOUNCE } from '../machine/virtio/features.ts';
 import { type BuiltNic, buildMachine, type Machine } from './builder.ts';
 import {
   accessRegisters,
@@ -15,7 +16,7 @@ import {
   type RegisterAccess,
   writeGuestMemory,
 } from './device-access.ts';
-import { conservation, findGuest, fingerprint, publishGauges } from './inspect.ts';
+import { conservation, deviceState, findGuest, fingerprint, publishGauges } from './inspect.ts';
 import type {
   ClockCommand,
   ClockState,
@@ -471,6 +472,20 @@ export class World {
     queueIndex(nic, queue);
     allowDebug(this.machine, 'notifying the device');
     return this.asGuest(`registers of ${nic.nic.name}`, () => notifyQueue(this.machine, nic, queue, value));
+  }
+
+  /** The device asks its driver to announce itself, as QEMU's announce-self does (qemu hw/net/virtio-net.c, virtio_net_announce()). */
+  announce(nic: BuiltNic): null {
+    const { device } = deviceState(nic).nic;
+    const { scheduler, recorder } = this.machine;
+    if (!device.live) throw new Refusal('CONFLICT', `${nic.nic.name} has no driver that could announce it`);
+    if (!device.has(VIRTIO_NET_F_GUEST_ANNOUNCE))
+      throw new Refusal('CONFLICT', `the driver of ${nic.nic.name} has not accepted VIRTIO_NET_F_GUEST_ANNOUNCE`);
+    return this.asGuest(`announcement of ${nic.nic.name}`, () => {
+      recorder.stamp[0] = scheduler.now[0]!;
+      device.announce();
+      return null;
+    });
   }
 
   status(): WorldStatus {

@@ -241,3 +241,14 @@ test('guests of several hosts take the host in front, escaped', async () => {
   const access = { region: 'common', offset: 20, width: 1 };
   assert.equal((await server.post(`${at('h2%2Fa')}/nics/net0/registers`, access)).body.value, 15);
 });
+
+test('a device asks its driver to announce itself: gratuitous ARP, then the acknowledgement', async () => {
+  const server = await boot({});
+  const answer = await server.post(`${A}/nics/net0/announce`);
+  assert.equal(answer.status, 204, answer.text);
+  await expect
+    .poll(async () => (await events(server, 'virtio_net.ctrl')).some((e) => Object.values(e).includes(3 << 8)))
+    .toBe(true);
+  assert.equal((await server.get('/v1/topologies/t1')).body.conservation.holds, true);
+  assert.equal((await server.post(`${A}/nics/net9/announce`)).status, 404);
+});

@@ -1,6 +1,6 @@
 /**
  * /v1/topologies/{t}/guests, where a client acts as the guest: it writes memory, accesses registers of a virtio device and
- * notifies it. Whether the topology allows it is for the engine to say.
+ * notifies it. Whether the topology allows it is for the engine to say. And what a host does to a NIC while its guest runs.
  */
 import { invalid, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
@@ -85,6 +85,29 @@ export function addGuestAccessRoutes(app: App, { registry }: Services): void {
       const { region, offset, width, value } = request.body;
       const access = { region, offset, width, value: value ?? null };
       return await registry.get(topology).livingWorld().call('registers', { guest, nic, access });
+    },
+  );
+
+  app.post(
+    '/v1/topologies/:topology/guests/:guest/nics/:nic/announce',
+    {
+      schema: {
+        operationId: 'announceNic',
+        tags: ['guests'],
+        summary: 'The device asks its driver to announce where the guest is',
+        description:
+          'VIRTIO_NET_S_ANNOUNCE and a configuration interrupt: the driver sends gratuitous ARP and unsolicited neighbour advertisements, then VIRTIO_NET_CTRL_ANNOUNCE_ACK (virtio 1.2 §5.1.6.5.4). What QEMU does after a migration.',
+        params: GuestNicPath,
+        response: {
+          204: { description: 'The device has asked.' },
+          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { topology, guest, nic } = request.params;
+      await registry.get(topology).livingWorld().call('announce', { guest, nic });
+      return reply.code(204).send();
     },
   );
 
