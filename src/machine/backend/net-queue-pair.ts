@@ -154,10 +154,11 @@ export class NetQueuePair {
     const tx = this.tx;
     const large = this.large ? tx.peekBytes(0) : 0;
     let packet = pool.alloc(large);
-    const noMemory = packet < 0;
-    if (noMemory) packet = pool.alloc();
+    const small = packet < 0 || large <= SLOT_BYTES;
+    const noMemory = packet < 0 && large <= JUMBO_BYTES;
+    if (packet < 0) packet = pool.alloc();
     const target = pool.slot(packet);
-    const bytes = tx.dequeue(target, large > SLOT_BYTES && !noMemory ? JUMBO_BYTES : SLOT_BYTES);
+    const bytes = tx.dequeue(target, small ? SLOT_BYTES : JUMBO_BYTES);
     const head = tx.head;
     recorder.stamp[0] = this.at[0]!;
     if (bytes < 0) {

@@ -98,6 +98,9 @@ const common =
   (driver: BareDriver): void =>
     driver.common(offset, width, value);
 
+/** What the back-end is not offered is refused before anything else is looked at: DPDK has no checksum offload by default. */
+const KERNEL = ['virtio-net', 'vhost-net'];
+
 export const CHAINS: readonly Malformed[] = [
   {
     what: 'a head that is no descriptor',
@@ -146,6 +149,14 @@ export const CHAINS: readonly Malformed[] = [
     does: send({ addr: 0, len: 0x8_0000 }),
     outcome: returned(3),
     queue: 1,
+  },
+  {
+    what: 'a frame longer than 64 KiB, with segmentation negotiated',
+    does: send({ addr: 0, len: 0x8_0000 }),
+    outcome: returned(3),
+    queue: 1,
+    features: CSUM + HOST_TSO4,
+    backends: KERNEL,
   },
   {
     what: 'a buffer to be written in a transmit chain',
@@ -234,8 +245,6 @@ export const INDICES: readonly Malformed[] = [
   },
 ];
 
-/** What the back-end is not offered is refused before anything else is looked at: DPDK has no checksum offload by default. */
-const KERNEL = ['virtio-net', 'vhost-net'];
 export const HEADERS: readonly Malformed[] = [
   {
     what: 'NEEDS_CSUM without VIRTIO_NET_F_CSUM',
