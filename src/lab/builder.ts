@@ -635,7 +635,7 @@ class Builder {
   /**
    * Gives a receive queue to one of the host's PMDs: in turn, up and down the list, as long as nothing was measured (ovs
    * lib/dpif-netdev.c sched_numa_list_schedule(), rr_numa_get_pmd()).
-   * DEVIATION: they stay there. Open vSwitch deals them out again by measured cycles when a port comes or goes.
+   * DEVIATION: a receive queue stays with its PMD. Open vSwitch deals them out again by measured cycles when a port comes or goes.
    */
   private assignRxq(pmds: readonly Pmd[], rxq: PmdRxq): Pmd {
     const first = pmds[0]!;

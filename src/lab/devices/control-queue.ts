@@ -11,6 +11,7 @@ import { KVM_IOCTL } from '../../engine/events.ts';
 import { ControlEnd } from '../../machine/backend/control-end.ts';
 import { GuestControl } from '../../machine/guest/guest-control.ts';
 import type { GuestNic } from '../../machine/guest/guest-nic.ts';
+import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import {
   ControlBuffer,
   dpdkStartCommands,
@@ -212,7 +213,10 @@ export function guestControl(
   });
   control.onAnswer = ({ class: about, cmd, data }, ok) => {
     const pairs = about === VIRTIO_NET_CTRL_MQ && cmd === VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET;
-    if (pairs && ok) wiring.nic.active = data[0]![0]! | (data[0]![1]! << 8);
+    if (!pairs || !ok) return;
+    const before = wiring.nic.active;
+    wiring.nic.active = data[0]![0]! | (data[0]![1]! << 8);
+    if (wiring.nic.active > before && vmm.vcpu instanceof LinuxVcpu) vmm.vcpu.pairsAdded();
   };
   return control;
 }

@@ -141,7 +141,7 @@ export class NicDevice {
   /**
    * RSS came or went: the tap gets a program that chooses the queue of each frame, or chooses by itself again (qemu
    * hw/net/virtio-net.c, virtio_net_attach_epbf_rss()).
-   * DEVIATION: QEMU does it in its own process where eBPF is not to be had; here it always is.
+   * DEVIATION: QEMU applies RSS in its own process where eBPF is not to be had; here the tap always does.
    */
   private steer(): void {
     const { wiring, backend, control } = this;

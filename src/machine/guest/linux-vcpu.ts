@@ -113,6 +113,10 @@ export class LinuxVcpu extends GuestVcpu {
     }
   }
 
+  /** The device has agreed to more queue pairs: their receive rings are filled (virtnet_set_queues()). */
+  pairsAdded(): void {
+    if (this.linked) this.linkUp();
+  }
   /** virtnet_probe() sends its commands before the interface goes up, and the network stack more of them after. */
   private bringUp(): boolean {
     if (this.sendCommand()) return false;

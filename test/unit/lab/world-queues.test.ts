@@ -161,6 +161,19 @@ describe.each(BACKENDS)('%s', (backend) => {
     assert.ok(world.status().conservation.holds);
   });
 
+  test('a driver that wants more pairs than before fills their rings, and gets frames there', () => {
+    const world = world4(backend, { pmds: 4, guest: { vcpus: 2 } });
+    const { nic, guest } = world.machine.guests[1]!.nics[0]!;
+    guest.vcpu.command(nic, [vqPairsSet(4)]);
+    while (world.turn(1000) === 0);
+    assert.equal(nic.active, 4);
+    const used = collect(world.machine, E.VIRTQ_USED);
+    settled(runOne(world, flows()));
+    // two PMDs poll the two queues on which the other guest sends
+    const expected = backend === 'vhost-user' ? ['rx1', 'rx2'] : ['rx0', 'rx1', 'rx2', 'rx3'];
+    assert.deepEqual(queuesOf(world, 'b', used), expected);
+  });
+
   test('a queue interrupts the vCPU that serves its pair, and the work is done there', () => {
     const world = world4(backend, { pmds: 4 });
     const irqs = collect(world.machine, E.GUEST_IRQ, E.GUEST_NAPI_POLL, E.GUEST_XMIT);
