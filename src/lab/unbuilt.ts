@@ -15,6 +15,8 @@ const BUILT = new Set([
   'VIRTIO_NET_F_GUEST_USO4',
   'VIRTIO_NET_F_GUEST_USO6',
   'VIRTIO_NET_F_RSS',
+  'VIRTIO_NET_F_HASH_REPORT',
+  'VIRTIO_NET_F_HASH_TUNNEL',
 ]);
 
 /** Faults of the fields that nothing honours yet; none where the world is what the document says. */

@@ -13,6 +13,7 @@ import {
 import { steeringStep, TUNSETOFFLOAD } from '../../machine/host/tun-ioctls.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
+import { VIRTIO_NET_F_HASH_REPORT } from '../../machine/virtio/features.ts';
 import { NetConfig } from '../../machine/virtio/net-config.ts';
 import type { NetControl, NetControlHooks } from '../../machine/virtio/net-control.ts';
 import { deviceOffer, legacyOffer } from '../../machine/virtio/net-offers.ts';
@@ -86,6 +87,7 @@ export class NicDevice {
         onReset: () => {
           trace(VIRTIO_STATUS, 0, 0);
           this.controlDevice?.reset();
+          this.reportHashes();
           this.steer();
           this.rings.reset();
           if (this.activePairs > 1) this.setActivePairs(1);
@@ -153,6 +155,18 @@ export class NicDevice {
     wiring.tap.setSteering(chooses ? (u8, at, length) => rss.selectQueue(u8, at, length) : null);
   }
 
+  /** Hashes go into the headers of received frames, or do no more. Only QEMU's own data path offers that. */
+  private reportHashes(): void {
+    const { wiring, control, device } = this;
+    if (control === null || wiring.kind !== 'qemu') return;
+    const reports = control.rss.enabled && device.has(VIRTIO_NET_F_HASH_REPORT);
+    for (const nic of wiring.qemu) {
+      nic.hash = reports ? control.rss : null;
+      nic.pair.rx.hash_value = 0;
+      nic.pair.rx.hash_report = 0;
+    }
+  }
+
   private enabled(queue: number): boolean {
     const q = this.device.queues[queue];
     return q?.enabled === true && !q.resetting;
@@ -161,7 +175,10 @@ export class NicDevice {
   private controlHooks(): NetControlHooks {
     return {
       onQueuePairs: (pairs) => this.setActivePairs(pairs),
-      onRss: () => this.steer(),
+      onRss: () => {
+        this.steer();
+        this.reportHashes();
+      },
       onOffloads: (offloads) => {
         // a vhost-user back-end is not told
         const { wiring, backend } = this;

@@ -15,6 +15,7 @@ import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { NetFilter } from '../virtio/net-filter.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
+import type { Rss } from '../virtio/rss.ts';
 import type { ControlEnd } from './control-end.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
@@ -47,6 +48,8 @@ export class QemuNic {
   control: ControlEnd | null = null;
   /** What the guest wants to receive; null: everything. */
   filter: NetFilter | null = null;
+  /** What hashes received frames for their headers; null where none is to be reported. */
+  hash: Rss | null = null;
 
   /** The device was reset (qemu virtio_net_reset(), virtio_net_drop_tx_queue_data()): the tap waits for the next driver. */
   reset(): void {
@@ -326,6 +329,7 @@ export class QemuMainLoop extends Context {
     pair.at[0] = this.begun;
     pair.at[1] = now;
     if (nic.filter !== null && this.filtered(nic, packet)) return false;
+    if (nic.hash !== null) this.reportHash(nic, nic.hash, packet);
     if (!pair.pushRx(packet, nic.bounce)) {
       // a frame that spans more buffers than there are: virtio_net_receive() returns 0 and the tap waits for a kick
       nic.queue.queue.unshift(packet);
@@ -339,6 +343,14 @@ export class QemuMainLoop extends Context {
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     if (notified) this.spend(this.msiCost, TAKE);
     return notified;
+  }
+
+  /** virtio_net_process_rss(), virtio_set_packet_hash(): for the header of the frame that comes next. */
+  private reportHash(nic: QemuNic, hash: Rss, packet: number): void {
+    const { pool, arena } = this.services;
+    hash.classify(arena.u8, pool.at(packet), pool.length[packet]!);
+    nic.pair.rx.hash_value = hash.hash_value;
+    nic.pair.rx.hash_report = hash.hash_report;
   }
 
   /** receive_filter(): true where the guest does not want the frame, which is gone then. */
