@@ -154,7 +154,6 @@ function guestNicOf(nic: DraftGuestNic): GuestNic {
     duplex: nic.duplex ?? null,
     ioeventfd: sure(nic.ioeventfd),
     features,
-    featuresOff: FEATURES.filter((name) => features[name] === false),
     tapQueueLength: sure(nic.tapQueueLength),
   };
 }

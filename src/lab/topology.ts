@@ -106,8 +106,6 @@ export interface GuestNic {
    * it. The last word also on bits that follow from other fields (`packed`, `mtu`, …): a document may turn those off.
    */
   readonly features: Readonly<Record<string, boolean>>;
-  /** The names in `features` that are false. */
-  readonly featuresOff: readonly string[];
   /** `txqueuelen` of the tap, frames. */
   readonly tapQueueLength: number;
 }

@@ -275,21 +275,3 @@ export function withoutOrphans(f: Features): Features {
     rest = minusFeatures(rest, featuresOf(...orphans.map(([bit]) => bit)));
   }
 }
-
-/**
- * What a Ringside virtio-net device offers: MAC, STATUS, MRG_RXBUF, indirect descriptors, event index, VERSION_1.
- * DEVIATION: QEMU 7.2 offers 0x10130bfffa7; left out here are offloads, the control queue and what needs it, the legacy bits
- * NOTIFY_ON_EMPTY, ANY_LAYOUT, GSO and bit 30, and RING_RESET.
- */
-export const RINGSIDE_NET_FEATURES: Features = featuresOf(
-  VIRTIO_NET_F_MAC,
-  VIRTIO_NET_F_STATUS,
-  VIRTIO_NET_F_MRG_RXBUF,
-  VIRTIO_RING_F_INDIRECT_DESC,
-  VIRTIO_RING_F_EVENT_IDX,
-  VIRTIO_F_VERSION_1,
-);
-/** The above minus the names a document turns off. A name that is not known or not offered changes nothing. */
-export function offeredFeatures(featuresOff: readonly string[]): Features {
-  return minusFeatures(RINGSIDE_NET_FEATURES, featuresOf(...featuresOff.map(featureBit).filter((bit) => bit >= 0)));
-}

@@ -1,13 +1,14 @@
 /** Register regions of a device, found through its own capabilities. */
+
 import { describe, expect, it } from 'vitest';
 import { deviceWindows } from '../../../src/lab/device-windows.ts';
-import { RINGSIDE_NET_FEATURES } from '../../../src/machine/virtio/features.ts';
 import { VirtioMmioDevice } from '../../../src/machine/virtio/mmio-transport.ts';
 import { VirtioPciDevice } from '../../../src/machine/virtio/pci-transport.ts';
+import { BASIC_NET_FEATURES } from '../machine/virtio/basic-features.ts';
 
 const MAC = [0x52, 0x54, 0, 0, 0, 1];
 function device(vectors = 4): VirtioPciDevice {
-  const made = new VirtioPciDevice({ mac: MAC, offered: RINGSIDE_NET_FEATURES, queueSizes: [256, 256, 64], vectors });
+  const made = new VirtioPciDevice({ mac: MAC, offered: BASIC_NET_FEATURES, queueSizes: [256, 256, 64], vectors });
   // as firmware leaves it: BAR 1 and 4 placed, decoding on
   made.writeConfig(0x14, 4, 0xfebc_0000);
   made.writeConfig(0x20, 4, 0xfe00_0000);
@@ -67,7 +68,7 @@ describe('regions', () => {
   it('of a transitional device: also the registers behind the port, where the value names the queue', () => {
     const options = {
       mac: MAC,
-      offered: RINGSIDE_NET_FEATURES,
+      offered: BASIC_NET_FEATURES,
       queueSizes: [256, 256],
       flavour: 'transitional',
     } as const;
@@ -83,7 +84,7 @@ describe('regions', () => {
     expect([made.status, legacy.read(18, 1)]).toEqual([1, 1]);
   });
   it('of virtio-mmio: one window', () => {
-    const offered = RINGSIDE_NET_FEATURES;
+    const offered = BASIC_NET_FEATURES;
     const made = new VirtioMmioDevice({ mac: MAC, offered, queueSizes: [256, 256], address: 0xfd00_0000, irq: 24 });
     const windows = deviceWindows(made);
     expect([...windows.keys()]).toEqual(['mmio']);

@@ -7,7 +7,6 @@ import {
   parseDocumentText,
   parseTopology,
 } from '../../../src/lab/document.ts';
-import { FEATURES } from '../../../src/lab/document-features.ts';
 import type { TopologyDocument } from '../../../src/lab/document-schema.ts';
 import type { Topology } from '../../../src/lab/topology.ts';
 
@@ -272,7 +271,6 @@ test('every field reaches the topology', () => {
                 duplex: 'full',
                 ioeventfd: true,
                 features,
-                featuresOff: FEATURES.filter((name) => !features[name]),
                 tapQueueLength: 5,
               },
             ],

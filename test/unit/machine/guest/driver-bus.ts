@@ -11,9 +11,10 @@ import {
   probeVirtioNet,
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../src/machine/guest/virtio-probe.ts';
-import { type Features, RINGSIDE_NET_FEATURES } from '../../../../src/machine/virtio/features.ts';
+import type { Features } from '../../../../src/machine/virtio/features.ts';
 import { VirtioPciDevice, type VirtioPciHooks } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg } from '../../../../src/machine/wire/pci.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
 export interface Access {
   readonly op: 'read' | 'write';
@@ -112,7 +113,7 @@ export interface ProbeSettings {
 export function makeDevice(settings: ProbeSettings = {}): VirtioPciDevice {
   const device = new VirtioPciDevice({
     mac: MAC,
-    offered: settings.offered ?? RINGSIDE_NET_FEATURES,
+    offered: settings.offered ?? BASIC_NET_FEATURES,
     queueSizes: [256, 256, 64],
     ...(settings.vectors === undefined ? {} : { vectors: settings.vectors }),
     ...(settings.hooks === undefined ? {} : { hooks: settings.hooks }),

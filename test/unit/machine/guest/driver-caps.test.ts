@@ -1,4 +1,5 @@
 /** How both drivers find a device: which ids they take, and what they make of lists of capabilities that no device of ours has. */
+
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
@@ -8,17 +9,17 @@ import { probeVirtioNet } from '../../../../src/machine/guest/virtio-probe.ts';
 import {
   featuresOf,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_MTU,
 } from '../../../../src/machine/virtio/features.ts';
 import { NetConfig } from '../../../../src/machine/virtio/net-config.ts';
 import { VirtioPciDevice, type VirtioPciOptions } from '../../../../src/machine/virtio/pci-transport.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 import { DRIVERS, type Driver, WANTED } from './driver-bus.ts';
 
 const MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 function make(options: Partial<VirtioPciOptions> = {}): VirtioPciDevice {
-  const offered = options.offered ?? RINGSIDE_NET_FEATURES;
+  const offered = options.offered ?? BASIC_NET_FEATURES;
   const d = new VirtioPciDevice({ mac: MAC, offered, queueSizes: [256, 256], vectors: 0, ...options });
   d.writeConfig(0x10, 4, 0xc040);
   d.writeConfig(0x20, 4, 0xfe00_0000);
@@ -188,9 +189,7 @@ describe.each(DRIVERS)('%s', (driver) => {
     const size = fc.oneof(fc.nat(0xffff), fc.constantFrom(0, 1, 2, 3, 100, 256, 1000, 32768, 32769));
     fc.assert(
       fc.property(fc.boolean(), size, fc.option(size, { nil: undefined }), (packed, said, limit) => {
-        const offered = packed
-          ? orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_F_RING_PACKED))
-          : RINGSIDE_NET_FEATURES;
+        const offered = packed ? orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_RING_PACKED)) : BASIC_NET_FEATURES;
         const lie = (offset: number, value: number): number => (offset === 0x18 ? said : value);
         const bus = new Relisted(make({ offered }), null, [], lie);
         const result = probe(driver, bus, limit === undefined ? {} : { queueSizes: [limit, limit] });
@@ -228,7 +227,7 @@ describe('the Linux driver', () => {
   });
 
   test('looks at the MTU while it chooses features, and does without one that is too small {core.init.2}', () => {
-    const offered = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_NET_F_MTU));
+    const offered = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_NET_F_MTU));
     for (const mtu of [1450, 68]) {
       const bus = new Relisted(make({ offered, netConfig: new NetConfig(MAC, { offered, mtu }) }));
       const result = probe('virtio-net', bus);

@@ -2,6 +2,7 @@
  * What the specification asks of a driver while it starts: both drivers on a device that is watched, and on devices that
  * lie, are slow, or offer what makes no sense.
  */
+
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
@@ -13,7 +14,6 @@ import {
   minusFeatures,
   missingDependency,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MRG_RXBUF,
@@ -21,10 +21,11 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../../../src/machine/virtio/features.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 import { DRIVERS, type Lie, MAC, makeDevice, type Probe, probe, WANTED, WIDTHS } from './driver-bus.ts';
 
 const STATUS = 'common.device_status';
-const without = (...bits: number[]): Features => minusFeatures(RINGSIDE_NET_FEATURES, featuresOf(...bits));
+const without = (...bits: number[]): Features => minusFeatures(BASIC_NET_FEATURES, featuresOf(...bits));
 /** Every register that sets a queue up or lets it go. */
 const isQueueWrite = (name: string): boolean => /^common\.queue_(size|desc|driver|device|enable|msix|reset)/.test(name);
 /** Indices of the accesses by which a driver says FEATURES_OK, and looks whether it stands. */
@@ -124,7 +125,7 @@ describe.each(DRIVERS)('%s', (driver) => {
   test('bits that are undefined or reserved are ignored: not accepted, and no reason to fail {core.features.4} {core.features.5} {core.features.8}', () => {
     // Of the transport, of no meaning to a network device, and never assigned.
     for (const bit of [4, 25, 31, 39, 42, 44, 47, 49, 58]) {
-      const { result, device } = probe(driver, { offered: orFeatures(RINGSIDE_NET_FEATURES, featuresOf(bit)) });
+      const { result, device } = probe(driver, { offered: orFeatures(BASIC_NET_FEATURES, featuresOf(bit)) });
       assert.equal(result.failed, undefined, `bit ${bit}`);
       assert.ok(!hasFeature(device.driverFeatures, bit), `bit ${bit}`);
     }
@@ -194,7 +195,7 @@ describe.each(DRIVERS)('%s', (driver) => {
     assert.deepEqual([...readsOf(without(VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS))], []);
     assert.ok(!readsOf(without(VIRTIO_NET_F_MAC)).has('device+0'));
     assert.ok(!readsOf(without(VIRTIO_NET_F_STATUS)).has('device+6'));
-    assert.ok(readsOf(RINGSIDE_NET_FEATURES).has('device+6'));
+    assert.ok(readsOf(BASIC_NET_FEATURES).has('device+6'));
   });
 
   test('structures that are longer than they need to be are taken {core.config.4} {core.config.5} {pci.caps.6} {pci.caps.3}', () => {

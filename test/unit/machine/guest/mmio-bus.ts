@@ -1,9 +1,11 @@
 /** A bus between a driver and a virtio-mmio device that writes down every access by its register's name, and may lie. */
+
 import type { MmioAccess, ProbeResult } from '../../../../src/machine/guest/probe-types.ts';
 import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio } from '../../../../src/machine/guest/virtio-probe.ts';
-import { type Features, RINGSIDE_NET_FEATURES } from '../../../../src/machine/virtio/features.ts';
+import type { Features } from '../../../../src/machine/virtio/features.ts';
 import { VirtioMmioDevice, type VirtioMmioOptions } from '../../../../src/machine/virtio/mmio-transport.ts';
 import { VIRTIO_MMIO_CONFIG, virtio_mmio } from '../../../../src/machine/wire/virtio-mmio.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 import { type Access, type Lie, MAC } from './driver-bus.ts';
 
 const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(virtio_mmio).map(([name, offset]) => [offset, name]));
@@ -36,7 +38,7 @@ export class WatchedMmio implements MmioAccess {
 }
 
 export function makeMmio(options: Partial<VirtioMmioOptions> = {}): VirtioMmioDevice {
-  const fixed = { mac: MAC, offered: RINGSIDE_NET_FEATURES, queueSizes: [256, 256, 64], address: 0xfeb0_0000, irq: 5 };
+  const fixed = { mac: MAC, offered: BASIC_NET_FEATURES, queueSizes: [256, 256, 64], address: 0xfeb0_0000, irq: 5 };
   return new VirtioMmioDevice({ ...fixed, ...options });
 }
 export interface MmioProbe {

@@ -1,24 +1,25 @@
 /** What the specification asks of a driver of virtio-mmio (virtio 1.4 §4.2): the Linux driver on a device that is watched, and on ones that lie. */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import type { Probed } from '../../../../src/machine/guest/probe-types.ts';
 import {
   featuresOf,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
   VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_MQ,
 } from '../../../../src/machine/virtio/features.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 import { type MmioProbe, probeMmio } from './mmio-bus.ts';
 
 const READ_ONLY =
   /^(MAGIC_VALUE|VERSION|DEVICE_ID|VENDOR_ID|DEVICE_FEATURES|QUEUE_NUM_MAX|INTERRUPT_STATUS|CONFIG_GENERATION|SHM_(LEN|BASE)_(LOW|HIGH))$/;
 const WRITE_ONLY =
   /^(DEVICE_FEATURES_SEL|DRIVER_FEATURES|DRIVER_FEATURES_SEL|QUEUE_SEL|QUEUE_NUM|QUEUE_NOTIFY|INTERRUPT_ACK|QUEUE_(DESC|AVAIL|USED)_(LOW|HIGH)|SHM_SEL)$/;
-const PACKED = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_F_RING_PACKED));
-const PAIRS = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_MQ));
+const PACKED = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_RING_PACKED));
+const PAIRS = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_MQ));
 
 function good(p: MmioProbe): Probed {
   assert.equal(p.result.failed, undefined);
@@ -188,7 +189,7 @@ describe('set-up', () => {
     );
   });
   test('no queue is reset: RING_RESET is not accepted over this transport', () => {
-    const offered = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET));
+    const offered = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET));
     const p = life({ offered });
     const { binding, features } = good(probeMmio({ offered }));
     assert.equal(features.hi & (1 << (VIRTIO_F_RING_RESET - 32)), 0);

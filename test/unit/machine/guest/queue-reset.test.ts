@@ -1,4 +1,5 @@
 /** Where drivers put their rings, and a queue that is reset and set up anew (VIRTIO_F_RING_RESET, virtio 1.4 §2.6.1). */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import type { Probed } from '../../../../src/machine/guest/probe-types.ts';
@@ -8,11 +9,11 @@ import {
   featuresOf,
   minusFeatures,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
 } from '../../../../src/machine/virtio/features.ts';
 import type { QueueRegisters } from '../../../../src/machine/virtio/virtio-device-types.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 import { DRIVERS, type Lie, type Probe, probe, WANTED } from './driver-bus.ts';
 
 const PACKED = featuresOf(VIRTIO_F_RING_PACKED);
@@ -27,7 +28,7 @@ function probed(p: Probe): Probed {
 describe.each(DRIVERS)('%s', (driver) => {
   test('packed rings are aligned to 16 bytes, their event areas to 4 {packed.layout.1}', () => {
     for (const size of [1, 2, 3, 5, 7, 64, 100, 255, 256, 1021, 32_768]) {
-      const offered = orFeatures(RINGSIDE_NET_FEATURES, PACKED);
+      const offered = orFeatures(BASIC_NET_FEATURES, PACKED);
       const wanted = orFeatures(WANTED[driver], PACKED);
       const { device, result } = probe(driver, { offered, wanted, queueSizes: [size, size, size] });
       if (result.failed !== undefined) {
@@ -66,7 +67,7 @@ describe.each([
       onQueueReset: (q: QueueRegisters) => void gone.push(q.index),
       onNotify: (queue: number) => void notified.push(queue),
     };
-    const offered = orFeatures(RINGSIDE_NET_FEATURES, more);
+    const offered = orFeatures(BASIC_NET_FEATURES, more);
     const wanted = orFeatures(LINUX_6_1_VIRTIO_NET_FEATURES, more);
     const p = probe('virtio-net', { offered, wanted, hooks, ...(lie === undefined ? {} : { lie }) });
     const { binding, queues } = probed(p);
@@ -149,7 +150,7 @@ describe.each([
 });
 
 test('without RING_RESET no queue is reset', () => {
-  const offered = minusFeatures(RINGSIDE_NET_FEATURES, RESET);
+  const offered = minusFeatures(BASIC_NET_FEATURES, RESET);
   const p = probe('virtio-net', { offered, wanted: LINUX_6_1_VIRTIO_NET_FEATURES });
   assert.equal(typeof probed(p).binding.resizeQueue(0, 64, { alloc: () => MEMORY }), 'string');
   assert.equal(p.bus.writes('common.queue_reset').length, 0);

@@ -7,17 +7,17 @@ import {
   featureNames,
   hasFeature,
   NO_FEATURES,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_RING_F_EVENT_IDX,
 } from '../../../../src/machine/virtio/features.ts';
 import { VirtioPciDevice } from '../../../../src/machine/virtio/pci-transport.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
 const MAC = [0x52, 0x54, 0, 0, 0, 1];
 function probe(alloc: () => number, wanted?: typeof NO_FEATURES) {
   const log: string[] = [];
   const device = new VirtioPciDevice({
     mac: MAC,
-    offered: RINGSIDE_NET_FEATURES,
+    offered: BASIC_NET_FEATURES,
     queueSizes: [256, 256],
     hooks: {
       onReset: () => log.push('reset'),

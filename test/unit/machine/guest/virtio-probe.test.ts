@@ -13,15 +13,14 @@ import {
   featuresFromHex,
   featuresOf,
   minusFeatures,
-  offeredFeatures,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_CTRL_RX,
   VIRTIO_NET_F_MAC,
 } from '../../../../src/machine/virtio/features.ts';
 import { VirtioPciDevice, type VirtioPciOptions } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg } from '../../../../src/machine/wire/pci.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 import { BOOTS } from './golden-probe.ts';
 
 const golden = (set: string): string[] => BOOTS[set]!.lines.split('\n');
@@ -101,7 +100,7 @@ describe('Linux probe, apart from the recorded option sets (golden-probe.test.ts
       .map((l) => l.replace('driver_feature 0x3001ffa3', 'driver_feature 0x30018020'))
       .map((l) => l.replace(/_feature 0x101$/, '_feature 0x1'))
       .map((l) => l.replace('num_queues 0x3', 'num_queues 0x2'));
-    const { recorder, device } = run({ offered: RINGSIDE_NET_FEATURES, queueSizes: [256, 256] }, gpasOf(want));
+    const { recorder, device } = run({ offered: BASIC_NET_FEATURES, queueSizes: [256, 256] }, gpasOf(want));
     assert.deepEqual(afterEnumeration(recorder.lines), want);
     assert.equal(device.refused, 0);
   });
@@ -109,7 +108,7 @@ describe('Linux probe, apart from the recorded option sets (golden-probe.test.ts
 
 describe('probe result', () => {
   it('names rings, notify registers, vectors and the MAC', () => {
-    const { result, device } = run({ offered: RINGSIDE_NET_FEATURES, queueSizes: [256, 1024] }, [0x10000, 0x20000], {
+    const { result, device } = run({ offered: BASIC_NET_FEATURES, queueSizes: [256, 1024] }, [0x10000, 0x20000], {
       queueSizes: [256, 256],
       firstVector: 0x31,
     });
@@ -141,20 +140,20 @@ describe('probe result', () => {
 
   it('takes a smaller set of features where the driver is told to', () => {
     const wanted = minusFeatures(LINUX_6_1_VIRTIO_NET_FEATURES, featuresOf(VIRTIO_NET_F_MAC));
-    const { result } = run({ offered: RINGSIDE_NET_FEATURES, queueSizes: [8, 8] }, [0x1000, 0x2000], {}, wanted);
+    const { result } = run({ offered: BASIC_NET_FEATURES, queueSizes: [8, 8] }, [0x1000, 0x2000], {}, wanted);
     assert.ok(result.failed === undefined);
     assert.equal(result.mac, null);
-    assert.deepEqual(result.features, offeredFeatures(['VIRTIO_NET_F_MAC']));
+    assert.deepEqual(result.features, minusFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_NET_F_MAC)));
   });
 
   it('fails with a reason and FAILED in the status', () => {
-    const noVersion = minusFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_F_VERSION_1));
+    const noVersion = minusFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_VERSION_1));
     assert.equal(run({ offered: noVersion }, []).result.status, 0x83);
-    const noMemory = run({ offered: RINGSIDE_NET_FEATURES }, []).result;
+    const noMemory = run({ offered: BASIC_NET_FEATURES }, []).result;
     assert.deepEqual(noMemory, { failed: 'queue 0: no memory for a ring of 256', status: 0x8b });
-    const one = run({ offered: RINGSIDE_NET_FEATURES, queueSizes: [256] }, [0x1000]).result;
+    const one = run({ offered: BASIC_NET_FEATURES, queueSizes: [256] }, [0x1000]).result;
     assert.deepEqual(one, { failed: 'queue 1 does not exist', status: 0x8b });
-    const orphan = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_NET_F_CTRL_RX));
+    const orphan = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_NET_F_CTRL_RX));
     assert.equal(run({ offered: orphan }, []).result.status, 0x83);
   });
 

@@ -1,4 +1,5 @@
 /** The PCI bus of a guest's machine: configuration mechanism, scan, placing of BARs, and where addresses and ports lead. */
+
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
@@ -6,13 +7,13 @@ import { bootPci } from '../../../../src/machine/guest/boot.ts';
 import { type PciConfigMechanism, scanBus } from '../../../../src/machine/guest/pci-scan.ts';
 import { CONFIG_ADDRESS, CONFIG_DATA, configAddress, PciHostBridge } from '../../../../src/machine/pci/host-bridge.ts';
 import { BareFunction, FIRST_FREE_SLOT, q35HostBridge } from '../../../../src/machine/pci/q35.ts';
-import { RINGSIDE_NET_FEATURES } from '../../../../src/machine/virtio/features.ts';
 import { VirtioPciDevice, type VirtioPciOptions } from '../../../../src/machine/virtio/pci-transport.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
 const nic = (options: Partial<VirtioPciOptions> = {}): VirtioPciDevice =>
   new VirtioPciDevice({
     mac: [0x52, 0x54, 0, 0, 0, 1],
-    offered: RINGSIDE_NET_FEATURES,
+    offered: BASIC_NET_FEATURES,
     queueSizes: [256, 256],
     ...options,
   });

@@ -26,11 +26,12 @@ import {
 import { u64Payload, vringStatePayload } from '../../../../src/machine/vhost/messages.ts';
 import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, VHOST_NET_OFFER } from '../../../../src/machine/vhost/offers.ts';
 import { NO_FD } from '../../../../src/machine/vhost/session.ts';
-import { featuresHex, RINGSIDE_NET_FEATURES } from '../../../../src/machine/virtio/features.ts';
+import { featuresHex } from '../../../../src/machine/virtio/features.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
 const HVA = 0x7f00_0000_0000;
 const params: StartParams = {
-  features: RINGSIDE_NET_FEATURES,
+  features: BASIC_NET_FEATURES,
   regions: [
     { guest_phys_addr: 0, memory_size: 0xa0000, userspace_addr: HVA, mmap_offset: 0, fd: NO_FD },
     {
@@ -126,8 +127,8 @@ describe('vhost-net hand-over', () => {
   it('the offer, and what a guest gets to see of it', () => {
     assert.equal(featuresHex(VHOST_NET_OFFER), '0x33d008000');
     assert.deepEqual(
-      offeredWithBackend(RINGSIDE_NET_FEATURES, VHOST_NET_OFFER, QEMU_KERNEL_FEATURE_BITS),
-      RINGSIDE_NET_FEATURES,
+      offeredWithBackend(BASIC_NET_FEATURES, VHOST_NET_OFFER, QEMU_KERNEL_FEATURE_BITS),
+      BASIC_NET_FEATURES,
     );
   });
 });

@@ -36,12 +36,12 @@ import {
   featuresFromHex,
   featuresOf,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VHOST_USER_F_PROTOCOL_FEATURES,
   VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_STATUS,
 } from '../../../../src/machine/virtio/features.ts';
+import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
 interface GoldenMessage {
   seq: number;
@@ -103,7 +103,7 @@ const recordedParams: StartParams = {
   rings: [ring(0), ring(1)],
 };
 
-const ourParams: StartParams = { ...recordedParams, features: RINGSIDE_NET_FEATURES };
+const ourParams: StartParams = { ...recordedParams, features: BASIC_NET_FEATURES };
 
 describe('vhost-user, against the recorded QEMU and DPDK', () => {
   it('sends and answers the recorded bytes from connect to DRIVER_OK, and to the stop', () => {
@@ -138,7 +138,7 @@ describe('vhost-user, against the recorded QEMU and DPDK', () => {
       // MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, bit 30, VERSION_1
       [26, '020000000100000008000000' + '0080007001000000'],
     ]);
-    assert.deepEqual(featureNames(vhostUserFeatures(RINGSIDE_NET_FEATURES)), [
+    assert.deepEqual(featureNames(vhostUserFeatures(BASIC_NET_FEATURES)), [
       'VIRTIO_NET_F_MRG_RXBUF',
       'VIRTIO_RING_F_INDIRECT_DESC',
       'VIRTIO_RING_F_EVENT_IDX',

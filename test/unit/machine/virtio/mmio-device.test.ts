@@ -1,19 +1,15 @@
 /** What the specification asks of a device on virtio-mmio (virtio 1.4 §4.2), by a driver that writes registers itself. */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import { RandomStream } from '../../../../src/engine/random.ts';
-import {
-  type Features,
-  featuresOf,
-  orFeatures,
-  RINGSIDE_NET_FEATURES,
-  VIRTIO_F_RING_RESET,
-} from '../../../../src/machine/virtio/features.ts';
+import { type Features, featuresOf, orFeatures, VIRTIO_F_RING_RESET } from '../../../../src/machine/virtio/features.ts';
 import type { VirtioMmioDevice, VirtioMmioOptions } from '../../../../src/machine/virtio/mmio-transport.ts';
 import { virtio_mmio as M, VIRTIO_MMIO_CONFIG } from '../../../../src/machine/wire/virtio-mmio.ts';
 import { makeMmio } from '../guest/mmio-bus.ts';
+import { BASIC_NET_FEATURES } from './basic-features.ts';
 
-const OFFERED = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET));
+const OFFERED = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET));
 const read = (d: VirtioMmioDevice, at: number): number => d.read(at, 4);
 const write = (d: VirtioMmioDevice, at: number, value: number): void => d.write(at, 4, value);
 
@@ -189,7 +185,7 @@ describe('QueueReset', () => {
   });
 
   test('without RING_RESET nothing happens', () => {
-    const d = live({}, RINGSIDE_NET_FEATURES);
+    const d = live({}, BASIC_NET_FEATURES);
     write(d, M.QUEUE_SEL, 1);
     write(d, M.QUEUE_RESET, 1);
     assert.deepEqual([read(d, M.QUEUE_RESET), read(d, M.QUEUE_READY)], [0, 1]);

@@ -1,18 +1,19 @@
 /** virtio-mmio under any sequence of events and accesses; the single rules are in mmio-device.test.ts. */
+
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio } from '../../../../src/machine/guest/virtio-probe.ts';
-import { RINGSIDE_NET_FEATURES } from '../../../../src/machine/virtio/features.ts';
 import { VirtioMmioDevice } from '../../../../src/machine/virtio/mmio-transport.ts';
 import type { VirtioHooks } from '../../../../src/machine/virtio/virtio-device.ts';
 import { virtio_mmio as M } from '../../../../src/machine/wire/virtio-mmio.ts';
+import { BASIC_NET_FEATURES } from './basic-features.ts';
 
 const MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 const make = (hooks: VirtioHooks = {}): VirtioMmioDevice =>
   new VirtioMmioDevice({
     mac: MAC,
-    offered: RINGSIDE_NET_FEATURES,
+    offered: BASIC_NET_FEATURES,
     queueSizes: [256, 256],
     hooks,
     address: 0xfd00_0000,

@@ -1,4 +1,5 @@
 /** What the specification asks of a virtio-pci device, by a guest that looks at configuration space and registers itself. */
+
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
@@ -6,7 +7,6 @@ import {
   type Features,
   featuresOf,
   orFeatures,
-  RINGSIDE_NET_FEATURES,
   VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
@@ -18,9 +18,10 @@ import {
   type VirtioPciOptions,
 } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg as C } from '../../../../src/machine/wire/pci.ts';
+import { BASIC_NET_FEATURES } from './basic-features.ts';
 
 const MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
-const OFFERED = orFeatures(RINGSIDE_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET, VIRTIO_F_NOTIFICATION_DATA));
+const OFFERED = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET, VIRTIO_F_NOTIFICATION_DATA));
 const FLAVOURS = ['modern', 'transitional', 'legacy'] as const;
 
 function make(options: Partial<VirtioPciOptions> = {}): VirtioPciDevice {

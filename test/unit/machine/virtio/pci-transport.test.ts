@@ -9,21 +9,17 @@ import {
   probeVirtioNet,
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../src/machine/guest/virtio-probe.ts';
-import {
-  featuresFromHex,
-  hasFeature,
-  RINGSIDE_NET_FEATURES,
-  VIRTIO_F_VERSION_1,
-} from '../../../../src/machine/virtio/features.ts';
+import { featuresFromHex, hasFeature, VIRTIO_F_VERSION_1 } from '../../../../src/machine/virtio/features.ts';
 import { VirtioPciDevice, type VirtioPciHooks } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg as C } from '../../../../src/machine/wire/pci.ts';
+import { BASIC_NET_FEATURES } from './basic-features.ts';
 
 const identity = JSON.parse(readFileSync(new URL('../../../vectors/pci/identity.json', import.meta.url), 'utf8')) as {
   modern_only: { device_config: { hex_first_32_bytes: string } };
 };
 const MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 function make(hooks: VirtioPciHooks = {}, queueSizes = [256, 256]): VirtioPciDevice {
-  const d = new VirtioPciDevice({ mac: MAC, offered: RINGSIDE_NET_FEATURES, queueSizes, hooks });
+  const d = new VirtioPciDevice({ mac: MAC, offered: BASIC_NET_FEATURES, queueSizes, hooks });
   d.writeConfig(4, 2, 0x103);
   return d;
 }
@@ -265,7 +261,7 @@ describe('notifications', () => {
     const levels: boolean[] = [];
     const d = new VirtioPciDevice({
       mac: MAC,
-      offered: RINGSIDE_NET_FEATURES,
+      offered: BASIC_NET_FEATURES,
       queueSizes: [256, 256],
       vectors: 0,
       hooks: { onIntx: (level) => levels.push(level) },
