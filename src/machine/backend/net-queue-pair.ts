@@ -21,6 +21,7 @@ import {
 } from '../../engine/events.ts';
 import type { InterruptRoute } from '../kvm/vm.ts';
 import { GuestHeader, HEADER_OK } from '../packet/guest-header.ts';
+import { isBare } from '../packet/net-header.ts';
 import { hostOffloads, OFFLOAD_CSUM } from '../packet/offload-flags.ts';
 import { FRAME_OFFSET, JUMBO_BYTES, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
@@ -150,7 +151,7 @@ export class NetQueuePair {
    * where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
    */
   popTx(): number {
-    const { pool, recorder, frames } = this.services;
+    const { pool, recorder, arena } = this.services;
     const tx = this.tx;
     const large = this.large ? tx.peekBytes(0) : 0;
     let packet = pool.alloc(large);
@@ -161,26 +162,11 @@ export class NetQueuePair {
     const bytes = tx.dequeue(target, small ? SLOT_BYTES : JUMBO_BYTES);
     const head = tx.head;
     recorder.stamp[0] = this.at[0]!;
-    if (bytes < 0) {
-      if (tx === this.idle) {
-        pool.release(packet); // the ring was taken away meanwhile
-        return -1;
-      }
-      const reason = noMemory && bytes === CHAIN_TOO_LONG ? PACKET_DROP_NO_MEMORY : VIRTQ_DROP_BAD_CHAIN;
-      if (reason === VIRTQ_DROP_BAD_CHAIN) recorder.event(this.txBase | VIRTQ_ERROR, 0, -bytes, head);
-      this.refuse(packet, -bytes, reason);
-      return -1;
-    }
-    const wrong = this.header.sanitize(target, target + FRAME_OFFSET, bytes - FRAME_OFFSET, this.hostOffloads);
-    if (wrong !== HEADER_OK) {
-      recorder.event(this.txBase | VIRTQ_ERROR, 0, wrong, head);
-      this.refuse(packet, wrong, VIRTQ_DROP_BAD_CHAIN);
-      return -1;
-    }
-    let frame = tx.frameOf[head]!;
+    // what is rare is elsewhere: small functions become part of their callers
+    if (bytes < 0) return this.notTaken(packet, bytes, noMemory);
+    if (!isBare(arena.u32, target) && !this.sane(packet, bytes)) return -1;
+    const frame = tx.frameOf[head]! || this.clientFrame(target, bytes);
     tx.frameOf[head] = 0;
-    // nobody of ours put it there: a client did
-    if (frame === 0) frame = frames.born(this.driverBase, target + FRAME_OFFSET, Math.max(0, bytes - FRAME_OFFSET), 0);
     recorder.event(this.txBase | VIRTQ_POP, frame, head, tx.last_avail_idx);
     recorder.stamp[0] = this.at[1]!;
     recorder.event(this.txBackend | PACKET_COPY, frame, bytes, target);
@@ -188,6 +174,35 @@ export class NetQueuePair {
     pool.frame[packet] = frame;
     this.txFrame = frame;
     return packet;
+  }
+
+  /** The chain that was taken last is bad, or there is no room for it. Returns -1. */
+  private notTaken(packet: number, code: number, noMemory: boolean): number {
+    const { pool, recorder } = this.services;
+    const tx = this.tx;
+    if (tx === this.idle) {
+      pool.release(packet); // the ring was taken away meanwhile
+      return -1;
+    }
+    const reason = noMemory && code === CHAIN_TOO_LONG ? PACKET_DROP_NO_MEMORY : VIRTQ_DROP_BAD_CHAIN;
+    if (reason === VIRTQ_DROP_BAD_CHAIN) recorder.event(this.txBase | VIRTQ_ERROR, 0, -code, tx.head);
+    this.refuse(packet, -code, reason);
+    return -1;
+  }
+  /** Whether the header in front of the packet's frame is good; it is the host's then. */
+  private sane(packet: number, bytes: number): boolean {
+    const { pool, recorder } = this.services;
+    const target = pool.slot(packet);
+    const wrong = this.header.sanitize(target, target + FRAME_OFFSET, bytes - FRAME_OFFSET, this.hostOffloads);
+    if (wrong === HEADER_OK) return true;
+    recorder.event(this.txBase | VIRTQ_ERROR, 0, wrong, this.tx.head);
+    this.refuse(packet, wrong, VIRTQ_DROP_BAD_CHAIN);
+    return false;
+  }
+  /** A frame that nobody of ours put into the ring: a client did. */
+  private clientFrame(target: number, bytes: number): number {
+    const { frames } = this.services;
+    return frames.born(this.driverBase, target + FRAME_OFFSET, Math.max(0, bytes - FRAME_OFFSET), 0);
   }
 
   /** The chain that was taken last goes back at once; its frame, where it has a name, is dropped. */
@@ -225,10 +240,7 @@ export class NetQueuePair {
     const frame = pool.frame[packet]!;
     const bytes = length + FRAME_OFFSET;
     const available = rx.available();
-    if (available <= 0) {
-      if (available < 0) this.lost('rx');
-      return false;
-    }
+    if (available <= 0) return this.noBuffers(available);
     let source = pool.slot(packet);
     if (bounce !== 0) {
       recorder.stamp[0] = this.at[0]!;
@@ -236,21 +248,10 @@ export class NetQueuePair {
       recorder.event(this.rxBackend | PACKET_COPY, frame, bytes, bounce);
       source = bounce;
     }
-    // without VIRTIO_NET_F_GUEST_CSUM the flags are 0 (virtio 1.2 §5.1.6.4.1); the bytes may be shared, so they come back
-    const u16 = this.services.arena.u16;
-    const flags = u16[source >> 1]!;
-    if (!this.guestCsum) u16[source >> 1] = 0;
-    const result = rx.enqueue(source, bytes);
-    u16[source >> 1] = flags;
+    const result = this.guestCsum ? rx.enqueue(source, bytes) : this.withoutFlags(source, bytes);
     if (result === RING_EMPTY) return false;
     recorder.stamp[0] = this.at[1]!;
-    if (result < 0) {
-      recorder.event(this.rxBase | VIRTQ_ERROR, 0, -result, rx.head);
-      recorder.event(this.rxBase | VIRTQ_DROP_BAD_CHAIN, frame, -result, 0);
-      frames.dropped(frame, VIRTQ_DROP_BAD_CHAIN);
-      pool.release(packet);
-      return true;
-    }
+    if (result < 0) return this.notPlaced(packet, result);
     const head = rx.head;
     if (rx.frameOf[head] !== 0) this.replaced(head);
     recorder.event(this.rxBackend | PACKET_COPY, frame, bytes, head);
@@ -258,6 +259,32 @@ export class NetQueuePair {
     if (this.client) recorder.event(this.rxBase | VIRTQ_CLIENT_RX, frame, length, head);
     else rx.frameOf[head] = frame;
     frames.placed(frame, this.places.driver, length, this.endsFrames);
+    pool.release(packet);
+    return true;
+  }
+
+  private noBuffers(available: number): false {
+    if (available < 0) this.lost('rx');
+    return false;
+  }
+  /** Without VIRTIO_NET_F_GUEST_CSUM the flags are 0 (virtio 1.2 §5.1.6.4.1); the bytes may be shared, so they come back. */
+  private withoutFlags(source: number, bytes: number): number {
+    const u16 = this.services.arena.u16;
+    const flags = u16[source >> 1]!;
+    // not written where nothing changes: a copy right behind a small store would wait for it
+    if (flags === 0) return this.rx.enqueue(source, bytes);
+    u16[source >> 1] = 0;
+    const result = this.rx.enqueue(source, bytes);
+    u16[source >> 1] = flags;
+    return result;
+  }
+  /** The buffer was the guest's fault: the packet is dropped. */
+  private notPlaced(packet: number, code: number): true {
+    const { pool, recorder, frames } = this.services;
+    const frame = pool.frame[packet]!;
+    recorder.event(this.rxBase | VIRTQ_ERROR, 0, -code, this.rx.head);
+    recorder.event(this.rxBase | VIRTQ_DROP_BAD_CHAIN, frame, -code, 0);
+    frames.dropped(frame, VIRTQ_DROP_BAD_CHAIN);
     pool.release(packet);
     return true;
   }

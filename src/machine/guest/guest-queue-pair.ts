@@ -86,6 +86,10 @@ export class GuestQueuePair {
   txIrq = -1;
   headerBytes = 12;
   private rxBuffers!: RxLayout;
+  // what of it is asked for each frame
+  private mergeable = false;
+  private frameOffset = 12;
+  private bufferBytes = 0;
   private txSlots = 0;
   private rxPool!: BufferPool;
   private txPool: BufferPool | null = null;
@@ -126,6 +130,9 @@ export class GuestQueuePair {
     this.doorbells = queues.doorbells;
     this.headerBytes = queues.headerBytes;
     this.rxBuffers = queues.rxBuffers;
+    this.mergeable = queues.rxBuffers.kind === 'mergeable';
+    this.frameOffset = queues.rxBuffers.kind === 'big' ? PADDED_HEADER : queues.headerBytes;
+    this.bufferBytes = queues.rxBuffers.bytes;
     this.txSlots = queues.txSlots;
     this.rxPool = queues.rxPool;
     this.txPool = queues.txPool;
@@ -243,12 +250,11 @@ export class GuestQueuePair {
     const header = this.ram + gpa;
     const u16 = this.services.arena.u16;
     const w = header >> 1;
-    const mergeable = this.rxBuffers.kind === 'mergeable';
-    const buffers = mergeable ? u16[w + (H.num_buffers.offset >> 1)]! : 1;
+    const buffers = this.mergeable ? u16[w + (H.num_buffers.offset >> 1)]! : 1;
     let length = used - this.headerBytes;
-    let at = header + (this.rxBuffers.kind === 'big' ? PADDED_HEADER : this.headerBytes);
+    let at = header + this.frameOffset;
     // a device that says what cannot be is not believed (virtio 1.2 §5.1.6.4)
-    let good = length > 0 && buffers > 0 && used <= this.rxBuffers.bytes;
+    let good = length > 0 && buffers > 0 && used <= this.bufferBytes;
     if (good && buffers > 1) {
       length = this.join(at, length, buffers);
       at = this.joined;
@@ -356,12 +362,11 @@ export class GuestQueuePair {
   }
 
   /**
-   * Writes the source's next frame into a transmit buffer, header first, and makes it available (not published), at the
-   * current stamp. txRoom() has said that there is room. Returns its id.
+   * Writes the source's next frame, of `length` bytes, into a transmit buffer, header first, and makes it available (not
+   * published), at the current stamp. txRoom() has said that there is room. Returns its id.
    */
-  put(source: TrafficSource): number {
-    const long = this.isLong(source.nextLength());
-    if (long) return this.putAt(this.gsoPool!.take(), source, true);
+  put(source: TrafficSource, length: number): number {
+    if (this.isLong(length)) return this.putAt(this.gsoPool!.take(), source, true);
     return this.putAt(this.txSlots + this.tx.nextHead * SLOT_BYTES, source, false);
   }
   /** The same into a buffer of the caller's (a mempool's), or into one of gsoPool. */
@@ -394,8 +399,13 @@ export class GuestQueuePair {
     const u16 = this.services.arena.u16;
     const w = at >> 1;
     u16[w] = wish[0]! | (wish[1]! << 8);
-    for (let i = 1; i < 5; i++) u16[w + i] = wish[i + 1]!;
-    for (let i = 5; i < this.headerBytes >> 1; i++) u16[w + i] = 0;
+    u16[w + 1] = wish[2]!;
+    u16[w + 2] = wish[3]!;
+    u16[w + 3] = wish[4]!;
+    u16[w + 4] = wish[5]!;
+    const words = this.headerBytes >> 1;
+    if (words > 5) u16[w + 5] = 0;
+    for (let i = 6; i < words; i++) u16[w + i] = 0;
   }
 
   /** Headers in the linear part (`linear` bytes; 0: those of TCP), the payload in fragments of 32 KiB. */

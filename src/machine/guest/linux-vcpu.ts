@@ -396,9 +396,10 @@ export class LinuxVcpu extends GuestVcpu {
     let frame = 0;
     let sent = 0;
     for (; sent < n; sent++) {
-      if (pair.txRoom(source.nextLength(), 1, source.split) === 0) break;
+      const bytes = source.nextLength();
+      if (pair.txRoom(bytes, 1, source.split) === 0) break;
       recorder.stamp[0] = n === 1 ? now : Math.floor(this.begun + (sent + 1) * step);
-      frame = pair.put(source);
+      frame = pair.put(source, bytes);
     }
     recorder.stamp[0] = now;
     if (tx.num_free < this.stopBelow(pair)) this.stop(pair);

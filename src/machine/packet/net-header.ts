@@ -15,6 +15,12 @@ export function clearHeader(u32: Uint32Array, slot: number): void {
   u32[w + 2] = 0;
 }
 
+/** True where clearHeader() would change nothing: the usual case. */
+export function isBare(u32: Uint32Array, slot: number): boolean {
+  const w = slot >>> 2;
+  return (u32[w]! | u32[w + 1]! | u32[w + 2]!) === 0;
+}
+
 /** Writes all fields; `num_buffers` is 0. */
 export function writeHeader(
   u32: Uint32Array,

@@ -138,7 +138,7 @@ export class PairRig {
   /** The driver sends a frame with this header; returns the guest-physical bytes of header and frame as the device finds them. */
   send(bytes: Uint8Array, wish: HeaderFields = NO_OFFLOAD): void {
     this.source.list.push({ bytes, wish });
-    this.driver.put(this.source);
+    this.driver.put(this.source, bytes.length);
     this.driver.tx.publish();
   }
   /** The device takes one frame out; its packet, or -1. The chain goes back. */
