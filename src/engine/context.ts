@@ -14,16 +14,16 @@ export const PARKED = 2;
 export const PHASE_OWN = 8;
 
 export abstract class Context {
-  readonly name: string;
+  declare readonly name: string;
   /** World-wide core number; -1 for hardware. */
-  readonly core: number;
+  declare readonly core: number;
   /** Dense id, the order of simultaneous steps. Set by the world before the scheduler is made. */
   id = -1;
   /** Place that sched.* events of this context are recorded at. */
   place = 0;
   /** What the context does when its next step comes; see step(). */
   phase = SLEEPING;
-  protected readonly recorder: Recorder;
+  protected declare readonly recorder: Recorder;
   protected timeline!: Timeline;
 
   constructor(name: string, core: number, recorder: Recorder) {

@@ -81,25 +81,25 @@ export function restoreNear(low: number, near: number): number {
 
 /** Reads one world's rings. Cheap to make; keeps copies of at most BLOCK_EVENTS events. */
 export class RingReader {
-  readonly catalog: WorldCatalog;
-  readonly layout: WorldLayout;
-  private readonly time: Float64Array;
-  private readonly meta: Uint32Array;
-  private readonly frame: Uint32Array;
-  private readonly a: Uint32Array;
-  private readonly b: Uint32Array;
-  private readonly blockFrame: Float64Array;
-  private readonly blockBytes: Float64Array;
-  private readonly control64: BigInt64Array;
-  private readonly controlF: Float64Array;
-  private readonly bytes: Uint8Array;
-  readonly counters: Float64Array;
-  readonly busy: Float64Array;
-  readonly idlePolls: Float64Array;
+  declare readonly catalog: WorldCatalog;
+  declare readonly layout: WorldLayout;
+  private declare readonly time: Float64Array;
+  private declare readonly meta: Uint32Array;
+  private declare readonly frame: Uint32Array;
+  private declare readonly a: Uint32Array;
+  private declare readonly b: Uint32Array;
+  private declare readonly blockFrame: Float64Array;
+  private declare readonly blockBytes: Float64Array;
+  private declare readonly control64: BigInt64Array;
+  private declare readonly controlF: Float64Array;
+  private declare readonly bytes: Uint8Array;
+  declare readonly counters: Float64Array;
+  declare readonly busy: Float64Array;
+  declare readonly idlePolls: Float64Array;
   /** Latency histograms and gauges, see latency.ts. */
-  readonly histograms: Float64Array;
-  readonly gauges: Float64Array;
-  readonly block: EventBlock;
+  declare readonly histograms: Float64Array;
+  declare readonly gauges: Float64Array;
+  declare readonly block: EventBlock;
 
   constructor(memory: SharedArrayBuffer, catalog: WorldCatalog) {
     const l = catalog.layout;

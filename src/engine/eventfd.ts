@@ -6,8 +6,8 @@ import type { Context } from './context.ts';
 
 export class EventFd {
   /** The number that ioctls and messages carry. */
-  readonly fd: number;
-  readonly name: string;
+  declare readonly fd: number;
+  declare readonly name: string;
   counter = 0;
   waiter: Context | null = null;
 

@@ -19,11 +19,11 @@ const wordOf = (slot: number): number => CTL_HOLDS / 8 + slot;
 
 /** The reader's half; `HoldGate` below is the engine's. Whoever took it has to release it, also where the reader itself has died. */
 export class Hold {
-  readonly slot: number;
-  private readonly words: BigInt64Array;
-  private position: number;
+  declare readonly slot: number;
+  private declare readonly words: BigInt64Array;
+  private declare position: number;
   private held = true;
-  private readonly gate: HoldGate;
+  private declare readonly gate: HoldGate;
 
   /** A hold that has been taken, as another thread uses it: `slot` from the one who took it. */
   constructor(memory: SharedArrayBuffer, layout: WorldLayout, slot: number) {
@@ -67,12 +67,12 @@ export class Hold {
 
 /** The engine's half: how far it may run before it has to look again. */
 export class HoldGate {
-  private readonly words: BigInt64Array;
-  private readonly blockBytes: Float64Array;
-  private readonly eventCapacity: number;
+  private declare readonly words: BigInt64Array;
+  private declare readonly blockBytes: Float64Array;
+  private declare readonly eventCapacity: number;
   /** How far a reader may be behind without losing anything. */
-  private readonly eventLimit: number;
-  private readonly byteLimit: number;
+  private declare readonly eventLimit: number;
+  private declare readonly byteLimit: number;
 
   constructor(memory: SharedArrayBuffer, layout: WorldLayout) {
     this.words = words(memory, layout);

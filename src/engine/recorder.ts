@@ -26,19 +26,19 @@ const BYTES_AHEAD = 65536;
 export class Recorder {
   /** Time of the events recorded next, ns since the run's start. Written by the context that records. */
   readonly stamp = new Float64Array(1);
-  private readonly layout: WorldLayout;
-  private readonly code: WorldCode;
-  private readonly time: Float64Array;
-  private readonly meta: Uint32Array;
-  private readonly frame: Uint32Array;
-  private readonly a: Uint32Array;
-  private readonly b: Uint32Array;
-  private readonly blockFrame: Float64Array;
-  private readonly blockBytes: Float64Array;
-  private readonly control64: BigInt64Array;
-  private readonly controlF: Float64Array;
-  private readonly mask: number;
-  private readonly ordinals: number;
+  private declare readonly layout: WorldLayout;
+  private declare readonly code: WorldCode;
+  private declare readonly time: Float64Array;
+  private declare readonly meta: Uint32Array;
+  private declare readonly frame: Uint32Array;
+  private declare readonly a: Uint32Array;
+  private declare readonly b: Uint32Array;
+  private declare readonly blockFrame: Float64Array;
+  private declare readonly blockBytes: Float64Array;
+  private declare readonly control64: BigInt64Array;
+  private declare readonly controlF: Float64Array;
+  private declare readonly mask: number;
+  private declare readonly ordinals: number;
   /** Slot of the next event, and of the first that is not folded yet. */
   private slot = 0;
   private foldedSlot = 0;

@@ -32,28 +32,28 @@ export interface Standing {
 }
 
 export class Scheduler implements Timeline {
-  readonly next: Float64Array;
+  declare readonly next: Float64Array;
   readonly now = new Float64Array(2);
-  readonly busy: Float64Array;
-  readonly idlePolls: Float64Array;
-  readonly contexts: readonly Context[];
+  declare readonly busy: Float64Array;
+  declare readonly idlePolls: Float64Array;
+  declare readonly contexts: readonly Context[];
   /** Called at the end of a step that asked for it. */
   afterStep: () => void = () => {};
   steps = 0;
-  private readonly recorder: Recorder;
+  private declare readonly recorder: Recorder;
   /** [0] time up to which the running context may go on inline; [UNTIL] end of the current run(). */
   private readonly limit = new Float64Array(2);
-  private readonly parkedAt: Float64Array;
-  private readonly grid: Float64Array;
-  private readonly parked: Uint8Array;
-  private readonly shared: Uint8Array;
-  private readonly coreOf: Int32Array;
-  private readonly holder: Int32Array;
-  private readonly lastOn: Int32Array;
-  private readonly waiting: Uint8Array;
+  private declare readonly parkedAt: Float64Array;
+  private declare readonly grid: Float64Array;
+  private declare readonly parked: Uint8Array;
+  private declare readonly shared: Uint8Array;
+  private declare readonly coreOf: Int32Array;
+  private declare readonly holder: Int32Array;
+  private declare readonly lastOn: Int32Array;
+  private declare readonly waiting: Uint8Array;
   /** By core: its holder has not been asked since it got the core, so it has a slice before it gives the core up. */
-  private readonly fresh: Uint8Array;
-  private readonly switchCost: number;
+  private declare readonly fresh: Uint8Array;
+  private declare readonly switchCost: number;
   /** Who runs, or ran last: what comes from outside comes after its step (after everybody's where run() had no more). */
   private running = -1;
   private afterStepWanted = false;

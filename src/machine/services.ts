@@ -7,12 +7,12 @@ import type { Frames } from './packet/frames.ts';
 import type { PacketPool } from './packet/pool.ts';
 
 export class Services {
-  readonly arena: Arena;
-  readonly copy: Copy;
-  readonly recorder: Recorder;
-  readonly frames: Frames;
-  readonly pool: PacketPool;
-  private readonly costs: CostTable;
+  declare readonly arena: Arena;
+  declare readonly copy: Copy;
+  declare readonly recorder: Recorder;
+  declare readonly frames: Frames;
+  declare readonly pool: PacketPool;
+  private declare readonly costs: CostTable;
 
   constructor(arena: Arena, recorder: Recorder, frames: Frames, pool: PacketPool, costs: CostTable) {
     this.arena = arena;

@@ -12,8 +12,8 @@ import { type DeviceQueue, RING_BROKEN } from '../virtio/device-queue.ts';
 import { CONTROL_BUDGET, drainControl, type NetControl } from '../virtio/net-control.ts';
 
 export class ControlEnd {
-  readonly control: NetControl;
-  readonly kick: EventFd;
+  declare readonly control: NetControl;
+  declare readonly kick: EventFd;
   /** null until the driver has set the queue up. */
   queue: DeviceQueue | null = null;
   /** The main loop has read a kick and not looked yet. */
@@ -23,8 +23,8 @@ export class ControlEnd {
   /** The driver broke the ring. */
   onBroken: (code: number, contextBits: number) => void = () => {};
   private call: InterruptRoute | null = null;
-  private readonly place: number;
-  private readonly services: Services;
+  private declare readonly place: number;
+  private declare readonly services: Services;
 
   constructor(services: Services, control: NetControl, place: number, kick: EventFd) {
     this.services = services;

@@ -40,15 +40,15 @@ export interface QueuePairPlaces {
 const NOWHERE: InterruptRoute = { trigger: () => {} };
 
 export class NetQueuePair {
-  readonly name: string;
-  readonly places: QueuePairPlaces;
+  declare readonly name: string;
+  declare readonly places: QueuePairPlaces;
   // what the set-up of the device gave: an idle queue where there is none
-  rx: DeviceQueue;
-  tx: DeviceQueue;
+  declare rx: DeviceQueue;
+  declare tx: DeviceQueue;
   /** How used buffer notifications travel. */
   private rxCall: InterruptRoute = NOWHERE;
   private txCall: InterruptRoute = NOWHERE;
-  private readonly idle: IdleQueue;
+  private declare readonly idle: IdleQueue;
   /** Nobody in the guest drives the NIC: frames are born when they are taken and end when they are given. */
   client = false;
   /** A ring of which the device can no longer tell where chains begin; 0 for receive, 1 for transmit. */
@@ -63,8 +63,8 @@ export class NetQueuePair {
   private hostOffloads = 0;
   private large = false;
   private guestCsum = false;
-  private readonly header: GuestHeader;
-  private readonly services: Services;
+  private declare readonly header: GuestHeader;
+  private declare readonly services: Services;
   /** Frame that popTx() took last. */
   txFrame = 0;
   /** By direction: with vhost-user one PMD may fill the receive ring and another empty the transmit ring. */

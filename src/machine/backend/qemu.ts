@@ -32,13 +32,13 @@ const LAND_CONTROL = PHASE_OWN + 5;
 
 /** One NIC of the process: what the main loop knows of it. */
 export class QemuNic {
-  readonly pair: NetQueuePair;
-  readonly queue: TapQueue;
-  readonly tap: Tap;
-  readonly txKick: EventFd;
-  readonly rxKick: EventFd;
+  declare readonly pair: NetQueuePair;
+  declare readonly queue: TapQueue;
+  declare readonly tap: Tap;
+  declare readonly txKick: EventFd;
+  declare readonly rxKick: EventFd;
   /** Arena offset of TAPState.buf, where read(tap) puts a frame before it goes to the guest. */
-  readonly bounce: number;
+  declare readonly bounce: number;
   /** The transmit bottom half is scheduled (q->tx_waiting). */
   txBh = false;
   /** Kicks of the receive ring are wanted: no buffer was found, or none was looked for yet. */
@@ -77,8 +77,8 @@ export class QemuMainLoop extends Context {
     this.receiving = turns[1] === 1;
   }
 
-  readonly nics: readonly QemuNic[];
-  private readonly services: Services;
+  declare readonly nics: readonly QemuNic[];
+  private declare readonly services: Services;
   private active!: QemuNic;
   private turn = 0;
   private receiving = false;
@@ -87,13 +87,13 @@ export class QemuMainLoop extends Context {
   /** A control queue was kicked. */
   private commands = false;
   private contextBits = 0;
-  private readonly loopCost: number;
-  private readonly writeCost: number;
-  private readonly readCost: number;
-  private readonly msiCost: number;
-  private readonly enableCost: number;
-  private readonly switchCost: number;
-  private readonly byteCost256: number;
+  private declare readonly loopCost: number;
+  private declare readonly writeCost: number;
+  private declare readonly readCost: number;
+  private declare readonly msiCost: number;
+  private declare readonly enableCost: number;
+  private declare readonly switchCost: number;
+  private declare readonly byteCost256: number;
 
   constructor(name: string, core: number, services: Services, nics: readonly QemuNic[]) {
     super(name, core, services.recorder);

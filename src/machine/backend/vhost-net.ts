@@ -22,12 +22,12 @@ const RECHECK_TX = PHASE_OWN + 3;
 const RECHECK_RX = PHASE_OWN + 4;
 
 export class VhostNetWorker extends Context {
-  readonly pair: NetQueuePair;
-  readonly queue: TapQueue;
-  readonly tap: Tap;
-  private readonly services: Services;
-  private readonly txKick: EventFd;
-  private readonly rxKick: EventFd;
+  declare readonly pair: NetQueuePair;
+  declare readonly queue: TapQueue;
+  declare readonly tap: Tap;
+  private declare readonly services: Services;
+  private declare readonly txKick: EventFd;
+  private declare readonly rxKick: EventFd;
   /** handle_tx is queued: a kick came, or the ring was not empty. */
   private txWork = false;
   private receiving = false;
@@ -37,13 +37,13 @@ export class VhostNetWorker extends Context {
   private contextBits = 0;
   private base = 0;
   private rxBase = 0;
-  private readonly iterationCost: number;
-  private readonly fixedCost: number;
-  private readonly txCost: number;
-  private readonly rxCost: number;
-  private readonly switchCost: number;
-  private readonly enableCost: number;
-  private readonly byteCost256: number;
+  private declare readonly iterationCost: number;
+  private declare readonly fixedCost: number;
+  private declare readonly txCost: number;
+  private declare readonly rxCost: number;
+  private declare readonly switchCost: number;
+  private declare readonly enableCost: number;
+  private declare readonly byteCost256: number;
 
   constructor(
     name: string,

@@ -24,12 +24,12 @@ const BATCH_LIMIT = 4096;
 
 export class VhostUserPort extends Port {
   /** By queue pair. */
-  readonly rxqs: readonly VhostUserRxq[];
+  declare readonly rxqs: readonly VhostUserRxq[];
   /** By PMD of the host. */
-  readonly txqs: readonly VhostUserTxq[];
+  declare readonly txqs: readonly VhostUserTxq[];
   /** Queue pairs whose rings are enabled (VHOST_USER_SET_VRING_ENABLE): the first ones. */
   active = 1;
-  private readonly pairs: (NetQueuePair | null)[];
+  private declare readonly pairs: (NetQueuePair | null)[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
 
@@ -85,17 +85,17 @@ export class VhostUserPort extends Port {
 
 /** From the guest: one of its transmit rings. */
 export class VhostUserRxq implements PmdRxq {
-  readonly datapath: NetdevDatapath;
+  declare readonly datapath: NetdevDatapath;
   /** null until the guest's device is set up, and while the ring is disabled. */
   pair: NetQueuePair | null = null;
   /** The PMD that polls the queue. */
   context = -1;
-  private readonly port: VhostUserPort;
-  private readonly services: Services;
-  private readonly burstCost: number;
-  private readonly dequeueCost: number;
-  private readonly passCost: number;
-  private readonly byteCost256: number;
+  private declare readonly port: VhostUserPort;
+  private declare readonly services: Services;
+  private declare readonly burstCost: number;
+  private declare readonly dequeueCost: number;
+  private declare readonly passCost: number;
+  private declare readonly byteCost256: number;
   /** Chains of the burst that lands. */
   private taken = 0;
 
@@ -163,15 +163,15 @@ export class VhostUserRxq implements PmdRxq {
 /** To the guest: what one PMD has for it, into one of its receive rings. */
 export class VhostUserTxq implements PmdTxq {
   /** Number of the PMD among those of the host. */
-  readonly pmd: number;
+  declare readonly pmd: number;
   /** null until the guest's device is set up. */
   pair: NetQueuePair | null = null;
-  private readonly port: VhostUserPort;
-  private readonly services: Services;
+  private declare readonly port: VhostUserPort;
+  private declare readonly services: Services;
   private readonly batch = new PacketQueue(BATCH_LIMIT);
-  private readonly burstCost: number;
-  private readonly enqueueCost: number;
-  private readonly byteCost256: number;
+  private declare readonly burstCost: number;
+  private declare readonly enqueueCost: number;
+  private declare readonly byteCost256: number;
   /** Frames of the flush that lands, and the ring that they went into. */
   private placed = 0;
   private served: NetQueuePair | null = null;

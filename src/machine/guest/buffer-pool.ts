@@ -1,9 +1,9 @@
 /** Free buffers of a guest, by guest-physical address: a page pool or a DPDK mempool. */
 export class BufferPool {
-  private readonly gpas: Int32Array;
-  private count: number;
+  private declare readonly gpas: Int32Array;
+  private declare count: number;
   /** Bytes of a buffer. */
-  readonly bytes: number;
+  declare readonly bytes: number;
 
   /** `count` buffers of `bytes` bytes from `gpa` on. */
   constructor(gpa: number, count: number, bytes: number) {

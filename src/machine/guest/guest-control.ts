@@ -25,19 +25,19 @@ export interface GuestControlOptions {
 }
 
 export class GuestControl {
-  readonly queue: DriverQueue;
-  readonly index: number;
-  readonly doorbell: DoorbellPlace;
-  readonly base: number;
-  readonly atProbe: readonly ControlCommand[];
-  readonly atUp: readonly ControlCommand[];
+  declare readonly queue: DriverQueue;
+  declare readonly index: number;
+  declare readonly doorbell: DoorbellPlace;
+  declare readonly base: number;
+  declare readonly atProbe: readonly ControlCommand[];
+  declare readonly atUp: readonly ControlCommand[];
   /** Commands that were answered with an error. */
   failed = 0;
   /** Told of each answer. */
   onAnswer: (command: ControlCommand, ok: boolean) => void = () => {};
-  private readonly buffer: ControlBuffer;
+  private declare readonly buffer: ControlBuffer;
   private readonly commands: ControlCommand[] = [];
-  private readonly services: Services;
+  private declare readonly services: Services;
 
   constructor(services: Services, options: GuestControlOptions) {
     this.services = services;

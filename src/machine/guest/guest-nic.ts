@@ -86,11 +86,11 @@ export interface NicStanding {
 }
 
 export class GuestNic {
-  readonly name: string;
-  readonly mac: readonly number[];
-  readonly addresses: readonly GuestAddress[];
-  readonly places: GuestNicPlaces;
-  readonly pairs: readonly GuestQueuePair[];
+  declare readonly name: string;
+  declare readonly mac: readonly number[];
+  declare readonly addresses: readonly GuestAddress[];
+  declare readonly places: GuestNicPlaces;
+  declare readonly pairs: readonly GuestQueuePair[];
   /** Queue pairs in use: 1 until the driver has asked for more (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET). */
   active = 1;
   /** Largest IP packet: what the device said with VIRTIO_NET_F_MTU, or Ethernet's. */
@@ -104,7 +104,7 @@ export class GuestNic {
   current = 0;
   base = 0;
   /** Arena offset of guest-physical address 0. */
-  readonly ram: number;
+  declare readonly ram: number;
   // the frame that GuestQueuePair.receive() took last: arena offset, length, and struct virtio_net_hdr in front of it
   frameAt = 0;
   frameLength = 0;

@@ -75,9 +75,9 @@ const H = virtio_net_hdr_v1;
 const NO_WISH = new Int32Array(6);
 
 export class GuestQueuePair {
-  readonly nic: GuestNic;
-  readonly index: number;
-  readonly places: QueuePlaces;
+  declare readonly nic: GuestNic;
+  declare readonly index: number;
+  declare readonly places: QueuePlaces;
   // what the probe of the device gave: set by bringUp()
   rx!: DriverQueue;
   tx!: DriverQueue;
@@ -108,8 +108,8 @@ export class GuestQueuePair {
   /** Buffers of the frame that receive() took last; given back with releaseReceived() or sent on. */
   readonly received = new Int32Array(64);
   receivedCount = 0;
-  private readonly services: Services;
-  private readonly ram: number;
+  private declare readonly services: Services;
+  private declare readonly ram: number;
   private readonly pieceAt = new Int32Array(24);
   private readonly pieceLength = new Int32Array(24);
 

@@ -27,16 +27,16 @@ const CONTROL_WAIT = PHASE_OWN + 3;
 export const PHASE_GUEST = PHASE_OWN + 4;
 
 export abstract class GuestVcpu extends Vcpu {
-  readonly index: number;
-  readonly nics: readonly GuestNic[];
+  declare readonly index: number;
+  declare readonly nics: readonly GuestNic[];
   /** Queue pairs that this vCPU serves: pair i of a NIC on vCPU i modulo their number (virtnet_set_affinity()). */
-  readonly pairs: readonly GuestQueuePair[];
-  readonly stack: GuestStack;
+  declare readonly pairs: readonly GuestQueuePair[];
+  declare readonly stack: GuestStack;
   /** All vCPUs of the guest that run, this one among them; set by the builder. */
   group: readonly GuestVcpu[] = [];
   /** Senders, the stack's answers first. */
-  protected readonly sources: TrafficSource[];
-  private readonly answers: number;
+  protected declare readonly sources: TrafficSource[];
+  private declare readonly answers: number;
   /** Index of the sender that is asked first. */
   protected turn = 0;
   private boot: GuestBoot | null = null;
@@ -45,7 +45,7 @@ export abstract class GuestVcpu extends Vcpu {
   protected commands = 0;
   private sent: GuestControl | null = null;
   private sentAt = 0;
-  private readonly seenDelay: number;
+  private declare readonly seenDelay: number;
 
   constructor(
     name: string,

@@ -12,8 +12,8 @@ const fold16 = (v: number): number => {
 };
 
 export class Inet {
-  private readonly u8: Uint8Array;
-  private readonly u16: Uint16Array;
+  private declare readonly u8: Uint8Array;
+  private declare readonly u16: Uint16Array;
   private readonly sum16: (at: number, length: number) => number;
 
   /** Offsets given to the methods must be even, as buffers and headers are. */

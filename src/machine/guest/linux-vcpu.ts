@@ -53,13 +53,13 @@ export class LinuxVcpu extends GuestVcpu {
   private senderFirst = false;
   /** The interfaces are up. */
   private linked = false;
-  private readonly napiCost: number;
-  private readonly rxCost: number;
-  private readonly bufferCost: number;
-  private readonly cleanCost: number;
-  private readonly enableCost: number;
-  private readonly byteCost256: number;
-  private readonly checksumCost256: number;
+  private declare readonly napiCost: number;
+  private declare readonly rxCost: number;
+  private declare readonly bufferCost: number;
+  private declare readonly cleanCost: number;
+  private declare readonly enableCost: number;
+  private declare readonly byteCost256: number;
+  private declare readonly checksumCost256: number;
 
   constructor(
     name: string,

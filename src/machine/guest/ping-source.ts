@@ -22,17 +22,17 @@ export const pingMinFrame = (family: 4 | 6): number => ETH_HLEN + (family === 4 
 export class PingSource extends TrafficSource implements EchoListener {
   /** Requests sent. */
   sent = 0;
-  private readonly services: Services;
-  private readonly inet: Inet;
-  private readonly frames: Frames;
-  private readonly stack: GuestStack;
-  private readonly account: RunLedger;
-  private readonly path: IpPath;
-  private readonly length: number;
-  private readonly interval: number;
-  private readonly identifier: number;
-  private readonly sentAt: Float64Array;
-  private left: number;
+  private declare readonly services: Services;
+  private declare readonly inet: Inet;
+  private declare readonly frames: Frames;
+  private declare readonly stack: GuestStack;
+  private declare readonly account: RunLedger;
+  private declare readonly path: IpPath;
+  private declare readonly length: number;
+  private declare readonly interval: number;
+  private declare readonly identifier: number;
+  private declare readonly sentAt: Float64Array;
+  private declare left: number;
   private outstanding = 0;
 
   constructor(

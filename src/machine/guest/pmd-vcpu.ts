@@ -29,7 +29,7 @@ const COMMAND_POLL_NS = 100_000;
 export type PmdProgram = 'stack' | 'macswap' | 'io';
 
 export class PmdVcpu extends GuestVcpu {
-  private readonly program: PmdProgram;
+  private declare readonly program: PmdProgram;
   /** The program's mbufs, made when the devices are probed; all lcores share them. */
   mempool!: BufferPool;
   private rxTurn = 0;
@@ -37,9 +37,9 @@ export class PmdVcpu extends GuestVcpu {
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
-  private readonly burstCost: number;
-  private readonly frameCost: number;
-  private readonly pollGrid: number;
+  private declare readonly burstCost: number;
+  private declare readonly frameCost: number;
+  private declare readonly pollGrid: number;
 
   constructor(
     name: string,

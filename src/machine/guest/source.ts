@@ -7,17 +7,17 @@ import type { RunLedger } from '../packet/run-ledger.ts';
 import type { GuestNic } from './guest-nic.ts';
 
 export abstract class TrafficSource {
-  readonly nic: GuestNic;
+  declare readonly nic: GuestNic;
   /** Account of the run that the frames belong to; null = none (the stack's own). */
   ledger: RunLedger | null = null;
   /** Frames per slice at most: 1 for a socket, a burst for pktgen and txonly. */
-  readonly batch: number;
+  declare readonly batch: number;
   /** ns per frame, without bytes. */
-  readonly cost: number;
+  declare readonly cost: number;
   /** True where header and frame lie apart (a shared skb: no room to push the header): two segments. */
-  readonly split: boolean;
+  declare readonly split: boolean;
   /** Queue pair of `nic` that the frames go out by. */
-  readonly pair: number;
+  declare readonly pair: number;
   /**
    * struct virtio_net_hdr of the frame that fill() wrote last: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
    * All 0: nothing is left to the device.

@@ -70,24 +70,24 @@ export interface StackOptions {
 }
 
 export class GuestStack {
-  readonly tcp: Tcp;
-  readonly pattern: BytePattern;
-  private readonly services: Services;
-  private readonly inet: Inet;
-  private readonly ndp: Ndp;
-  private readonly neighbours: Neighbours;
-  private readonly gro: Gro | null;
-  private readonly segment: TcpSegment;
+  declare readonly tcp: Tcp;
+  declare readonly pattern: BytePattern;
+  private declare readonly services: Services;
+  private declare readonly inet: Inet;
+  private declare readonly ndp: Ndp;
+  private declare readonly neighbours: Neighbours;
+  private declare readonly gro: Gro | null;
+  private declare readonly segment: TcpSegment;
   private readonly packet = { frameAt: 0, addressesAt: 0, addressBytes: 4 };
   private readonly echo: EchoListener[] = [];
-  private readonly nics: readonly GuestNic[];
+  private declare readonly nics: readonly GuestNic[];
   /** By NIC: its IPv6 addresses, the link-local one last, and the groups that it is in. */
-  private readonly addresses6: readonly (readonly IpAddress[])[];
-  private readonly groups6: readonly (readonly IpAddress[])[];
+  private declare readonly addresses6: readonly (readonly IpAddress[])[];
+  private declare readonly groups6: readonly (readonly IpAddress[])[];
   /** By NIC, then by queue pair. */
-  private readonly replySources: readonly (readonly ReplySource[])[];
+  private declare readonly replySources: readonly (readonly ReplySource[])[];
   /** [0] earliest time at which the stack must look at its timers, NEVER without. */
-  readonly timer: Float64Array;
+  declare readonly timer: Float64Array;
 
   constructor(services: Services, nics: readonly GuestNic[], options: StackOptions) {
     this.services = services;

@@ -8,8 +8,8 @@ import { TCP_CLOSE, type TcpBlock } from './tcp-block.ts';
 import { TcpOutput } from './tcp-output.ts';
 
 export class TcpSource extends TrafficSource {
-  readonly block: TcpBlock;
-  readonly output: TcpOutput;
+  declare readonly block: TcpBlock;
+  declare readonly output: TcpOutput;
   /** When the application stops writing and closes; NEVER where it sends a number of bytes. */
   private until = NEVER;
   private released = false;

@@ -31,15 +31,15 @@ export function gsoSegments(frameLength: number, headerBytes: number, wanted: nu
 }
 
 export class UdpGsoSource extends TrafficSource {
-  private readonly services: Services;
-  private readonly inet: Inet;
-  private readonly path: IpPath;
-  private readonly flow: UdpFlow;
-  private readonly segments: number;
+  private declare readonly services: Services;
+  private declare readonly inet: Inet;
+  private declare readonly path: IpPath;
+  private declare readonly flow: UdpFlow;
+  private declare readonly segments: number;
   /** UDP payload of one datagram, bytes: gso_size. */
-  private readonly payload: number;
-  private readonly interval: number;
-  private left: number;
+  private declare readonly payload: number;
+  private declare readonly interval: number;
+  private declare left: number;
   private sequence = 0;
   private sends = 0;
 

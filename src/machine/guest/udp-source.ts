@@ -40,19 +40,19 @@ export interface UdpFlow {
 
 /** Writes the datagrams of a flow from a template in the arena; used by guests and by the wire end of a NIC. */
 export class UdpTemplate {
-  readonly length: number;
+  declare readonly length: number;
   /** Offset of the UDP header in the frame where its checksum is left to the device, -1 where it is not. */
-  readonly checksumFrom: number;
-  private readonly services: Services;
-  private readonly u16: Uint16Array;
-  private readonly at: number;
-  private readonly flows: number;
-  private readonly firstPort: number;
-  private readonly step: number;
-  private readonly udp: number;
-  private readonly four: boolean;
-  private readonly ipSum: number;
-  private readonly udpSum: number;
+  declare readonly checksumFrom: number;
+  private declare readonly services: Services;
+  private declare readonly u16: Uint16Array;
+  private declare readonly at: number;
+  private declare readonly flows: number;
+  private declare readonly firstPort: number;
+  private declare readonly step: number;
+  private declare readonly udp: number;
+  private declare readonly four: boolean;
+  private declare readonly ipSum: number;
+  private declare readonly udpSum: number;
   /** Datagram that the template holds. */
   private prepared = -1;
 
@@ -124,9 +124,9 @@ const fold = (v: number): number => {
 };
 
 export class UdpSource extends TrafficSource {
-  private readonly template: UdpTemplate;
-  private readonly interval: number;
-  private left: number;
+  private declare readonly template: UdpTemplate;
+  private declare readonly interval: number;
+  private declare left: number;
   private sequence = 0;
 
   /** Called when the last datagram has been written. */

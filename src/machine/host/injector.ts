@@ -25,12 +25,12 @@ export interface Injection {
 }
 
 export class Injector extends Context {
-  private readonly services: Services;
+  private declare readonly services: Services;
   private readonly injections: Injection[] = [];
   private active: Injection | null = null;
   private turn = 0;
   private contextBits = 0;
-  private readonly frameCost: number;
+  private declare readonly frameCost: number;
 
   constructor(name: string, services: Services) {
     super(name, -1, services.recorder);

@@ -104,18 +104,18 @@ export interface Line {
 
 export class NicTx extends Context {
   /** Packets that have not left; each takes one descriptor or more of `descriptors`. */
-  readonly ring: PacketQueue;
+  declare readonly ring: PacketQueue;
   /** Descriptors in use. */
   used = 0;
-  private readonly descriptors: number;
+  private declare readonly descriptors: number;
   line!: Line;
-  private readonly services: Services;
-  private readonly speed: number;
-  private readonly overhead: number;
+  private declare readonly services: Services;
+  private declare readonly speed: number;
+  private declare readonly overhead: number;
   private base = 0;
   private contextBits = 0;
   private lineFree = 0;
-  private readonly segmenter: Segmenter;
+  private declare readonly segmenter: Segmenter;
   /** Segment of the ring's first packet that leaves next; -1 while that packet is not being cut. */
   private segment = -1;
 
@@ -294,24 +294,24 @@ export function lineStart(lineFree: number, now: number): number {
 
 export class NicRx extends Context implements LineEnd {
   /** Frames that the host has not taken yet; each takes one descriptor or more of `descriptors`. */
-  readonly ring: PacketQueue;
+  declare readonly ring: PacketQueue;
   /** Descriptors that hold frames. */
   used = 0;
-  private readonly descriptors: number;
+  private declare readonly descriptors: number;
   reader!: NicReader;
   /** Port number of the NIC in its bridge. */
   port = 0;
   /** `rx_length_errors` beyond this MTU: longer frames do not fit the receive buffers. */
   mtu = ETH_DATA_LEN;
   /** rx-checksumming: good checksums are marked VIRTIO_NET_HDR_F_DATA_VALID (CHECKSUM_UNNECESSARY). */
-  rxChecksum: boolean;
+  declare rxChecksum: boolean;
   /** Frames with a wrong IPv4, TCP or UDP checksum (`rx_csum_offload_errors`); they go up unmarked. */
   checksumErrors = 0;
-  private readonly headers: FrameHeaders;
-  private readonly services: Services;
+  private declare readonly headers: FrameHeaders;
+  private declare readonly services: Services;
   // what is on its way over the link, in order of arrival
-  private readonly coming: PacketQueue;
-  private readonly arrivals: Float64Array;
+  private declare readonly coming: PacketQueue;
+  private declare readonly arrivals: Float64Array;
   private arrivalHead = 0;
   private base = 0;
 

@@ -34,11 +34,11 @@ const FEATURE_NAMES: readonly (readonly [number, string])[] = [
 /** Whatever is behind it (tap, NIC, vhost-user guest), this is what the bridge knows of it. */
 export abstract class Port {
   /** Datapath port number, from 1. */
-  readonly number: number;
-  readonly name: string;
-  readonly place: number;
+  declare readonly number: number;
+  declare readonly name: string;
+  declare readonly place: number;
   /** `tap`, `dpdkvhostuserclient`, `system` (a NIC of the kernel) or `dpdk` (a NIC of the netdev datapath). */
-  readonly type: string;
+  declare readonly type: string;
 
   /**
    * What is behind the port takes as it is, OFFLOAD_… bits: the bridge completes checksums and cuts packets for it otherwise

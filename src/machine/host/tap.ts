@@ -12,9 +12,9 @@ import { Port } from './port.ts';
 
 /** One queue of a tap towards its guest: what one file descriptor of a multi-queue tap reads (IFF_MULTI_QUEUE). */
 export class TapQueue {
-  readonly tap: Tap;
-  readonly index: number;
-  readonly queue: PacketQueue;
+  declare readonly tap: Tap;
+  declare readonly index: number;
+  declare readonly queue: PacketQueue;
   /** Who reads the queue: QEMU's main loop or a vhost worker. */
   reader!: Context;
   /** Set while the reader does not want to be woken: no driver yet, or no receive buffers. */
@@ -42,17 +42,17 @@ export class TapQueue {
 
 export class Tap extends Port {
   /** One for each queue pair of the guest's NIC. */
-  readonly queues: readonly TapQueue[];
+  declare readonly queues: readonly TapQueue[];
   /** Queues that are attached (TUNSETQUEUE), the first ones: what the driver's VQ_PAIRS_SET asks for. */
   active = 1;
   /** Which queue the guest sends each flow on; null where there is one queue. */
-  readonly flows: TunFlows | null;
+  declare readonly flows: TunFlows | null;
   /** RSS, where it is configured: the queue of a frame, in place of what the tap does by itself. */
   private program: ((u8: Uint8Array, at: number, length: number) => number) | null = null;
-  private readonly services: Services;
-  private readonly datapath: KernelDatapath;
-  private readonly tapBits: number;
-  private readonly wakeCost: number;
+  private declare readonly services: Services;
+  private declare readonly datapath: KernelDatapath;
+  private declare readonly tapBits: number;
+  private declare readonly wakeCost: number;
 
   constructor(
     services: Services,

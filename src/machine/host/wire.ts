@@ -19,13 +19,13 @@ const SENDING = PHASE_OWN;
 
 /** One stream of the tester. */
 export class WireStream {
-  readonly ledger: RunLedger;
+  declare readonly ledger: RunLedger;
   /** Next time at which a frame may be sent, ns (not rounded). */
   due = 0;
-  private readonly template: UdpTemplate | null;
-  private readonly list: FrameList | null;
-  private readonly interval: number;
-  private left: number;
+  private declare readonly template: UdpTemplate | null;
+  private declare readonly list: FrameList | null;
+  private declare readonly interval: number;
+  private declare left: number;
   private sequence = 0;
 
   /** Either datagrams of a template (`count`, every `interval` ns, 0 = line rate), or a list of frames. */
@@ -71,12 +71,12 @@ export class WireStream {
 }
 
 export class Wire extends Context implements LineEnd {
-  readonly mac: readonly number[];
-  readonly ip: number;
-  private readonly services: Services;
-  private readonly rx: NicRx;
-  private readonly speed: number;
-  private readonly overhead: number;
+  declare readonly mac: readonly number[];
+  declare readonly ip: number;
+  private declare readonly services: Services;
+  private declare readonly rx: NicRx;
+  private declare readonly speed: number;
+  private declare readonly overhead: number;
   private readonly streams: WireStream[] = [];
   private active: WireStream | null = null;
   private turn = 0;
@@ -85,7 +85,7 @@ export class Wire extends Context implements LineEnd {
   private lineFree = 0;
   /** Frames that arrived with a wrong IPv4, TCP or UDP checksum. */
   checksumErrors = 0;
-  private readonly headers: FrameHeaders;
+  private declare readonly headers: FrameHeaders;
 
   constructor(
     name: string,

@@ -51,8 +51,8 @@ export interface DoorbellPlace {
 }
 
 export abstract class Vcpu extends Context implements InterruptTarget {
-  protected readonly services: Services;
-  readonly vm: Vm;
+  protected declare readonly services: Services;
+  declare readonly vm: Vm;
   /** What each interrupt line does, by line; set up with the devices. */
   readonly irqs: IrqHandler[] = [];
   /** Lines that wait: how many, which in order of arrival, and the first 32 as bits for the record. */
@@ -66,12 +66,12 @@ export abstract class Vcpu extends Context implements InterruptTarget {
   protected exitDebt = 0;
   protected halted = true;
   protected vcpuBase = 0;
-  private readonly exitKernel: number;
-  private readonly exitUser: number;
-  protected readonly exitInterrupt: number;
-  private readonly eventfdDelay: number;
-  protected readonly injectDelay: number;
-  private readonly userDelay: number;
+  private declare readonly exitKernel: number;
+  private declare readonly exitUser: number;
+  protected declare readonly exitInterrupt: number;
+  private declare readonly eventfdDelay: number;
+  protected declare readonly injectDelay: number;
+  private declare readonly userDelay: number;
 
   constructor(name: string, core: number, services: Services, vm: Vm) {
     super(name, core, services.recorder);

@@ -22,10 +22,10 @@ export const SYS_writev = 20;
 const keyOf = (address: number): number => (address < 0x1_0000_0000 ? address | 0 : address);
 
 export class Vm {
-  readonly name: string;
+  declare readonly name: string;
   /** Arena offset of guest-physical address 0, and RAM size in bytes. */
-  readonly ram: number;
-  readonly ramBytes: number;
+  declare readonly ram: number;
+  declare readonly ramBytes: number;
   private readonly ioeventfds = new Map<number, EventFd>();
   /** Those with KVM_IOEVENTFD_FLAG_DATAMATCH: by address, then by value. */
   private readonly matched = new Map<number, Map<number, EventFd>>();
@@ -64,11 +64,11 @@ export interface InterruptRoute {
 
 /** vhost's way: the call eventfd is an irqfd, the kernel injects (linux virt/kvm/eventfd.c, irqfd_wakeup). */
 export class Irqfd implements InterruptRoute {
-  private readonly eventfd: EventFd;
-  private readonly target: InterruptTarget;
-  private readonly vector: number;
-  private readonly recorder: Recorder;
-  private readonly vcpuBits: number;
+  private declare readonly eventfd: EventFd;
+  private declare readonly target: InterruptTarget;
+  private declare readonly vector: number;
+  private declare readonly recorder: Recorder;
+  private declare readonly vcpuBits: number;
 
   constructor(recorder: Recorder, eventfd: EventFd, target: InterruptTarget, vector: number, vcpuPlace: number) {
     this.recorder = recorder;
@@ -88,11 +88,11 @@ export class Irqfd implements InterruptRoute {
 
 /** QEMU's way for the userspace path without irqfd: an ioctl (DD-2 step 6). */
 export class SignalMsi implements InterruptRoute {
-  private readonly target: InterruptTarget;
-  private readonly vector: number;
-  private readonly recorder: Recorder;
-  private readonly vcpuBits: number;
-  private readonly backendBits: number;
+  private declare readonly target: InterruptTarget;
+  private declare readonly vector: number;
+  private declare readonly recorder: Recorder;
+  private declare readonly vcpuBits: number;
+  private declare readonly backendBits: number;
 
   constructor(recorder: Recorder, target: InterruptTarget, vector: number, vcpuPlace: number, backendPlace: number) {
     this.recorder = recorder;

@@ -25,12 +25,12 @@ export class ArenaPlan {
 
 /** Views over the memory: little-endian hosts only, like every machine that is emulated here. */
 export class Arena {
-  readonly buffer: SharedArrayBuffer;
-  readonly u8: Uint8Array;
-  readonly u16: Uint16Array;
-  readonly u32: Uint32Array;
-  readonly view: DataView;
-  readonly code: WorldCode;
+  declare readonly buffer: SharedArrayBuffer;
+  declare readonly u8: Uint8Array;
+  declare readonly u16: Uint16Array;
+  declare readonly u32: Uint32Array;
+  declare readonly view: DataView;
+  declare readonly code: WorldCode;
 
   constructor(bytes: number) {
     assert(new Uint8Array(new Uint16Array([1]).buffer)[0] === 1, 'the host is little-endian');

@@ -16,16 +16,16 @@ import type { Flow, MegaflowTable } from './megaflow-table.ts';
 import { Ofproto } from './ofproto.ts';
 
 export class Bridge {
-  readonly name: string;
-  readonly place: number;
+  declare readonly name: string;
+  declare readonly place: number;
   readonly ports = new Map<number, Port>();
-  readonly ofproto: Ofproto;
-  protected readonly services: Services;
-  private readonly bridgeBits: number;
+  declare readonly ofproto: Ofproto;
+  protected declare readonly services: Services;
+  private declare readonly bridgeBits: number;
   private byNumber: (Port | undefined)[] = [];
   /** Time beyond what the caller has paid for: further lookups, checksums and segments in software, ns. */
   debt = 0;
-  private readonly xmit: XmitOffload;
+  private declare readonly xmit: XmitOffload;
 
   constructor(
     services: Services,

@@ -35,9 +35,9 @@ export class KernelDatapath extends Bridge {
   missed = 0;
   lost = 0;
   masksProbed = 0;
-  private readonly key: FlowKey;
-  private readonly bits: number;
-  private readonly maskCost: number;
+  private declare readonly key: FlowKey;
+  private declare readonly bits: number;
+  private declare readonly maskCost: number;
   private flowIds = 0;
 
   constructor(

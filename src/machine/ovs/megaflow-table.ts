@@ -5,12 +5,12 @@
 import { KEY_WORDS } from './flow-key.ts';
 
 export class Flow {
-  readonly id: number;
+  declare readonly id: number;
   /** Masked key and mask, KEY_WORDS words each. */
-  readonly key: Int32Array;
-  readonly mask: Int32Array;
+  declare readonly key: Int32Array;
+  declare readonly mask: Int32Array;
   /** Port numbers that frames go to; empty = drop. Replaced by revalidation. */
-  outputs: Int32Array;
+  declare outputs: Int32Array;
   packets = 0;
   bytes = 0;
   /** Time of the last hit, ns; -1 = never. */
@@ -34,11 +34,11 @@ export interface LearnedFlows {
 }
 
 class Subtable {
-  readonly mask: Int32Array;
+  declare readonly mask: Int32Array;
   hits = 0;
   count = 0;
   private last: Flow | null = null;
-  private readonly wordsUsed: Int32Array;
+  private declare readonly wordsUsed: Int32Array;
   private slots: (Flow | null)[] = new Array<Flow | null>(64).fill(null);
 
   constructor(mask: Int32Array) {
@@ -109,7 +109,7 @@ export class MegaflowTable {
   /** Masks that the last find() probed. */
   probed = 0;
   private readonly subtables: Subtable[] = [];
-  private readonly sorts: boolean;
+  private declare readonly sorts: boolean;
   private lookups = 0;
 
   /** `sorts`: subtables with more hits are asked first (dpcls ranks them; the kernel sorts its mask array by use). */

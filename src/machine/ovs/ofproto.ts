@@ -33,10 +33,10 @@ export class Ofproto {
   readonly ports: number[] = [];
   /** MAC table by the two words of an address. */
   private readonly fdb = new Map<number, FdbEntry>();
-  private readonly maxEntries: number;
-  private readonly agingNs: number;
-  private readonly recorder: Recorder;
-  private readonly bridgeBits: number;
+  private declare readonly maxEntries: number;
+  private declare readonly agingNs: number;
+  private declare readonly recorder: Recorder;
+  private declare readonly bridgeBits: number;
   /** What the OpenFlow rule counted beyond the datapath flows that stand: upcalled frames, and flows that are gone. */
   creditedPackets = 0;
   creditedBytes = 0;

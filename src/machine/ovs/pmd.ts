@@ -45,7 +45,7 @@ export class Pmd extends Context {
   private count = 0;
   private begun = 0;
   private contextBits = 0;
-  private readonly pollGrid: number;
+  private declare readonly pollGrid: number;
 
   constructor(name: string, core: number, services: Services) {
     super(name, core, services.recorder);

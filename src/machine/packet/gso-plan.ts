@@ -33,7 +33,7 @@ export const UDP_MAX_SEGMENTS = 128;
 const MOST_IP_BYTES = 65_535;
 
 export class GsoPlan {
-  readonly headers: FrameHeaders;
+  declare readonly headers: FrameHeaders;
   /** VIRTIO_NET_HDR_GSO_… without the ECN bit. */
   kind = 0;
   /** Bytes that each segment repeats: up to the end of the transport header, with UFO up to the end of the IP header. */
@@ -43,7 +43,7 @@ export class GsoPlan {
   /** Bytes of all segments after their headers. */
   payload = 0;
   segments = 0;
-  private readonly u8: Uint8Array;
+  private declare readonly u8: Uint8Array;
 
   constructor(arena: Arena) {
     this.u8 = arena.u8;

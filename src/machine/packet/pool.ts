@@ -26,23 +26,23 @@ export class PacketPool {
   }
 
   /** Frame length in bytes (without the header), by packet. */
-  readonly length: Int32Array;
+  declare readonly length: Int32Array;
   /** Frame id, low 32 bits, by packet. */
-  readonly frame: Int32Array;
+  declare readonly frame: Int32Array;
   /** Datapath port at which the packet came in, by packet. */
-  readonly inPort: Int32Array;
+  declare readonly inPort: Int32Array;
   /** Arena offset of the slot that holds the packet's bytes, by packet. */
-  private readonly address: Uint32Array;
-  private readonly base: number;
-  private readonly data: Int32Array;
-  private readonly references: Int32Array;
-  private readonly free: Int32Array;
-  private readonly freeJumbo: Int32Array;
-  private freeCount: number;
-  private freeJumbos: number;
+  private declare readonly address: Uint32Array;
+  private declare readonly base: number;
+  private declare readonly data: Int32Array;
+  private declare readonly references: Int32Array;
+  private declare readonly free: Int32Array;
+  private declare readonly freeJumbo: Int32Array;
+  private declare freeCount: number;
+  private declare freeJumbos: number;
   /** Small slots; packets from there on are jumbo slots. */
-  readonly capacity: number;
-  readonly jumbos: number;
+  declare readonly capacity: number;
+  declare readonly jumbos: number;
 
   /** `base` is the arena offset of PacketPool.bytes(capacity, jumbos) bytes, a multiple of 64. */
   constructor(base: number, capacity: number, jumbos = 0) {
@@ -145,9 +145,9 @@ function slotAt(base: number, capacity: number, packet: number): number {
 
 /** A bounded first-in first-out queue of packets (or any small integers). */
 export class PacketQueue {
-  readonly limit: number;
-  private readonly items: Int32Array;
-  private readonly mask: number;
+  declare readonly limit: number;
+  private declare readonly items: Int32Array;
+  private declare readonly mask: number;
   private head = 0;
   length = 0;
 

@@ -7,11 +7,11 @@ const BUCKETS = STEPS * 54;
 
 export class RunLedger {
   /** Index in the frame table, from 1. */
-  readonly index: number;
+  declare readonly index: number;
   /** Place of the driver or wire that frames are meant for; 0 = any. */
-  readonly destination: number;
+  declare readonly destination: number;
   /** Second end whose deliveries count (the requester of a ping); 0 = none. */
-  readonly origin: number;
+  declare readonly origin: number;
   sent = 0;
   /** Frames that arrived at `destination` (or anywhere, where that is 0); for a ping, the answers that came back. */
   received = 0;

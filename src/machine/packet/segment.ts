@@ -30,10 +30,10 @@ const FRAGMENT_HLEN = 8;
 const IP_MF = 0x2000;
 
 export class Segmenter {
-  readonly plan: GsoPlan;
+  declare readonly plan: GsoPlan;
   /** Segments of the packet that start() took. */
   segments = 0;
-  private readonly services: Services;
+  private declare readonly services: Services;
   private packet = -1;
   private at = 0;
   /** Checksum of a UFO packet's whole datagram, -1 where it is in there already. */

@@ -94,12 +94,12 @@ export interface Chain {
 }
 
 export abstract class DeviceQueue {
-  readonly packed: boolean;
-  readonly size: number;
-  readonly frameOf: Int32Array;
-  readonly eventIdx: boolean;
-  readonly inOrder: boolean;
-  readonly headerBytes: HeaderBytes;
+  declare readonly packed: boolean;
+  declare readonly size: number;
+  declare readonly frameOf: Int32Array;
+  declare readonly eventIdx: boolean;
+  declare readonly inOrder: boolean;
+  declare readonly headerBytes: HeaderBytes;
   /** Chains taken, modulo 2^16 (device private). */
   last_avail_idx = 0;
   /** Chains put into the used ring, published or not, modulo 2^16 (device private). */
@@ -120,13 +120,13 @@ export abstract class DeviceQueue {
   /** What enqueue() puts into a 20-byte header (struct virtio_net_hdr_v1_hash). */
   hash_value = 0;
   hash_report = 0;
-  protected readonly u8: Uint8Array;
-  protected readonly copy: Copy;
-  protected readonly space: AddressSpace;
-  protected readonly mrgRxbuf: boolean;
-  protected readonly indirect: boolean;
+  protected declare readonly u8: Uint8Array;
+  protected declare readonly copy: Copy;
+  protected declare readonly space: AddressSpace;
+  protected declare readonly mrgRxbuf: boolean;
+  protected declare readonly indirect: boolean;
   /** Bytes by which the guest's header is shorter than the host's (negative: longer). */
-  protected readonly shift: number;
+  protected declare readonly shift: number;
   // the segments of the chain that was gathered last
   protected readonly segmentAt = new Int32Array(CHAIN_MAX);
   protected readonly segmentLength = new Int32Array(CHAIN_MAX);

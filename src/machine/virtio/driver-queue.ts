@@ -62,18 +62,18 @@ interface OrderStanding {
 }
 
 export abstract class DriverQueue {
-  readonly packed: boolean;
-  readonly size: number;
+  declare readonly packed: boolean;
+  declare readonly size: number;
   /** Frame that lies in each buffer, 0 = none: whoever takes the frame out of the ring clears it. */
-  readonly frameOf: Int32Array;
+  declare readonly frameOf: Int32Array;
   /** Frame that was made available with each head, for the driver's own record. */
-  readonly nameOf: Int32Array;
-  readonly eventIdx: boolean;
-  readonly inOrder: boolean;
-  private readonly notifiesData: boolean;
+  declare readonly nameOf: Int32Array;
+  declare readonly eventIdx: boolean;
+  declare readonly inOrder: boolean;
+  private declare readonly notifiesData: boolean;
   /** Guest-physical address of the (first) buffer by head, as the driver remembers it. */
-  readonly bufferOf: Int32Array;
-  num_free: number;
+  declare readonly bufferOf: Int32Array;
+  declare num_free: number;
   /** Chains made available, modulo 2^16 (driver private until publish()). */
   avail_idx_shadow = 0;
   /** Used chains taken back, modulo 2^16. */
@@ -81,21 +81,21 @@ export abstract class DriverQueue {
   /** Length of the used entry that takeUsed() took. */
   usedLength = 0;
   protected free_head = 0;
-  protected readonly nextFree: Uint16Array;
-  protected readonly tail: Uint16Array;
+  protected declare readonly nextFree: Uint16Array;
+  protected declare readonly tail: Uint16Array;
   /** Descriptors that each outstanding chain occupies, by head or buffer id; 0 = not outstanding. */
-  protected readonly count: Uint16Array;
-  protected readonly ram: number;
-  protected readonly u16: Uint16Array;
-  protected readonly indirectGpa: number;
-  protected readonly indirectEntries: number;
-  protected readonly record: DescriptorRecord | null;
+  protected declare readonly count: Uint16Array;
+  protected declare readonly ram: number;
+  protected declare readonly u16: Uint16Array;
+  protected declare readonly indirectGpa: number;
+  protected declare readonly indirectEntries: number;
+  protected declare readonly record: DescriptorRecord | null;
   // VIRTIO_F_IN_ORDER: outstanding heads in the order in which they were made available
-  protected readonly order: Uint16Array;
+  protected declare readonly order: Uint16Array;
   /** Place of each outstanding head in `order`. */
-  protected readonly orderOf: Uint16Array;
+  protected declare readonly orderOf: Uint16Array;
   /** Bytes that the device may write into each outstanding chain. */
-  protected readonly writableOf: Int32Array;
+  protected declare readonly writableOf: Int32Array;
   protected orderFirst = 0;
   protected orderNext = 0;
   /** Chains that the used entry in hand still covers. */

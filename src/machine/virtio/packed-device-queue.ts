@@ -43,7 +43,7 @@ const AVAIL_USED = VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
 const SHAPE = VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_WRITE | AVAIL_USED;
 
 export class PackedDeviceQueue extends DeviceQueue {
-  readonly layout: PackedLayout;
+  declare readonly layout: PackedLayout;
   /** Slot of the next descriptor to take, and AVAIL and USED as they are in an available one there. */
   private at = 0;
   private expect = VIRTQ_DESC_F_AVAIL;
@@ -56,16 +56,16 @@ export class PackedDeviceQueue extends DeviceQueue {
   private aheadAt = 0;
   private aheadExpect = VIRTQ_DESC_F_AVAIL;
   private aheadFirst = 0;
-  private readonly aheadSlot: Uint16Array;
-  private readonly aheadCount: Uint16Array;
+  private declare readonly aheadSlot: Uint16Array;
+  private declare readonly aheadCount: Uint16Array;
   /** Descriptors of each chain that was taken and not published as used, by buffer id; 0 = none. */
-  private readonly taken: Uint16Array;
+  private declare readonly taken: Uint16Array;
   private inUse = 0;
   // used entries that wait for publishUsed()
   private shadows = 0;
-  private readonly shadowId: Uint16Array;
-  private readonly shadowLength: Uint32Array;
-  private readonly shadowCount: Uint16Array;
+  private declare readonly shadowId: Uint16Array;
+  private declare readonly shadowLength: Uint32Array;
+  private declare readonly shadowCount: Uint16Array;
   /** With VIRTIO_F_IN_ORDER: whether the last shadow can stand for further transmit chains too. */
   private batching = false;
   /** Whether the chain that was taken last is device-readable only. */

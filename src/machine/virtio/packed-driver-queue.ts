@@ -25,7 +25,7 @@ import { PackedLayout, packedNeedEvent } from './packed-layout.ts';
 const AVAIL_USED = VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
 
 export class PackedDriverQueue extends DriverQueue {
-  readonly layout: PackedLayout;
+  declare readonly layout: PackedLayout;
   /** Set when the device broke the ring: it named a buffer that it does not hold. Nothing is taken back any more. */
   broken = false;
   /** Slot of the next descriptor to write, and AVAIL and USED as they will be there. */
@@ -41,8 +41,8 @@ export class PackedDriverQueue extends DriverQueue {
   private readyMark = AVAIL_USED;
   // first descriptors whose flags wait for publish()
   private pending = 0;
-  private readonly pendingSlot: Uint16Array;
-  private readonly pendingFlags: Uint16Array;
+  private declare readonly pendingSlot: Uint16Array;
+  private declare readonly pendingFlags: Uint16Array;
   /** Descriptors added since the kick was last considered. */
   private num_added = 0;
   private event_flags_shadow = RING_EVENT_FLAGS_ENABLE;

@@ -6,23 +6,23 @@
 import type { Arena } from '../memory/arena.ts';
 
 export class PackedLayout {
-  readonly u16: Uint16Array;
-  readonly u32: Uint32Array;
-  readonly size: number;
+  declare readonly u16: Uint16Array;
+  declare readonly u32: Uint32Array;
+  declare readonly size: number;
   /** Arena offsets of the three areas. */
-  readonly desc: number;
-  readonly driver: number;
-  readonly device: number;
+  declare readonly desc: number;
+  declare readonly driver: number;
+  declare readonly device: number;
   /** Index of the ring's first word into the 32-bit view. */
-  readonly ring: number;
+  declare readonly ring: number;
   /** The same into the 16-bit view, of descriptor 0's buffer id and flags; descriptors are 8 of those apart. */
-  readonly id: number;
-  readonly flags: number;
+  declare readonly id: number;
+  declare readonly flags: number;
   // indices of the event suppression structures into the 16-bit view
-  readonly driverOffWrap: number;
-  readonly driverFlags: number;
-  readonly deviceOffWrap: number;
-  readonly deviceFlags: number;
+  declare readonly driverOffWrap: number;
+  declare readonly driverFlags: number;
+  declare readonly deviceOffWrap: number;
+  declare readonly deviceFlags: number;
 
   constructor(arena: Arena, size: number, desc: number, driver: number, device: number) {
     this.u16 = arena.u16;

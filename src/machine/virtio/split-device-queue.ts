@@ -32,7 +32,7 @@ import { SplitLayout } from './split-layout.ts';
 const BOTH = -1;
 
 export class SplitDeviceQueue extends DeviceQueue {
-  readonly layout: SplitLayout;
+  declare readonly layout: SplitLayout;
   /** With VIRTIO_F_IN_ORDER: transmit chains whose used entry is one, and its place. */
   private batch = 0;
   private batchAt = 0;

@@ -26,7 +26,7 @@ function areasOf({ desc, avail, used, size }: SplitLayout): readonly (readonly [
 }
 
 export class SplitDriverQueue extends DriverQueue {
-  readonly layout: SplitLayout;
+  declare readonly layout: SplitLayout;
   /** avail_idx_shadow when the kick was last considered. */
   private kickedAt = 0;
 

@@ -5,23 +5,23 @@
 import type { Arena } from '../memory/arena.ts';
 
 export class SplitLayout {
-  readonly u16: Uint16Array;
-  readonly u32: Uint32Array;
-  readonly size: number;
-  readonly mask: number;
+  declare readonly u16: Uint16Array;
+  declare readonly u32: Uint32Array;
+  declare readonly size: number;
+  declare readonly mask: number;
   /** Arena offsets of the three areas. */
-  readonly desc: number;
-  readonly avail: number;
-  readonly used: number;
+  declare readonly desc: number;
+  declare readonly avail: number;
+  declare readonly used: number;
   // the same as indices into the 16- and 32-bit views
-  readonly availFlags: number;
-  readonly availIdx: number;
-  readonly availRing: number;
-  readonly usedEvent: number;
-  readonly usedFlags: number;
-  readonly usedIdx: number;
-  readonly usedRing: number;
-  readonly availEvent: number;
+  declare readonly availFlags: number;
+  declare readonly availIdx: number;
+  declare readonly availRing: number;
+  declare readonly usedEvent: number;
+  declare readonly usedFlags: number;
+  declare readonly usedIdx: number;
+  declare readonly usedRing: number;
+  declare readonly availEvent: number;
 
   constructor(arena: Arena, size: number, desc: number, avail: number, used: number) {
     this.u16 = arena.u16;
