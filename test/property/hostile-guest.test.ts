@@ -75,6 +75,12 @@ const start = fc.record({
 /** One queue is reset, or enabled again as its registers say. */
 const queue = fc.record({ op: fc.constant('queue' as const), queue: fc.nat(3), reset: fc.boolean() });
 const frame = fc.record({ op: fc.constant('frame' as const), bytes: fc.uint8Array({ minLength: 14, maxLength: 200 }) });
+/** Of the guest's driver, where it has one; or of the other guest. */
+const traffic = fc.record({
+  op: fc.constant('traffic' as const),
+  out: fc.boolean(),
+  count: fc.integer({ min: 1, max: 80 }),
+});
 const run = fc.record({ op: fc.constant('run' as const), ns: fc.nat(100_000) });
 const step = fc.oneof(
   { weight: 6, arbitrary: memory },
@@ -83,6 +89,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: start },
   { weight: 1, arbitrary: queue },
   { weight: 1, arbitrary: frame },
+  { weight: 1, arbitrary: traffic },
   { weight: 2, arbitrary: run },
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
@@ -156,6 +163,19 @@ function doStep(world: World, s: Step): void {
         times: null,
       });
       return;
+    case 'traffic':
+      world.startTraffic({
+        id: `t${++frames}`,
+        kind: 'udp',
+        from: s.out ? 'a/net0' : 'b/net0',
+        to: s.out ? 'b/net0' : 'a/net0',
+        frameSize: 64,
+        count: s.count,
+        rate: 0,
+        generator: null,
+        flows: 1,
+      });
+      return;
     case 'run':
       world.clock({ untilSeconds: (world.now + s.ns) / 1e9 });
       while (world.turn(50) === 0);
@@ -196,7 +216,8 @@ describe.each(BACKENDS)('%s', (backend) => {
   it('a guest without a driver: whatever the client writes', () => {
     fc.assert(property(backend, 'none'), { numRuns: RUNS });
   });
-  it('a guest with a driver of ours, whose memory and device a client overwrites', () => {
-    fc.assert(property(backend, 'virtio-net'), { numRuns: RUNS });
+  const drivers = backend === 'vhost-user' ? ['virtio-net', 'virtio-pmd'] : ['virtio-net'];
+  it.each(drivers)('a guest with the driver %s, whose memory and device a client overwrites', (driver) => {
+    fc.assert(property(backend, driver), { numRuns: RUNS });
   });
 });

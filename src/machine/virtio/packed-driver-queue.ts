@@ -155,7 +155,8 @@ export class PackedDriverQueue extends DriverQueue {
     this.num_added += descriptors;
     this.count[id] = descriptors;
     this.bufferOf[id] = gpa;
-    this.frameOf[id] = frame;
+    // an empty buffer takes no frame's place that somebody else has put there
+    if (frame !== 0) this.frameOf[id] = frame;
     this.nameOf[id] = frame;
     this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
     if (this.record !== null) this.record.packedChain(this.layout, slot, descriptors, flags, frame);

@@ -127,7 +127,8 @@ export class SplitDriverQueue extends DriverQueue {
     const l = this.layout;
     l.u16[l.availRing + (this.avail_idx_shadow & l.mask)] = head;
     this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
-    this.frameOf[head] = frame;
+    // an empty buffer takes no frame's place that somebody else has put there
+    if (frame !== 0) this.frameOf[head] = frame;
     this.nameOf[head] = frame;
     if (this.record !== null) this.record.chain(l, head, frame);
   }
