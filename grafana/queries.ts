@@ -12,6 +12,7 @@
  * A counter that was not there when the window began has grown from 0: traffic that ran before Prometheus first came by is
  * not lost. The few counters that booting moves have a second metric that says how far, and have grown from there.
  */
+import { MOVED_BY_BOOTING } from '../src/readers/metrics/prometheus-kvm.ts';
 
 /** The window of a point in a chart: as long as Grafana says that a rate needs. */
 export const WINDOW = '$__rate_interval';
@@ -30,8 +31,7 @@ export const series = (metric: string, ...labels: readonly string[]): Series => 
 
 /** Where counters stand when a world has booted, for those that do not stand at 0. */
 const BOOT: Readonly<Record<string, string>> = {
-  ringside_vm_exits_total: 'ringside_boot_vm_exits',
-  ringside_context_busy_seconds_total: 'ringside_boot_context_busy_seconds',
+  ...Object.fromEntries(MOVED_BY_BOOTING.map((name) => [`ringside_${name}_total`, `ringside_boot_${name}`])),
   ringside_virtual_time_seconds: 'ringside_boot_virtual_time_seconds',
 };
 

@@ -24,7 +24,7 @@ import {
 } from '../engine/events.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
-import { queuePlaces, virtqueueName } from './devices/nic-wiring.ts';
+import { frameQueuePlaces, queuePlaces, virtqueueName } from './devices/nic-wiring.ts';
 import type { RunResult, RunState, TcpResult } from './protocol.ts';
 
 /** FCS, and preamble and gap, in bytes. */
@@ -204,7 +204,7 @@ export class Run {
         IO_INSTRUCTION: total(KVM_EXIT_IO) + total(KVM_EXIT_IO_KERNEL),
       },
       queues: this.scope.nics.flatMap((n) =>
-        queuePlaces(n.wiring).map((place, queue) => {
+        frameQueuePlaces(n.wiring).map((place, queue) => {
           return {
             guest: n.guest.name,
             nic: n.document.name,

@@ -33,7 +33,7 @@ export const isRx = (place: Place): boolean => queueDirection(place) === 'rx';
 export function hopKindsOf(place: Place): readonly number[] {
   if (place.type === 'queue') {
     const direction = queueDirection(place);
-    if (direction !== undefined) return [direction === 'tx' ? E.VIRTQ_AVAIL : E.VIRTQ_USED];
+    return direction === undefined ? [] : [direction === 'tx' ? E.VIRTQ_AVAIL : E.VIRTQ_USED];
   }
   return HOPS[place.type];
 }
@@ -45,6 +45,7 @@ export function hopKindsOf(place: Place): readonly number[] {
 export function hopPlaces(reader: RingReader, dropsToo: boolean): Place[] {
   const found = reader.catalog.places.filter((p) => {
     if (hopKindsOf(p).length > 0) return true;
+    if (p.type === 'queue') return false; // a control queue: its chains are commands
     return dropsToo && ROW_OF_KIND.some((row, kind) => row !== 0 && reader.count(p.id, kind) > 0);
   });
   return alongTheWay(found);

@@ -71,7 +71,10 @@ export type NicWiring = WiringBase &
 export const virtqueueName = (queue: number): string => `${(queue & 1) === 0 ? 'rx' : 'tx'}${queue >> 1}`;
 /** Places of all its queues: rx0, tx0, rx1 …, ctrl. */
 export const queuePlaces = (wiring: NicWiring): number[] =>
-  wiring.pairs.flatMap((p) => [p.places.rx, p.places.tx]).concat(wiring.control?.place ?? []);
+  frameQueuePlaces(wiring).concat(wiring.control?.place ?? []);
+/** Places of those that carry frames. */
+export const frameQueuePlaces = (wiring: NicWiring): number[] =>
+  wiring.pairs.flatMap((p) => [p.places.rx, p.places.tx]);
 /** The eventfds of a virtqueue: rx0, tx0, rx1 … */
 export function kickOf(wiring: NicWiring, queue: number): EventFd {
   const { fds } = wiring.pairs[queue >> 1]!;
