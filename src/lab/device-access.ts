@@ -13,7 +13,7 @@ import {
   VIRTQ_KICK,
 } from '../engine/events.ts';
 import { copyIn } from '../machine/packet/copy.ts';
-import type { BuiltGuest, BuiltNic, Machine } from './builder.ts';
+import type { BuiltGuest, BuiltNic, Machine } from './build/machine.ts';
 import { type DeviceWindow, deviceWindows, type RegisterRegion } from './device-windows.ts';
 import { deviceOf, findGuest } from './inspect.ts';
 import { queueIndex } from './queue-names.ts';

@@ -14,7 +14,7 @@ import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapa
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/device-queue.ts';
 import type { LearnedTunFlows } from '../machine/virtio/flow-hash.ts';
-import type { BuiltNic, Machine } from './builder.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
 import { conservation, deviceState } from './inspect.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
 import type { Topology } from './topology.ts';

@@ -1,6 +1,6 @@
 /** The names of places where traffic begins or ends: `guest/nic`, a NIC's wire side, `bridge/port`; `host/` in front. */
 import type { Port } from '../machine/host/port.ts';
-import type { BuiltBridge, BuiltHostNic, BuiltNic, Machine } from './builder.ts';
+import type { BuiltBridge, BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
 
 export type End =
   | { readonly kind: 'guest'; readonly name: string; readonly nic: BuiltNic }

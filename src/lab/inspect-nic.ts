@@ -28,7 +28,7 @@ import { statusNames, VIRTIO_CONFIG_S_FEATURES_OK } from '../machine/virtio/stat
 import type { VirtioDevice } from '../machine/virtio/virtio-device.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../machine/wire/pci.ts';
 import { virtio_net_config } from '../machine/wire/virtio-net.ts';
-import type { BuiltNic, Machine } from './builder.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
 import { deviceWindows } from './device-windows.ts';
 import type { NicTransport } from './devices/nic-transport.ts';
 import { FEATURE_RULES } from './document-features.ts';

@@ -14,7 +14,7 @@ import {
   ringPositions,
 } from '../machine/virtio/ring-view.ts';
 import { isVirtqSize } from '../machine/wire/virtio-ring.ts';
-import type { BuiltNic, Machine } from './builder.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
 import { deviceOf, deviceQueue } from './inspect.ts';
 import type { QueueState } from './protocol.ts';
 import { queueIndex, queueName } from './queue-names.ts';

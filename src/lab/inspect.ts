@@ -19,7 +19,7 @@ import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { DeviceQueue } from '../machine/virtio/device-queue.ts';
 import type { NetControl } from '../machine/virtio/net-control.ts';
-import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './builder.ts';
+import type { BuiltBridge, BuiltGuest, BuiltNic, Machine } from './build/machine.ts';
 import type { DeviceState } from './devices/device-setup.ts';
 import type { NicTransport } from './devices/nic-transport.ts';
 import type { BridgeState, Conservation } from './protocol.ts';

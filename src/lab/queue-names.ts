@@ -1,7 +1,7 @@
 /** Queues of a virtio-net device by name: which index is whose (virtio 1.2 §5.1.2). */
 import { hasFeature, VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_MQ, VIRTIO_NET_F_RSS } from '../machine/virtio/features.ts';
 import { VIRTIO_CONFIG_S_FEATURES_OK } from '../machine/virtio/status.ts';
-import type { BuiltNic } from './builder.ts';
+import type { BuiltNic } from './build/machine.ts';
 import { deviceOf } from './inspect.ts';
 import { Refusal } from './refusal.ts';
 

@@ -7,7 +7,7 @@
 import { KIND_STRIDE, placeOf } from '../engine/events.ts';
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
 import { NEVER } from '../engine/timeline.ts';
-import type { Machine } from './builder.ts';
+import type { Machine } from './build/machine.ts';
 import type { TimelineData } from './protocol.ts';
 
 /** Interval of the first points, virtual ns. */

@@ -23,7 +23,7 @@ import {
   VIRTQ_KICK_SUPPRESSED,
 } from '../engine/events.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
-import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
+import type { BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
 import { frameQueuePlaces, queuePlaces, virtqueueName } from './devices/nic-wiring.ts';
 import type { RunResult, RunState, TcpResult } from './protocol.ts';
 

@@ -5,7 +5,7 @@ import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { TCP_CLOSE, TcpBlock, type TcpOptions, type TcpOwner } from '../machine/guest/tcp-block.ts';
 import { TcpSource } from '../machine/guest/tcp-source.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
-import type { BuiltNic, Machine } from './builder.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
 import type { TcpResult } from './protocol.ts';
 
 /** The server's port where the request names none (iperf). */

@@ -4,7 +4,7 @@ import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { linkLocalOf } from '../machine/guest/ndp.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import type { Services } from '../machine/services.ts';
-import type { BuiltHostNic, BuiltNic, Machine } from './builder.ts';
+import type { BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
 import type { End } from './ends.ts';
 import type { Generator } from './protocol.ts';
 import { Refusal } from './refusal.ts';

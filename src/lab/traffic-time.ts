@@ -4,7 +4,7 @@
  */
 import { backendsOf } from '../engine/catalog.ts';
 import { GAUGE_TRAFFIC, LATENCY_GAUGES } from '../engine/latency.ts';
-import type { Machine } from './builder.ts';
+import type { Machine } from './build/machine.ts';
 
 /** What it has to know of a run. */
 export interface TimedRun {

@@ -7,7 +7,8 @@ import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/even
 import { HoldGate } from '../engine/hold.ts';
 import { NEVER, type RunStop } from '../engine/timeline.ts';
 import { VIRTIO_NET_F_GUEST_ANNOUNCE } from '../machine/virtio/features.ts';
-import { type BuiltNic, buildMachine, type Machine } from './builder.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
+import { buildMachine } from './builder.ts';
 import {
   accessRegisters,
   allowDebug,

@@ -45,7 +45,7 @@ export class Pmd extends Context {
   private count = 0;
   private begun = 0;
   private contextBits = 0;
-  private declare readonly pollGrid: number;
+  declare private readonly pollGrid: number;
 
   constructor(name: string, core: number, services: Services) {
     super(name, core, services.recorder);
@@ -54,6 +54,9 @@ export class Pmd extends Context {
 
   addRxq(rxq: PmdRxq): void {
     this.rxqs.push(rxq);
+  }
+  get rxqCount(): number {
+    return this.rxqs.length;
   }
   addTxq(txq: PmdTxq): void {
     this.txqs.push(txq);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import * as E from '../../../src/engine/events.ts';
 import { NEVER } from '../../../src/engine/timeline.ts';
-import type { Machine } from '../../../src/lab/builder.ts';
+import type { Machine } from '../../../src/lab/build/machine.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import type { RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';
 import { World } from '../../../src/lab/world.ts';

@@ -1,0 +1,78 @@
+/** A topology as it stands in memory: what building it leaves, for everything else in the lab. */
+import type { WorldCatalog } from '../../engine/catalog.ts';
+import type { Recorder } from '../../engine/recorder.ts';
+import type { Scheduler } from '../../engine/scheduler.ts';
+import type { GuestNic } from '../../machine/guest/guest-nic.ts';
+import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
+import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
+import type { GuestStack } from '../../machine/guest/stack.ts';
+import type { Injector } from '../../machine/host/injector.ts';
+import type { NicRx, NicTx } from '../../machine/host/nic.ts';
+import type { Wire } from '../../machine/host/wire.ts';
+import type { Vm } from '../../machine/kvm/vm.ts';
+import type { Arena } from '../../machine/memory/arena.ts';
+import type { Bridge } from '../../machine/ovs/bridge.ts';
+import type { Pmd } from '../../machine/ovs/pmd.ts';
+import type { Frames } from '../../machine/packet/frames.ts';
+import type { PacketPool } from '../../machine/packet/pool.ts';
+import type { Services } from '../../machine/services.ts';
+import type { DeviceSetup } from '../devices/device-setup.ts';
+import type { NicWiring } from '../devices/nic-wiring.ts';
+import type { Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
+
+export interface BuiltNic {
+  readonly document: GuestNicDocument;
+  readonly guest: BuiltGuest;
+  readonly nic: GuestNic;
+  readonly wiring: NicWiring;
+  readonly setup: DeviceSetup;
+  readonly contexts: string[];
+}
+export interface BuiltGuest {
+  readonly document: Guest;
+  readonly host: Host;
+  readonly name: string;
+  readonly vm: Vm;
+  readonly vcpu: LinuxVcpu | PmdVcpu;
+  readonly vcpuPlace: number;
+  /** All that run, `vcpu` first. */
+  readonly vcpus: readonly (LinuxVcpu | PmdVcpu)[];
+  readonly stack: GuestStack;
+  readonly nics: BuiltNic[];
+}
+export interface BuiltBridge {
+  readonly host: string;
+  readonly name: string;
+  readonly datapath: 'system' | 'netdev';
+  readonly bridge: Bridge;
+  readonly userspaceTso: boolean;
+}
+export interface BuiltHostNic {
+  readonly host: string;
+  readonly name: string;
+  readonly rx: NicRx;
+  readonly tx: NicTx;
+  /** null where a link connects the NIC. */
+  readonly wire: Wire | null;
+  readonly bridge: string;
+  readonly speed: number;
+}
+/** A topology as it stands in memory. */
+export interface Machine {
+  readonly topology: Topology;
+  readonly arena: Arena;
+  readonly services: Services;
+  readonly recorder: Recorder;
+  readonly frames: Frames;
+  readonly pool: PacketPool;
+  readonly scheduler: Scheduler;
+  readonly catalog: WorldCatalog;
+  readonly guests: readonly BuiltGuest[];
+  readonly bridges: readonly BuiltBridge[];
+  readonly hostNics: readonly BuiltHostNic[];
+  readonly pmds: readonly Pmd[];
+  /** By host name. */
+  readonly injectors: ReadonlyMap<string, Injector>;
+  /** Arena offset of slots for templates, and how many. */
+  readonly templates: number;
+}

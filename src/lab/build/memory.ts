@@ -1,0 +1,74 @@
+/** How much memory a world takes, and where its recorder lies in it. */
+import type { WorldLayout } from '../../engine/catalog.ts';
+import { BLOCK_EVENTS, CTL_SIZE } from '../../engine/event-ring.ts';
+import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../../engine/events.ts';
+import { latencyBytes } from '../../engine/latency.ts';
+import { IN_FLIGHT } from '../../machine/host/nic.ts';
+import type { ArenaPlan } from '../../machine/memory/arena.ts';
+import { UPCALL_QUEUE } from '../../machine/ovs/kernel-datapath.ts';
+import { PacketPool } from '../../machine/packet/pool.ts';
+import { pmdThreads, runningVcpus } from '../cores.ts';
+import type { Topology } from '../topology.ts';
+
+/** Slots for traffic templates: one for each run that sends at the same time in one world, and as many for further queue pairs. */
+export const TEMPLATE_SLOTS = 512;
+/** Frames that the contexts of a host may hold in their hands, and clones under way. */
+const POOL_MARGIN = 16384;
+const VHOST_USER_BATCH = 4096;
+/** Frames beyond a small slot (GSO, GRO) that a world holds at most; their pages cost nothing until they are touched. */
+const JUMBO_SLOTS = 1024;
+/** What a WebAssembly memory addresses. */
+const MOST_MEMORY_BYTES = 65536 * 65536;
+
+/** Jumbo slots of a world that takes `bytes` without them: fewer where its guests leave too little room. */
+export function jumboSlots(bytes: number): number {
+  const room = Math.floor((MOST_MEMORY_BYTES - 2 * 65536 - bytes) / PacketPool.bytes(0, 1));
+  return Math.max(0, Math.min(JUMBO_SLOTS, room));
+}
+
+/** Control block, event ring, byte ring, counters. */
+export function layOut(topology: Topology, plan: ArenaPlan): Omit<WorldLayout, 'memoryBytes'> {
+  const { eventCapacity, byteCapacity } = topology;
+  return {
+    control: plan.reserve(CTL_SIZE),
+    eventCapacity,
+    eventTime: plan.reserve(eventCapacity * 8, 4096),
+    eventMeta: plan.reserve(eventCapacity * 4, 4096),
+    eventFrame: plan.reserve(eventCapacity * 4, 4096),
+    eventA: plan.reserve(eventCapacity * 4, 4096),
+    eventB: plan.reserve(eventCapacity * 4, 4096),
+    blockFrame: plan.reserve((eventCapacity / BLOCK_EVENTS) * 8),
+    blockBytes: plan.reserve((eventCapacity / BLOCK_EVENTS) * 8),
+    byteRing: plan.reserve(byteCapacity, 4096),
+    byteCapacity,
+    counters: plan.reserve(MAX_PLACES * KIND_STRIDE * 16, 4096),
+    busy: plan.reserve(MAX_CONTEXTS * 8),
+    idlePolls: plan.reserve(MAX_CONTEXTS * 8),
+    latency: plan.reserve(latencyBytes(mostPlaces(topology)), 4096),
+  };
+}
+
+/** At least as many as the places that will be made: five of a guest's NIC and two of each queue pair, three of a host's. */
+export function mostPlaces(topology: Topology): number {
+  const places = topology.hosts.map((host) => {
+    const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 5 + 2 * nic.queuePairs, 0);
+    const vcpus = host.guests.reduce((n, guest) => n + runningVcpus(guest), 0);
+    return vcpus + nics + host.bridges.length + 3 * host.nics.length;
+  });
+  return 1 + places.reduce((sum, n) => sum + n, 0);
+}
+
+/** More packets than all queues of all hosts can hold together. */
+export function poolSlots(topology: Topology): number {
+  let n = POOL_MARGIN;
+  for (const host of topology.hosts) {
+    n += host.bridges.length * UPCALL_QUEUE;
+    const pmds = Math.max(1, pmdThreads(host.bridges));
+    for (const nic of host.nics) n += (1 + pmds) * IN_FLIGHT + nic.rxRing + nic.txRing;
+    for (const guest of host.guests) {
+      for (const nic of guest.nics)
+        n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH * pmds : nic.queuePairs * nic.tapQueueLength;
+    }
+  }
+  return n;
+}

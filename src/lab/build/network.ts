@@ -1,0 +1,194 @@
+/** Bridges with their threads, hosts' NICs, and the cables between hosts. */
+import { assert } from '../../engine/assert.ts';
+import { RandomStream } from '../../engine/random.ts';
+import { type Line, NicRx, NicTx } from '../../machine/host/nic.ts';
+import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-port.ts';
+import { ETH_DATA_LEN } from '../../machine/host/port.ts';
+import { Wire } from '../../machine/host/wire.ts';
+import { OvsHandler } from '../../machine/ovs/handler.ts';
+import { KernelDatapath } from '../../machine/ovs/kernel-datapath.ts';
+import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
+import { Pmd, type PmdRxq } from '../../machine/ovs/pmd.ts';
+import type { Host } from '../topology.ts';
+import type { HostSite, Site } from './site.ts';
+
+export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostSite): void {
+  const { services } = site;
+  for (const document of host.bridges) {
+    const name = prefix + document.name;
+    const place = site.places.add({
+      name,
+      type: 'bridge',
+      description: `bridge ${name}, ${document.datapath} datapath: flow caches, upcalls, MAC learning`,
+      host: host.name,
+      bridge: name,
+    });
+    if (document.datapath === 'netdev') {
+      const bridge = new NetdevDatapath(
+        services,
+        name,
+        place,
+        document,
+        new RandomStream(site.topology.seed, `emc ${name}`),
+      );
+      site.bridges.push({
+        host: host.name,
+        name: document.name,
+        datapath: 'netdev',
+        bridge,
+        userspaceTso: document.userspaceTso,
+      });
+      continue;
+    }
+    const bridge = new KernelDatapath(services, name, place, document);
+    const core = cores.shared();
+    const handler = new OvsHandler(`${prefix}handler-${document.name}`, core, services, bridge);
+    bridge.handler = handler;
+    site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
+    site.bridges.push({ host: host.name, name: document.name, datapath: 'system', bridge, userspaceTso: false });
+  }
+  for (const core of pollers.get('pmd')!) {
+    const local = cores.local(core);
+    const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, core, services);
+    const netdev = site.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
+    site.enter(pmd, netdev.bridge.place, { kind: 'pmd', core: local, host: host.name, polls: true });
+    site.pmds.push(pmd);
+  }
+}
+
+/**
+ * Gives a receive queue to one of the host's PMDs: in turn, up and down the list, as long as nothing was measured (ovs
+ * lib/dpif-netdev.c sched_numa_list_schedule(), rr_numa_get_pmd()).
+ * DEVIATION: a receive queue stays with its PMD. Open vSwitch deals them out again by measured cycles when a port comes or goes.
+ */
+export function assignRxq(pmds: readonly Pmd[], rxq: PmdRxq): Pmd {
+  const n = pmds.reduce((sum, pmd) => sum + pmd.rxqCount, 0);
+  const i = n % (2 * pmds.length);
+  const pmd = pmds[i < pmds.length ? i : 2 * pmds.length - 1 - i]!;
+  pmd.addRxq(rxq);
+  return pmd;
+}
+
+export function buildHostNics(site: Site, hostSite: HostSite): void {
+  const { host, prefix, cores } = hostSite;
+  const { services } = site;
+  for (const document of host.nics) {
+    const name = prefix + document.name;
+    const bridge = site.bridge(host, document.bridge);
+    const bridgeName = prefix + bridge.name;
+    const labels = { host: host.name, nic: name, bridge: bridgeName };
+    const number = site.portNumber(bridgeName);
+    const place = site.places.add({
+      name,
+      type: 'nic',
+      description: `physical NIC ${name}: descriptor rings and line`,
+      ...labels,
+    });
+    const port = site.places.add({
+      name: `${bridgeName}/${document.name}`,
+      type: 'port',
+      description: `port ${number} of bridge ${bridgeName}: NIC ${name}`,
+      port: document.name,
+      ...labels,
+    });
+    const rx = new NicRx(`${name}-rx`, services, document.rxRing, document.offloads.rxChecksum);
+    const tx = new NicTx(`${name}-tx`, services, document.speed, document.txRing);
+    rx.port = number;
+    rx.mtu = bridgeMtu(host, document.bridge);
+    const hardware = { core: -1, host: host.name, polls: false } as const;
+    site.enter(rx, place, { kind: 'nic', ...hardware });
+    site.enter(tx, place, { kind: 'nic', ...hardware });
+    if (bridge.bridge instanceof NetdevDatapath) {
+      const pmds = site.pmdsOf(hostSite);
+      const dpdk = new DpdkNicPort(
+        services,
+        bridge.bridge,
+        number,
+        document.name,
+        port,
+        rx,
+        tx,
+        {
+          ...document.offloads,
+          txChecksum: document.offloads.txChecksum && bridge.userspaceTso,
+        },
+        pmds.length,
+      );
+      dpdk.mtu = rx.mtu;
+      bridge.bridge.addPort(dpdk);
+      assignRxq(pmds, dpdk);
+      for (const [i, pmd] of pmds.entries()) pmd.addTxq(dpdk.txqs[i]!);
+    } else {
+      assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
+      const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);
+      kernel.mtu = rx.mtu;
+      bridge.bridge.addPort(kernel);
+      const core = cores.shared();
+      const softirq = new NicSoftirq(
+        `${prefix}softirq-${document.name}`,
+        core,
+        services,
+        rx,
+        bridge.bridge,
+        document.offloads.gro,
+      );
+      site.enter(softirq, place, { kind: 'softirq', core: cores.local(core), host: host.name, polls: false });
+    }
+    const linked = site.topology.links.some((l) => l.ends.some((e) => e.host === host.name && e.nic === document.name));
+    let wire: Wire | null = null;
+    if (!linked) {
+      const index = site.hostNics.length + 1;
+      wire = new Wire(`${name}-wire`, services, rx, document.speed, {
+        mac: [0x02, 0x72, 0x73, 0, 0, index],
+        ip: 0xc6120000 + index,
+      });
+      const wirePlace = site.places.add({
+        name: `${name}/wire`,
+        type: 'wire',
+        description: `wire end of NIC ${name}: a traffic tester`,
+        host: host.name,
+        nic: name,
+      });
+      site.enter(wire, wirePlace, { kind: 'wire', ...hardware });
+      tx.line = {
+        to: wire,
+        latencyNs: 0,
+        loss: 0,
+        random: new RandomStream(site.topology.seed, `line ${name}`),
+        rate: 0,
+      };
+    }
+    site.hostNics.push({
+      host: host.name,
+      name: document.name,
+      rx,
+      tx,
+      wire,
+      bridge: document.bridge,
+      speed: document.speed,
+    });
+  }
+}
+
+/** MTU of the NICs of a bridge: that of Ethernet, or the largest that a guest of the bridge was given. */
+function bridgeMtu(host: Host, bridge: string): number {
+  const mtus = host.guests.flatMap((g) => g.nics.filter((n) => n.bridge === bridge).map((n) => n.mtu ?? 0));
+  return Math.max(ETH_DATA_LEN, ...mtus);
+}
+
+/** Connects the hosts' NICs by cables. */
+export function buildLinks(site: Site): void {
+  for (const link of site.topology.links) {
+    const ends = link.ends.map((e) => site.hostNics.find((n) => n.host === e.host && n.name === e.nic)!);
+    for (const [i, end] of ends.entries()) {
+      const line: Line = {
+        to: ends[1 - i]!.rx,
+        latencyNs: link.latencyNs,
+        loss: link.loss,
+        rate: link.rate,
+        random: new RandomStream(site.topology.seed, `link ${link.name} ${i}`),
+      };
+      end.tx.line = line;
+    }
+  }
+}

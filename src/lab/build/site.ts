@@ -1,0 +1,80 @@
+/**
+ * The building site of one world: what everything that is built is entered into, and the numbers that are given out. The
+ * order of entries is the order of places and contexts in the catalog, and so part of what a run's fingerprint depends on.
+ */
+import type { Context } from '../../engine/context.ts';
+import type { Pmd } from '../../machine/ovs/pmd.ts';
+import type { Services } from '../../machine/services.ts';
+import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
+import { ContextList, Places } from '../places.ts';
+import type { Host, Topology } from '../topology.ts';
+import type { BuiltBridge, BuiltGuest, BuiltHostNic } from './machine.ts';
+
+/** A host of the world while it is built. */
+export interface HostSite {
+  readonly host: Host;
+  /** In front of all names: the host's, where there are several. */
+  readonly prefix: string;
+  readonly cores: Cores;
+  /** Cores of the PMDs (`pmd`), and of the vCPUs of each guest that polls (`vcpu <guest>`). */
+  readonly pollers: ReadonlyMap<string, readonly number[]>;
+}
+
+export class Site {
+  readonly topology: Topology;
+  readonly services: Services;
+  readonly places = new Places();
+  readonly contexts = new ContextList();
+  readonly guests: BuiltGuest[] = [];
+  readonly bridges: BuiltBridge[] = [];
+  readonly hostNics: BuiltHostNic[] = [];
+  readonly pmds: Pmd[] = [];
+  private readonly begin: { begin(): void }[] = [];
+  private readonly portNumbers = new Map<string, number>();
+  private fds = 10;
+  private pids = 1200;
+
+  constructor(topology: Topology, services: Services) {
+    this.topology = topology;
+    this.services = services;
+  }
+
+  /** Enters a context; it begins when all is built. */
+  enter(context: Context & { begin(): void }, place: number, info: Parameters<ContextList['add']>[2]): void {
+    this.contexts.add(context, place, info);
+    this.begin.push(context);
+  }
+  /** All is built. */
+  beginAll(): void {
+    for (const context of this.begin) context.begin();
+  }
+
+  bridge(host: Host, name: string): BuiltBridge {
+    return this.bridges.find((b) => b.host === host.name && b.name === name)!;
+  }
+  pmdsOf({ prefix }: HostSite): Pmd[] {
+    return this.pmds.filter((p) => p.name.startsWith(prefix));
+  }
+  /** The next port of a bridge. */
+  portNumber(bridge: string): number {
+    const n = (this.portNumbers.get(bridge) ?? 0) + 1;
+    this.portNumbers.set(bridge, n);
+    return n;
+  }
+  nextFd(): number {
+    return this.fds++;
+  }
+  nextPid(): number {
+    return ++this.pids;
+  }
+}
+
+/** Cores of the PMDs, and of the vCPUs of each guest that polls. */
+export function pollerCores(host: Host, cores: Cores): HostSite['pollers'] {
+  const take = (n: number): number[] => Array.from({ length: n }, () => cores.exclusive());
+  const map = new Map([['pmd', take(pmdThreads(host.bridges))]]);
+  for (const guest of host.guests) {
+    if (guest.nics.some((n) => n.driver === 'virtio-pmd')) map.set(`vcpu ${guest.name}`, take(runningVcpus(guest)));
+  }
+  return map;
+}
