@@ -194,6 +194,7 @@ export interface DraftGuestNic {
   duplex: Maybe<'half' | 'full' | null>;
   ioeventfd: Maybe<boolean>;
   features: Maybe<Record<string, Maybe<boolean | null>>>;
+  coalescing: Maybe<Record<'rx' | 'tx', Maybe<Record<'usecs' | 'packets', Maybe<number>>>> | null>;
   tapQueueLength: Maybe<number>;
 }
 export interface DraftGuest {

@@ -150,6 +150,28 @@ const HostNic = object(
   { description: 'A physical NIC of the host.' },
 );
 
+const coalescingOf = (which: string) =>
+  section(
+    {
+      usecs: integer(
+        `Microseconds that a notification may wait (\`${which}-usecs\`); 0 = none, whatever \`packets\` says.`,
+        0,
+        0,
+        1_000_000,
+      ),
+      packets: integer(
+        `Packets after which it is sent before that time is over (\`${which}-frames\`); 0 = time alone counts.`,
+        0,
+        0,
+        65_535,
+      ),
+    },
+    {
+      description: `Of the ${which === 'rx' ? 'receive' : 'transmit'} queues.`,
+      examples: [{ usecs: 50, packets: 32 }],
+    },
+  );
+
 const GuestNic = object(
   {
     name: name('Unique among the NICs of its guest.', 'net0'),
@@ -240,6 +262,16 @@ const GuestNic = object(
         'Feature bits: whether the device offers them, as far as the back-end has them. A bit that is not named and lacks what it needs is off; one that is turned on and lacks it is a fault. Bits that follow from other fields are in a complete document only where they were turned off.',
       examples: [{ VIRTIO_RING_F_EVENT_IDX: false }],
     }),
+    coalescing: Type.Optional(
+      object(
+        { rx: coalescingOf('rx'), tx: coalescingOf('tx') },
+        {
+          description:
+            'How long used buffer notifications may wait: what `ethtool -C` asks the device for when the interface is up. Needs VIRTIO_NET_F_NOTF_COAL, which the virtio-net backend has, and the kernel driver. Default: nothing is asked, and nothing waits.',
+          examples: [{ rx: { usecs: 50, packets: 32 } }],
+        },
+      ),
+    ),
     tapQueueLength: integer('`txqueuelen` of the tap, frames. Without effect for vhost-user.', 1000, 1, 65_536),
   },
   { description: 'A virtio-net device of a guest.' },

@@ -18,7 +18,7 @@ import {
 import { type Fault, Faults, MAX_FAULTS } from './document-faults.ts';
 import { FEATURES, writtenFeatures } from './document-features.ts';
 import type { TopologyDocument } from './document-schema.ts';
-import type { Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
+import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
 import {
   type Address,
   type Address6,
@@ -154,8 +154,17 @@ function guestNicOf(nic: DraftGuestNic): GuestNic {
     duplex: nic.duplex ?? null,
     ioeventfd: sure(nic.ioeventfd),
     features,
+    coalescing: coalescingOf(nic),
     tapQueueLength: sure(nic.tapQueueLength),
   };
+}
+function coalescingOf({ coalescing }: DraftGuestNic): GuestNic['coalescing'] {
+  if (coalescing === null || coalescing === undefined) return null;
+  const of = (which: 'rx' | 'tx'): Coalescing => {
+    const { usecs, packets } = sure(coalescing[which]);
+    return { usecs: sure(usecs), packets: sure(packets) };
+  };
+  return { rx: of('rx'), tx: of('tx') };
 }
 function linkOf(link: DraftLink, hosts: readonly Host[]): Link {
   const [first, second] = all(link.ends, (end) => sure(splitEnd(end, hosts)));
@@ -242,6 +251,7 @@ function nicDocument(nic: GuestNic): GuestNicDocument {
     ...(nic.duplex === null ? {} : { duplex: nic.duplex }),
     ioeventfd: nic.ioeventfd,
     features: writtenFeatures(nic),
+    ...(nic.coalescing === null ? {} : { coalescing: { rx: { ...nic.coalescing.rx }, tx: { ...nic.coalescing.tx } } }),
     tapQueueLength: nic.tapQueueLength,
   };
 }

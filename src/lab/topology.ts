@@ -106,8 +106,15 @@ export interface GuestNic {
    * it. The last word also on bits that follow from other fields (`packed`, `mtu`, …): a document may turn those off.
    */
   readonly features: Readonly<Record<string, boolean>>;
+  /** What `ethtool -C` asks the device for when the interface is up; null: nothing is asked. */
+  readonly coalescing: { readonly rx: Coalescing; readonly tx: Coalescing } | null;
   /** `txqueuelen` of the tap, frames. */
   readonly tapQueueLength: number;
+}
+/** A notification waits for so many packets or microseconds; 0 and 0: for nothing. */
+export interface Coalescing {
+  readonly usecs: number;
+  readonly packets: number;
 }
 export interface Address6 {
   /** 16 bytes. */

@@ -17,6 +17,8 @@ const BUILT = new Set([
   'VIRTIO_NET_F_RSS',
   'VIRTIO_NET_F_HASH_REPORT',
   'VIRTIO_NET_F_HASH_TUNNEL',
+  'VIRTIO_NET_F_NOTF_COAL',
+  'VIRTIO_NET_F_VQ_NOTF_COAL',
 ]);
 
 /** Faults of the fields that nothing honours yet; none where the world is what the document says. */

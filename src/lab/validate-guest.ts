@@ -47,6 +47,7 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
       );
     checkTransport(nic, p, faults);
     checkFeatures(nic, p, faults);
+    checkCoalescing(nic, p, faults);
   });
   if (guest.vcpus === null) guest.vcpus = Math.max(1, ...(guest.nics ?? []).map((nic) => nic?.queuePairs ?? 1));
   checkDrivers(guest, at, faults);
@@ -137,6 +138,18 @@ function checkFeatures(nic: DraftGuestNic, at: string, faults: Faults): void {
       `drivers refuse a device on ${fields.transport} that does not offer VIRTIO_F_VERSION_1`,
       'true, "transport": "pci-legacy", or "driver": "none"',
     );
+}
+function checkCoalescing({ coalescing, backend, driver, features }: DraftGuestNic, at: string, faults: Faults): void {
+  if (coalescing === null || coalescing === undefined) return;
+  const add = (code: 'wrong-backend' | 'wrong-driver' | 'wrong-feature', detail: string, expected: string): void =>
+    faults.add(`${at}/coalescing`, code, detail, expected);
+  if (backend !== undefined && backend !== 'virtio-net')
+    add('wrong-backend', `${backend} holds no notifications back`, 'none, or "backend": "virtio-net"');
+  else if (driver === 'virtio-pmd') add('wrong-driver', 'the polling driver wants no notifications', 'none');
+  else if (driver === 'none')
+    add('wrong-driver', 'without a driver nobody asks the device; a client can, through the control queue', 'none');
+  else if (features !== undefined && features['VIRTIO_NET_F_NOTF_COAL'] !== true)
+    add('wrong-feature', 'this needs VIRTIO_NET_F_NOTF_COAL, which is off', 'none, or "VIRTIO_NET_F_NOTF_COAL": true');
 }
 function checkTurnedOn(
   rule: FeatureRule,

@@ -16,6 +16,7 @@ import {
   ControlBuffer,
   dpdkStartCommands,
   type InterfaceState,
+  linuxCoalesce,
   linuxCommands,
 } from '../../machine/guest/net-commands.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
@@ -201,6 +202,8 @@ export function guestControl(
   const polls = vmm.vcpu instanceof PmdVcpu;
   const atProbe = polls ? [] : linuxCommands('probe', state, probed.features);
   const atUp = polls ? dpdkStartCommands(state, probed.features) : linuxCommands('link_up', state, probed.features);
+  const { coalescing } = wiring.document;
+  if (!polls && coalescing !== null) atUp.push(...linuxCoalesce(coalescing, probed.features));
   const { address } = device.doorbell(q.index);
   const control = new GuestControl(vmm.services, {
     queue,

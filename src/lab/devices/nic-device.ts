@@ -179,6 +179,10 @@ export class NicDevice {
         this.steer();
         this.reportHashes();
       },
+      onCoalescing: (queue) => {
+        // what waits may be due earlier than the loop sleeps for
+        if (this.control!.coalescing.pending[queue]! > 0) this.vmm.mainLoop?.rouse();
+      },
       onOffloads: (offloads) => {
         // a vhost-user back-end is not told
         const { wiring, backend } = this;

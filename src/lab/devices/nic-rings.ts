@@ -22,7 +22,9 @@ import {
   VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_NET_F_NOTF_COAL,
   VIRTIO_NET_F_RSS,
+  VIRTIO_NET_F_VQ_NOTF_COAL,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
@@ -110,7 +112,17 @@ export class NicRings {
       if (wiring.kind === 'vhost-user') wiring.port.connect(pair, i);
       else wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
     }
+    this.coalesce();
     nic.controlDevice?.start(nic);
+  }
+  /** Notifications may be held back where that was negotiated; only QEMU's own data path offers it. */
+  private coalesce(): void {
+    const { wiring, device, control } = this.nic;
+    if (wiring.kind !== 'qemu') return;
+    const asked = [VIRTIO_NET_F_NOTF_COAL, VIRTIO_NET_F_VQ_NOTF_COAL].some((bit) => device.has(bit));
+    const coalescing = asked && control !== null ? control.coalescing : null;
+    for (const [i, { pair }] of wiring.pairs.entries()) pair.coalesce(coalescing, 2 * i);
+    if (coalescing !== null && this.vmm.mainLoop !== null) this.vmm.mainLoop.coalesces = true;
   }
 
   /** Out of service: the back-end lets go of everything, and the device remembers where the rings stand. */
@@ -153,6 +165,7 @@ export class NicRings {
     const route = this.interruptRoute(queue);
     if (this.doorbells[queue] === null) this.wireDoorbell(queue);
     wiring.pairs[i]!.pair.connect(nameOf(queue), this.queueOf(queue), route);
+    this.nic.control?.coalescing.queueEnabled(queue);
     if (nameOf(queue) === 'rx') wiring.tap.queues[i]!.paused = false;
   }
   /** The driver resets one queue (VIRTIO_F_RING_RESET): its doorbell stays and rings nobody. */

@@ -19,6 +19,7 @@ import {
   VIRTQ_USED,
   VIRTQ_USED_IDX,
 } from '../../engine/events.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import type { InterruptRoute } from '../kvm/vm.ts';
 import { GuestHeader, HEADER_OK } from '../packet/guest-header.ts';
 import { isBare } from '../packet/net-header.ts';
@@ -28,6 +29,7 @@ import { baseOf, type Services } from '../services.ts';
 import { CHAIN_TOO_LONG, type DeviceQueue, RING_BROKEN, RING_EMPTY } from '../virtio/device-queue.ts';
 import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MTU } from '../virtio/features.ts';
 import { IdleQueue } from '../virtio/idle-queue.ts';
+import { interruptDue, type NetCoalescing, NO_DEADLINE } from '../virtio/net-coalescing.ts';
 
 export interface QueuePairPlaces {
   readonly backend: number;
@@ -48,7 +50,7 @@ export class NetQueuePair {
   /** How used buffer notifications travel. */
   private rxCall: InterruptRoute = NOWHERE;
   private txCall: InterruptRoute = NOWHERE;
-  private declare readonly idle: IdleQueue;
+  declare private readonly idle: IdleQueue;
   /** Nobody in the guest drives the NIC: frames are born when they are taken and end when they are given. */
   client = false;
   /** A ring of which the device can no longer tell where chains begin; 0 for receive, 1 for transmit. */
@@ -59,12 +61,16 @@ export class NetQueuePair {
   endsFrames = true;
   /** [0] when the work on a frame begins, [1] when its bytes have been copied: stamps of the slice that lands. */
   readonly at = new Float64Array(2);
+  /** Holds used buffer notifications back; null where that was not negotiated. */
+  coalescing: NetCoalescing | null = null;
+  /** Index of the receive queue in the device; the transmit queue's is the next. */
+  private firstQueue = 0;
   /** What the driver may leave to the host (OFFLOAD_ bits), whether frames may be long, and whether it takes flags. */
   private hostOffloads = 0;
   private large = false;
   private guestCsum = false;
-  private declare readonly header: GuestHeader;
-  private declare readonly services: Services;
+  declare private readonly header: GuestHeader;
+  declare private readonly services: Services;
   /** Frame that popTx() took last. */
   txFrame = 0;
   /** By direction: with vhost-user one PMD may fill the receive ring and another empty the transmit ring. */
@@ -91,6 +97,11 @@ export class NetQueuePair {
     this.hostOffloads = hostOffloads(features);
     this.large = (this.hostOffloads & ~OFFLOAD_CSUM) !== 0 || hasFeature(features, VIRTIO_NET_F_MTU);
     this.guestCsum = hasFeature(features, VIRTIO_NET_F_GUEST_CSUM);
+  }
+  /** Notifications of both rings are coalesced from now on, or with null no more. */
+  coalesce(coalescing: NetCoalescing | null, firstQueue: number): void {
+    this.coalescing = coalescing;
+    this.firstQueue = firstQueue;
   }
   /** The back-end has been given a ring; `call`: how its used buffer notifications travel. */
   connect(which: 'rx' | 'tx', queue: DeviceQueue, call: InterruptRoute): void {
@@ -311,13 +322,50 @@ export class NetQueuePair {
     const recorder = this.services.recorder;
     queue.publishUsed();
     recorder.event(base | VIRTQ_USED_IDX, 0, entries, queue.used_idx);
-    if (!queue.interruptWanted()) {
+    const wanted = this.coalescing === null ? queue.interruptWanted() : this.coalesced(queue, this.coalescing, entries);
+    return this.notify(queue, base, call, context, wanted);
+  }
+  private coalesced(queue: DeviceQueue, coalescing: NetCoalescing, entries: number): boolean {
+    const index = this.firstQueue + (queue === this.rx ? 0 : 1);
+    return interruptDue(queue, coalescing, index, entries, this.services.recorder.stamp[0]!);
+  }
+  private notify(queue: DeviceQueue, base: number, call: InterruptRoute, context: number, wanted: boolean): boolean {
+    const recorder = this.services.recorder;
+    if (!wanted) {
       recorder.event(base | VIRTQ_INTERRUPT_SUPPRESSED, 0, queue.usedEvent, queue.used_idx);
       return false;
     }
     recorder.event(base | VIRTQ_INTERRUPT, 0, queue.usedEvent, queue.used_idx);
     call.trigger(context);
     return true;
+  }
+
+  /**
+   * The timer of held-back notifications at the current stamp: one of a ring (0 receive, 1 transmit) that is due is sent, if
+   * the driver's words ask for it. True: it was notified.
+   */
+  timeUp(which: 0 | 1): boolean {
+    const { coalescing } = this;
+    const index = this.firstQueue + which;
+    const now = this.services.recorder.stamp[0]!;
+    if (coalescing === null || !coalescing.due(index, now)) return false;
+    const queue = which === 0 ? this.rx : this.tx;
+    if (queue === this.idle) {
+      coalescing.notified(index); // taken away meanwhile
+      return false;
+    }
+    const wanted = interruptDue(queue, coalescing, index, 0, now);
+    return which === 0
+      ? this.notify(queue, this.rxBase, this.rxCall, this.rxContext, wanted)
+      : this.notify(queue, this.txBase, this.txCall, this.txContext, wanted);
+  }
+  /** When the first of the notifications that are held back is due, or NEVER. */
+  get deadline(): number {
+    const { coalescing, firstQueue } = this;
+    if (coalescing === null) return NEVER;
+    const rx = coalescing.deadline(firstQueue);
+    const tx = coalescing.deadline(firstQueue + 1);
+    return Math.min(rx === NO_DEADLINE ? NEVER : rx, tx === NO_DEADLINE ? NEVER : tx);
   }
 
   /** Asks for kicks on the transmit ring: the next available entry will bring one. */

@@ -9,6 +9,7 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, SCHED_SYSCALL, VIRTIO_NET_DROP_RX_FILTER, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
+import { NEVER } from '../../engine/timeline.ts';
 import type { Tap, TapQueue } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
@@ -78,7 +79,7 @@ export class QemuMainLoop extends Context {
   }
 
   declare readonly nics: readonly QemuNic[];
-  private declare readonly services: Services;
+  declare private readonly services: Services;
   private active!: QemuNic;
   private turn = 0;
   private receiving = false;
@@ -86,14 +87,16 @@ export class QemuMainLoop extends Context {
   private begun = 0;
   /** A control queue was kicked. */
   private commands = false;
+  /** Some NIC holds notifications back: there are timers to look after. */
+  coalesces = false;
   private contextBits = 0;
-  private declare readonly loopCost: number;
-  private declare readonly writeCost: number;
-  private declare readonly readCost: number;
-  private declare readonly msiCost: number;
-  private declare readonly enableCost: number;
-  private declare readonly switchCost: number;
-  private declare readonly byteCost256: number;
+  declare private readonly loopCost: number;
+  declare private readonly writeCost: number;
+  declare private readonly readCost: number;
+  declare private readonly msiCost: number;
+  declare private readonly enableCost: number;
+  declare private readonly switchCost: number;
+  declare private readonly byteCost256: number;
 
   constructor(name: string, core: number, services: Services, nics: readonly QemuNic[]) {
     super(name, core, services.recorder);
@@ -167,6 +170,7 @@ export class QemuMainLoop extends Context {
     const nics = this.nics;
     for (let i = 0; i < nics.length; i++) this.readKicks(nics[i]!);
     if (this.commands && this.takeControl()) return;
+    if (this.coalesces && this.runTimers()) return;
     const bound = this.receiving ? TAP_SEND_BURST : TX_BURST;
     if (this.burst >= bound) this.changeTurn();
     for (let tries = 0; tries < 2 * nics.length; tries++) {
@@ -175,6 +179,7 @@ export class QemuMainLoop extends Context {
       this.changeTurn();
     }
     this.sleep();
+    if (this.coalesces) this.armTimer();
   }
   private changeTurn(): void {
     this.burst = 0;
@@ -217,6 +222,29 @@ export class QemuMainLoop extends Context {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     end.run(this.contextBits);
     end.kicked = end.waiting > 0;
+  }
+
+  // ---- held-back notifications --------------------------------------------------------------------------------------
+  /** timerlist_run_timers(): sends one notification that is due. True when a slice of its own (the MSI ioctl) follows. */
+  private runTimers(): boolean {
+    const nics = this.nics;
+    this.recorder.stamp[0] = this.timeline.now[0]!;
+    for (let i = 0; i < nics.length; i++) {
+      const { pair } = nics[i]!;
+      if (pair.coalescing === null || (!pair.timeUp(0) && !pair.timeUp(1))) continue;
+      this.spend(this.msiCost, TAKE);
+      return true;
+    }
+    return false;
+  }
+  /** The loop sleeps until a descriptor is ready or the first timer runs out. */
+  private armTimer(): void {
+    const nics = this.nics;
+    let first = NEVER;
+    for (let i = 0; i < nics.length; i++) first = Math.min(first, nics[i]!.pair.deadline);
+    if (first === NEVER) return;
+    this.phase = WAKING;
+    this.timeline.next[this.id] = first;
   }
 
   private readKick(nic: QemuNic, eventfd: EventFd): void {

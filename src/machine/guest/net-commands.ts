@@ -18,6 +18,7 @@ import {
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MQ,
+  VIRTIO_NET_F_NOTF_COAL,
 } from '../virtio/features.ts';
 import { DUPLEX_FULL, DUPLEX_HALF } from '../wire/virtio-net.ts';
 import * as W from '../wire/virtio-net-ctrl.ts';
@@ -322,6 +323,20 @@ export const writesMacToConfig = (accepted: Features): boolean =>
   hasFeature(accepted, VIRTIO_NET_F_MAC) &&
   !hasFeature(accepted, VIRTIO_NET_F_CTRL_MAC_ADDR) &&
   !hasFeature(accepted, VIRTIO_F_VERSION_1);
+
+/** What ethtool calls rx-usecs and rx-frames, tx-usecs and tx-frames. */
+export interface CoalescingSettings {
+  readonly rx: { readonly usecs: number; readonly packets: number };
+  readonly tx: { readonly usecs: number; readonly packets: number };
+}
+/** `ethtool -C` (linux 6.1 virtnet_send_notf_coal_cmds()): transmit first. */
+export function linuxCoalesce({ rx, tx }: CoalescingSettings, accepted: Features): ControlCommand[] {
+  if (!hasFeature(accepted, VIRTIO_NET_F_NOTF_COAL)) return [];
+  return [
+    coalSet(W.VIRTIO_NET_CTRL_NOTF_COAL_TX_SET, tx.usecs, tx.packets),
+    coalSet(W.VIRTIO_NET_CTRL_NOTF_COAL_RX_SET, rx.usecs, rx.packets),
+  ];
+}
 
 /**
  * What DPDK 22.11's PMD sends when its port is started (dpdk virtio_dev_start(), lib/ethdev rte_ethdev.c,

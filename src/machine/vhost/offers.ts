@@ -21,6 +21,7 @@ import {
   VIRTIO_F_RING_RESET,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_DEVICE_STATS,
   VIRTIO_NET_F_GSO,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_GUEST_CSUM,
@@ -39,8 +40,10 @@ import {
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_NET_F_MTU,
+  VIRTIO_NET_F_NOTF_COAL,
   VIRTIO_NET_F_RSC_EXT,
   VIRTIO_NET_F_RSS,
+  VIRTIO_NET_F_VQ_NOTF_COAL,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
   withoutOrphans,
@@ -96,6 +99,11 @@ export const DPDK_MAX_QUEUE_PAIRS = 128;
  * (qemu 9 and 10, the same two lists). Segmentation of UDP is the tap's affair where the back-end is the kernel's.
  */
 const LATER: readonly number[] = [VIRTIO_F_IN_ORDER, VIRTIO_F_NOTIFICATION_DATA, VIRTIO_NET_F_RSC_EXT];
+/**
+ * Bits that no QEMU knows and that say what the data path does: neither vhost-net nor DPDK's library holds notifications back
+ * or counts for the driver.
+ */
+const DATA_PATH: readonly number[] = [VIRTIO_NET_F_NOTF_COAL, VIRTIO_NET_F_VQ_NOTF_COAL, VIRTIO_NET_F_DEVICE_STATS];
 
 /**
  * qemu 7.2 hw/net/vhost_net.c, kernel_feature_bits. The checksum and segmentation bits are not among them: the tap decides
@@ -112,6 +120,7 @@ export const QEMU_KERNEL_FEATURE_BITS: Features = featuresOf(
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
   ...LATER,
+  ...DATA_PATH,
   VIRTIO_NET_F_HASH_REPORT,
 );
 /** qemu 7.2 net/vhost-user.c, user_feature_bits. MAC and STATUS are QEMU's own affair and not among them. */
@@ -141,6 +150,7 @@ export const QEMU_USER_FEATURE_BITS: Features = featuresOf(
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
   ...LATER,
+  ...DATA_PATH,
   VIRTIO_NET_F_RSS,
   VIRTIO_NET_F_HASH_REPORT,
   VIRTIO_NET_F_GUEST_ANNOUNCE,

@@ -85,7 +85,8 @@ export class NetCoalescing {
 /**
  * True if an interrupt is to be raised now for what was published on a queue: `packets` more of them at `now` (0: the timer
  * ran out). The driver's own words are asked only when coalescing lets one through, because the question moves the point from
- * which the next one counts (DeviceQueue.interruptWanted()); where they say no, there is none, whatever was coalesced.
+ * which the next one counts (DeviceQueue.interruptWanted()); where they say no, there is none, whatever was coalesced. A full ring that waits is not held back: nothing can come behind it
+ * before the driver has looked, and no index may go round between two questions.
  */
 export function interruptDue(
   queue: DeviceQueue,
@@ -94,7 +95,10 @@ export function interruptDue(
   packets: number,
   now: number,
 ): boolean {
-  const due = packets > 0 ? coalescing.used(index, packets, now) : coalescing.due(index, now);
+  const due =
+    packets > 0
+      ? coalescing.used(index, packets, now) || coalescing.pending[index]! >= queue.size
+      : coalescing.due(index, now);
   if (!due) return false;
   coalescing.notified(index);
   return queue.interruptWanted();

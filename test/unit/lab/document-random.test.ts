@@ -98,6 +98,10 @@ const nearly = some({
               speed: or(fc.constantFrom(0, 10_000)),
               duplex: or(fc.constantFrom('half', 'full')),
               ioeventfd: or(fc.boolean()),
+              coalescing: some({
+                rx: some({ usecs: or(fc.nat(50)), packets: or(fc.nat(50)) }),
+                tx: or(fc.constant({})),
+              }),
               features: or(fc.dictionary(fc.constantFrom(...FEATURES), or(fc.boolean()), { maxKeys: 4 })),
             }),
           ),

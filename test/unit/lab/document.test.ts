@@ -269,6 +269,7 @@ test('every field reaches the topology', () => {
                 mtu: 9000,
                 speed: 10_000,
                 duplex: 'full',
+                coalescing: null,
                 ioeventfd: true,
                 features,
                 tapQueueLength: 5,
