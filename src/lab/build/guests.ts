@@ -4,6 +4,7 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { EventFd } from '../../engine/eventfd.ts';
+import { CountingQueuePair } from '../../machine/backend/counting-queue-pair.ts';
 import { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
 import { QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
 import { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
@@ -229,9 +230,12 @@ function wire(
     description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`,
     ...labels,
   });
-  const pairs = places.queues.map((queue, i) =>
-    pairWiring(site, nic.name, { backend, driver: places.driver, ...queue }, memory.joined + i * MAX_GSO_BYTES, i),
-  );
+  const counts = document.backend === 'virtio-net' && document.features['VIRTIO_NET_F_DEVICE_STATS'] === true;
+  const Pair = counts ? CountingQueuePair : NetQueuePair;
+  const pairs = places.queues.map((queue, i) => {
+    const all = { backend, driver: places.driver, ...queue };
+    return pairWiring(site, new Pair(site.services, nic.name, all), all, memory.joined + i * MAX_GSO_BYTES, i);
+  });
   const control =
     places.control < 0 ? null : { place: places.control, kick: new EventFd(site.nextFd(), `${nic.name} ctrl kick`) };
   const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control };
@@ -285,17 +289,11 @@ function wire(
   );
   return { ...base, kind: 'vhost-net', tap, workers, tapFds: pairs.map(() => site.nextFd()) };
 }
-function pairWiring(
-  site: Site,
-  nic: string,
-  places: QueuePlaces & { readonly backend: number; readonly driver: number },
-  joined: number,
-  i: number,
-): PairWiring {
+function pairWiring(site: Site, pair: NetQueuePair, places: QueuePlaces, joined: number, i: number): PairWiring {
   return {
     places: { rx: places.rx, tx: places.tx },
-    fds: ringFds(site, nic, i),
-    pair: new NetQueuePair(site.services, nic, places),
+    fds: ringFds(site, pair.name, i),
+    pair,
     joined,
   };
 }

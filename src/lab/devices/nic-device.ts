@@ -10,6 +10,7 @@ import {
   VIRTIO_QUEUE_RESET,
   VIRTIO_STATUS,
 } from '../../engine/events.ts';
+import { CountingQueuePair } from '../../machine/backend/counting-queue-pair.ts';
 import { steeringStep, TUNSETOFFLOAD } from '../../machine/host/tun-ioctls.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
@@ -70,7 +71,10 @@ export class NicDevice {
         ? null
         : new ControlDevice(vmm, wiring.control, netConfig, this.controlHooks(), (queue) => this.enabled(queue));
     if (wiring.kind === 'qemu' && this.control !== null)
-      for (const nic of wiring.qemu) nic.filter = this.control.filter;
+      for (const [i, { pair }] of wiring.pairs.entries()) {
+        wiring.qemu[i]!.filter = this.control.filter;
+        if (pair instanceof CountingQueuePair) pair.count(this.control.stats, 2 * i);
+      }
     this.device = makeTransport(document, index, {
       mac: document.mac,
       offered,

@@ -23,8 +23,8 @@ export class ControlEnd {
   /** The driver broke the ring. */
   onBroken: (code: number, contextBits: number) => void = () => {};
   private call: InterruptRoute | null = null;
-  private declare readonly place: number;
-  private declare readonly services: Services;
+  declare private readonly place: number;
+  declare private readonly services: Services;
 
   constructor(services: Services, control: NetControl, place: number, kick: EventFd) {
     this.services = services;

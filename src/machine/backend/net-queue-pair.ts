@@ -217,7 +217,7 @@ export class NetQueuePair {
   }
 
   /** The chain that was taken last goes back at once; its frame, where it has a name, is dropped. */
-  private refuse(packet: number, code: number, reason: number): void {
+  protected refuse(packet: number, code: number, reason: number): void {
     const { pool, recorder, frames } = this.services;
     const tx = this.tx;
     pool.release(packet);
@@ -290,7 +290,7 @@ export class NetQueuePair {
     return result;
   }
   /** The buffer was the guest's fault: the packet is dropped. */
-  private notPlaced(packet: number, code: number): true {
+  protected notPlaced(packet: number, code: number): true {
     const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
     recorder.event(this.rxBase | VIRTQ_ERROR, 0, -code, this.rx.head);
@@ -308,6 +308,12 @@ export class NetQueuePair {
     recorder.event(this.rxBase | VIRTQ_DROP_RESET, frame, 0, 0);
     frames.dropped(frame, VIRTQ_DROP_RESET);
   }
+
+  // ---- what a pair may count -------------------------------------------------------------------------------------
+  /** The receive filter wants a frame of this pair dropped. */
+  filtered(): void {}
+  /** So many available buffer notifications of a queue (RX_QUEUE, TX_QUEUE) have reached the device. */
+  kicked(_queue: number, _times: number): void {}
 
   // ---- publishing and notifying ---------------------------------------------------------------------------------
   /** Publishes what was used in the transmit ring and notifies the driver if its words ask for it. True: it was notified. */
@@ -329,7 +335,7 @@ export class NetQueuePair {
     const index = this.firstQueue + (queue === this.rx ? 0 : 1);
     return interruptDue(queue, coalescing, index, entries, this.services.recorder.stamp[0]!);
   }
-  private notify(queue: DeviceQueue, base: number, call: InterruptRoute, context: number, wanted: boolean): boolean {
+  protected notify(queue: DeviceQueue, base: number, call: InterruptRoute, context: number, wanted: boolean): boolean {
     const recorder = this.services.recorder;
     if (!wanted) {
       recorder.event(base | VIRTQ_INTERRUPT_SUPPRESSED, 0, queue.usedEvent, queue.used_idx);

@@ -124,6 +124,7 @@ export class QemuMainLoop extends Context {
 
   /** A kick that came as an exit to userspace: virtio_queue_notify() on the vCPU's thread. now[1] is set. */
   userKick(nic: QemuNic, queue: number, contextBits: number): void {
+    nic.pair.kicked(queue, 1);
     if (queue === TX_QUEUE) this.handleTx(nic, contextBits);
     else if (queue === RX_QUEUE) nic.queue.paused = false;
     this.rouse();
@@ -189,11 +190,11 @@ export class QemuMainLoop extends Context {
 
   private readKicks(nic: QemuNic): void {
     if (nic.txKick.counter > 0) {
-      this.readKick(nic, nic.txKick);
+      nic.pair.kicked(TX_QUEUE, this.readKick(nic, nic.txKick));
       this.handleTx(nic, this.contextBits);
     }
     if (nic.rxKick.counter > 0) {
-      this.readKick(nic, nic.rxKick);
+      nic.pair.kicked(RX_QUEUE, this.readKick(nic, nic.rxKick));
       nic.queue.paused = false;
     }
     const { control } = nic;
@@ -247,10 +248,13 @@ export class QemuMainLoop extends Context {
     this.timeline.next[this.id] = first;
   }
 
-  private readKick(nic: QemuNic, eventfd: EventFd): void {
+  /** Returns how often it was kicked. */
+  private readKick(nic: QemuNic, eventfd: EventFd): number {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     this.recorder.event(nic.base | SCHED_SYSCALL, 0, SYS_read, eventfd.fd);
-    this.recorder.event(nic.base | EVENTFD_READ, 0, eventfd.read(), eventfd.fd);
+    const kicks = eventfd.read();
+    this.recorder.event(nic.base | EVENTFD_READ, 0, kicks, eventfd.fd);
+    return kicks;
   }
 
   // ---- transmit bottom half -----------------------------------------------------------------------------------------
@@ -390,6 +394,7 @@ export class QemuMainLoop extends Context {
     recorder.stamp[0] = this.timeline.now[0]!;
     recorder.event(nic.base | VIRTIO_NET_DROP_RX_FILTER, frame, length, 0);
     frames.dropped(frame, VIRTIO_NET_DROP_RX_FILTER);
+    nic.pair.filtered();
     pool.release(packet);
     return true;
   }

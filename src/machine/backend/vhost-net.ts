@@ -25,9 +25,9 @@ export class VhostNetWorker extends Context {
   declare readonly pair: NetQueuePair;
   declare readonly queue: TapQueue;
   declare readonly tap: Tap;
-  private declare readonly services: Services;
-  private declare readonly txKick: EventFd;
-  private declare readonly rxKick: EventFd;
+  declare private readonly services: Services;
+  declare private readonly txKick: EventFd;
+  declare private readonly rxKick: EventFd;
   /** handle_tx is queued: a kick came, or the ring was not empty. */
   private txWork = false;
   private receiving = false;
@@ -37,13 +37,13 @@ export class VhostNetWorker extends Context {
   private contextBits = 0;
   private base = 0;
   private rxBase = 0;
-  private declare readonly iterationCost: number;
-  private declare readonly fixedCost: number;
-  private declare readonly txCost: number;
-  private declare readonly rxCost: number;
-  private declare readonly switchCost: number;
-  private declare readonly enableCost: number;
-  private declare readonly byteCost256: number;
+  declare private readonly iterationCost: number;
+  declare private readonly fixedCost: number;
+  declare private readonly txCost: number;
+  declare private readonly rxCost: number;
+  declare private readonly switchCost: number;
+  declare private readonly enableCost: number;
+  declare private readonly byteCost256: number;
 
   constructor(
     name: string,

@@ -29,7 +29,7 @@ export class VhostUserPort extends Port {
   declare readonly txqs: readonly VhostUserTxq[];
   /** Queue pairs whose rings are enabled (VHOST_USER_SET_VRING_ENABLE): the first ones. */
   active = 1;
-  private declare readonly pairs: (NetQueuePair | null)[];
+  declare private readonly pairs: (NetQueuePair | null)[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
 
@@ -90,12 +90,12 @@ export class VhostUserRxq implements PmdRxq {
   pair: NetQueuePair | null = null;
   /** The PMD that polls the queue. */
   context = -1;
-  private declare readonly port: VhostUserPort;
-  private declare readonly services: Services;
-  private declare readonly burstCost: number;
-  private declare readonly dequeueCost: number;
-  private declare readonly passCost: number;
-  private declare readonly byteCost256: number;
+  declare private readonly port: VhostUserPort;
+  declare private readonly services: Services;
+  declare private readonly burstCost: number;
+  declare private readonly dequeueCost: number;
+  declare private readonly passCost: number;
+  declare private readonly byteCost256: number;
   /** Chains of the burst that lands. */
   private taken = 0;
 
@@ -166,12 +166,12 @@ export class VhostUserTxq implements PmdTxq {
   declare readonly pmd: number;
   /** null until the guest's device is set up. */
   pair: NetQueuePair | null = null;
-  private declare readonly port: VhostUserPort;
-  private declare readonly services: Services;
+  declare private readonly port: VhostUserPort;
+  declare private readonly services: Services;
   private readonly batch = new PacketQueue(BATCH_LIMIT);
-  private declare readonly burstCost: number;
-  private declare readonly enqueueCost: number;
-  private declare readonly byteCost256: number;
+  declare private readonly burstCost: number;
+  declare private readonly enqueueCost: number;
+  declare private readonly byteCost256: number;
   /** Frames of the flush that lands, and the ring that they went into. */
   private placed = 0;
   private served: NetQueuePair | null = null;
