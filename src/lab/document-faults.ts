@@ -41,8 +41,7 @@ export type FaultCode =
   | 'memory-too-small'
   | 'memory-too-large'
   | 'not-enough-cores'
-  | 'unknown-cost'
-  | 'not-built';
+  | 'unknown-cost';
 
 export interface Fault {
   /** RFC 6901, of what is wrong or, where that is absent, of the nearest thing around it that is there. */

@@ -183,7 +183,7 @@ const GuestNic = object(
     ),
     backend: choice('What serves the device on the host.', 'vhost-net', ['virtio-net', 'vhost-net', 'vhost-user']),
     driver: choice(
-      "`virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: DPDK's polling driver, which takes its vCPU whole. `none`: no driver; a client is the driver, through guest memory and the registers (docs/driver-none.md); refused, because it is not built yet.",
+      "`virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: DPDK's polling driver, which takes its vCPU whole. `none`: no driver; a client is the driver, through guest memory and the registers (docs/driver-none.md).",
       'virtio-net',
       ['virtio-net', 'virtio-pmd', 'none'],
     ),

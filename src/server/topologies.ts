@@ -6,7 +6,6 @@ import { COST_NAMES } from '../engine/costs.ts';
 import { equalDocuments, parseTopology } from '../lab/document.ts';
 import type { TopologyDocument } from '../lab/document-schema.ts';
 import type { Topology } from '../lab/topology.ts';
-import { unbuilt } from '../lab/unbuilt.ts';
 import { prepare } from '../readers/metrics/prometheus-plan.ts';
 import type { EnginePool } from './engine-pool.ts';
 import { engineProblem } from './engine-problem.ts';
@@ -146,11 +145,10 @@ export class TopologyRegistry {
   private parse(name: string, document: unknown): { topology: Topology; document: TopologyDocument } {
     const limits = { maxGuests: this.limits.guests };
     const parsed = parseTopology(document, { name, limits, knownCosts: COST_NAMES });
-    const faults = parsed.ok ? unbuilt(parsed.topology) : parsed.faults;
-    if (parsed.ok && faults.length === 0) return parsed;
-    const { length } = faults;
+    if (parsed.ok) return parsed;
+    const { length } = parsed.faults;
     throw new Problem('RINGSIDE_E_VALIDATION', `The topology document has ${length} fault${length === 1 ? '' : 's'}`, {
-      errors: faults,
+      errors: parsed.faults,
     });
   }
 
