@@ -21,6 +21,7 @@ const nic = fc.record({
     { maxLength: 2 },
   ),
   tapQueueLength: pick(1, 5, 64, 1000),
+  coalescing: pick(null, null, { rx: { usecs: 3, packets: 4 }, tx: { usecs: 200 } }, { rx: { usecs: 50 } }),
 });
 const guest = fc.record({
   pmd: fc.boolean(),
@@ -58,6 +59,9 @@ function nicDocument(
   address: string,
 ) {
   const backend = n.userspace ? 'vhost-user' : n.qemu ? 'virtio-net' : 'vhost-net';
+  const coalesces =
+    backend === 'virtio-net' && !pmd && !n.off.includes('VIRTIO_NET_F_CTRL_VQ') && n.coalescing !== null;
+  const off = Object.fromEntries(n.off.map((f) => [f, false]));
   return {
     name,
     bridge: n.userspace ? 'br1' : 'br0',
@@ -66,7 +70,8 @@ function nicDocument(
     queueSize: n.queueSize,
     queuePairs: n.off.includes('VIRTIO_NET_F_CTRL_VQ') ? 1 : n.queuePairs,
     ioeventfd: backend === 'virtio-net' ? n.ioeventfd : true,
-    features: Object.fromEntries(n.off.map((f) => [f, false])),
+    features: coalesces ? { ...off, VIRTIO_NET_F_NOTF_COAL: true } : off,
+    ...(coalesces ? { coalescing: n.coalescing } : {}),
     tapQueueLength: n.tapQueueLength,
     addresses: [address],
   };
