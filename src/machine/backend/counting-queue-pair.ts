@@ -8,10 +8,8 @@
  * finds no checksum bad, because it looks at none.
  */
 import { VIRTQ_DROP_BAD_CHAIN } from '../../engine/events.ts';
-import type { InterruptRoute } from '../kvm/vm.ts';
 import { flagsOf, isGso } from '../packet/net-header.ts';
 import type { Services } from '../services.ts';
-import type { DeviceQueue } from '../virtio/device-queue.ts';
 import * as S from '../virtio/net-stats.ts';
 import { RX_QUEUE } from '../virtio/queue-index.ts';
 import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../wire/virtio-net.ts';
@@ -93,16 +91,19 @@ export class CountingQueuePair extends NetQueuePair {
     if (queue === RX_QUEUE) this.stats?.add(this.rxRow, S.RX_NOTIFICATIONS, times);
     else this.stats?.add(this.txRow, S.TX_NOTIFICATIONS, times);
   }
-  protected override notify(
-    queue: DeviceQueue,
-    base: number,
-    call: InterruptRoute,
-    context: number,
-    wanted: boolean,
-  ): boolean {
-    const sent = super.notify(queue, base, call, context, wanted);
-    if (sent && queue === this.rx) this.stats?.add(this.rxRow, S.RX_INTERRUPTS, 1);
-    else if (sent) this.stats?.add(this.txRow, S.TX_INTERRUPTS, 1);
-    return sent;
+  override publishRx(entries: number): boolean {
+    return this.interrupted(0, super.publishRx(entries));
+  }
+  override publishTx(entries: number): boolean {
+    return this.interrupted(1, super.publishTx(entries));
+  }
+  override timeUp(which: 0 | 1): boolean {
+    return this.interrupted(which, super.timeUp(which));
+  }
+  private interrupted(which: 0 | 1, sent: boolean): boolean {
+    if (!sent) return false;
+    if (which === 0) this.stats?.add(this.rxRow, S.RX_INTERRUPTS, 1);
+    else this.stats?.add(this.txRow, S.TX_INTERRUPTS, 1);
+    return true;
   }
 }

@@ -328,16 +328,9 @@ export class NetQueuePair {
     const recorder = this.services.recorder;
     queue.publishUsed();
     recorder.event(base | VIRTQ_USED_IDX, 0, entries, queue.used_idx);
-    const wanted = this.coalescing === null ? queue.interruptWanted() : this.coalesced(queue, this.coalescing, entries);
-    return this.notify(queue, base, call, context, wanted);
-  }
-  private coalesced(queue: DeviceQueue, coalescing: NetCoalescing, entries: number): boolean {
-    const index = this.firstQueue + (queue === this.rx ? 0 : 1);
-    return interruptDue(queue, coalescing, index, entries, this.services.recorder.stamp[0]!);
-  }
-  protected notify(queue: DeviceQueue, base: number, call: InterruptRoute, context: number, wanted: boolean): boolean {
-    const recorder = this.services.recorder;
-    if (!wanted) {
+    // the usual case is not shared with notifyIfDue(): as it stands it becomes part of its callers
+    if (this.coalescing !== null) return this.notifyIfDue(queue === this.rx ? 0 : 1, entries, this.coalescing);
+    if (!queue.interruptWanted()) {
       recorder.event(base | VIRTQ_INTERRUPT_SUPPRESSED, 0, queue.usedEvent, queue.used_idx);
       return false;
     }
@@ -355,15 +348,20 @@ export class NetQueuePair {
     const index = this.firstQueue + which;
     const now = this.services.recorder.stamp[0]!;
     if (coalescing === null || !coalescing.due(index, now)) return false;
+    if ((which === 0 ? this.rx : this.tx) !== this.idle) return this.notifyIfDue(which, 0, coalescing);
+    coalescing.notified(index); // the ring was taken away meanwhile
+    return false;
+  }
+  private notifyIfDue(which: 0 | 1, entries: number, coalescing: NetCoalescing): boolean {
+    const { recorder } = this.services;
     const queue = which === 0 ? this.rx : this.tx;
-    if (queue === this.idle) {
-      coalescing.notified(index); // taken away meanwhile
-      return false;
-    }
-    const wanted = interruptDue(queue, coalescing, index, 0, now);
-    return which === 0
-      ? this.notify(queue, this.rxBase, this.rxCall, this.rxContext, wanted)
-      : this.notify(queue, this.txBase, this.txCall, this.txContext, wanted);
+    const base = which === 0 ? this.rxBase : this.txBase;
+    const due = interruptDue(queue, coalescing, this.firstQueue + which, entries, recorder.stamp[0]!);
+    recorder.event(base | (due ? VIRTQ_INTERRUPT : VIRTQ_INTERRUPT_SUPPRESSED), 0, queue.usedEvent, queue.used_idx);
+    if (!due) return false;
+    if (which === 0) this.rxCall.trigger(this.rxContext);
+    else this.txCall.trigger(this.txContext);
+    return true;
   }
   /** When the first of the notifications that are held back is due, or NEVER. */
   get deadline(): number {
