@@ -29,7 +29,7 @@ import { baseOf, type Services } from '../services.ts';
 import { CHAIN_TOO_LONG, type DeviceQueue, RING_BROKEN, RING_EMPTY } from '../virtio/device-queue.ts';
 import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MTU } from '../virtio/features.ts';
 import { IdleQueue } from '../virtio/idle-queue.ts';
-import { interruptDue, type NetCoalescing, NO_DEADLINE } from '../virtio/net-coalescing.ts';
+import { type NetCoalescing, NO_DEADLINE, waitsNoLonger } from '../virtio/net-coalescing.ts';
 
 export interface QueuePairPlaces {
   readonly backend: number;
@@ -356,9 +356,10 @@ export class NetQueuePair {
     const { recorder } = this.services;
     const queue = which === 0 ? this.rx : this.tx;
     const base = which === 0 ? this.rxBase : this.txBase;
-    const due = interruptDue(queue, coalescing, this.firstQueue + which, entries, recorder.stamp[0]!);
-    recorder.event(base | (due ? VIRTQ_INTERRUPT : VIRTQ_INTERRUPT_SUPPRESSED), 0, queue.usedEvent, queue.used_idx);
-    if (!due) return false;
+    if (!waitsNoLonger(queue, coalescing, this.firstQueue + which, entries, recorder.stamp[0]!)) return false;
+    const wanted = queue.interruptWanted();
+    recorder.event(base | (wanted ? VIRTQ_INTERRUPT : VIRTQ_INTERRUPT_SUPPRESSED), 0, queue.usedEvent, queue.used_idx);
+    if (!wanted) return false;
     if (which === 0) this.rxCall.trigger(this.rxContext);
     else this.txCall.trigger(this.txContext);
     return true;

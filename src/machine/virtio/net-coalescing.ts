@@ -83,12 +83,11 @@ export class NetCoalescing {
 }
 
 /**
- * True if an interrupt is to be raised now for what was published on a queue: `packets` more of them at `now` (0: the timer
- * ran out). The driver's own words are asked only when coalescing lets one through, because the question moves the point from
- * which the next one counts (DeviceQueue.interruptWanted()); where they say no, there is none, whatever was coalesced. A full ring that waits is not held back: nothing can come behind it
- * before the driver has looked, and no index may go round between two questions.
+ * True if what was published on a queue is to wait no longer: `packets` more of them at `now` (0: the timer ran out). A full ring
+ * that waits is not held back: nothing can come behind it before the driver has looked, and no index may go round between two
+ * questions.
  */
-export function interruptDue(
+export function waitsNoLonger(
   queue: DeviceQueue,
   coalescing: NetCoalescing,
   index: number,
@@ -99,7 +98,20 @@ export function interruptDue(
     packets > 0
       ? coalescing.used(index, packets, now) || coalescing.pending[index]! >= queue.size
       : coalescing.due(index, now);
-  if (!due) return false;
-  coalescing.notified(index);
-  return queue.interruptWanted();
+  if (due) coalescing.notified(index);
+  return due;
+}
+/**
+ * True if an interrupt is to be raised now. The driver's own words are asked only when coalescing lets one through, because the
+ * question moves the point from which the next one counts (DeviceQueue.interruptWanted()); where they say no, there is none,
+ * whatever was coalesced.
+ */
+export function interruptDue(
+  queue: DeviceQueue,
+  coalescing: NetCoalescing,
+  index: number,
+  packets: number,
+  now: number,
+): boolean {
+  return waitsNoLonger(queue, coalescing, index, packets, now) && queue.interruptWanted();
 }
