@@ -33,8 +33,8 @@ export class CountingQueuePair extends NetQueuePair {
     this.txRow = firstQueue + 1;
   }
 
-  override popTx(): number {
-    const packet = super.popTx();
+  override popTx(chain: number): number {
+    const packet = super.popTx(chain);
     const { stats, txRow } = this;
     if (packet < 0 || stats === null) return packet;
     const { arena, pool } = this.memory;

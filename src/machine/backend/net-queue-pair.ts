@@ -158,19 +158,25 @@ export class NetQueuePair {
 
   // ---- transmit: guest to host ----------------------------------------------------------------------------------
   /**
-   * Takes one chain out of the transmit ring into a new packet: pop at at[0], copied at at[1]. Returns the packet, or -1
-   * where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
+   * Takes one chain out of the transmit ring into a new packet: pop at at[0], copied at at[1]. `chain`: its bytes, as
+   * peekBytes(0) says. Returns the packet, or -1 where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
    */
-  popTx(): number {
+  popTx(chain: number): number {
+    if (chain > SLOT_BYTES && this.large) return this.popLarge(chain);
+    return this.popInto(this.services.pool.alloc(), SLOT_BYTES, false);
+  }
+  /** A frame that may need a jumbo slot; without one it does not fit, and is dropped for want of memory. */
+  private popLarge(chain: number): number {
+    const { pool } = this.services;
+    const packet = pool.alloc(chain);
+    if (packet >= 0) return this.popInto(packet, JUMBO_BYTES, false);
+    return this.popInto(pool.alloc(), SLOT_BYTES, chain <= JUMBO_BYTES);
+  }
+  private popInto(packet: number, room: number, noMemory: boolean): number {
     const { pool, recorder, arena } = this.services;
     const tx = this.tx;
-    const large = this.large ? tx.peekBytes(0) : 0;
-    let packet = pool.alloc(large);
-    const small = packet < 0 || large <= SLOT_BYTES;
-    const noMemory = packet < 0 && large <= JUMBO_BYTES;
-    if (packet < 0) packet = pool.alloc();
     const target = pool.slot(packet);
-    const bytes = tx.dequeue(target, small ? SLOT_BYTES : JUMBO_BYTES);
+    const bytes = tx.dequeue(target, room);
     const head = tx.head;
     recorder.stamp[0] = this.at[0]!;
     // what is rare is elsewhere: small functions become part of their callers

@@ -290,7 +290,7 @@ export class QemuMainLoop extends Context {
     this.burst++;
     pair.at[0] = this.begun;
     pair.at[1] = written;
-    const packet = pair.popTx();
+    const packet = pair.popTx(pair.tx.peekBytes(0));
     if (packet >= 0) {
       recorder.event(nic.base | SCHED_SYSCALL, pair.txFrame, SYS_writev, 0);
       nic.queue.receive(packet, this.contextBits);

@@ -183,11 +183,12 @@ export class VhostNetWorker extends Context {
     this.weight += n;
     let begin = this.begun + this.fixedCost;
     for (let i = 0; i < n; i++) {
-      const copied = begin + this.txCost + ((pair.tx.peekBytes(0) * this.byteCost256) >> 8);
+      const bytes = pair.tx.peekBytes(0);
+      const copied = begin + this.txCost + ((bytes * this.byteCost256) >> 8);
       const end = copied + this.switchCost;
       pair.at[0] = begin;
       pair.at[1] = copied;
-      const packet = pair.popTx();
+      const packet = pair.popTx(bytes);
       if (packet >= 0) {
         queue.receive(packet, this.contextBits);
         recorder.stamp[0] = end;

@@ -136,11 +136,12 @@ export class VhostUserRxq implements PmdRxq {
     const ingressBits = (this.port.place << 8) | contextBits;
     let begin = begun + this.burstCost;
     for (let i = 0; i < n; i++) {
-      const copied = begin + this.dequeueCost + ((pair.tx.peekBytes(0) * this.byteCost256) >> 8);
+      const bytes = pair.tx.peekBytes(0);
+      const copied = begin + this.dequeueCost + ((bytes * this.byteCost256) >> 8);
       const end = copied + this.passCost;
       pair.at[0] = begin;
       pair.at[1] = copied;
-      const packet = pair.popTx();
+      const packet = pair.popTx(bytes);
       if (packet >= 0) {
         pair.usedTx();
         pool.inPort[packet] = number;

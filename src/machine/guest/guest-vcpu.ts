@@ -21,8 +21,8 @@ export const BOOT = PHASE_OWN;
 /** The second: their rings are filled. */
 export const LINK_UP = PHASE_OWN + 1;
 /** A command is on the control queue: the vCPU looks whether it was answered, and looks again when it was. */
-const CONTROL_POLL = PHASE_OWN + 2;
-const CONTROL_WAIT = PHASE_OWN + 3;
+export const CONTROL_POLL = PHASE_OWN + 2;
+export const CONTROL_WAIT = PHASE_OWN + 3;
 /** A guest's own phases begin here. */
 export const PHASE_GUEST = PHASE_OWN + 4;
 
@@ -35,8 +35,8 @@ export abstract class GuestVcpu extends Vcpu {
   /** All vCPUs of the guest that run, this one among them; set by the builder. */
   group: readonly GuestVcpu[] = [];
   /** Senders, the stack's answers first. */
-  protected declare readonly sources: TrafficSource[];
-  private declare readonly answers: number;
+  declare protected readonly sources: TrafficSource[];
+  declare private readonly answers: number;
   /** Index of the sender that is asked first. */
   protected turn = 0;
   private boot: GuestBoot | null = null;
@@ -45,7 +45,7 @@ export abstract class GuestVcpu extends Vcpu {
   protected commands = 0;
   private sent: GuestControl | null = null;
   private sentAt = 0;
-  private declare readonly seenDelay: number;
+  declare private readonly seenDelay: number;
 
   constructor(
     name: string,
@@ -99,9 +99,6 @@ export abstract class GuestVcpu extends Vcpu {
     this.exitDebt = 0;
     this.spend(debt, CONTROL_POLL);
     return true;
-  }
-  protected get awaitsAnswer(): boolean {
-    return this.phase === CONTROL_POLL || this.phase === CONTROL_WAIT;
   }
   /** False: the answer is not there yet, and the vCPU goes on to wait, without giving anything else a turn. */
   protected takeAnswer(): boolean {

@@ -12,8 +12,8 @@ const fold16 = (v: number): number => {
 };
 
 export class Inet {
-  private declare readonly u8: Uint8Array;
-  private declare readonly u16: Uint16Array;
+  declare private readonly u8: Uint8Array;
+  declare private readonly u16: Uint16Array;
   private readonly sum16: (at: number, length: number) => number;
 
   /** Offsets given to the methods must be even, as buffers and headers are. */
@@ -82,9 +82,9 @@ export class Inet {
     const u16 = this.u16;
     const six = (this.u8[ip]! & 0xf0) === 0x60;
     const w = (ip + (six ? 8 : 12)) >> 1;
-    const words = six ? 16 : 4;
     let sum = this.sum16(at, length) + (protocol << 8) + swap16(length & 0xffff) + swap16(length >>> 16);
-    for (let i = 0; i < words; i++) sum += u16[w + i]!;
+    sum += u16[w]! + u16[w + 1]! + u16[w + 2]! + u16[w + 3]!;
+    if (six) for (let i = 4; i < 16; i++) sum += u16[w + i]!;
     return fold16(sum);
   }
   /** True when the checksum of a UDP, TCP or ICMPv6 packet is right. */

@@ -28,7 +28,7 @@ import type { Services } from '../services.ts';
 import { VIRTIO_PCI_ISR_CONFIG, VIRTIO_PCI_ISR_QUEUE } from '../wire/pci.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
-import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
+import { BOOT, CONTROL_POLL, CONTROL_WAIT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
 
@@ -45,6 +45,7 @@ const NAPI_POLL_WEIGHT = 64;
 const STOP_BELOW = 19;
 
 export class LinuxVcpu extends GuestVcpu {
+  /** The queue pair of the slice under way. */
   private active!: GuestQueuePair;
   private source!: TrafficSource;
   private count = 0;
@@ -53,13 +54,13 @@ export class LinuxVcpu extends GuestVcpu {
   private senderFirst = false;
   /** The interfaces are up. */
   private linked = false;
-  private declare readonly napiCost: number;
-  private declare readonly rxCost: number;
-  private declare readonly bufferCost: number;
-  private declare readonly cleanCost: number;
-  private declare readonly enableCost: number;
-  private declare readonly byteCost256: number;
-  private declare readonly checksumCost256: number;
+  declare private readonly napiCost: number;
+  declare private readonly rxCost: number;
+  declare private readonly bufferCost: number;
+  declare private readonly cleanCost: number;
+  declare private readonly enableCost: number;
+  declare private readonly byteCost256: number;
+  declare private readonly checksumCost256: number;
 
   constructor(
     name: string,
@@ -127,10 +128,6 @@ export class LinuxVcpu extends GuestVcpu {
   }
 
   override step(): void {
-    if (this.awaitsAnswer) {
-      if (!this.takeAnswer()) return;
-      if (!this.linked && !this.bringUp()) return;
-    }
     switch (this.phase) {
       case LAND_XMIT:
         this.landXmit();
@@ -154,6 +151,11 @@ export class LinuxVcpu extends GuestVcpu {
         this.halted = false;
         this.probeDevices();
         return;
+      case CONTROL_POLL:
+      case CONTROL_WAIT:
+        if (!this.takeAnswer()) return;
+        if (!this.linked && !this.bringUp()) return;
+        break;
       case LINK_UP:
         for (const nic of this.nics) if (nic.control !== null) this.command(nic, nic.control.atProbe);
         if (!this.bringUp()) return;
@@ -367,6 +369,7 @@ export class LinuxVcpu extends GuestVcpu {
       // answers of the stack keep their precedence, senders take turns
       this.turn = at < this.pairs.length ? this.turn : (at + 1) % length;
       this.source = source;
+      this.active = pair;
       this.count = n;
       this.begun = now;
       const checksum = source.nic.caps.csum ? 0 : this.checksumCost256;
@@ -380,7 +383,7 @@ export class LinuxVcpu extends GuestVcpu {
   /** start_xmit(), for each frame of the slice; the kick is considered after the last (xmit_more). */
   private landXmit(): void {
     const source = this.source;
-    const pair = source.nic.pairs[source.pair]!;
+    const pair = this.active;
     const tx = pair.tx;
     const recorder = this.recorder;
     const now = this.timeline.now[0]!;

@@ -12,7 +12,7 @@ import type { Services } from '../services.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
-import { BOOT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
+import { BOOT, CONTROL_POLL, CONTROL_WAIT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
 import type { TrafficSource } from './source.ts';
 import type { GuestStack } from './stack.ts';
 
@@ -29,7 +29,7 @@ const COMMAND_POLL_NS = 100_000;
 export type PmdProgram = 'stack' | 'macswap' | 'io';
 
 export class PmdVcpu extends GuestVcpu {
-  private declare readonly program: PmdProgram;
+  declare private readonly program: PmdProgram;
   /** The program's mbufs, made when the devices are probed; all lcores share them. */
   mempool!: BufferPool;
   private rxTurn = 0;
@@ -37,9 +37,9 @@ export class PmdVcpu extends GuestVcpu {
   private source!: TrafficSource;
   private count = 0;
   private begun = 0;
-  private declare readonly burstCost: number;
-  private declare readonly frameCost: number;
-  private declare readonly pollGrid: number;
+  declare private readonly burstCost: number;
+  declare private readonly frameCost: number;
+  declare private readonly pollGrid: number;
 
   constructor(
     name: string,
@@ -107,7 +107,6 @@ export class PmdVcpu extends GuestVcpu {
   }
 
   override step(): void {
-    if (this.awaitsAnswer && !this.takeAnswer()) return;
     switch (this.phase) {
       case PARKED:
         this.timeline.resumed(this.id);
@@ -117,6 +116,10 @@ export class PmdVcpu extends GuestVcpu {
         break;
       case LAND_TX:
         this.landTransmit();
+        break;
+      case CONTROL_POLL:
+      case CONTROL_WAIT:
+        if (!this.takeAnswer()) return;
         break;
       case BOOT:
         this.probeDevices();

@@ -72,20 +72,20 @@ export interface StackOptions {
 export class GuestStack {
   declare readonly tcp: Tcp;
   declare readonly pattern: BytePattern;
-  private declare readonly services: Services;
-  private declare readonly inet: Inet;
-  private declare readonly ndp: Ndp;
-  private declare readonly neighbours: Neighbours;
-  private declare readonly gro: Gro | null;
-  private declare readonly segment: TcpSegment;
+  declare private readonly services: Services;
+  declare private readonly inet: Inet;
+  declare private readonly ndp: Ndp;
+  declare private readonly neighbours: Neighbours;
+  declare private readonly gro: Gro | null;
+  declare private readonly segment: TcpSegment;
   private readonly packet = { frameAt: 0, addressesAt: 0, addressBytes: 4 };
   private readonly echo: EchoListener[] = [];
-  private declare readonly nics: readonly GuestNic[];
+  declare private readonly nics: readonly GuestNic[];
   /** By NIC: its IPv6 addresses, the link-local one last, and the groups that it is in. */
-  private declare readonly addresses6: readonly (readonly IpAddress[])[];
-  private declare readonly groups6: readonly (readonly IpAddress[])[];
+  declare private readonly addresses6: readonly (readonly IpAddress[])[];
+  declare private readonly groups6: readonly (readonly IpAddress[])[];
   /** By NIC, then by queue pair. */
-  private declare readonly replySources: readonly (readonly ReplySource[])[];
+  declare private readonly replySources: readonly (readonly ReplySource[])[];
   /** [0] earliest time at which the stack must look at its timers, NEVER without. */
   declare readonly timer: Float64Array;
 
@@ -199,7 +199,7 @@ export class GuestStack {
     const size = total - headerLength;
     const fragment = (inet.get16(ip + 6) & 0x3fff) !== 0;
     if (fragment || size < 8) return this.end(nic, frame, length, GUEST_DROP_MALFORMED);
-    if (protocol === IPPROTO_UDP) this.udp(nic, frame, length, ip, payload, size);
+    if (protocol === IPPROTO_UDP) this.udp(nic, frame, length, ip, payload, size, false);
     else if (protocol === IPPROTO_TCP) this.tcpInput(nic, frame, at, length, ip, payload, size);
     else if (protocol === IPPROTO_ICMP) this.icmp(nic, frame, at, length, payload, size);
     else this.end(nic, frame, length, GUEST_DROP_NO_SOCKET);
@@ -215,7 +215,7 @@ export class GuestStack {
     if (!this.ours6(nic, ip + 24)) return this.end(nic, frame, length, GUEST_DROP_OTHER_HOST);
     const protocol = inet.get8(ip + 6);
     const payload = ip + IPV6_HLEN;
-    if (protocol === IPPROTO_UDP) this.udp(nic, frame, length, ip, payload, size);
+    if (protocol === IPPROTO_UDP) this.udp(nic, frame, length, ip, payload, size, true);
     else if (protocol === IPPROTO_TCP) this.tcpInput(nic, frame, at, length, ip, payload, size);
     else if (protocol === IPPROTO_ICMPV6) this.icmp6(nic, frame, at, length, payload, size);
     else this.end(nic, frame, length, GUEST_DROP_NO_SOCKET);
@@ -226,11 +226,10 @@ export class GuestStack {
     return (nic.rxFlags & CHECKED) !== 0;
   }
 
-  private udp(nic: GuestNic, frame: number, length: number, ip: number, udp: number, size: number): void {
+  private udp(nic: GuestNic, frame: number, length: number, ip: number, udp: number, size: number, six: boolean): void {
     const inet = this.inet;
     const bytes = inet.get16(udp + 4);
     if (bytes < 8 || bytes > size) return this.end(nic, frame, length, GUEST_DROP_MALFORMED);
-    const six = inet.get8(ip) >> 4 === 6;
     // over IPv6 there has to be one (RFC 8200 §8.1)
     if (!this.checked(nic) && (six || inet.get16(udp + 6) !== 0)) {
       const good = inet.get16(udp + 6) !== 0 && inet.transportValid(ip, udp, IPPROTO_UDP, bytes);

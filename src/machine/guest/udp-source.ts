@@ -43,16 +43,16 @@ export class UdpTemplate {
   declare readonly length: number;
   /** Offset of the UDP header in the frame where its checksum is left to the device, -1 where it is not. */
   declare readonly checksumFrom: number;
-  private declare readonly services: Services;
-  private declare readonly u16: Uint16Array;
-  private declare readonly at: number;
-  private declare readonly flows: number;
-  private declare readonly firstPort: number;
-  private declare readonly step: number;
-  private declare readonly udp: number;
-  private declare readonly four: boolean;
-  private declare readonly ipSum: number;
-  private declare readonly udpSum: number;
+  declare private readonly services: Services;
+  declare private readonly u16: Uint16Array;
+  declare private readonly at: number;
+  declare private readonly flows: number;
+  declare private readonly firstPort: number;
+  declare private readonly step: number;
+  declare private readonly udp: number;
+  declare private readonly four: boolean;
+  declare private readonly ipSum: number;
+  declare private readonly udpSum: number;
   /** Datagram that the template holds. */
   private prepared = -1;
 
@@ -101,7 +101,7 @@ export class UdpTemplate {
     this.prepared = sequence;
     const u16 = this.u16;
     const w = this.at >> 1;
-    const udp = w + this.udp / 2;
+    const udp = w + (this.udp >> 1);
     const id = swap16(sequence & 0xffff);
     const port = swap16((this.firstPort + (this.flows === 1 ? 0 : this.step * (sequence % this.flows))) & 0xffff);
     const high = swap16(sequence >>> 16);
@@ -124,9 +124,9 @@ const fold = (v: number): number => {
 };
 
 export class UdpSource extends TrafficSource {
-  private declare readonly template: UdpTemplate;
-  private declare readonly interval: number;
-  private declare left: number;
+  declare private readonly template: UdpTemplate;
+  declare private readonly interval: number;
+  declare private left: number;
   private sequence = 0;
 
   /** Called when the last datagram has been written. */

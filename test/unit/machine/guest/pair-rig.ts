@@ -143,7 +143,7 @@ export class PairRig {
   }
   /** The device takes one frame out; its packet, or -1. The chain goes back. */
   take(): number {
-    const packet = this.device.popTx();
+    const packet = this.device.popTx(this.device.tx.peekBytes(0));
     if (packet >= 0) this.device.usedTx();
     this.device.publishTx(1);
     return packet;
