@@ -159,7 +159,8 @@ export class NetQueuePair {
   // ---- transmit: guest to host ----------------------------------------------------------------------------------
   /**
    * Takes one chain out of the transmit ring into a new packet: pop at at[0], copied at at[1]. `chain`: its bytes, as
-   * peekBytes(0) says. Returns the packet, or -1 where the chain was bad (given back at once, counted and recorded). usedTx() gives a good chain back.
+   * peekBytes(0) says. Returns the packet, or -1 where the chain was bad (given back at once, counted and
+   * recorded). usedTx() gives a good chain back.
    */
   popTx(chain: number): number {
     if (chain > SLOT_BYTES && this.large) return this.popLarge(chain);
