@@ -23,7 +23,7 @@ export abstract class Context {
   place = 0;
   /** What the context does when its next step comes; see step(). */
   phase = SLEEPING;
-  protected declare readonly recorder: Recorder;
+  declare protected readonly recorder: Recorder;
   protected timeline!: Timeline;
 
   constructor(name: string, core: number, recorder: Recorder) {

@@ -83,16 +83,16 @@ export function restoreNear(low: number, near: number): number {
 export class RingReader {
   declare readonly catalog: WorldCatalog;
   declare readonly layout: WorldLayout;
-  private declare readonly time: Float64Array;
-  private declare readonly meta: Uint32Array;
-  private declare readonly frame: Uint32Array;
-  private declare readonly a: Uint32Array;
-  private declare readonly b: Uint32Array;
-  private declare readonly blockFrame: Float64Array;
-  private declare readonly blockBytes: Float64Array;
-  private declare readonly control64: BigInt64Array;
-  private declare readonly controlF: Float64Array;
-  private declare readonly bytes: Uint8Array;
+  declare private readonly time: Float64Array;
+  declare private readonly meta: Uint32Array;
+  declare private readonly frame: Uint32Array;
+  declare private readonly a: Uint32Array;
+  declare private readonly b: Uint32Array;
+  declare private readonly blockFrame: Float64Array;
+  declare private readonly blockBytes: Float64Array;
+  declare private readonly control64: BigInt64Array;
+  declare private readonly controlF: Float64Array;
+  declare private readonly bytes: Uint8Array;
   declare readonly counters: Float64Array;
   declare readonly busy: Float64Array;
   declare readonly idlePolls: Float64Array;

@@ -20,10 +20,10 @@ const wordOf = (slot: number): number => CTL_HOLDS / 8 + slot;
 /** The reader's half; `HoldGate` below is the engine's. Whoever took it has to release it, also where the reader itself has died. */
 export class Hold {
   declare readonly slot: number;
-  private declare readonly words: BigInt64Array;
-  private declare position: number;
+  declare private readonly words: BigInt64Array;
+  declare private position: number;
   private held = true;
-  private declare readonly gate: HoldGate;
+  declare private readonly gate: HoldGate;
 
   /** A hold that has been taken, as another thread uses it: `slot` from the one who took it. */
   constructor(memory: SharedArrayBuffer, layout: WorldLayout, slot: number) {
@@ -67,12 +67,12 @@ export class Hold {
 
 /** The engine's half: how far it may run before it has to look again. */
 export class HoldGate {
-  private declare readonly words: BigInt64Array;
-  private declare readonly blockBytes: Float64Array;
-  private declare readonly eventCapacity: number;
+  declare private readonly words: BigInt64Array;
+  declare private readonly blockBytes: Float64Array;
+  declare private readonly eventCapacity: number;
   /** How far a reader may be behind without losing anything. */
-  private declare readonly eventLimit: number;
-  private declare readonly byteLimit: number;
+  declare private readonly eventLimit: number;
+  declare private readonly byteLimit: number;
 
   constructor(memory: SharedArrayBuffer, layout: WorldLayout) {
     this.words = words(memory, layout);

@@ -3,7 +3,7 @@
  * others, so a run stays a function of its seed.
  */
 export class RandomStream {
-  private declare state: number;
+  declare private state: number;
 
   /** A stream is named by the world's seed and its consumer, e.g. (1, 'link l1 loss'). */
   constructor(seed: number, consumer: string) {

@@ -26,19 +26,19 @@ const BYTES_AHEAD = 65536;
 export class Recorder {
   /** Time of the events recorded next, ns since the run's start. Written by the context that records. */
   readonly stamp = new Float64Array(1);
-  private declare readonly layout: WorldLayout;
-  private declare readonly code: WorldCode;
-  private declare readonly time: Float64Array;
-  private declare readonly meta: Uint32Array;
-  private declare readonly frame: Uint32Array;
-  private declare readonly a: Uint32Array;
-  private declare readonly b: Uint32Array;
-  private declare readonly blockFrame: Float64Array;
-  private declare readonly blockBytes: Float64Array;
-  private declare readonly control64: BigInt64Array;
-  private declare readonly controlF: Float64Array;
-  private declare readonly mask: number;
-  private declare readonly ordinals: number;
+  declare private readonly layout: WorldLayout;
+  declare private readonly code: WorldCode;
+  declare private readonly time: Float64Array;
+  declare private readonly meta: Uint32Array;
+  declare private readonly frame: Uint32Array;
+  declare private readonly a: Uint32Array;
+  declare private readonly b: Uint32Array;
+  declare private readonly blockFrame: Float64Array;
+  declare private readonly blockBytes: Float64Array;
+  declare private readonly control64: BigInt64Array;
+  declare private readonly controlF: Float64Array;
+  declare private readonly mask: number;
+  declare private readonly ordinals: number;
   /** Slot of the next event, and of the first that is not folded yet. */
   private slot = 0;
   private foldedSlot = 0;

@@ -40,20 +40,20 @@ export class Scheduler implements Timeline {
   /** Called at the end of a step that asked for it. */
   afterStep: () => void = () => {};
   steps = 0;
-  private declare readonly recorder: Recorder;
+  declare private readonly recorder: Recorder;
   /** [0] time up to which the running context may go on inline; [UNTIL] end of the current run(). */
   private readonly limit = new Float64Array(2);
-  private declare readonly parkedAt: Float64Array;
-  private declare readonly grid: Float64Array;
-  private declare readonly parked: Uint8Array;
-  private declare readonly shared: Uint8Array;
-  private declare readonly coreOf: Int32Array;
-  private declare readonly holder: Int32Array;
-  private declare readonly lastOn: Int32Array;
-  private declare readonly waiting: Uint8Array;
+  declare private readonly parkedAt: Float64Array;
+  declare private readonly grid: Float64Array;
+  declare private readonly parked: Uint8Array;
+  declare private readonly shared: Uint8Array;
+  declare private readonly coreOf: Int32Array;
+  declare private readonly holder: Int32Array;
+  declare private readonly lastOn: Int32Array;
+  declare private readonly waiting: Uint8Array;
   /** By core: its holder has not been asked since it got the core, so it has a slice before it gives the core up. */
-  private declare readonly fresh: Uint8Array;
-  private declare readonly switchCost: number;
+  declare private readonly fresh: Uint8Array;
+  declare private readonly switchCost: number;
   /** Who runs, or ran last: what comes from outside comes after its step (after everybody's where run() had no more). */
   private running = -1;
   private afterStepWanted = false;

@@ -12,7 +12,7 @@ export class Services {
   declare readonly recorder: Recorder;
   declare readonly frames: Frames;
   declare readonly pool: PacketPool;
-  private declare readonly costs: CostTable;
+  declare private readonly costs: CostTable;
 
   constructor(arena: Arena, recorder: Recorder, frames: Frames, pool: PacketPool, costs: CostTable) {
     this.arena = arena;

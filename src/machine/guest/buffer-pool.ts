@@ -1,7 +1,7 @@
 /** Free buffers of a guest, by guest-physical address: a page pool or a DPDK mempool. */
 export class BufferPool {
-  private declare readonly gpas: Int32Array;
-  private declare count: number;
+  declare private readonly gpas: Int32Array;
+  declare private count: number;
   /** Bytes of a buffer. */
   declare readonly bytes: number;
 

@@ -35,9 +35,9 @@ export class GuestControl {
   failed = 0;
   /** Told of each answer. */
   onAnswer: (command: ControlCommand, ok: boolean) => void = () => {};
-  private declare readonly buffer: ControlBuffer;
+  declare private readonly buffer: ControlBuffer;
   private readonly commands: ControlCommand[] = [];
-  private declare readonly services: Services;
+  declare private readonly services: Services;
 
   constructor(services: Services, options: GuestControlOptions) {
     this.services = services;

@@ -108,8 +108,8 @@ export class GuestQueuePair {
   /** Buffers of the frame that receive() took last; given back with releaseReceived() or sent on. */
   readonly received = new Int32Array(64);
   receivedCount = 0;
-  private declare readonly services: Services;
-  private declare readonly ram: number;
+  declare private readonly services: Services;
+  declare private readonly ram: number;
   private readonly pieceAt = new Int32Array(24);
   private readonly pieceLength = new Int32Array(24);
 

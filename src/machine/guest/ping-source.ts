@@ -22,17 +22,17 @@ export const pingMinFrame = (family: 4 | 6): number => ETH_HLEN + (family === 4 
 export class PingSource extends TrafficSource implements EchoListener {
   /** Requests sent. */
   sent = 0;
-  private declare readonly services: Services;
-  private declare readonly inet: Inet;
-  private declare readonly frames: Frames;
-  private declare readonly stack: GuestStack;
-  private declare readonly account: RunLedger;
-  private declare readonly path: IpPath;
-  private declare readonly length: number;
-  private declare readonly interval: number;
-  private declare readonly identifier: number;
-  private declare readonly sentAt: Float64Array;
-  private declare left: number;
+  declare private readonly services: Services;
+  declare private readonly inet: Inet;
+  declare private readonly frames: Frames;
+  declare private readonly stack: GuestStack;
+  declare private readonly account: RunLedger;
+  declare private readonly path: IpPath;
+  declare private readonly length: number;
+  declare private readonly interval: number;
+  declare private readonly identifier: number;
+  declare private readonly sentAt: Float64Array;
+  declare private left: number;
   private outstanding = 0;
 
   constructor(

@@ -7,9 +7,9 @@ import { TrafficSource } from './source.ts';
 
 /** A list of frames and where we are in it; used by guests, NIC wires and bridge ports alike. */
 export class FrameList {
-  private declare readonly bytes: Uint8Array;
-  private declare readonly lengths: Uint32Array;
-  private declare readonly times: Float64Array | null;
+  declare private readonly bytes: Uint8Array;
+  declare private readonly lengths: Uint32Array;
+  declare private readonly times: Float64Array | null;
   private index = 0;
   private offset = 0;
   private start = 0;
@@ -55,8 +55,8 @@ export class FrameList {
 }
 
 export class RawSource extends TrafficSource {
-  private declare readonly services: Services;
-  private declare readonly list: FrameList;
+  declare private readonly services: Services;
+  declare private readonly list: FrameList;
 
   constructor(
     services: Services,

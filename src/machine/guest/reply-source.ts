@@ -10,8 +10,8 @@ import { TrafficSource } from './source.ts';
 export const REPLY_SLOTS = 256;
 
 export class ReplySource extends TrafficSource {
-  private declare readonly services: Services;
-  private declare readonly slots: number;
+  declare private readonly services: Services;
+  declare private readonly slots: number;
   private readonly lengths = new Int32Array(REPLY_SLOTS);
   private readonly runs = new Int32Array(REPLY_SLOTS);
   private head = 0;

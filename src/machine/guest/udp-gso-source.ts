@@ -31,15 +31,15 @@ export function gsoSegments(frameLength: number, headerBytes: number, wanted: nu
 }
 
 export class UdpGsoSource extends TrafficSource {
-  private declare readonly services: Services;
-  private declare readonly inet: Inet;
-  private declare readonly path: IpPath;
-  private declare readonly flow: UdpFlow;
-  private declare readonly segments: number;
+  declare private readonly services: Services;
+  declare private readonly inet: Inet;
+  declare private readonly path: IpPath;
+  declare private readonly flow: UdpFlow;
+  declare private readonly segments: number;
   /** UDP payload of one datagram, bytes: gso_size. */
-  private declare readonly payload: number;
-  private declare readonly interval: number;
-  private declare left: number;
+  declare private readonly payload: number;
+  declare private readonly interval: number;
+  declare private left: number;
   private sequence = 0;
   private sends = 0;
 

@@ -25,12 +25,12 @@ export interface Injection {
 }
 
 export class Injector extends Context {
-  private declare readonly services: Services;
+  declare private readonly services: Services;
   private readonly injections: Injection[] = [];
   private active: Injection | null = null;
   private turn = 0;
   private contextBits = 0;
-  private declare readonly frameCost: number;
+  declare private readonly frameCost: number;
 
   constructor(name: string, services: Services) {
     super(name, -1, services.recorder);

@@ -39,8 +39,8 @@ function receiveFeatures(nic: NicOffloads, noLro: string): PortFeature[] {
 
 /** Port of the kernel datapath. */
 export class KernelNicPort extends Port {
-  private declare readonly nic: NicOffloads;
-  private declare readonly tx: NicTx;
+  declare private readonly nic: NicOffloads;
+  declare private readonly tx: NicTx;
 
   constructor(number: number, name: string, place: number, tx: NicTx, offloads: NicOffloads = NIC_OFFLOADS) {
     super(number, name, place, 'system');
@@ -68,16 +68,16 @@ const PASS = PHASE_OWN + 2;
  * what comes out of it at the end of the poll is forwarded in a slice of its own, for its cost is not known before.
  */
 export class NicSoftirq extends Context implements NicReader {
-  private declare readonly rx: NicRx;
-  private declare readonly datapath: KernelDatapath;
-  private declare readonly pollCost: number;
-  private declare readonly frameCost: number;
-  private declare readonly switchCost: number;
-  private declare readonly interruptDelay: number;
+  declare private readonly rx: NicRx;
+  declare private readonly datapath: KernelDatapath;
+  declare private readonly pollCost: number;
+  declare private readonly frameCost: number;
+  declare private readonly switchCost: number;
+  declare private readonly interruptDelay: number;
   private contextBits = 0;
   private count = 0;
   private begun = 0;
-  private declare readonly gro: Gro | null;
+  declare private readonly gro: Gro | null;
   /** Packets of GRO that the slice forwards. */
   private passing = 0;
 
@@ -177,17 +177,17 @@ export class NicSoftirq extends Context implements NicReader {
 /** Port of the netdev datapath. */
 export class DpdkNicPort extends Port implements PmdRxq, NicReader {
   declare readonly datapath: NetdevDatapath;
-  private declare readonly services: Services;
-  private declare readonly rx: NicRx;
-  private declare readonly tx: NicTx;
+  declare private readonly services: Services;
+  declare private readonly rx: NicRx;
+  declare private readonly tx: NicTx;
   /** By PMD of the host. */
   declare readonly txqs: readonly DpdkNicTxq[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
-  private declare readonly nic: NicOffloads;
+  declare private readonly nic: NicOffloads;
   private pmd = -1;
-  private declare readonly rxCost: number;
-  private declare readonly passCost: number;
+  declare private readonly rxCost: number;
+  declare private readonly passCost: number;
 
   constructor(
     services: Services,
@@ -263,12 +263,12 @@ export class DpdkNicPort extends Port implements PmdRxq, NicReader {
  * DEVIATION: a real NIC has a ring for each transmit queue; here the queues of all PMDs end in one ring.
  */
 export class DpdkNicTxq implements PmdTxq {
-  private declare readonly services: Services;
-  private declare readonly tx: NicTx;
+  declare private readonly services: Services;
+  declare private readonly tx: NicTx;
   private readonly batch = new PacketQueue(IN_FLIGHT);
-  private declare readonly pmd: number;
-  private declare readonly txqOf: Uint8Array;
-  private declare readonly txCost: number;
+  declare private readonly pmd: number;
+  declare private readonly txqOf: Uint8Array;
+  declare private readonly txCost: number;
 
   constructor(services: Services, tx: NicTx, pmd: number, txqOf: Uint8Array) {
     this.services = services;

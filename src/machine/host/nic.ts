@@ -107,15 +107,15 @@ export class NicTx extends Context {
   declare readonly ring: PacketQueue;
   /** Descriptors in use. */
   used = 0;
-  private declare readonly descriptors: number;
+  declare private readonly descriptors: number;
   line!: Line;
-  private declare readonly services: Services;
-  private declare readonly speed: number;
-  private declare readonly overhead: number;
+  declare private readonly services: Services;
+  declare private readonly speed: number;
+  declare private readonly overhead: number;
   private base = 0;
   private contextBits = 0;
   private lineFree = 0;
-  private declare readonly segmenter: Segmenter;
+  declare private readonly segmenter: Segmenter;
   /** Segment of the ring's first packet that leaves next; -1 while that packet is not being cut. */
   private segment = -1;
 
@@ -297,7 +297,7 @@ export class NicRx extends Context implements LineEnd {
   declare readonly ring: PacketQueue;
   /** Descriptors that hold frames. */
   used = 0;
-  private declare readonly descriptors: number;
+  declare private readonly descriptors: number;
   reader!: NicReader;
   /** Port number of the NIC in its bridge. */
   port = 0;
@@ -307,11 +307,11 @@ export class NicRx extends Context implements LineEnd {
   declare rxChecksum: boolean;
   /** Frames with a wrong IPv4, TCP or UDP checksum (`rx_csum_offload_errors`); they go up unmarked. */
   checksumErrors = 0;
-  private declare readonly headers: FrameHeaders;
-  private declare readonly services: Services;
+  declare private readonly headers: FrameHeaders;
+  declare private readonly services: Services;
   // what is on its way over the link, in order of arrival
-  private declare readonly coming: PacketQueue;
-  private declare readonly arrivals: Float64Array;
+  declare private readonly coming: PacketQueue;
+  declare private readonly arrivals: Float64Array;
   private arrivalHead = 0;
   private base = 0;
 

@@ -49,10 +49,10 @@ export class Tap extends Port {
   declare readonly flows: TunFlows | null;
   /** RSS, where it is configured: the queue of a frame, in place of what the tap does by itself. */
   private program: ((u8: Uint8Array, at: number, length: number) => number) | null = null;
-  private declare readonly services: Services;
-  private declare readonly datapath: KernelDatapath;
-  private declare readonly tapBits: number;
-  private declare readonly wakeCost: number;
+  declare private readonly services: Services;
+  declare private readonly datapath: KernelDatapath;
+  declare private readonly tapBits: number;
+  declare private readonly wakeCost: number;
 
   constructor(
     services: Services,

@@ -22,10 +22,10 @@ export class WireStream {
   declare readonly ledger: RunLedger;
   /** Next time at which a frame may be sent, ns (not rounded). */
   due = 0;
-  private declare readonly template: UdpTemplate | null;
-  private declare readonly list: FrameList | null;
-  private declare readonly interval: number;
-  private declare left: number;
+  declare private readonly template: UdpTemplate | null;
+  declare private readonly list: FrameList | null;
+  declare private readonly interval: number;
+  declare private left: number;
   private sequence = 0;
 
   /** Either datagrams of a template (`count`, every `interval` ns, 0 = line rate), or a list of frames. */
@@ -73,10 +73,10 @@ export class WireStream {
 export class Wire extends Context implements LineEnd {
   declare readonly mac: readonly number[];
   declare readonly ip: number;
-  private declare readonly services: Services;
-  private declare readonly rx: NicRx;
-  private declare readonly speed: number;
-  private declare readonly overhead: number;
+  declare private readonly services: Services;
+  declare private readonly rx: NicRx;
+  declare private readonly speed: number;
+  declare private readonly overhead: number;
   private readonly streams: WireStream[] = [];
   private active: WireStream | null = null;
   private turn = 0;
@@ -85,7 +85,7 @@ export class Wire extends Context implements LineEnd {
   private lineFree = 0;
   /** Frames that arrived with a wrong IPv4, TCP or UDP checksum. */
   checksumErrors = 0;
-  private declare readonly headers: FrameHeaders;
+  declare private readonly headers: FrameHeaders;
 
   constructor(
     name: string,

@@ -51,7 +51,7 @@ export interface DoorbellPlace {
 }
 
 export abstract class Vcpu extends Context implements InterruptTarget {
-  protected declare readonly services: Services;
+  declare protected readonly services: Services;
   declare readonly vm: Vm;
   /** What each interrupt line does, by line; set up with the devices. */
   readonly irqs: IrqHandler[] = [];
@@ -66,12 +66,12 @@ export abstract class Vcpu extends Context implements InterruptTarget {
   protected exitDebt = 0;
   protected halted = true;
   protected vcpuBase = 0;
-  private declare readonly exitKernel: number;
-  private declare readonly exitUser: number;
-  protected declare readonly exitInterrupt: number;
-  private declare readonly eventfdDelay: number;
-  protected declare readonly injectDelay: number;
-  private declare readonly userDelay: number;
+  declare private readonly exitKernel: number;
+  declare private readonly exitUser: number;
+  declare protected readonly exitInterrupt: number;
+  declare private readonly eventfdDelay: number;
+  declare protected readonly injectDelay: number;
+  declare private readonly userDelay: number;
 
   constructor(name: string, core: number, services: Services, vm: Vm) {
     super(name, core, services.recorder);

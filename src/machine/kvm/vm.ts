@@ -64,11 +64,11 @@ export interface InterruptRoute {
 
 /** vhost's way: the call eventfd is an irqfd, the kernel injects (linux virt/kvm/eventfd.c, irqfd_wakeup). */
 export class Irqfd implements InterruptRoute {
-  private declare readonly eventfd: EventFd;
-  private declare readonly target: InterruptTarget;
-  private declare readonly vector: number;
-  private declare readonly recorder: Recorder;
-  private declare readonly vcpuBits: number;
+  declare private readonly eventfd: EventFd;
+  declare private readonly target: InterruptTarget;
+  declare private readonly vector: number;
+  declare private readonly recorder: Recorder;
+  declare private readonly vcpuBits: number;
 
   constructor(recorder: Recorder, eventfd: EventFd, target: InterruptTarget, vector: number, vcpuPlace: number) {
     this.recorder = recorder;
@@ -88,11 +88,11 @@ export class Irqfd implements InterruptRoute {
 
 /** QEMU's way for the userspace path without irqfd: an ioctl (DD-2 step 6). */
 export class SignalMsi implements InterruptRoute {
-  private declare readonly target: InterruptTarget;
-  private declare readonly vector: number;
-  private declare readonly recorder: Recorder;
-  private declare readonly vcpuBits: number;
-  private declare readonly backendBits: number;
+  declare private readonly target: InterruptTarget;
+  declare private readonly vector: number;
+  declare private readonly recorder: Recorder;
+  declare private readonly vcpuBits: number;
+  declare private readonly backendBits: number;
 
   constructor(recorder: Recorder, target: InterruptTarget, vector: number, vcpuPlace: number, backendPlace: number) {
     this.recorder = recorder;

@@ -20,12 +20,12 @@ export class Bridge {
   declare readonly place: number;
   readonly ports = new Map<number, Port>();
   declare readonly ofproto: Ofproto;
-  protected declare readonly services: Services;
-  private declare readonly bridgeBits: number;
+  declare protected readonly services: Services;
+  declare private readonly bridgeBits: number;
   private byNumber: (Port | undefined)[] = [];
   /** Time beyond what the caller has paid for: further lookups, checksums and segments in software, ns. */
   debt = 0;
-  private declare readonly xmit: XmitOffload;
+  declare private readonly xmit: XmitOffload;
 
   constructor(
     services: Services,

@@ -20,8 +20,8 @@ const ETH_P_8021Q_LE = 0x0081;
 
 export class FlowKey {
   readonly words = new Int32Array(KEY_WORDS);
-  private declare readonly u8: Uint8Array;
-  private declare readonly u16: Uint16Array;
+  declare private readonly u8: Uint8Array;
+  declare private readonly u16: Uint16Array;
 
   constructor(arena: Arena) {
     this.u8 = arena.u8;

@@ -14,10 +14,10 @@ const TAKE = PHASE_OWN;
 const LAND = PHASE_OWN + 1;
 
 export class OvsHandler extends Context implements UpcallHandler {
-  private declare readonly datapath: KernelDatapath;
-  private declare readonly wakeCost: number;
-  private declare readonly newCost: number;
-  private declare readonly duplicateCost: number;
+  declare private readonly datapath: KernelDatapath;
+  declare private readonly wakeCost: number;
+  declare private readonly newCost: number;
+  declare private readonly duplicateCost: number;
   private contextBits = 0;
   private count = 0;
 

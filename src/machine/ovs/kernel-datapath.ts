@@ -35,9 +35,9 @@ export class KernelDatapath extends Bridge {
   missed = 0;
   lost = 0;
   masksProbed = 0;
-  private declare readonly key: FlowKey;
-  private declare readonly bits: number;
-  private declare readonly maskCost: number;
+  declare private readonly key: FlowKey;
+  declare private readonly bits: number;
+  declare private readonly maskCost: number;
   private flowIds = 0;
 
   constructor(

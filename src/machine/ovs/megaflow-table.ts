@@ -38,7 +38,7 @@ class Subtable {
   hits = 0;
   count = 0;
   private last: Flow | null = null;
-  private declare readonly wordsUsed: Int32Array;
+  declare private readonly wordsUsed: Int32Array;
   private slots: (Flow | null)[] = new Array<Flow | null>(64).fill(null);
 
   constructor(mask: Int32Array) {
@@ -109,7 +109,7 @@ export class MegaflowTable {
   /** Masks that the last find() probed. */
   probed = 0;
   private readonly subtables: Subtable[] = [];
-  private declare readonly sorts: boolean;
+  declare private readonly sorts: boolean;
   private lookups = 0;
 
   /** `sorts`: subtables with more hits are asked first (dpcls ranks them; the kernel sorts its mask array by use). */

@@ -38,14 +38,14 @@ export class NetdevDatapath extends Bridge {
   megaflowHits = 0;
   subtableLookups = 0;
   missWithSuccessUpcall = 0;
-  private declare readonly key: FlowKey;
-  private declare readonly bits: number;
+  declare private readonly key: FlowKey;
+  declare private readonly bits: number;
   private readonly emcFlow: (Flow | null)[] = new Array<Flow | null>(EMC_ENTRIES).fill(null);
   private readonly emcKey = new Int32Array(EMC_ENTRIES * KEY_WORDS);
-  private declare readonly random: RandomStream;
-  private declare readonly dpclsCost: number;
-  private declare readonly subtableCost: number;
-  private declare readonly upcallCost: number;
+  declare private readonly random: RandomStream;
+  declare private readonly dpclsCost: number;
+  declare private readonly subtableCost: number;
+  declare private readonly upcallCost: number;
   private flowIds = 0;
 
   constructor(

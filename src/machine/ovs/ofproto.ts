@@ -33,10 +33,10 @@ export class Ofproto {
   readonly ports: number[] = [];
   /** MAC table by the two words of an address. */
   private readonly fdb = new Map<number, FdbEntry>();
-  private declare readonly maxEntries: number;
-  private declare readonly agingNs: number;
-  private declare readonly recorder: Recorder;
-  private declare readonly bridgeBits: number;
+  declare private readonly maxEntries: number;
+  declare private readonly agingNs: number;
+  declare private readonly recorder: Recorder;
+  declare private readonly bridgeBits: number;
   /** What the OpenFlow rule counted beyond the datapath flows that stand: upcalled frames, and flows that are gone. */
   creditedPackets = 0;
   creditedBytes = 0;

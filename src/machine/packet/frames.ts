@@ -20,7 +20,7 @@ const TABLE = 1 << 18;
 const MASK = TABLE - 1;
 
 export class Frames {
-  private declare readonly recorder: Recorder;
+  declare private readonly recorder: Recorder;
   private readonly tag = new Int32Array(TABLE);
   private readonly run = new Int32Array(TABLE);
   private readonly sentAt = new Float64Array(TABLE);

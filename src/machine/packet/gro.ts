@@ -42,9 +42,9 @@ export class Gro {
   readonly out = new PacketQueue(OUT_LIMIT);
   /** Time of checksums that software had to verify, not paid yet, ns. */
   cost = 0;
-  private declare readonly services: Services;
-  private declare readonly headers: FrameHeaders;
-  private declare readonly sumCost256: number;
+  declare private readonly services: Services;
+  declare private readonly headers: FrameHeaders;
+  declare private readonly sumCost256: number;
   // heads that are held, oldest first
   private held = 0;
   private readonly head = new Int32Array(MAX_GRO_SKBS);

@@ -43,7 +43,7 @@ export class GsoPlan {
   /** Bytes of all segments after their headers. */
   payload = 0;
   segments = 0;
-  private declare readonly u8: Uint8Array;
+  declare private readonly u8: Uint8Array;
 
   constructor(arena: Arena) {
     this.u8 = arena.u8;

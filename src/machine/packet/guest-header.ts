@@ -47,8 +47,8 @@ export const HEADER_CODE_NAMES: Readonly<Record<number, string>> = {
 };
 
 export class GuestHeader {
-  private declare readonly arena: Arena;
-  private declare readonly plan: GsoPlan;
+  declare private readonly arena: Arena;
+  declare private readonly plan: GsoPlan;
 
   constructor(arena: Arena) {
     this.arena = arena;

@@ -41,7 +41,7 @@ export class FrameHeaders {
   protocol = 0;
   /** A fragment, also the first one: its transport checksum is not that of its own bytes. */
   fragment = false;
-  private declare readonly u8: Uint8Array;
+  declare private readonly u8: Uint8Array;
 
   constructor(arena: Arena) {
     this.u8 = arena.u8;

@@ -32,14 +32,14 @@ export class PacketPool {
   /** Datapath port at which the packet came in, by packet. */
   declare readonly inPort: Int32Array;
   /** Arena offset of the slot that holds the packet's bytes, by packet. */
-  private declare readonly address: Uint32Array;
-  private declare readonly base: number;
-  private declare readonly data: Int32Array;
-  private declare readonly references: Int32Array;
-  private declare readonly free: Int32Array;
-  private declare readonly freeJumbo: Int32Array;
-  private declare freeCount: number;
-  private declare freeJumbos: number;
+  declare private readonly address: Uint32Array;
+  declare private readonly base: number;
+  declare private readonly data: Int32Array;
+  declare private readonly references: Int32Array;
+  declare private readonly free: Int32Array;
+  declare private readonly freeJumbo: Int32Array;
+  declare private freeCount: number;
+  declare private freeJumbos: number;
   /** Small slots; packets from there on are jumbo slots. */
   declare readonly capacity: number;
   declare readonly jumbos: number;
@@ -146,8 +146,8 @@ function slotAt(base: number, capacity: number, packet: number): number {
 /** A bounded first-in first-out queue of packets (or any small integers). */
 export class PacketQueue {
   declare readonly limit: number;
-  private declare readonly items: Int32Array;
-  private declare readonly mask: number;
+  declare private readonly items: Int32Array;
+  declare private readonly mask: number;
   private head = 0;
   length = 0;
 

@@ -33,7 +33,7 @@ export class Segmenter {
   declare readonly plan: GsoPlan;
   /** Segments of the packet that start() took. */
   segments = 0;
-  private declare readonly services: Services;
+  declare private readonly services: Services;
   private packet = -1;
   private at = 0;
   /** Checksum of a UFO packet's whole datagram, -1 where it is in there already. */

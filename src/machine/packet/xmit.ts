@@ -23,10 +23,10 @@ export class XmitOffload {
   readonly packets = new Int32Array(MAX_SEGMENTS);
   /** Time of the software's work that nobody has paid yet, ns. */
   cost = 0;
-  private declare readonly services: Services;
-  private declare readonly segmenter: Segmenter;
-  private declare readonly segmentCost: number;
-  private declare readonly sumCost256: number;
+  declare private readonly services: Services;
+  declare private readonly segmenter: Segmenter;
+  declare private readonly segmentCost: number;
+  declare private readonly sumCost256: number;
 
   constructor(services: Services) {
     this.services = services;

@@ -120,13 +120,13 @@ export abstract class DeviceQueue {
   /** What enqueue() puts into a 20-byte header (struct virtio_net_hdr_v1_hash). */
   hash_value = 0;
   hash_report = 0;
-  protected declare readonly u8: Uint8Array;
-  protected declare readonly copy: Copy;
-  protected declare readonly space: AddressSpace;
-  protected declare readonly mrgRxbuf: boolean;
-  protected declare readonly indirect: boolean;
+  declare protected readonly u8: Uint8Array;
+  declare protected readonly copy: Copy;
+  declare protected readonly space: AddressSpace;
+  declare protected readonly mrgRxbuf: boolean;
+  declare protected readonly indirect: boolean;
   /** Bytes by which the guest's header is shorter than the host's (negative: longer). */
-  protected declare readonly shift: number;
+  declare protected readonly shift: number;
   // the segments of the chain that was gathered last
   protected readonly segmentAt = new Int32Array(CHAIN_MAX);
   protected readonly segmentLength = new Int32Array(CHAIN_MAX);

@@ -70,7 +70,7 @@ export abstract class DriverQueue {
   declare readonly nameOf: Int32Array;
   declare readonly eventIdx: boolean;
   declare readonly inOrder: boolean;
-  private declare readonly notifiesData: boolean;
+  declare private readonly notifiesData: boolean;
   /** Guest-physical address of the (first) buffer by head, as the driver remembers it. */
   declare readonly bufferOf: Int32Array;
   declare num_free: number;
@@ -81,21 +81,21 @@ export abstract class DriverQueue {
   /** Length of the used entry that takeUsed() took. */
   usedLength = 0;
   protected free_head = 0;
-  protected declare readonly nextFree: Uint16Array;
-  protected declare readonly tail: Uint16Array;
+  declare protected readonly nextFree: Uint16Array;
+  declare protected readonly tail: Uint16Array;
   /** Descriptors that each outstanding chain occupies, by head or buffer id; 0 = not outstanding. */
-  protected declare readonly count: Uint16Array;
-  protected declare readonly ram: number;
-  protected declare readonly u16: Uint16Array;
-  protected declare readonly indirectGpa: number;
-  protected declare readonly indirectEntries: number;
-  protected declare readonly record: DescriptorRecord | null;
+  declare protected readonly count: Uint16Array;
+  declare protected readonly ram: number;
+  declare protected readonly u16: Uint16Array;
+  declare protected readonly indirectGpa: number;
+  declare protected readonly indirectEntries: number;
+  declare protected readonly record: DescriptorRecord | null;
   // VIRTIO_F_IN_ORDER: outstanding heads in the order in which they were made available
-  protected declare readonly order: Uint16Array;
+  declare protected readonly order: Uint16Array;
   /** Place of each outstanding head in `order`. */
-  protected declare readonly orderOf: Uint16Array;
+  declare protected readonly orderOf: Uint16Array;
   /** Bytes that the device may write into each outstanding chain. */
-  protected declare readonly writableOf: Int32Array;
+  declare protected readonly writableOf: Int32Array;
   protected orderFirst = 0;
   protected orderNext = 0;
   /** Chains that the used entry in hand still covers. */

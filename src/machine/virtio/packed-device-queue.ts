@@ -56,16 +56,16 @@ export class PackedDeviceQueue extends DeviceQueue {
   private aheadAt = 0;
   private aheadExpect = VIRTQ_DESC_F_AVAIL;
   private aheadFirst = 0;
-  private declare readonly aheadSlot: Uint16Array;
-  private declare readonly aheadCount: Uint16Array;
+  declare private readonly aheadSlot: Uint16Array;
+  declare private readonly aheadCount: Uint16Array;
   /** Descriptors of each chain that was taken and not published as used, by buffer id; 0 = none. */
-  private declare readonly taken: Uint16Array;
+  declare private readonly taken: Uint16Array;
   private inUse = 0;
   // used entries that wait for publishUsed()
   private shadows = 0;
-  private declare readonly shadowId: Uint16Array;
-  private declare readonly shadowLength: Uint32Array;
-  private declare readonly shadowCount: Uint16Array;
+  declare private readonly shadowId: Uint16Array;
+  declare private readonly shadowLength: Uint32Array;
+  declare private readonly shadowCount: Uint16Array;
   /** With VIRTIO_F_IN_ORDER: whether the last shadow can stand for further transmit chains too. */
   private batching = false;
   /** Whether the chain that was taken last is device-readable only. */

@@ -41,8 +41,8 @@ export class PackedDriverQueue extends DriverQueue {
   private readyMark = AVAIL_USED;
   // first descriptors whose flags wait for publish()
   private pending = 0;
-  private declare readonly pendingSlot: Uint16Array;
-  private declare readonly pendingFlags: Uint16Array;
+  declare private readonly pendingSlot: Uint16Array;
+  declare private readonly pendingFlags: Uint16Array;
   /** Descriptors added since the kick was last considered. */
   private num_added = 0;
   private event_flags_shadow = RING_EVENT_FLAGS_ENABLE;
