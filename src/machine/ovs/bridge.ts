@@ -10,6 +10,7 @@ import {
 import type { Port } from '../host/port.ts';
 import { ETH_HLEN, ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN } from '../packet/headers.ts';
 import { isGso, isPlain } from '../packet/net-header.ts';
+import { OFFLOAD_CSUM } from '../packet/offload-flags.ts';
 import { XmitOffload } from '../packet/xmit.ts';
 import type { Services } from '../services.ts';
 import type { Flow, MegaflowTable } from './megaflow-table.ts';
@@ -111,7 +112,8 @@ export class Bridge {
       pool.release(packet);
       return;
     }
-    if (isPlain(arena.u8, pool.slot(packet))) {
+    const slot = pool.slot(packet);
+    if (isPlain(arena.u8, slot) || ((port.offloads & OFFLOAD_CSUM) !== 0 && !isGso(arena.u8, slot))) {
       port.transmit(packet, contextBits);
       return;
     }

@@ -24,6 +24,7 @@ import {
   gsoKindOf,
   gsoSizeOf,
   gsoTypeOf,
+  isOnlyPartial,
   writeHeader,
 } from './net-header.ts';
 import { OFFLOAD_CSUM, OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_UFO, OFFLOAD_USO4, OFFLOAD_USO6 } from './offload-flags.ts';
@@ -62,19 +63,18 @@ export class GuestHeader {
    */
   sanitize(slot: number, frame: number, length: number, negotiated: number): number {
     const { u8, u32 } = this.arena;
+    if (isOnlyPartial(u32, slot)) return checksumCode(u8, slot, length, negotiated);
     const gso = gsoKindOf(u8, slot);
     const partial = (flagsOf(u8, slot) & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
     if (!partial && gsoTypeOf(u8, slot) === VIRTIO_NET_HDR_GSO_NONE) {
       clearHeader(u32, slot);
       return HEADER_OK;
     }
-    const start = csumStartOf(u8, slot);
-    const offset = csumOffsetOf(u8, slot);
-    if (partial) {
-      if ((negotiated & OFFLOAD_CSUM) === 0) return HEADER_TYPE;
-      if (start + offset + 2 > length || start < ETH_HLEN + IPV4_HLEN) return HEADER_CSUM;
-    }
+    const code = partial ? checksumCode(u8, slot, length, negotiated) : HEADER_OK;
+    if (code !== HEADER_OK) return code;
     if (gsoTypeOf(u8, slot) === VIRTIO_NET_HDR_GSO_NONE) {
+      const start = csumStartOf(u8, slot);
+      const offset = csumOffsetOf(u8, slot);
       writeHeader(u32, slot, VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_NONE, 0, 0, start, offset);
       return HEADER_OK;
     }
@@ -111,6 +111,13 @@ export class GuestHeader {
     );
     return HEADER_OK;
   }
+}
+
+/** Whether csum_start and csum_offset lie within the frame, behind its network header: skb_partial_csum_set(). */
+function checksumCode(u8: Uint8Array, slot: number, length: number, negotiated: number): number {
+  if ((negotiated & OFFLOAD_CSUM) === 0) return HEADER_TYPE;
+  const start = csumStartOf(u8, slot);
+  return start + csumOffsetOf(u8, slot) + 2 > length || start < ETH_HLEN + IPV4_HLEN ? HEADER_CSUM : HEADER_OK;
 }
 
 /** The OFFLOAD_ bit that lets an interface take GSO packets of this kind. */

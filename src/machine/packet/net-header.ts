@@ -21,6 +21,12 @@ export function isBare(u32: Uint32Array, slot: number): boolean {
   return (u32[w]! | u32[w + 1]! | u32[w + 2]!) === 0;
 }
 
+/** True where the only thing left to do is the checksum, and no field says more than that: a driver without GSO. */
+export function isOnlyPartial(u32: Uint32Array, slot: number): boolean {
+  const w = slot >>> 2;
+  return u32[w] === VIRTIO_NET_HDR_F_NEEDS_CSUM && (u32[w + 1]! & 0xffff) === 0 && u32[w + 2]! <= 0xffff;
+}
+
 /** Writes all fields; `num_buffers` is 0. */
 export function writeHeader(
   u32: Uint32Array,
