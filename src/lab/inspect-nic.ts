@@ -1,7 +1,7 @@
 /** What the API shows of a guest's NIC: how driver and device have agreed, registers, interrupts, and what its queues are. */
 import { EVENT_KINDS } from '../engine/events.ts';
-import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../machine/guest/virtio-pmd-probe.ts';
-import { linuxFeatures } from '../machine/guest/virtio-probe.ts';
+import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../machine/guest/probe/virtio-pmd-probe.ts';
+import { linuxFeatures } from '../machine/guest/probe/virtio-probe.ts';
 import {
   ovsOffer,
   QEMU_KERNEL_FEATURE_BITS,

@@ -12,7 +12,7 @@ import {
   type RingView,
   ringPlace,
   ringPositions,
-} from '../machine/virtio/ring-view.ts';
+} from '../machine/virtio/queue/ring-view.ts';
 import { isVirtqSize } from '../machine/wire/virtio-ring.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
 import { deviceOf, deviceQueue } from './inspect.ts';

@@ -6,9 +6,9 @@
  * wire side); `host/` in front where a document has several hosts.
  */
 import type { WorldCatalog } from '../engine/catalog.ts';
-import type { FilterState } from '../machine/virtio/net-filter.ts';
-import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/ring-view.ts';
-import type { RssState } from '../machine/virtio/rss.ts';
+import type { FilterState } from '../machine/virtio/net/net-filter.ts';
+import type { RssState } from '../machine/virtio/net/rss.ts';
+import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { Topology } from './topology.ts';

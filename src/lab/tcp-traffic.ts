@@ -1,9 +1,9 @@
 /** TCP traffic of a run: its connections, from the handshake to both FINs, and what came of them. */
 import { RandomStream } from '../engine/random.ts';
-import type { IpPath } from '../machine/guest/ip-path.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
-import { TCP_CLOSE, TcpBlock, type TcpOptions, type TcpOwner } from '../machine/guest/tcp-block.ts';
-import { TcpSource } from '../machine/guest/tcp-source.ts';
+import type { IpPath } from '../machine/guest/stack/ip-path.ts';
+import { TCP_CLOSE, TcpBlock, type TcpOptions, type TcpOwner } from '../machine/guest/stack/tcp-block.ts';
+import { TcpSource } from '../machine/guest/traffic/tcp-source.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
 import type { TcpResult } from './protocol.ts';

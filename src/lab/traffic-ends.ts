@@ -1,8 +1,9 @@
 /** The ends of traffic: their places and addresses, how frames are made there, and what lies between two of them. */
-import type { IpAddress } from '../machine/guest/ip-path.ts';
+
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
-import { linkLocalOf } from '../machine/guest/ndp.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
+import type { IpAddress } from '../machine/guest/stack/ip-path.ts';
+import { linkLocalOf } from '../machine/guest/stack/ndp.ts';
 import type { Services } from '../machine/services.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
 import type { End } from './ends.ts';

@@ -1,13 +1,13 @@
 /** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
 
 import { assert } from '../engine/assert.ts';
-import { type IpAddress, IpPath } from '../machine/guest/ip-path.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
-import { PingSource, pingMinFrame } from '../machine/guest/ping-source.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
-import { FrameList, RawSource } from '../machine/guest/raw-source.ts';
-import { gsoSegments, UdpGsoSource } from '../machine/guest/udp-gso-source.ts';
-import { type UdpFlow, UdpSource, UdpTemplate, udpMinFrame } from '../machine/guest/udp-source.ts';
+import { type IpAddress, IpPath } from '../machine/guest/stack/ip-path.ts';
+import { PingSource, pingMinFrame } from '../machine/guest/traffic/ping-source.ts';
+import { FrameList, RawSource } from '../machine/guest/traffic/raw-source.ts';
+import { gsoSegments, UdpGsoSource } from '../machine/guest/traffic/udp-gso-source.ts';
+import { type UdpFlow, UdpSource, UdpTemplate, udpMinFrame } from '../machine/guest/traffic/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import { WireStream } from '../machine/host/wire.ts';
 import type { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';

@@ -7,9 +7,9 @@
  */
 import { AddressSpace } from '../../src/machine/memory/address-space.ts';
 import { Arena } from '../../src/machine/memory/arena.ts';
-import type { DeviceQueue } from '../../src/machine/virtio/device-queue.ts';
-import type { DriverQueue } from '../../src/machine/virtio/driver-queue.ts';
-import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/ring-queues.ts';
+import type { DeviceQueue } from '../../src/machine/virtio/queue/device-queue.ts';
+import type { DriverQueue } from '../../src/machine/virtio/queue/driver-queue.ts';
+import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/queue/ring-queues.ts';
 
 const rounds = Number(process.argv[2] ?? 15);
 const SIZE = 256;

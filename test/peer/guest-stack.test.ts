@@ -5,9 +5,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
-import { ethernet, hex, icmpv6, ip6 } from '../unit/machine/guest/naive-net.ts';
-import { StackRig } from '../unit/machine/guest/stack-rig.ts';
-import { Link } from '../unit/machine/guest/tcp-link.ts';
+import { ethernet, hex, icmpv6, ip6 } from '../unit/machine/guest/stack/naive-net.ts';
+import { StackRig } from '../unit/machine/guest/stack/stack-rig.ts';
+import { Link } from '../unit/machine/guest/stack/tcp-link.ts';
 import { requirePeer } from './peers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ringside-guest-stack-'));

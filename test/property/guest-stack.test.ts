@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'vitest';
-import { TcpBlock } from '../../src/machine/guest/tcp-block.ts';
-import { TcpSource } from '../../src/machine/guest/tcp-source.ts';
-import { ethernet, ip, ip6 } from '../unit/machine/guest/naive-net.ts';
-import { StackRig } from '../unit/machine/guest/stack-rig.ts';
+import { TcpBlock } from '../../src/machine/guest/stack/tcp-block.ts';
+import { TcpSource } from '../../src/machine/guest/traffic/tcp-source.ts';
+import { ethernet, ip, ip6 } from '../unit/machine/guest/stack/naive-net.ts';
+import { StackRig } from '../unit/machine/guest/stack/stack-rig.ts';
 
 const A = '52:54:00:00:00:01';
 const B = '52:54:00:00:00:02';

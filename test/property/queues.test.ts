@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { RING_BROKEN, RING_EMPTY } from '../../src/machine/virtio/device-queue.ts';
+import { RING_BROKEN, RING_EMPTY } from '../../src/machine/virtio/queue/device-queue.ts';
 import { VIRTQ_DESC_F_WRITE, vring_need_event } from '../../src/machine/wire/virtio-ring.ts';
 import {
   BUFFERS,
@@ -15,7 +15,7 @@ import {
   Ring,
   SCRATCH,
   SCRATCH_BYTES,
-} from '../unit/machine/queue/ring.ts';
+} from '../unit/machine/virtio/queue/ring.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
 const RUNS = full ? 3000 : 150;

@@ -7,10 +7,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { type Chain, RING_EMPTY } from '../../src/machine/virtio/device-queue.ts';
+import { type Chain, RING_EMPTY } from '../../src/machine/virtio/queue/device-queue.ts';
 import { VIRTQ_DESC_F_WRITE } from '../../src/machine/wire/virtio-ring.ts';
-import { AnyRing, TABLE_ENTRIES } from '../unit/machine/queue/any-ring.ts';
-import { BUFFERS, pattern, SCRATCH } from '../unit/machine/queue/ring.ts';
+import { AnyRing, TABLE_ENTRIES } from '../unit/machine/virtio/queue/any-ring.ts';
+import { BUFFERS, pattern, SCRATCH } from '../unit/machine/virtio/queue/ring.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
 const RUNS = full ? 3000 : 150;

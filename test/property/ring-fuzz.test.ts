@@ -18,10 +18,10 @@ import {
   type DeviceQueue,
   RING_BROKEN,
   RING_EMPTY,
-} from '../../src/machine/virtio/device-queue.ts';
-import type { DriverQueue } from '../../src/machine/virtio/driver-queue.ts';
-import type { PackedDriverQueue } from '../../src/machine/virtio/packed-driver-queue.ts';
-import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/ring-queues.ts';
+} from '../../src/machine/virtio/queue/device-queue.ts';
+import type { DriverQueue } from '../../src/machine/virtio/queue/driver-queue.ts';
+import type { PackedDriverQueue } from '../../src/machine/virtio/queue/packed-driver-queue.ts';
+import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/queue/ring-queues.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
 const MUTATIONS = full ? 40_000_000 : 2_000_000;

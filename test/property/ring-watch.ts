@@ -4,10 +4,19 @@
  */
 import assert from 'node:assert/strict';
 import type { Arena } from '../../src/machine/memory/arena.ts';
-import type { DeviceQueue } from '../../src/machine/virtio/device-queue.ts';
-import type { DriverQueue } from '../../src/machine/virtio/driver-queue.ts';
-import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/ring-queues.ts';
-import { AVAIL, BUFFERS, DESC, GuestMemory, INDIRECT, RAM_END, SCRATCH, USED } from '../unit/machine/queue/ring.ts';
+import type { DeviceQueue } from '../../src/machine/virtio/queue/device-queue.ts';
+import type { DriverQueue } from '../../src/machine/virtio/queue/driver-queue.ts';
+import { makeDeviceQueue, makeDriverQueue } from '../../src/machine/virtio/queue/ring-queues.ts';
+import {
+  AVAIL,
+  BUFFERS,
+  DESC,
+  GuestMemory,
+  INDIRECT,
+  RAM_END,
+  SCRATCH,
+  USED,
+} from '../unit/machine/virtio/queue/ring.ts';
 
 export const NEXT = 1;
 export const WRITE = 2;

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import type { Chain } from '../../src/machine/virtio/device-queue.ts';
-import { AVAIL, BUFFERS, DESC, pattern, SCRATCH, USED } from '../unit/machine/queue/ring.ts';
+import type { Chain } from '../../src/machine/virtio/queue/device-queue.ts';
+import { AVAIL, BUFFERS, DESC, pattern, SCRATCH, USED } from '../unit/machine/virtio/queue/ring.ts';
 import {
   type Access,
   AVAILABLE,

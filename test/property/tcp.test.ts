@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'vitest';
 import { RandomStream } from '../../src/engine/random.ts';
-import { Link, OFFLOADS, PLAIN } from '../unit/machine/guest/tcp-link.ts';
+import { Link, OFFLOADS, PLAIN } from '../unit/machine/guest/stack/tcp-link.ts';
 
 test('random loss, duplicates and reordering: every byte arrives once and in order, and both sides close', () => {
   fc.assert(

@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import { KIND_STRIDE, VIRTQ_ERROR } from '../../src/engine/events.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { World } from '../../src/lab/world.ts';
-import type { SplitDriverQueue } from '../../src/machine/virtio/split-driver-queue.ts';
+import type { SplitDriverQueue } from '../../src/machine/virtio/queue/split-driver-queue.ts';
 import { play, type RandomTopology, runOut, topologies, traffic } from '../property/random-worlds.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';

@@ -4,7 +4,13 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BOOTS, type Difference, differencesOf, placesBars, REASONS } from '../unit/machine/guest/golden-probe.ts';
+import {
+  BOOTS,
+  type Difference,
+  differencesOf,
+  placesBars,
+  REASONS,
+} from '../unit/machine/guest/probe/golden-probe.ts';
 import { GOLDEN } from '../unit/machine/virtio/golden-options.ts';
 import { ROOT } from './source.ts';
 

@@ -5,7 +5,7 @@ import type { Scheduler } from '../../engine/scheduler.ts';
 import type { GuestNic } from '../../machine/guest/guest-nic.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import type { GuestStack } from '../../machine/guest/stack.ts';
+import type { GuestStack } from '../../machine/guest/stack/stack.ts';
 import type { Injector } from '../../machine/host/injector.ts';
 import type { NicRx, NicTx } from '../../machine/host/nic.ts';
 import type { Wire } from '../../machine/host/wire.ts';

@@ -20,14 +20,12 @@ import {
   linuxCommands,
 } from '../../machine/guest/net-commands.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import type { Probed, ProbedQueue } from '../../machine/guest/probe-types.ts';
+import type { Probed, ProbedQueue } from '../../machine/guest/probe/probe-types.ts';
 import { KVM_IOEVENTFD } from '../../machine/kvm/ioctls.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { SignalMsi } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
 import { baseOf } from '../../machine/services.ts';
-import type { DeviceQueue } from '../../machine/virtio/device-queue.ts';
-import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
 import {
   hasFeature,
   VIRTIO_F_IN_ORDER,
@@ -35,9 +33,11 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
-import type { NetConfig } from '../../machine/virtio/net-config.ts';
-import { NetControl, type NetControlHooks } from '../../machine/virtio/net-control.ts';
-import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
+import type { NetConfig } from '../../machine/virtio/net/net-config.ts';
+import { NetControl, type NetControlHooks } from '../../machine/virtio/net/net-control.ts';
+import type { DeviceQueue } from '../../machine/virtio/queue/device-queue.ts';
+import type { DriverQueue } from '../../machine/virtio/queue/driver-queue.ts';
+import { makeDeviceQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import type { QueueRegisters } from '../../machine/virtio/virtio-device-types.ts';
 import { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET } from '../../machine/wire/virtio-net-ctrl.ts';
 import { clientMessage } from './client-interrupts.ts';

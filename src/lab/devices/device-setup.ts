@@ -4,7 +4,6 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { GUEST_IRQ } from '../../engine/events.ts';
-import { Exits, type GuestBoot, ProbeClock } from '../../machine/guest/boot.ts';
 import { BufferPool } from '../../machine/guest/buffer-pool.ts';
 import { BIG_ENTRIES, GSO_BUFFER_BYTES, GSO_BUFFERS, GSO_ENTRIES } from '../../machine/guest/gso-buffers.ts';
 import { linuxCaps } from '../../machine/guest/guest-nic.ts';
@@ -12,17 +11,15 @@ import { LinkWatch } from '../../machine/guest/link-watch.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { announceAck } from '../../machine/guest/net-commands.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe-types.ts';
+import { Exits, type GuestBoot, ProbeClock } from '../../machine/guest/probe/boot.ts';
+import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe/probe-types.ts';
+import { probeVirtioPmd } from '../../machine/guest/probe/virtio-pmd-probe.ts';
+import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/probe/virtio-probe.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
-import { probeVirtioPmd } from '../../machine/guest/virtio-pmd-probe.ts';
-import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/virtio-probe.ts';
 import { msiAddress } from '../../machine/kvm/apic.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
-import { DescriptorRecord } from '../../machine/virtio/descriptor-record.ts';
-import type { DriverQueue } from '../../machine/virtio/driver-queue.ts';
-import { INDIRECT_ENTRIES } from '../../machine/virtio/driver-queue.ts';
 import {
   type Features,
   hasFeature,
@@ -34,7 +31,10 @@ import {
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
 import type { MsiMessage } from '../../machine/virtio/msix.ts';
-import { makeDriverQueue } from '../../machine/virtio/ring-queues.ts';
+import { DescriptorRecord } from '../../machine/virtio/queue/descriptor-record.ts';
+import type { DriverQueue } from '../../machine/virtio/queue/driver-queue.ts';
+import { INDIRECT_ENTRIES } from '../../machine/virtio/queue/driver-queue.ts';
+import { makeDriverQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { COMMAND_BYTES, COMMAND_ENTRIES, guestControl } from './control-queue.ts';

@@ -6,9 +6,9 @@
  */
 import { assert } from '../../engine/assert.ts';
 import type { Recorder } from '../../engine/recorder.ts';
-import { bootPci, type Exits, TrappedConfig, TrappedMmio, TrappedPci } from '../../machine/guest/boot.ts';
-import type { MmioAccess, PciAccess } from '../../machine/guest/probe-types.ts';
-import { isVirtioNet } from '../../machine/guest/virtio-transport.ts';
+import { bootPci, type Exits, TrappedConfig, TrappedMmio, TrappedPci } from '../../machine/guest/probe/boot.ts';
+import type { MmioAccess, PciAccess } from '../../machine/guest/probe/probe-types.ts';
+import { isVirtioNet } from '../../machine/guest/probe/virtio-transport.ts';
 import { FIRST_FREE_SLOT, q35HostBridge } from '../../machine/pci/q35.ts';
 import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';

@@ -11,7 +11,7 @@
 import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_READ, EVENTFD_SIGNAL, KVM_IRQ_LINE, SCHED_SYSCALL } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
-import type { ProbeClock } from '../../machine/guest/boot.ts';
+import type { ProbeClock } from '../../machine/guest/probe/boot.ts';
 import type { LevelLine, Vcpu } from '../../machine/kvm/vcpu.ts';
 import { type InterruptRoute, SYS_ioctl } from '../../machine/kvm/vm.ts';
 import type { VirtioDevice } from '../../machine/virtio/virtio-device.ts';

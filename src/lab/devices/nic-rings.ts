@@ -15,7 +15,6 @@ import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
 import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
-import { type DeviceQueue, RING_BROKEN } from '../../machine/virtio/device-queue.ts';
 import {
   hasFeature,
   VIRTIO_F_IN_ORDER,
@@ -28,7 +27,8 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
-import { makeDeviceQueue } from '../../machine/virtio/ring-queues.ts';
+import { type DeviceQueue, RING_BROKEN } from '../../machine/virtio/queue/device-queue.ts';
+import { makeDeviceQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';

@@ -8,8 +8,8 @@ import type { EventFd } from '../../engine/eventfd.ts';
 import { VIRTIO_NET_CTRL, VIRTQ_ERROR, VIRTQ_INTERRUPT, VIRTQ_USED_IDX } from '../../engine/events.ts';
 import type { InterruptRoute } from '../kvm/vm.ts';
 import type { Services } from '../services.ts';
-import { type DeviceQueue, RING_BROKEN } from '../virtio/device-queue.ts';
-import { CONTROL_BUDGET, drainControl, type NetControl } from '../virtio/net-control.ts';
+import { CONTROL_BUDGET, drainControl, type NetControl } from '../virtio/net/net-control.ts';
+import { type DeviceQueue, RING_BROKEN } from '../virtio/queue/device-queue.ts';
 
 export class ControlEnd {
   declare readonly control: NetControl;

@@ -10,8 +10,8 @@
 import { VIRTQ_DROP_BAD_CHAIN } from '../../engine/events.ts';
 import { flagsOf, isGso } from '../packet/net-header.ts';
 import type { Services } from '../services.ts';
-import * as S from '../virtio/net-stats.ts';
-import { RX_QUEUE } from '../virtio/queue-index.ts';
+import * as S from '../virtio/net/net-stats.ts';
+import { RX_QUEUE } from '../virtio/queue/queue-index.ts';
 import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../wire/virtio-net.ts';
 import { NetQueuePair, type QueuePairPlaces } from './net-queue-pair.ts';
 

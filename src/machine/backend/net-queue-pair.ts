@@ -26,10 +26,10 @@ import { isBare } from '../packet/net-header.ts';
 import { hostOffloads, OFFLOAD_CSUM } from '../packet/offload-flags.ts';
 import { FRAME_OFFSET, JUMBO_BYTES, SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import { CHAIN_TOO_LONG, type DeviceQueue, RING_BROKEN, RING_EMPTY } from '../virtio/device-queue.ts';
 import { type Features, hasFeature, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MTU } from '../virtio/features.ts';
-import { IdleQueue } from '../virtio/idle-queue.ts';
-import { type NetCoalescing, NO_DEADLINE, waitsNoLonger } from '../virtio/net-coalescing.ts';
+import { type NetCoalescing, NO_DEADLINE, waitsNoLonger } from '../virtio/net/net-coalescing.ts';
+import { CHAIN_TOO_LONG, type DeviceQueue, RING_BROKEN, RING_EMPTY } from '../virtio/queue/device-queue.ts';
+import { IdleQueue } from '../virtio/queue/idle-queue.ts';
 
 export interface QueuePairPlaces {
   readonly backend: number;

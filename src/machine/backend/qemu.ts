@@ -14,9 +14,9 @@ import type { Tap, TapQueue } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import type { NetFilter } from '../virtio/net-filter.ts';
-import { RX_QUEUE, TX_QUEUE } from '../virtio/queue-index.ts';
-import type { Rss } from '../virtio/rss.ts';
+import type { NetFilter } from '../virtio/net/net-filter.ts';
+import type { Rss } from '../virtio/net/rss.ts';
+import { RX_QUEUE, TX_QUEUE } from '../virtio/queue/queue-index.ts';
 import type { ControlEnd } from './control-end.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 

@@ -8,7 +8,7 @@ import { assert } from '../../engine/assert.ts';
 import { VIRTIO_NET_CTRL_SENT, VIRTQ_AVAIL, VIRTQ_AVAIL_IDX, VIRTQ_RECLAIM } from '../../engine/events.ts';
 import type { DoorbellPlace } from '../kvm/vcpu.ts';
 import type { Services } from '../services.ts';
-import type { DriverQueue, DriverStanding } from '../virtio/driver-queue.ts';
+import type { DriverQueue, DriverStanding } from '../virtio/queue/driver-queue.ts';
 import type { ControlBuffer, ControlCommand } from './net-commands.ts';
 
 export interface GuestControlOptions {

@@ -3,7 +3,6 @@
  * (guest-queue-pair.ts). The driver's behaviour is in linux-vcpu.ts and pmd-vcpu.ts.
  */
 import type { Services } from '../services.ts';
-import type { DriverStanding } from '../virtio/driver-queue.ts';
 import {
   type Features,
   hasFeature,
@@ -15,6 +14,7 @@ import {
   VIRTIO_NET_F_HOST_UFO,
   VIRTIO_NET_F_HOST_USO,
 } from '../virtio/features.ts';
+import type { DriverStanding } from '../virtio/queue/driver-queue.ts';
 import { ETH_DATA_LEN } from '../wire/ethernet.ts';
 import type { GuestControl } from './guest-control.ts';
 import { GuestQueuePair, type PairStanding, type QueuePlaces } from './guest-queue-pair.ts';

@@ -19,13 +19,13 @@ import {
 import type { DoorbellPlace } from '../kvm/vcpu.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import type { DriverQueue, DriverStanding } from '../virtio/driver-queue.ts';
+import type { DriverQueue, DriverStanding } from '../virtio/queue/driver-queue.ts';
 import { virtio_net_hdr_v1 } from '../wire/virtio-net.ts';
 import { VIRTQ_DESC_F_WRITE } from '../wire/virtio-ring.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
 import { PADDED_HEADER, type RxLayout } from './rx-buffers.ts';
-import type { TrafficSource } from './source.ts';
+import type { TrafficSource } from './traffic/source.ts';
 
 export interface QueuePlaces {
   readonly rx: number;

@@ -8,13 +8,13 @@ import { NEVER } from '../../engine/timeline.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Services } from '../services.ts';
-import type { GuestBoot } from './boot.ts';
 import type { GuestControl } from './guest-control.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
 import type { ControlCommand } from './net-commands.ts';
-import type { TrafficSource } from './source.ts';
-import type { GuestStack } from './stack.ts';
+import type { GuestBoot } from './probe/boot.ts';
+import type { GuestStack } from './stack/stack.ts';
+import type { TrafficSource } from './traffic/source.ts';
 
 /** The first step: the devices are probed. */
 export const BOOT = PHASE_OWN;

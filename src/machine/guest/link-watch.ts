@@ -9,12 +9,12 @@ import { hasFeature, VIRTIO_NET_F_SPEED_DUPLEX, VIRTIO_NET_F_STATUS } from '../v
 import { ARPOP_REQUEST, ETH_HLEN, ETH_P_ARP, ETH_ZLEN } from '../wire/ethernet.ts';
 import { VIRTIO_NET_S_ANNOUNCE, VIRTIO_NET_S_LINK_UP, virtio_net_config } from '../wire/virtio-net.ts';
 import type { GuestNic } from './guest-nic.ts';
-import type { Inet } from './inet.ts';
-import type { IpAddress } from './ip-path.ts';
-import { ALL_NODES, multicastMacOf, ND_FRAME, type Ndp } from './ndp.ts';
 import { linkSettings } from './net-commands.ts';
-import type { Probed } from './probe-types.ts';
-import type { ReplySource } from './reply-source.ts';
+import type { Probed } from './probe/probe-types.ts';
+import type { Inet } from './stack/inet.ts';
+import type { IpAddress } from './stack/ip-path.ts';
+import { ALL_NODES, multicastMacOf, ND_FRAME, type Ndp } from './stack/ndp.ts';
+import type { ReplySource } from './traffic/reply-source.ts';
 
 const C = virtio_net_config;
 const BROADCAST: readonly number[] = [255, 255, 255, 255, 255, 255];

@@ -13,8 +13,8 @@ import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, CONTROL_POLL, CONTROL_WAIT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
-import type { TrafficSource } from './source.ts';
-import type { GuestStack } from './stack.ts';
+import type { GuestStack } from './stack/stack.ts';
+import type { TrafficSource } from './traffic/source.ts';
 
 const TAKE = PHASE_GUEST;
 const LAND_RX = PHASE_GUEST + 1;

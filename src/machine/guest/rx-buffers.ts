@@ -4,7 +4,6 @@
  */
 import { VLAN_HLEN } from '../packet/headers.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
-import type { HeaderBytes } from '../virtio/device-queue.ts';
 import {
   type Features,
   hasFeature,
@@ -18,6 +17,7 @@ import {
   VIRTIO_NET_F_HASH_REPORT,
   VIRTIO_NET_F_MRG_RXBUF,
 } from '../virtio/features.ts';
+import type { HeaderBytes } from '../virtio/queue/device-queue.ts';
 import { ETH_DATA_LEN, ETH_HLEN } from '../wire/ethernet.ts';
 
 export type RxBuffers =

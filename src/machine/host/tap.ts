@@ -7,7 +7,7 @@ import { TAP_DEQUEUE, TAP_DROP_QUEUE_FULL, TAP_ENQUEUE, TAP_XMIT } from '../../e
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
-import { flowHash, TunFlows } from '../virtio/flow-hash.ts';
+import { flowHash, TunFlows } from '../virtio/net/flow-hash.ts';
 import { Port } from './port.ts';
 
 /** One queue of a tap towards its guest: what one file descriptor of a multi-queue tap reads (IFF_MULTI_QUEUE). */

@@ -5,8 +5,8 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { NIC_WIRE_TX, WIRE_DELIVER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
-import type { FrameList } from '../guest/raw-source.ts';
-import type { UdpTemplate } from '../guest/udp-source.ts';
+import type { FrameList } from '../guest/traffic/raw-source.ts';
+import type { UdpTemplate } from '../guest/traffic/udp-source.ts';
 import { CHECKSUM_BAD, verifyChecksums } from '../packet/checksum.ts';
 import { FrameHeaders } from '../packet/headers.ts';
 import { clearHeader } from '../packet/net-header.ts';

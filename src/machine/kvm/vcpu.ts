@@ -19,7 +19,7 @@ import {
 import { NEVER } from '../../engine/timeline.ts';
 import type { GuestQueuePair } from '../guest/guest-queue-pair.ts';
 import { baseOf, type Services } from '../services.ts';
-import type { DriverQueue } from '../virtio/driver-queue.ts';
+import type { DriverQueue } from '../virtio/queue/driver-queue.ts';
 import type { InterruptTarget, Vm } from './vm.ts';
 
 /** Interrupt lines of a vCPU at most: x86 has 256 vectors, of which Linux gives about 200 to devices. */

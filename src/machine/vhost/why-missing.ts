@@ -3,7 +3,7 @@
  * For people who look at a negotiation; nothing is decided here.
  */
 import { type Features, featureName, hasFeature, needsOf } from '../virtio/features.ts';
-import { NEED_VNET_HDR, type OfferOptions, whyNotOffered } from '../virtio/net-offers.ts';
+import { NEED_VNET_HDR, type OfferOptions, whyNotOffered } from '../virtio/net/net-offers.ts';
 
 /** Who moves the frames, with what it offers and what QEMU lets it decide about. QEMU's own data path decides nothing. */
 export interface BackendOffer {

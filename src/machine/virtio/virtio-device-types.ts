@@ -1,7 +1,7 @@
 /** What a virtio-net device is made with, what it tells, and what it shows of its queues. */
 import type { Features } from './features.ts';
 import type { MsiMessage } from './msix.ts';
-import type { NetConfig } from './net-config.ts';
+import type { NetConfig } from './net/net-config.ts';
 
 /** A queue's registers. Owner: the driver through the transport; `maxSize` is the device's. */
 export interface QueueRegisters {

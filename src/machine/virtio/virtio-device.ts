@@ -39,7 +39,7 @@ import {
   withoutOrphans,
 } from './features.ts';
 import type { MsiMessage } from './msix.ts';
-import { NetConfig } from './net-config.ts';
+import { NetConfig } from './net/net-config.ts';
 import {
   legacyStatus,
   nextStatus,

@@ -9,10 +9,10 @@ import * as E from '../../../src/engine/events.ts';
 import { latencyBytes } from '../../../src/engine/latency.ts';
 import { RandomStream } from '../../../src/engine/random.ts';
 import { Recorder } from '../../../src/engine/recorder.ts';
-import { Inet } from '../../../src/machine/guest/inet.ts';
+import { Inet } from '../../../src/machine/guest/stack/inet.ts';
 import { AddressSpace } from '../../../src/machine/memory/address-space.ts';
 import { Arena, ArenaPlan } from '../../../src/machine/memory/arena.ts';
-import { checksum } from '../machine/guest/naive-net.ts';
+import { checksum } from '../machine/guest/stack/naive-net.ts';
 
 const random = new RandomStream(3, 'memory');
 const arena = new Arena(65_536 * 4);

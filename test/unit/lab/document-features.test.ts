@@ -13,7 +13,7 @@ import {
   VIRTIO_NET_F_RSC_EXT,
   VIRTIO_NET_F_STANDBY,
 } from '../../../src/machine/virtio/features.ts';
-import { deviceOffer, NET_OFFERABLE } from '../../../src/machine/virtio/net-offers.ts';
+import { deviceOffer, NET_OFFERABLE } from '../../../src/machine/virtio/net/net-offers.ts';
 
 const MODERN = { packed: false, mtu: null, speed: null, duplex: null, transport: 'pci-modern', queuePairs: 1 } as const;
 const setOf = (features: Readonly<Record<string, boolean>>) =>

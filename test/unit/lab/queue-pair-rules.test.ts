@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test, vi } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { NetControl } from '../../../src/machine/virtio/net-control.ts';
+import { NetControl } from '../../../src/machine/virtio/net/net-control.ts';
 import { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_ERR } from '../../../src/machine/wire/virtio-net-ctrl.ts';
 import { BACKENDS, makeWorld, pairDocument, runOut, udp, watch } from './world-driver.ts';
 

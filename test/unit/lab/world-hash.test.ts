@@ -6,7 +6,7 @@ import { controlOf, deviceOf } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { hashConfig } from '../../../src/machine/guest/net-commands.ts';
 import { hasFeature, VIRTIO_NET_F_HASH_REPORT } from '../../../src/machine/virtio/features.ts';
-import { Rss } from '../../../src/machine/virtio/rss.ts';
+import { Rss } from '../../../src/machine/virtio/net/rss.ts';
 import { makeWorld, pairDocument, runOne, runOut, udp, watch } from './world-driver.ts';
 
 const FEATURES = { VIRTIO_NET_F_HASH_REPORT: true };

@@ -9,7 +9,7 @@ import {
   statsGet,
   statsQuery,
 } from '../../../src/machine/guest/net-commands.ts';
-import { SUPPORTED_STATS } from '../../../src/machine/virtio/net-stats.ts';
+import { SUPPORTED_STATS } from '../../../src/machine/virtio/net/net-stats.ts';
 import { VIRTIO_NET_CTRL_RX_PROMISC } from '../../../src/machine/wire/virtio-net-ctrl.ts';
 import { BareDriver, bareWorld, CTRL_VQ, HEADER, NEXT, RX_BUFFER, TX_BUFFER, WRITE } from './bare-driver.ts';
 import { BACKENDS, collect, placeId, runOut } from './world-driver.ts';

@@ -5,7 +5,7 @@ import * as E from '../../../src/engine/events.ts';
 import { deviceState } from '../../../src/lab/inspect.ts';
 import type { Transport } from '../../../src/lab/topology.ts';
 import type { World } from '../../../src/lab/world.ts';
-import type { Probed } from '../../../src/machine/guest/probe-types.ts';
+import type { Probed } from '../../../src/machine/guest/probe/probe-types.ts';
 import { hasFeature, VIRTIO_F_VERSION_1 } from '../../../src/machine/virtio/features.ts';
 import { BACKENDS, type Backend, collect, makeWorld, pairDocument, ping, runOne, udp } from './world-driver.ts';
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import * as E from '../../../../src/engine/events.ts';
 import { SYS_ioctl, SYS_read, SYS_writev } from '../../../../src/machine/kvm/vm.ts';
-import type { SplitDriverQueue } from '../../../../src/machine/virtio/split-driver-queue.ts';
+import type { SplitDriverQueue } from '../../../../src/machine/virtio/queue/split-driver-queue.ts';
 import {
   BACKENDS,
   collect,

@@ -3,19 +3,19 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import type { PciAccess, ProbeOptions, ProbeResult } from '../../../../src/machine/guest/probe-types.ts';
-import { probeVirtioPmd } from '../../../../src/machine/guest/virtio-pmd-probe.ts';
-import { probeVirtioNet } from '../../../../src/machine/guest/virtio-probe.ts';
+import type { PciAccess, ProbeOptions, ProbeResult } from '../../../../src/machine/guest/probe/probe-types.ts';
+import { probeVirtioPmd } from '../../../../src/machine/guest/probe/virtio-pmd-probe.ts';
+import { probeVirtioNet } from '../../../../src/machine/guest/probe/virtio-probe.ts';
 import {
   featuresOf,
   orFeatures,
   VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_MTU,
 } from '../../../../src/machine/virtio/features.ts';
-import { NetConfig } from '../../../../src/machine/virtio/net-config.ts';
+import { NetConfig } from '../../../../src/machine/virtio/net/net-config.ts';
 import { VirtioPciDevice, type VirtioPciOptions } from '../../../../src/machine/virtio/pci-transport.ts';
 import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
-import { DRIVERS, type Driver, WANTED } from './driver-bus.ts';
+import { DRIVERS, type Driver, WANTED } from './probe/driver-bus.ts';
 
 const MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 function make(options: Partial<VirtioPciOptions> = {}): VirtioPciDevice {

@@ -10,7 +10,7 @@ import {
   VIRTIO_NET_F_MAC,
 } from '../../../../src/machine/virtio/features.ts';
 import { VIRTIO_CONFIG_S_FEATURES_OK } from '../../../../src/machine/virtio/status.ts';
-import { DRIVERS, probe, WANTED } from './driver-bus.ts';
+import { DRIVERS, probe, WANTED } from './probe/driver-bus.ts';
 
 describe('features of a control queue that is not offered', () => {
   for (const driver of DRIVERS) {

@@ -22,7 +22,7 @@ import {
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../../../src/machine/virtio/features.ts';
 import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
-import { DRIVERS, type Lie, MAC, makeDevice, type Probe, probe, WANTED, WIDTHS } from './driver-bus.ts';
+import { DRIVERS, type Lie, MAC, makeDevice, type Probe, probe, WANTED, WIDTHS } from './probe/driver-bus.ts';
 
 const STATUS = 'common.device_status';
 const without = (...bits: number[]): Features => minusFeatures(BASIC_NET_FEATURES, featuresOf(...bits));

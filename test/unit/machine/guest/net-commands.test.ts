@@ -3,15 +3,15 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import * as C from '../../../../src/machine/guest/net-commands.ts';
-import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../../../../src/machine/guest/virtio-pmd-probe.ts';
+import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../../../../src/machine/guest/probe/virtio-pmd-probe.ts';
 import * as F from '../../../../src/machine/virtio/features.ts';
-import { NetConfig } from '../../../../src/machine/virtio/net-config.ts';
-import { drainControl, NetControl } from '../../../../src/machine/virtio/net-control.ts';
-import { MICROSOFT_RSS_KEY } from '../../../../src/machine/virtio/rss.ts';
+import { NetConfig } from '../../../../src/machine/virtio/net/net-config.ts';
+import { drainControl, NetControl } from '../../../../src/machine/virtio/net/net-control.ts';
+import { MICROSOFT_RSS_KEY } from '../../../../src/machine/virtio/net/rss.ts';
 import { controlCommandName, VIRTIO_NET_ERR } from '../../../../src/machine/wire/virtio-net-ctrl.ts';
-import { AnyRing } from '../queue/any-ring.ts';
-import { BUFFERS } from '../queue/ring.ts';
 import { ALL, ControlRig, MAC, without } from '../virtio/control-rig.ts';
+import { AnyRing } from '../virtio/queue/any-ring.ts';
+import { BUFFERS } from '../virtio/queue/ring.ts';
 
 interface RecordedStep {
   readonly step: string;

@@ -4,9 +4,9 @@ import { NetQueuePair } from '../../../../src/machine/backend/net-queue-pair.ts'
 import { BufferPool } from '../../../../src/machine/guest/buffer-pool.ts';
 import { GuestNic } from '../../../../src/machine/guest/guest-nic.ts';
 import { type GuestQueuePair, MAX_GSO_BYTES } from '../../../../src/machine/guest/guest-queue-pair.ts';
-import { allocateRing } from '../../../../src/machine/guest/ring-memory.ts';
+import { allocateRing } from '../../../../src/machine/guest/probe/ring-memory.ts';
 import { headerBytesOf, type RxLayout, rxLayoutOf } from '../../../../src/machine/guest/rx-buffers.ts';
-import { TrafficSource } from '../../../../src/machine/guest/source.ts';
+import { TrafficSource } from '../../../../src/machine/guest/traffic/source.ts';
 import { AddressSpace } from '../../../../src/machine/memory/address-space.ts';
 import { writeHeader } from '../../../../src/machine/packet/net-header.ts';
 import { SLOT_BYTES } from '../../../../src/machine/packet/pool.ts';
@@ -18,7 +18,7 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../../../src/machine/virtio/features.ts';
-import { makeDeviceQueue, makeDriverQueue } from '../../../../src/machine/virtio/ring-queues.ts';
+import { makeDeviceQueue, makeDriverQueue } from '../../../../src/machine/virtio/queue/ring-queues.ts';
 import { Bare } from '../packet/bare-services.ts';
 
 const RAM_BYTES = 4 << 20;

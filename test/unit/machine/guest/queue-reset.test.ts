@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
-import type { Probed } from '../../../../src/machine/guest/probe-types.ts';
-import { LINUX_6_1_VIRTIO_NET_FEATURES } from '../../../../src/machine/guest/virtio-probe.ts';
+import type { Probed } from '../../../../src/machine/guest/probe/probe-types.ts';
+import { LINUX_6_1_VIRTIO_NET_FEATURES } from '../../../../src/machine/guest/probe/virtio-probe.ts';
 import {
   type Features,
   featuresOf,
@@ -14,7 +14,7 @@ import {
 } from '../../../../src/machine/virtio/features.ts';
 import type { QueueRegisters } from '../../../../src/machine/virtio/virtio-device-types.ts';
 import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
-import { DRIVERS, type Lie, type Probe, probe, WANTED } from './driver-bus.ts';
+import { DRIVERS, type Lie, type Probe, probe, WANTED } from './probe/driver-bus.ts';
 
 const PACKED = featuresOf(VIRTIO_F_RING_PACKED);
 const RESET = featuresOf(VIRTIO_F_RING_RESET);

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { bootPci } from '../../../../src/machine/guest/boot.ts';
-import { type PciConfigMechanism, scanBus } from '../../../../src/machine/guest/pci-scan.ts';
+import { bootPci } from '../../../../src/machine/guest/probe/boot.ts';
+import { type PciConfigMechanism, scanBus } from '../../../../src/machine/guest/probe/pci-scan.ts';
 import { CONFIG_ADDRESS, CONFIG_DATA, configAddress, PciHostBridge } from '../../../../src/machine/pci/host-bridge.ts';
 import { BareFunction, FIRST_FREE_SLOT, q35HostBridge } from '../../../../src/machine/pci/q35.ts';
 import { VirtioPciDevice, type VirtioPciOptions } from '../../../../src/machine/virtio/pci-transport.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'vitest';
-import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../../../../src/machine/guest/virtio-pmd-probe.ts';
-import { LINUX_6_1_VIRTIO_NET_FEATURES } from '../../../../src/machine/guest/virtio-probe.ts';
+import { DPDK_22_11_VIRTIO_PMD_FEATURES } from '../../../../src/machine/guest/probe/virtio-pmd-probe.ts';
+import { LINUX_6_1_VIRTIO_NET_FEATURES } from '../../../../src/machine/guest/probe/virtio-probe.ts';
 import {
   ackedFeatures,
   DPDK_22_11_TESTPMD_OFFER,
@@ -28,7 +28,7 @@ import {
   missingDependency,
   NO_FEATURES,
 } from '../../../../src/machine/virtio/features.ts';
-import { deviceOffer, type OfferOptions } from '../../../../src/machine/virtio/net-offers.ts';
+import { deviceOffer, type OfferOptions } from '../../../../src/machine/virtio/net/net-offers.ts';
 
 const bits = (f: Features): string => featureNames(f).join(' ');
 const vhostNet: BackendOffer = { kind: 'vhost-net', offer: VHOST_NET_OFFER, decides: QEMU_KERNEL_FEATURE_BITS };

@@ -8,9 +8,9 @@ import {
   orFeatures,
   VIRTIO_NET_F_HASH_TUNNEL,
 } from '../../../../src/machine/virtio/features.ts';
-import { NetConfig } from '../../../../src/machine/virtio/net-config.ts';
-import { NetControl, type NetControlHooks } from '../../../../src/machine/virtio/net-control.ts';
-import { NET_ON_REQUEST, QEMU_NET_DEFAULTS } from '../../../../src/machine/virtio/net-offers.ts';
+import { NetConfig } from '../../../../src/machine/virtio/net/net-config.ts';
+import { NetControl, type NetControlHooks } from '../../../../src/machine/virtio/net/net-control.ts';
+import { NET_ON_REQUEST, QEMU_NET_DEFAULTS } from '../../../../src/machine/virtio/net/net-offers.ts';
 
 export const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /** Everything that a device can offer. */

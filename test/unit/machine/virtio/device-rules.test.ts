@@ -15,10 +15,10 @@ import {
   VIRTIO_F_VERSION_1,
   withoutOrphans,
 } from '../../../../src/machine/virtio/features.ts';
-import { QEMU_NET_DEFAULTS } from '../../../../src/machine/virtio/net-offers.ts';
+import { QEMU_NET_DEFAULTS } from '../../../../src/machine/virtio/net/net-offers.ts';
 import type { VirtioPciDevice } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg as C } from '../../../../src/machine/wire/pci.ts';
-import { MAC, makeDevice } from '../guest/driver-bus.ts';
+import { MAC, makeDevice } from '../guest/probe/driver-bus.ts';
 
 const OFFERED = withoutOrphans(orFeatures(QEMU_NET_DEFAULTS, featuresOf(VIRTIO_F_VERSION_1)));
 const VERSION_1 = featuresOf(VIRTIO_F_VERSION_1);

@@ -25,7 +25,7 @@ import {
   VIRTIO_NET_F_HASH_TUNNEL,
   VIRTIO_NET_F_RSS,
 } from '../../../../src/machine/virtio/features.ts';
-import { NetConfig } from '../../../../src/machine/virtio/net-config.ts';
+import { NetConfig } from '../../../../src/machine/virtio/net/net-config.ts';
 import { nextStatus, statusNames } from '../../../../src/machine/virtio/status.ts';
 import { BASIC_NET_FEATURES } from './basic-features.ts';
 

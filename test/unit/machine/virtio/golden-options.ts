@@ -1,6 +1,6 @@
 /** The option sets under which real devices were recorded, as the options of ours. */
 import { readFileSync } from 'node:fs';
-import type { OfferOptions } from '../../../../src/machine/virtio/net-offers.ts';
+import type { OfferOptions } from '../../../../src/machine/virtio/net/net-offers.ts';
 
 export interface GoldenCase {
   /** `-device` argument and netdev type of QEMU. */

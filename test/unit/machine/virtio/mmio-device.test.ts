@@ -6,7 +6,7 @@ import { RandomStream } from '../../../../src/engine/random.ts';
 import { type Features, featuresOf, orFeatures, VIRTIO_F_RING_RESET } from '../../../../src/machine/virtio/features.ts';
 import type { VirtioMmioDevice, VirtioMmioOptions } from '../../../../src/machine/virtio/mmio-transport.ts';
 import { virtio_mmio as M, VIRTIO_MMIO_CONFIG } from '../../../../src/machine/wire/virtio-mmio.ts';
-import { makeMmio } from '../guest/mmio-bus.ts';
+import { makeMmio } from '../guest/probe/mmio-bus.ts';
 import { BASIC_NET_FEATURES } from './basic-features.ts';
 
 const OFFERED = orFeatures(BASIC_NET_FEATURES, featuresOf(VIRTIO_F_RING_RESET));

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio } from '../../../../src/machine/guest/virtio-probe.ts';
+import { LINUX_6_1_VIRTIO_NET_FEATURES, probeVirtioMmio } from '../../../../src/machine/guest/probe/virtio-probe.ts';
 import { VirtioMmioDevice } from '../../../../src/machine/virtio/mmio-transport.ts';
 import type { VirtioHooks } from '../../../../src/machine/virtio/virtio-device.ts';
 import { virtio_mmio as M } from '../../../../src/machine/wire/virtio-mmio.ts';

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import type { PciAccess } from '../../../../src/machine/guest/probe-types.ts';
+import type { PciAccess } from '../../../../src/machine/guest/probe/probe-types.ts';
 import {
   firmwareInit,
   LINUX_6_1_VIRTIO_NET_FEATURES,
   probeVirtioNet,
   SEABIOS_Q35_ASSIGNMENT,
-} from '../../../../src/machine/guest/virtio-probe.ts';
+} from '../../../../src/machine/guest/probe/virtio-probe.ts';
 import { featuresFromHex, hasFeature, VIRTIO_F_VERSION_1 } from '../../../../src/machine/virtio/features.ts';
 import { VirtioPciDevice, type VirtioPciHooks } from '../../../../src/machine/virtio/pci-transport.ts';
 import { virtio_pci_common_cfg as C } from '../../../../src/machine/wire/pci.ts';

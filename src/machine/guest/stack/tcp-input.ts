@@ -1,0 +1,254 @@
+/**
+ * What a segment does to its connection: RFC 9293 §3.10.7, with the choices of linux net/ipv4/tcp_input.c. It only changes
+ * the connection; what it makes necessary is sent by tcp-output.ts in a slice of its own.
+ */
+import { GUEST_CONSUME, GUEST_DELIVER, GUEST_DROP_TCP } from '../../../engine/events.ts';
+import { NEVER } from '../../../engine/timeline.ts';
+import {
+  MAX_RANGES,
+  TCP_BUFFER,
+  TCP_CLOSE_WAIT,
+  TCP_CLOSING,
+  TCP_DELACK_MIN,
+  TCP_ESTABLISHED,
+  TCP_FIN_WAIT1,
+  TCP_FIN_WAIT2,
+  TCP_LAST_ACK,
+  TCP_MAX_QUICKACKS,
+  TCP_SYN_RECV,
+  TCP_SYN_SENT,
+  type TcpBlock,
+} from './tcp-block.ts';
+import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, type TcpSegment } from './tcp-segment.ts';
+
+/** linux net.ipv4.tcp_invalid_ratelimit: segments outside of the window are answered this seldom, ns. */
+const TCP_INVALID_RATELIMIT = 500_000_000;
+
+/**
+ * A segment for this connection has arrived at clock[0]. Returns the event kind that says what became of its frame:
+ * GUEST_DELIVER where it brought new data (also data that waits for what is missing before it: it is never looked at again),
+ * GUEST_CONSUME for control, GUEST_DROP_TCP for what is old or outside of the window.
+ */
+export function tcpReceive(b: TcpBlock, s: TcpSegment, clock: Float64Array): number {
+  if (b.state === TCP_SYN_SENT) return synSent(b, s, clock[0]!);
+  const offset = b.rcvNxt + ((s.seq - (b.irs + b.rcvNxt)) | 0);
+  const syn = (s.flags & TCP_SYN) !== 0;
+  const fin = (s.flags & TCP_FIN) !== 0;
+  const length = s.payload + (syn ? 1 : 0) + (fin ? 1 : 0);
+  const end = offset + length;
+  const reset = (s.flags & TCP_RST) !== 0;
+  const now = clock[0]!;
+  const old = b.timestamps && s.timestamps && ((s.tsval - b.tsRecent) | 0) < 0; // PAWS, RFC 7323 §5
+  const outside = end < b.rcvNxt || (length > 0 && end <= b.rcvNxt) || offset > b.rcvAdv;
+  if ((outside || old) && !reset) {
+    if (length > 0 || now - b.invalidAt >= TCP_INVALID_RATELIMIT) {
+      b.ackNow = true;
+      if (length === 0) b.invalidAt = now;
+    }
+    // an acknowledgement in an old segment may still be news
+    if (!old && (s.flags & TCP_ACK) !== 0 && offset <= b.rcvAdv) acknowledge(b, s, offset, length, now);
+    return length > 0 ? GUEST_DROP_TCP : GUEST_CONSUME;
+  }
+  if (reset) {
+    if (offset === b.rcvNxt) b.end('the other side reset the connection');
+    else b.ackNow = true; // RFC 5961 §3: a challenge
+    return GUEST_CONSUME;
+  }
+  if (syn) {
+    b.ackNow = true; // RFC 5961 §4
+    return GUEST_DROP_TCP;
+  }
+  if ((s.flags & TCP_ACK) === 0) return GUEST_DROP_TCP;
+  if (b.timestamps && s.timestamps && offset <= b.rcvWup) b.tsRecent = s.tsval;
+  const acknowledged = b.una + ((s.ack - (b.iss + b.una)) | 0);
+  if (acknowledged > b.nxt) {
+    b.ackNow = true;
+    return GUEST_DROP_TCP;
+  }
+  if (b.state === TCP_SYN_RECV && acknowledged > 0) b.established();
+  acknowledge(b, s, offset, length, now);
+  if (b.dead || s.payload + (fin ? 1 : 0) === 0) return GUEST_CONSUME;
+  return data(b, s, offset, fin, now);
+}
+
+function synSent(b: TcpBlock, s: TcpSegment, now: number): number {
+  const ack = (s.flags & TCP_ACK) !== 0;
+  if (ack && (s.ack | 0) !== ((b.iss + 1) | 0)) return GUEST_DROP_TCP;
+  if ((s.flags & TCP_RST) !== 0) {
+    if (!ack) return GUEST_DROP_TCP;
+    b.end('connection refused');
+    return GUEST_CONSUME;
+  }
+  if ((s.flags & TCP_SYN) === 0) return GUEST_DROP_TCP;
+  b.negotiate(s.seq, s.mss, s.windowScale, s.timestamps, s.tsval, s.window);
+  if (!ack) {
+    // both opened at once
+    b.setState(TCP_SYN_RECV);
+    b.nxt = 0;
+    b.timedAt = 0;
+    b.ackNow = true;
+    return GUEST_CONSUME;
+  }
+  b.established();
+  advance(b, 1, now);
+  b.ackNow = true;
+  return GUEST_CONSUME;
+}
+
+/** tcp_ack(): what was received, and how much more may be sent. */
+function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number, now: number): void {
+  const acknowledged = b.una + ((s.ack - (b.iss + b.una)) | 0);
+  if (acknowledged < b.una || acknowledged > b.nxt) return;
+  const window = s.window * 2 ** b.windowShift;
+  const sameWindow = window === b.window;
+  if (acknowledged > b.una || offset >= b.wl1) {
+    if (window > 0 && b.window === 0) {
+      // it was closed: go on at once
+      b.backoff = 0;
+      b.rtoAt = NEVER;
+      if (b.inFlight) b.armRto(now);
+    }
+    b.window = window;
+    if (window > b.maxWindow) b.maxWindow = window;
+    b.wl1 = offset;
+  }
+  if (acknowledged > b.una) advance(b, acknowledged, now);
+  else if (length === 0 && b.inFlight && sameWindow) {
+    b.duplicateAcks++;
+    // RFC 5681 §3.2, RFC 6582
+    if (b.duplicateAcks === 3 && b.recover === 0) {
+      b.recover = b.nxt;
+      b.retransmit = true;
+      b.timedAt = 0;
+    }
+  }
+}
+
+/** Everything before `to` has been received. */
+function advance(b: TcpBlock, to: number, now: number): void {
+  b.una = to;
+  b.duplicateAcks = 0;
+  b.backoff = 0;
+  if (b.timedAt > 0 && to >= b.timedAt) {
+    b.timedAt = 0;
+    b.sample(now - b.timedSince);
+  }
+  if (b.recover > 0) {
+    if (to >= b.recover) {
+      b.recover = 0;
+      b.retransmit = false;
+    } else b.retransmit = true; // a partial acknowledgement: the next hole (RFC 6582 §3.2)
+  } else b.retransmit = false;
+  if (b.inFlight) b.armRto(now);
+  else b.rtoAt = NEVER;
+  if (!b.closing || to <= b.finPosition) return;
+  if (b.state === TCP_FIN_WAIT1) b.setState(TCP_FIN_WAIT2);
+  else if (b.state === TCP_CLOSING) b.timeWait();
+  else if (b.state === TCP_LAST_ACK) b.end(null);
+}
+
+/**
+ * Compares what a segment carries with what the other side must have sent there; bytes that are old or beyond the window
+ * are not looked at. Called when the segment arrives, while its bytes are there.
+ */
+export function tcpVerify(b: TcpBlock, s: TcpSegment): void {
+  const offset = b.rcvNxt + ((s.seq - (b.irs + b.rcvNxt)) | 0);
+  const from = Math.max(offset, b.rcvNxt, 1);
+  const end = Math.min(offset + s.payload, b.rcvAdv);
+  if (end <= from) return;
+  const at = s.payloadAt + (from - offset);
+  if (!b.pattern.matches(at, b.options.receiveStart, from - 1, end - from)) b.mismatches++;
+}
+
+/** tcp_data_queue(): payload or FIN, in the window at least in part. */
+function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, now: number): number {
+  if (b.state !== TCP_ESTABLISHED && b.state !== TCP_FIN_WAIT1 && b.state !== TCP_FIN_WAIT2) {
+    b.ackNow = true; // the other side has sent its FIN
+    return GUEST_DROP_TCP;
+  }
+  const full = s.gsoSize > 0 ? s.gsoSize : s.payload;
+  if (full > b.rcvMss) b.rcvMss = Math.min(full, b.announcedMss);
+  const end = Math.min(offset + s.payload, b.rcvAdv);
+  const from = Math.max(offset, b.rcvNxt);
+  const whole = end === offset + s.payload;
+  if (b.finAt > 0 && end > b.finAt) return GUEST_DROP_TCP;
+  if (fin && whole) b.finAt = end;
+  let news = true;
+  if (from === b.rcvNxt) {
+    b.rcvNxt = end;
+    b.duplicatesOwed = 0;
+    absorb(b);
+  } else {
+    news = remember(b, from, end);
+    // each says what is missing: the third makes the other side send it again
+    b.ackNow = true;
+    b.duplicatesOwed++;
+  }
+  if (b.finAt > 0 && b.rcvNxt === b.finAt) finReceived(b);
+  else if (from === offset || news) scheduleAck(b, now);
+  if (b.reading) b.read = Math.min(b.rcvNxt, b.finAt > 0 ? b.finAt : b.rcvNxt);
+  if (s.payload === 0) return GUEST_CONSUME;
+  return news ? GUEST_DELIVER : GUEST_DROP_TCP;
+}
+
+/** __tcp_ack_snd_check(): more than one full segment, quick ACK mode, or something is missing: now. Otherwise delayed. */
+function scheduleAck(b: TcpBlock, now: number): void {
+  if (b.quickAcks < 0) {
+    b.quickAcks = Math.min(TCP_MAX_QUICKACKS, Math.max(2, Math.floor(TCP_BUFFER / (2 * b.rcvMss))));
+  }
+  if (b.ackNow || b.rcvNxt - b.rcvWup > b.rcvMss || b.quickAcks > 0 || b.ranges > 0) b.ackNow = true;
+  else b.delackAt = Math.min(b.delackAt, now + TCP_DELACK_MIN);
+}
+
+function finReceived(b: TcpBlock): void {
+  b.rcvNxt = b.finAt + 1;
+  b.ackNow = true;
+  if (b.state === TCP_ESTABLISHED) b.setState(TCP_CLOSE_WAIT);
+  else if (b.state === TCP_FIN_WAIT1) b.setState(TCP_CLOSING);
+  else if (b.state === TCP_FIN_WAIT2) b.timeWait();
+  b.owner.ended();
+}
+
+/** Takes what waited in the out-of-order queue and now follows. */
+function absorb(b: TcpBlock): void {
+  let taken = 0;
+  while (taken < b.ranges && b.rangeFrom[taken]! <= b.rcvNxt) {
+    if (b.rangeTo[taken]! > b.rcvNxt) b.rcvNxt = b.rangeTo[taken]!;
+    taken++;
+  }
+  if (taken === 0) return;
+  b.rangeFrom.copyWithin(0, taken, b.ranges);
+  b.rangeTo.copyWithin(0, taken, b.ranges);
+  b.ranges -= taken;
+  b.ackNow = true;
+}
+
+/** Keeps a stretch for later. False when all of it is there already, or there is no room. */
+function remember(b: TcpBlock, from: number, to: number): boolean {
+  const { rangeFrom, rangeTo } = b;
+  let i = 0;
+  while (i < b.ranges && rangeTo[i]! < from) i++;
+  if (i < b.ranges && rangeFrom[i]! <= from && rangeTo[i]! >= to) return to === from;
+  let j = i;
+  let low = from;
+  let high = to;
+  while (j < b.ranges && rangeFrom[j]! <= to) {
+    if (rangeFrom[j]! < low) low = rangeFrom[j]!;
+    if (rangeTo[j]! > high) high = rangeTo[j]!;
+    j++;
+  }
+  if (to === from) return true; // a FIN alone: its position is known
+  if (j === i) {
+    if (b.ranges === MAX_RANGES) return false;
+    rangeFrom.copyWithin(i + 1, i, b.ranges);
+    rangeTo.copyWithin(i + 1, i, b.ranges);
+    b.ranges++;
+  } else if (j > i + 1) {
+    rangeFrom.copyWithin(i + 1, j, b.ranges);
+    rangeTo.copyWithin(i + 1, j, b.ranges);
+    b.ranges -= j - i - 1;
+  }
+  rangeFrom[i] = low;
+  rangeTo[i] = high;
+  return true;
+}

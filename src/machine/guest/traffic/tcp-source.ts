@@ -1,0 +1,85 @@
+/**
+ * A TCP socket as its vCPU sees it: it sends when the connection has something to send, or one of its timers runs out.
+ * The application behind it writes as much as the socket takes and reads at once.
+ */
+import { NEVER } from '../../../engine/timeline.ts';
+import { TCP_CLOSE, type TcpBlock } from '../stack/tcp-block.ts';
+import { TcpOutput } from '../stack/tcp-output.ts';
+import { TrafficSource } from './source.ts';
+
+export class TcpSource extends TrafficSource {
+  declare readonly block: TcpBlock;
+  declare readonly output: TcpOutput;
+  /** When the application stops writing and closes; NEVER where it sends a number of bytes. */
+  private until = NEVER;
+  private released = false;
+
+  /** `cost`: ns of a segment on its way through the stack, without bytes. */
+  constructor(block: TcpBlock, cost: number) {
+    super(block.nic, 1, cost, false, block.pair);
+    this.block = block;
+    this.output = new TcpOutput(block);
+  }
+
+  /** The application writes `bytes`, then closes. */
+  writeBytes(bytes: number): void {
+    this.block.limit = 1 + bytes;
+    this.block.close();
+  }
+  /** The application writes without end until virtual time `until`, then closes. */
+  writeUntil(until: number): void {
+    this.block.limit = Number.POSITIVE_INFINITY;
+    this.until = until;
+  }
+  /** The application stops or goes on reading. */
+  setReading(reading: boolean, now: number): void {
+    const b = this.block;
+    b.reading = reading;
+    if (reading) {
+      b.read = Math.max(1, b.rcvNxt);
+      this.output.windowUpdate();
+    }
+    this.refresh(now);
+  }
+
+  /** Something has changed at `now`: when is the next look due? */
+  refresh(now: number): void {
+    const { block, output } = this;
+    if (this.released || block.state === TCP_CLOSE) this.due[0] = NEVER;
+    else if (output.pending) this.due[0] = now;
+    else {
+      output.persist(now);
+      this.due[0] = Math.min(block.nextTimer, this.until);
+    }
+  }
+
+  override ready(clock: Float64Array): number {
+    const now = clock[0]!;
+    if (this.due[0]! > now || this.done) return 0;
+    if (this.until <= now) {
+      this.until = NEVER;
+      this.block.limit = Math.max(1, this.block.nxt);
+      this.block.close();
+    }
+    this.output.runTimers(clock);
+    this.refresh(now);
+    return this.due[0]! <= now ? 1 : 0;
+  }
+  override nextLength(): number {
+    return this.output.nextLength();
+  }
+  override fill(at: number): number {
+    const clock = this.block.services.recorder.stamp;
+    const length = this.output.write(at, this.wish, clock);
+    this.refresh(clock[0]!);
+    return length;
+  }
+  override get done(): boolean {
+    return this.released || this.block.state === TCP_CLOSE;
+  }
+  /** Nothing more is sent, and the connection is not told. */
+  override cancel(): void {
+    this.released = true;
+    this.due[0] = NEVER;
+  }
+}

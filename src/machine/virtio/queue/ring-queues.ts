@@ -1,0 +1,21 @@
+/** The queue that fits the ring format that was negotiated. */
+import type { Arena } from '../../memory/arena.ts';
+import type { Copy } from '../../packet/copy.ts';
+import type { DeviceQueue, DeviceQueueOptions } from './device-queue.ts';
+import type { DriverQueue, DriverQueueOptions } from './driver-queue.ts';
+import { PackedDeviceQueue } from './packed-device-queue.ts';
+import { PackedDriverQueue } from './packed-driver-queue.ts';
+import { SplitDeviceQueue } from './split-device-queue.ts';
+import { SplitDriverQueue } from './split-driver-queue.ts';
+
+/** The device's side; split unless `options.packed`. */
+export function makeDeviceQueue(arena: Arena, copy: Copy, options: DeviceQueueOptions): DeviceQueue {
+  return options.packed === true
+    ? new PackedDeviceQueue(arena, copy, options)
+    : new SplitDeviceQueue(arena, copy, options);
+}
+
+/** The driver's side; split unless `options.packed`. */
+export function makeDriverQueue(arena: Arena, options: DriverQueueOptions): DriverQueue {
+  return options.packed === true ? new PackedDriverQueue(arena, options) : new SplitDriverQueue(arena, options);
+}
