@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { strToU8, type Zippable, zipSync } from 'fflate';
 
-const FOLDER = new URL('../../wireshark', import.meta.url);
+const FOLDER = new URL('../../wireshark/', import.meta.url);
 
 export const PROFILE = 'Ringside';
 export const PROFILE_FILES = ['colorfilters', 'dfilter_buttons', 'dfilters', 'preferences', 'user_dlts'] as const;
