@@ -314,21 +314,23 @@ export class GuestQueuePair {
   }
 
   // ---- transmit -----------------------------------------------------------------------------------------------------
-  /** Takes back every transmit buffer that the device has used (free_old_xmit_skbs). */
+  /** Takes back every transmit buffer that the device has used (free_old_xmit_skbs). Returns how many. */
   reclaim(): number {
     const tx = this.tx;
     const n = tx.usedReady();
     const recorder = this.services.recorder;
+    let taken = 0;
     for (let i = 0; i < n; i++) {
       const head = tx.takeUsed();
       if (head < 0) continue; // an id that was never made available
+      taken++;
       const gpa = tx.bufferOf[head]!;
       if (this.gsoPool !== null && this.isGso(gpa)) this.gsoPool.give(gpa);
       else if (this.txPool !== null) this.txPool.give(gpa);
       if (tx.frameOf[head] !== 0) this.takenBack(head);
       recorder.event(this.txBase | VIRTQ_RECLAIM, tx.nameOf[head]!, head, tx.last_used_idx);
     }
-    return n;
+    return taken;
   }
   /** The used ring says that the device is done with a frame that it never took: somebody else wrote there. */
   private takenBack(head: number): void {

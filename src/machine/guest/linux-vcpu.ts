@@ -394,7 +394,8 @@ export class LinuxVcpu extends GuestVcpu {
     if (!pair.txNapi) {
       tx.disableInterrupts();
       pair.reclaim();
-      while (!tx.enableInterruptsDelayed()) pair.reclaim();
+      // a ring that says used where nothing is outstanding would keep us here for ever
+      while (!tx.enableInterruptsDelayed()) if (pair.reclaim() === 0) break;
     } else pair.reclaim();
     let frame = 0;
     let sent = 0;
