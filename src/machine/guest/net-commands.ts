@@ -2,6 +2,8 @@
  * The driver's end of the control virtqueue: what each command consists of, and which commands Linux 6.1's virtio_net and
  * DPDK 22.11's PMD send when something is done to the device. Nothing here touches a ring: a command is laid into memory by
  * ControlBuffer, and whoever has the queue adds its chain, kicks, and polls until it is used (Linux spins, too).
+ * Linux sends RSS, hashes, statistics and the coalescing of one queue only when somebody asks for them (ethtool), and no
+ * driver of a world does: those builders (rssConfig, linuxRss, hashConfig and the like) are for tests.
  *
  * Read first: linux drivers/net/virtio_net.c, virtnet_send_command(); dpdk drivers/net/virtio/virtio_cvq.c.
  */
@@ -9,14 +11,12 @@ import {
   andFeatures,
   type Features,
   hasFeature,
-  VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
   VIRTIO_NET_F_CTRL_MAC_ADDR,
   VIRTIO_NET_F_CTRL_RX,
   VIRTIO_NET_F_CTRL_VLAN,
   VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
-  VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_NOTF_COAL,
 } from '../virtio/features.ts';
@@ -318,11 +318,6 @@ export function linuxCommands(action: LinuxAction, s: InterfaceState, accepted: 
   const modes = joined.flatMap((multicast) => linuxStep('rx_mode', { ...s, multicast }, accepted));
   return [...modes, ...linuxStep('vlan0_add', s, accepted)];
 }
-/** A driver writes its address into the configuration instead: legacy, and without the command (virtnet_set_mac_address()). */
-export const writesMacToConfig = (accepted: Features): boolean =>
-  hasFeature(accepted, VIRTIO_NET_F_MAC) &&
-  !hasFeature(accepted, VIRTIO_NET_F_CTRL_MAC_ADDR) &&
-  !hasFeature(accepted, VIRTIO_F_VERSION_1);
 
 /** What ethtool calls rx-usecs and rx-frames, tx-usecs and tx-frames. */
 export interface CoalescingSettings {

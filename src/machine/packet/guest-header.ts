@@ -40,12 +40,6 @@ export const HEADER_GSO_SIZE = GSO_BAD_SIZE;
 export const HEADER_CSUM = 66;
 /** The frame ends before its headers. */
 export const HEADER_LENGTH = GSO_BAD_HEADERS;
-export const HEADER_CODE_NAMES: Readonly<Record<number, string>> = {
-  [HEADER_TYPE]: 'an offload that was not negotiated, or is not that of the packet',
-  [HEADER_GSO_SIZE]: 'gso_size is 0 or makes too many segments',
-  [HEADER_CSUM]: 'csum_start and csum_offset are not those of a checksum in the frame',
-  [HEADER_LENGTH]: 'the frame ends before its headers',
-};
 
 export class GuestHeader {
   declare private readonly arena: Arena;

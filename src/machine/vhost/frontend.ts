@@ -5,7 +5,7 @@
  * Read first: flows DD-4 and VU-1 in the documents; qemu hw/virtio/vhost.c, vhost_dev_start(); qemu hw/virtio/vhost-user.c.
  */
 import { VHOST_USER_REQUEST } from '../../engine/events.ts';
-import { type Features, NO_FEATURES, orFeatures } from '../virtio/features.ts';
+import { type Features, NO_FEATURES } from '../virtio/features.ts';
 import {
   VIRTIO_CONFIG_S_ACKNOWLEDGE,
   VIRTIO_CONFIG_S_DRIVER,
@@ -406,16 +406,3 @@ export function vhostUserInit(
   frontend.enableRings(rings.length, Math.min(VRINGS_OF_PAIR, rings.length));
   return frontend;
 }
-/** How often the rings are enabled between the driver's reset and DRIVER_OK: the reset, then two feature words. */
-const ENABLES_BEFORE_START = 3;
-/**
- * From the driver's first reset to DRIVER_OK in one go, for a caller that does not follow the status register; otherwise call
- * `enableRings` at the reset and at each feature word, and `start` at DRIVER_OK.
- */
-export function vhostUserStart(frontend: VhostUserFrontend, params: StartParams): number {
-  for (let i = 0; i < ENABLES_BEFORE_START; i++) frontend.enableRings(params.rings.length);
-  return frontend.start(params);
-}
-/** Bits that the device keeps for itself when its features pass through a back-end (for tests and texts). */
-export const vhostUserFeatures = (negotiated: Features): Features =>
-  orFeatures(ackedFeatures(negotiated, QEMU_USER_FEATURE_BITS), VHOST_USER_ALWAYS);

@@ -228,11 +228,6 @@ export class VhostSession {
     }
     return -1;
   }
-  /** Guest-physical address of a ring address, or -1. */
-  gpaOf(uva: number, len: number): number {
-    const region = this.translate(uva, len);
-    return region < 0 ? -1 : this.regions[region]!.guest_phys_addr + this.translatedOffset;
-  }
 
   #vring(index: number): Vring | undefined {
     return Number.isInteger(index) ? this.vrings[index] : undefined;

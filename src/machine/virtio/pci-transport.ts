@@ -41,17 +41,9 @@ import {
   PCI_EXP_DEVCTL_BCR_FLR,
 } from './pci-config-space.ts';
 import { LegacyIo } from './pci-legacy-io.ts';
-import {
-  type Doorbell,
-  truncate,
-  VirtioDevice,
-  type VirtioDeviceOptions,
-  type VirtioHooks,
-  widthOk,
-} from './virtio-device.ts';
+import { type Doorbell, truncate, VirtioDevice, type VirtioDeviceOptions, widthOk } from './virtio-device.ts';
 
 export type { QueueRegisters } from './virtio-device.ts';
-export type VirtioPciHooks = VirtioHooks;
 
 /** QEMU: two per queue pair, plus one for configuration and one for the control queue. */
 export const defaultVectors = (queuePairs: number): number => 2 * queuePairs + 2;

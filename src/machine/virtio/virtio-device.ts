@@ -62,8 +62,6 @@ export const NEEDS_RESET_QUEUE_DISABLED = 1;
 export const NEEDS_RESET_QUEUE_ADDRESS = 2;
 /** The back-end does not take the rings. */
 export const NEEDS_RESET_BACKEND = 3;
-/** A command on the control queue without its headers. */
-export const NEEDS_RESET_CONTROL = 4;
 
 interface Queue extends QueueRegisters {
   maxSize: number;

@@ -39,7 +39,6 @@ export function solicitedNodeOf(ip: IpAddress): IpAddress {
 export function multicastMacOf(group: IpAddress): readonly number[] {
   return [0x33, 0x33, group[12]!, group[13]!, group[14]!, group[15]!];
 }
-export const isMulticast6 = (ip: IpAddress): boolean => ip[0] === 0xff;
 export const isUnspecified = (ip: IpAddress): boolean => ip.every((b) => b === 0);
 
 export class Ndp {

@@ -85,7 +85,8 @@ export class NetCoalescing {
 /**
  * True if what was published on a queue is to wait no longer: `packets` more of them at `now` (0: the timer ran out). A full ring
  * that waits is not held back: nothing can come behind it before the driver has looked, and no index may go round between two
- * questions.
+ * questions. Ask the driver's own words behind this only: the question moves the point from which the next interrupt counts
+ * (DeviceQueue.interruptWanted()), and where they say no there is none, whatever was coalesced.
  */
 export function waitsNoLonger(
   queue: DeviceQueue,
@@ -100,18 +101,4 @@ export function waitsNoLonger(
       : coalescing.due(index, now);
   if (due) coalescing.notified(index);
   return due;
-}
-/**
- * True if an interrupt is to be raised now. The driver's own words are asked only when coalescing lets one through, because the
- * question moves the point from which the next one counts (DeviceQueue.interruptWanted()); where they say no, there is none,
- * whatever was coalesced.
- */
-export function interruptDue(
-  queue: DeviceQueue,
-  coalescing: NetCoalescing,
-  index: number,
-  packets: number,
-  now: number,
-): boolean {
-  return waitsNoLonger(queue, coalescing, index, packets, now) && queue.interruptWanted();
 }

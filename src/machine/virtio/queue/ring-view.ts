@@ -181,22 +181,6 @@ export function describePackedDesc(view: DataView, at: number): PackedDescView {
     raw: hexOf(view, at, pvirtq_desc.SIZE),
   };
 }
-/**
- * The descriptors of a chain as the event `virtq.descriptors` keeps them: records of a 16-bit index and a descriptor. An
- * available packed descriptor has exactly one of AVAIL and USED, a split one neither: the first one tells the format.
- */
-export function describeRecordedChain(
-  bytes: Uint8Array,
-): readonly ({ readonly index: number } & (SplitDescView | PackedDescView))[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const record = 2 + virtq_desc.SIZE;
-  const marks = bytes.length < record ? 0 : pvirtq_desc.flags.get(view, 2) & (VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED);
-  const describe = marks === 0 ? describeSplitDesc : describePackedDesc;
-  return Array.from({ length: Math.floor(bytes.length / record) }, (_, i) => ({
-    index: view.getUint16(i * record, true),
-    ...describe(view, i * record + 2),
-  }));
-}
 
 function splitView(view: DataView, place: RingPlace, device: RingPositions): SplitRingView {
   const { size, desc, avail, used, eventIdx } = place;

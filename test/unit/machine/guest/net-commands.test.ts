@@ -140,13 +140,6 @@ describe('commands of Linux 6.1', () => {
     const [table] = C.linuxCommands('group', { ...state, unicast: [MAC] }, LINUX).slice(2);
     assert.deepEqual([...table!.data[0]!], [1, 0, 0, 0, ...MAC]);
   });
-  it('a legacy driver without the command writes its address instead', () => {
-    const legacy = F.featuresOf(F.VIRTIO_NET_F_MAC);
-    assert.equal(C.writesMacToConfig(legacy), true);
-    assert.equal(C.writesMacToConfig(F.featuresOf(F.VIRTIO_NET_F_MAC, F.VIRTIO_F_VERSION_1)), false);
-    assert.equal(C.writesMacToConfig(LINUX), false);
-    assert.equal(C.writesMacToConfig(F.NO_FEATURES), false);
-  });
   it('answers to an announcement and sets its address where it differs {net.ctrl.announce.2} {net.ctrl.mac.6}', () => {
     assert.deepEqual(written(C.linuxCommands('announce', state, LINUX)), ['3:ANNOUNCE/0:ACK len=0']);
     const [set] = C.linuxCommands('mac_change', state, LINUX);

@@ -7,9 +7,7 @@ import {
   type SocketCarrier,
   type StartParams,
   VhostUserFrontend,
-  vhostUserFeatures,
   vhostUserInit,
-  vhostUserStart,
 } from '../../../../src/machine/vhost/frontend.ts';
 import {
   decodeMessage,
@@ -32,7 +30,6 @@ import { DPDK_22_11_TESTPMD_OFFER, OVS_DPDK_OFFER } from '../../../../src/machin
 import { VhostUserBackend, vhostUserSession } from '../../../../src/machine/vhost/socket-carrier.ts';
 import {
   featureBit,
-  featureNames,
   featuresFromHex,
   featuresOf,
   orFeatures,
@@ -105,6 +102,14 @@ const recordedParams: StartParams = {
 
 const ourParams: StartParams = { ...recordedParams, features: BASIC_NET_FEATURES };
 
+/** How often the rings are enabled between the driver's reset and DRIVER_OK: the reset, then two feature words. */
+const ENABLES_BEFORE_START = 3;
+/** From the driver's first reset to DRIVER_OK. */
+function vhostUserStart(frontend: VhostUserFrontend, params: StartParams): number {
+  for (let i = 0; i < ENABLES_BEFORE_START; i++) frontend.enableRings(params.rings.length);
+  return frontend.start(params);
+}
+
 describe('vhost-user, against the recorded QEMU and DPDK', () => {
   it('sends and answers the recorded bytes from connect to DRIVER_OK, and to the stop', () => {
     const backend = new VhostUserBackend(silent, vhostUserSession(DPDK_22_11_TESTPMD_OFFER));
@@ -137,13 +142,6 @@ describe('vhost-user, against the recorded QEMU and DPDK', () => {
       [11, '010000000500000008000000caff667c0d000000'],
       // MRG_RXBUF, INDIRECT_DESC, EVENT_IDX, bit 30, VERSION_1
       [26, '020000000100000008000000' + '0080007001000000'],
-    ]);
-    assert.deepEqual(featureNames(vhostUserFeatures(BASIC_NET_FEATURES)), [
-      'VIRTIO_NET_F_MRG_RXBUF',
-      'VIRTIO_RING_F_INDIRECT_DESC',
-      'VIRTIO_RING_F_EVENT_IDX',
-      'VHOST_USER_F_PROTOCOL_FEATURES',
-      'VIRTIO_F_VERSION_1',
     ]);
     assert.equal(frontend.queuePairs, 128);
     assert.deepEqual(frontend.features, OVS_DPDK_OFFER);

@@ -10,7 +10,8 @@ import {
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../src/machine/guest/probe/virtio-probe.ts';
 import { featuresFromHex, hasFeature, VIRTIO_F_VERSION_1 } from '../../../../src/machine/virtio/features.ts';
-import { VirtioPciDevice, type VirtioPciHooks } from '../../../../src/machine/virtio/pci-transport.ts';
+import { VirtioPciDevice } from '../../../../src/machine/virtio/pci-transport.ts';
+import type { VirtioHooks } from '../../../../src/machine/virtio/virtio-device.ts';
 import { virtio_pci_common_cfg as C } from '../../../../src/machine/wire/pci.ts';
 import { BASIC_NET_FEATURES } from './basic-features.ts';
 
@@ -18,7 +19,7 @@ const identity = JSON.parse(readFileSync(new URL('../../../vectors/pci/identity.
   modern_only: { device_config: { hex_first_32_bytes: string } };
 };
 const MAC = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
-function make(hooks: VirtioPciHooks = {}, queueSizes = [256, 256]): VirtioPciDevice {
+function make(hooks: VirtioHooks = {}, queueSizes = [256, 256]): VirtioPciDevice {
   const d = new VirtioPciDevice({ mac: MAC, offered: BASIC_NET_FEATURES, queueSizes, hooks });
   d.writeConfig(4, 2, 0x103);
   return d;
@@ -29,7 +30,7 @@ const bus = (d: VirtioPciDevice): PciAccess => ({
   barRead: (b, o, w) => d.readBar(b, o, w),
   barWrite: (b, o, w, v) => d.writeBar(b, o, w, v),
 });
-function live(hooks: VirtioPciHooks = {}): VirtioPciDevice {
+function live(hooks: VirtioHooks = {}): VirtioPciDevice {
   const d = make(hooks);
   firmwareInit(bus(d), SEABIOS_Q35_ASSIGNMENT);
   let gpa = 0x10_0000;

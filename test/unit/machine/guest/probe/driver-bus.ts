@@ -15,7 +15,8 @@ import {
   SEABIOS_Q35_ASSIGNMENT,
 } from '../../../../../src/machine/guest/probe/virtio-probe.ts';
 import type { Features } from '../../../../../src/machine/virtio/features.ts';
-import { VirtioPciDevice, type VirtioPciHooks } from '../../../../../src/machine/virtio/pci-transport.ts';
+import { VirtioPciDevice } from '../../../../../src/machine/virtio/pci-transport.ts';
+import type { VirtioHooks } from '../../../../../src/machine/virtio/virtio-device.ts';
 import { virtio_pci_common_cfg } from '../../../../../src/machine/wire/pci.ts';
 import { BASIC_NET_FEATURES } from '../../virtio/basic-features.ts';
 
@@ -111,7 +112,7 @@ export interface ProbeSettings {
   readonly vectors?: number;
   readonly device?: VirtioPciDevice;
   readonly queueSizes?: readonly number[];
-  readonly hooks?: VirtioPciHooks;
+  readonly hooks?: VirtioHooks;
 }
 export function makeDevice(settings: ProbeSettings = {}): VirtioPciDevice {
   const device = new VirtioPciDevice({
