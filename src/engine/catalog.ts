@@ -13,6 +13,8 @@ export type PlaceType =
   | 'backend'
   /** A vCPU: exits and interrupts, `a/vcpu0`. */
   | 'vcpu'
+  /** A VMM's process, `a/qemu`: its main loop. */
+  | 'vmm'
   /** A tap device, `br0/a.net0` side of the kernel. */
   | 'tap'
   /** A bridge: caches, upcalls, MAC learning. */

@@ -132,6 +132,7 @@ export const TAP_XMIT = kind(56, 'tap.xmit', 'a frame written to the tap by its 
 export const TAP_ENQUEUE = kind(57, 'tap.enqueue', 'a frame for the guest enters the tap queue', { hop: 'out', a: 'bytes', b: 'queue length' });
 export const TAP_DEQUEUE = kind(58, 'tap.dequeue', 'the backend reads a frame from the tap queue', { a: 'bytes', b: 'queue length' });
 export const TAP_DROP_QUEUE_FULL = kind(59, 'tap.queue_full', 'dropped: the tap queue is full', { role: 'dropped', a: 'bytes' });
+export const TAP_DROP_QUEUE_DISABLED = kind(127, 'tap.queue_disabled', 'dropped: the receive queue is being reset or not enabled, and no other one may have the frame', { role: 'dropped', a: 'bytes' });
 
 // ---- Open vSwitch datapaths -------------------------------------------------------------------------------------
 export const DP_INGRESS = kind(60, 'dp.ingress', 'a frame enters the datapath at a port', { hop: 'in', a: 'bytes', b: 'port' });
@@ -201,7 +202,7 @@ export const FAULT_ASSERT = kind(110, 'fault.assert', 'an assertion of the emula
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
-export const KIND_STRIDE = 128;
+export const KIND_STRIDE = 256;
 /** Kind by id; undefined where no kind has the id. */
 export const KIND_BY_ID: readonly (EventKind | undefined)[] = Array.from({ length: KIND_STRIDE }, (_, id) => rows.find((k) => k.id === id));
 /** Drop reasons: the kinds that end a frame as dropped, in table order. */

@@ -52,7 +52,7 @@ export const LATENCY_GAUGES = KIND_STRIDE;
 export const LATENCY_ROWS = 1 << 16;
 /** Frame id (u32), 4 bytes unused, birth and last hop (f64 ns). */
 export const LATENCY_ROW_BYTES = 24;
-export const LATENCY_TABLE = 256;
+export const LATENCY_TABLE = 512;
 export const LATENCY_HISTOGRAMS = LATENCY_TABLE + LATENCY_ROWS * LATENCY_ROW_BYTES;
 
 /** Frames in the rings, queues and buffers when they were counted last; owner: the world. */

@@ -61,7 +61,7 @@ export interface WorldCode {
   /**
    * Folds `n` events, whose columns begin at the given byte offsets, into the fingerprint at `fingerprint` (u64: the
    * order-free sum of mixed events, each with the ordinal of its context), the ordinals (u32 by context) and the counters
-   * (f64 count and f64 sum of `a` at counters + 16 * (place * 128 + kind)).
+   * (f64 count and f64 sum of `a` at counters + 16 * (place * KIND_STRIDE + kind)).
    */
   fold(
     time: number,
@@ -202,9 +202,8 @@ function foldBody(): number[] {
       ...set(MIXED),
     ],
     ...[...get(SUM), ...get(MIXED), ...get(MIXED), ...i64(32n), ...I64_SHR_U, ...I64_XOR, ...I64_ADD, ...set(SUM)],
-    // counters: (place << 11) + (kind << 4)
-    ...[...get(META), ...i32(8), ...I32_SHR_U, ...i32(0xfff), ...I32_AND, ...i32(11), ...I32_SHL],
-    ...[...get(META), ...i32(0xff), ...I32_AND, ...i32(4), ...I32_SHL, ...I32_ADD, ...get(7), ...I32_ADD, ...set(AT)],
+    // counters: place and kind are the low bits of the meta word, and KIND_STRIDE is what 8 bits count
+    ...[...get(META), ...i32(0xf_ffff), ...I32_AND, ...i32(4), ...I32_SHL, ...get(7), ...I32_ADD, ...set(AT)],
     ...[...get(AT), ...get(AT), ...F64_LOAD(0), ...F64_ONE, ...F64_ADD, ...F64_STORE(0)],
     ...[
       ...get(AT),

@@ -31,11 +31,16 @@ export class Cores {
     return this.first + core;
   }
 
-  /** The least loaded core that is not exclusive. */
+  /** The least loaded core that is not exclusive, for one more that has work. */
   shared(): number {
+    const core = this.least();
+    this.load[core - this.first]!++;
+    return core;
+  }
+  /** The same, for what hardly ever runs: it leaves the load as it is. */
+  least(): number {
     let best = 0;
     for (let i = 1; i < this.load.length; i++) if (this.load[i]! < this.load[best]!) best = i;
-    this.load[best]!++;
     return this.first + best;
   }
 

@@ -8,6 +8,7 @@ export const ORDER = {
   driver: 10,
   queue: 20,
   vcpu: 25,
+  vmm: 28,
   backend: 30,
   tap: 40,
   port: 50,

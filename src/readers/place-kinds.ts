@@ -12,6 +12,7 @@ const HOPS: Readonly<Record<PlaceType, readonly number[]>> = {
   queue: [E.VIRTQ_AVAIL, E.VIRTQ_USED],
   backend: [],
   vcpu: [],
+  vmm: [],
   tap: [E.TAP_XMIT, E.TAP_ENQUEUE],
   bridge: [],
   port: [E.DP_INGRESS, E.DP_OUTPUT],
@@ -63,6 +64,7 @@ function alongTheWay(places: Place[]): Place[] {
 const OUTBOUND_DROPS = new Set<number>([
   E.GUEST_DROP_TX_FULL,
   E.TAP_DROP_QUEUE_FULL,
+  E.TAP_DROP_QUEUE_DISABLED,
   E.NIC_DROP_TX_RING_FULL,
   E.LINK_DROP_LOSS,
   E.VHOST_USER_DROP_RX_FULL,

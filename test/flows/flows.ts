@@ -479,7 +479,7 @@ const dd2: Flow = {
       takes: ['vm_exit_userspace'],
       text: 'the guest went on, and has nothing more to do',
     }),
-    step('qemu-a', 'a/net0/virtio-net', 'sched.wake', {
+    step('qemu-a', 'a/qemu', 'sched.wake', {
       after: 'kicked',
       takes: ['vm_exit_userspace / 2', 'idle_backend_wakeup'],
       text: 'the bottom half: QEMU’s main loop wakes up',
@@ -503,8 +503,8 @@ const dd2: Flow = {
     step('qemu-a', 'a/net0/virtio-net', 'sched.syscall', { is: { number: 16 }, text: '6: an ioctl' }),
     step('qemu-a', 'a/vcpu0', 'kvm.signal_msi', { name: 'returned', text: '6: that injects it' }),
     step('qemu-a', 'a/net0/tx0', 'virtq.kicks_on', { takes: ['signal_msi_ioctl'] }),
-    step('qemu-a', 'a/net0/virtio-net', 'sched.sleep', { takes: ['notification_enable'] }),
-    step('qemu-b', 'b/net0/virtio-net', 'sched.wake', {
+    step('qemu-a', 'a/qemu', 'sched.sleep', { takes: ['notification_enable'] }),
+    step('qemu-b', 'b/qemu', 'sched.wake', {
       after: 'queued',
       takes: ['idle_backend_wakeup'],
       text: 'the other QEMU: its tap is readable',
@@ -526,7 +526,7 @@ const dd2: Flow = {
     step('qemu-b', 'b/net0/rx0', 'virtq.interrupt'),
     step('qemu-b', 'b/net0/virtio-net', 'sched.syscall', { is: { number: 16 } }),
     step('qemu-b', 'b/vcpu0', 'kvm.signal_msi', { name: 'delivered' }),
-    step('qemu-b', 'b/net0/virtio-net', 'sched.sleep', { takes: ['signal_msi_ioctl'] }),
+    step('qemu-b', 'b/qemu', 'sched.sleep', { takes: ['signal_msi_ioctl'] }),
     ...received('delivered'),
   ],
   counts: [

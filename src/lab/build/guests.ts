@@ -74,6 +74,14 @@ export function buildGuest(
       backend: label,
     }),
   );
+  const vmmPlace = site.places.add({
+    name: `${name}/qemu`,
+    type: 'vmm',
+    description: `QEMU process of guest ${name}: its main loop`,
+    host: host.name,
+    guest: name,
+    backend: label,
+  });
   const nics = guest.nics.map((document) => {
     const nicName = `${name}/${document.name}`;
     const common = { host: host.name, guest: name, nic: document.name, backend: document.backend };
@@ -161,26 +169,24 @@ export function buildGuest(
       else if (wiring.kind === 'vhost-net') contexts.push(...wiring.workers.map((w) => w.name));
       else contexts.push(...site.pmdsOf(hostSite).map((p) => p.name));
     }
-    if (qemuNics.length > 0) {
-      const loopCore = cores.shared();
-      const loop = new QemuMainLoop(
-        `${prefix}qemu-${guest.name}`,
-        loopCore,
-        services,
-        qemuNics.map((q) => q.nic),
-      );
-      const place = nics[guestNics.indexOf(nics.find((n) => n.document.backend === 'virtio-net')!.nic)]!;
-      site.enter(loop, backendPlace(site, place.nic.name), {
-        kind: 'qemu',
-        core: cores.local(loopCore),
-        host: host.name,
-        guest: name,
-        backend: 'virtio-net',
-        polls: false,
-      });
-      setup.vmm.mainLoop = loop;
-      for (const contexts of new Set(qemuNics.map((q) => q.contexts))) contexts.push(loop.name);
-    }
+    // without frames to carry it has next to nothing to do, and takes no core from those that have
+    const loopCore = qemuNics.length > 0 ? cores.shared() : cores.least();
+    const loop = new QemuMainLoop(
+      `${prefix}qemu-${guest.name}`,
+      loopCore,
+      services,
+      qemuNics.map((q) => q.nic),
+    );
+    site.enter(loop, vmmPlace, {
+      kind: 'qemu',
+      core: cores.local(loopCore),
+      host: host.name,
+      guest: name,
+      backend: label,
+      polls: false,
+    });
+    setup.vmm.mainLoop = loop;
+    for (const contexts of new Set(qemuNics.map((q) => q.contexts))) contexts.push(loop.name);
     for (const b of built.nics) {
       if (b.wiring.kind !== 'vhost-net') continue;
       for (const worker of b.wiring.workers) {
@@ -317,10 +323,6 @@ function queuePlace(
 ): number {
   const description = `${way} virtqueue${queueIndex > 1 ? ` ${queueIndex}` : ''} of ${nic}`;
   return site.places.add({ name: `${nic}/${queue}`, type: 'queue', description, queue, queueIndex, ...labels });
-}
-
-function backendPlace(site: Site, nic: string): number {
-  return site.places.list.find((p) => p.type === 'backend' && p.name.startsWith(`${nic}/`))!.id;
 }
 
 const BACKEND_TEXT: Readonly<Record<Backend, string>> = {

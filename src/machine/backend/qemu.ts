@@ -30,6 +30,7 @@ const LAND_RX = PHASE_OWN + 2;
 const RECHECK_TX = PHASE_OWN + 3;
 const RECHECK_RX = PHASE_OWN + 4;
 const LAND_CONTROL = PHASE_OWN + 5;
+const LAND_SOURCE = PHASE_OWN + 6;
 
 /** One NIC of the process: what the main loop knows of it. */
 export class QemuNic {
@@ -69,6 +70,16 @@ export class QemuNic {
   }
 }
 
+/** What the main loop looks after beside the data path: a descriptor with its handler, a timer, a bottom half. */
+export interface LoopSource {
+  /** There is something to do. Whoever makes it so rouses the loop. */
+  readonly ready: boolean;
+  /** What the next run() takes, ns. */
+  readonly cost: number;
+  /** Does it, at the current stamp, on the loop's time. */
+  run(contextBits: number): void;
+}
+
 export class QemuMainLoop extends Context {
   override get turns(): readonly number[] {
     return [this.turn, Number(this.receiving)];
@@ -78,9 +89,12 @@ export class QemuMainLoop extends Context {
     this.receiving = turns[1] === 1;
   }
 
-  declare readonly nics: readonly QemuNic[];
+  declare readonly nics: QemuNic[];
+  /** Dispatched in turn, before the data path. */
+  readonly sources: LoopSource[] = [];
   declare private readonly services: Services;
   private active!: QemuNic;
+  private dispatched!: LoopSource;
   private turn = 0;
   private receiving = false;
   private burst = 0;
@@ -98,7 +112,7 @@ export class QemuMainLoop extends Context {
   declare private readonly switchCost: number;
   declare private readonly byteCost256: number;
 
-  constructor(name: string, core: number, services: Services, nics: readonly QemuNic[]) {
+  constructor(name: string, core: number, services: Services, nics: QemuNic[]) {
     super(name, core, services.recorder);
     this.services = services;
     this.nics = nics;
@@ -113,13 +127,15 @@ export class QemuMainLoop extends Context {
 
   begin(): void {
     this.contextBits = this.id << 20;
-    for (const nic of this.nics) {
-      nic.pair.attach(this.id);
-      nic.base = baseOf(nic.pair.places.backend, this.id);
-      nic.queue.reader = this;
-      nic.txKick.waiter = this;
-      nic.rxKick.waiter = this;
-    }
+    for (const nic of this.nics) this.serve(nic);
+  }
+  /** The loop is the one that carries the NIC's frames. */
+  private serve(nic: QemuNic): void {
+    nic.pair.attach(this.id);
+    nic.base = baseOf(nic.pair.places.backend, this.id);
+    nic.queue.reader = this;
+    nic.txKick.waiter = this;
+    nic.rxKick.waiter = this;
   }
 
   /** A kick that came as an exit to userspace: virtio_queue_notify() on the vCPU's thread. now[1] is set. */
@@ -158,6 +174,10 @@ export class QemuMainLoop extends Context {
       case LAND_CONTROL:
         this.landControl();
         break;
+      case LAND_SOURCE:
+        this.recorder.stamp[0] = this.timeline.now[0]!;
+        this.dispatched.run(this.contextBits);
+        break;
     }
     if (this.timeline.contended(this.id)) {
       this.phase = TAKE;
@@ -170,6 +190,7 @@ export class QemuMainLoop extends Context {
   private take(): void {
     const nics = this.nics;
     for (let i = 0; i < nics.length; i++) this.readKicks(nics[i]!);
+    if (this.sources.length > 0 && this.dispatch()) return;
     if (this.commands && this.takeControl()) return;
     if (this.coalesces && this.runTimers()) return;
     const bound = this.receiving ? TAP_SEND_BURST : TX_BURST;
@@ -204,6 +225,15 @@ export class QemuMainLoop extends Context {
       this.commands = true;
     }
   }
+  /** The first source that has something to do. True when its slice follows. */
+  private dispatch(): boolean {
+    const source = this.sources.find((s) => s.ready);
+    if (source === undefined) return false;
+    this.dispatched = source;
+    this.spend(source.cost, LAND_SOURCE);
+    return true;
+  }
+
   // ---- control queues -----------------------------------------------------------------------------------------------
   /** virtio_net_handle_ctrl(). */
   private takeControl(): boolean {

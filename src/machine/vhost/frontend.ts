@@ -27,7 +27,7 @@ import {
   vhost_user_memory_region,
   vhost_user_u64,
 } from '../wire/vhost-user.ts';
-import { EINVAL } from './errno.ts';
+import { EINVAL } from '../kernel/errno.ts';
 import {
   type Trace,
   VHOST_GET_BACKEND_FEATURES,

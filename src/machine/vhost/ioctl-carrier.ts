@@ -12,7 +12,7 @@ import {
   vhost_vring_file,
   vhost_vring_state,
 } from '../wire/vhost.ts';
-import { EBADF, EFAULT, ENOTTY, EOPNOTSUPP } from './errno.ts';
+import { EBADF, EFAULT, ENOTTY, EOPNOTSUPP } from '../kernel/errno.ts';
 import { VHOST_NET_BACKEND_FEATURES, VHOST_NET_MAX_MEM_REGIONS, VHOST_NET_OFFER } from './offers.ts';
 import { type MemoryRegion, NO_FD, VhostSession } from './session.ts';
 

@@ -26,7 +26,7 @@ import {
   virtqDescBytes,
   virtqUsedBytes,
 } from '../wire/virtio-ring.ts';
-import { E2BIG, EBUSY, EFAULT, EINVAL, ENOBUFS, EOPNOTSUPP, EPERM } from './errno.ts';
+import { E2BIG, EBUSY, EFAULT, EINVAL, ENOBUFS, EOPNOTSUPP, EPERM } from '../kernel/errno.ts';
 
 /** No file descriptor. linux VHOST_FILE_UNBIND. */
 export const NO_FD = -1;

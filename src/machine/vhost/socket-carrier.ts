@@ -18,7 +18,7 @@ import {
   vhost_user_memory_region,
   vhost_user_u64,
 } from '../wire/vhost-user.ts';
-import { EINVAL, EOPNOTSUPP } from './errno.ts';
+import { EINVAL, EOPNOTSUPP } from '../kernel/errno.ts';
 import type { Trace } from './ioctl-carrier.ts';
 import {
   decodeMessage,

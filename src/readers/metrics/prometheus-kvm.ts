@@ -37,7 +37,7 @@ function perContext(w: WorldNames, from: 'busy' | 'idlePolls'): Series[] {
 }
 /** One series per place that a context works at. */
 function perWorkplace(w: WorldNames, kinds: readonly number[]): Series[] {
-  return w.places('vcpu', 'backend', 'bridge', 'nic', 'wire', 'tap', 'port', 'world').map((p) =>
+  return w.places('vcpu', 'vmm', 'backend', 'bridge', 'nic', 'wire', 'tap', 'port', 'world').map((p) =>
     counted(
       [w.catalog.topology, p.name, p.type, w.guest(p), p.nic ?? '', w.backend(p)],
       kinds.map((k) => countOf(p.id, k)),

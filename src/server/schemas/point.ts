@@ -12,7 +12,7 @@ export const CapturePoint = name(
         description: 'As `points` takes it, and as the interface is called.',
         examples: ['a/net0/tx0'],
       }),
-      type: oneOf(['driver', 'queue', 'backend', 'vcpu', 'tap', 'bridge', 'port', 'nic', 'wire', 'world'], {
+      type: oneOf(['driver', 'queue', 'backend', 'vcpu', 'vmm', 'tap', 'bridge', 'port', 'nic', 'wire', 'world'], {
         description: 'What kind of place it is.',
         examples: ['queue'],
       }),

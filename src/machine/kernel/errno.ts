@@ -1,10 +1,19 @@
 /** Negative results, as system calls give them. linux include/uapi/asm-generic/errno*.h. */
 export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
 export const E2BIG = 7;
 export const EBADF = 9;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
 export const EFAULT = 14;
 export const EBUSY = 16;
+export const EEXIST = 17;
+export const ENODEV = 19;
 export const EINVAL = 22;
 export const ENOTTY = 25;
+export const ENOSPC = 28;
+export const EPIPE = 32;
+export const EPROTO = 71;
 export const EOPNOTSUPP = 95;
 export const ENOBUFS = 105;
