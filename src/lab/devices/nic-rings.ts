@@ -111,6 +111,7 @@ export class NicRings {
       pair.driverPoller = vcpu instanceof PmdVcpu && !nic.client ? vcpu.id : -1;
       if (wiring.kind === 'vhost-user') wiring.port.connect(pair, i);
       else wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
+      this.steerBy(2 * i);
     }
     this.coalesce();
     nic.controlDevice?.start(nic);
@@ -144,6 +145,17 @@ export class NicRings {
   reset(): void {
     this.stop();
     for (const q of this.queues.keys()) this.forget(q);
+    const { wiring } = this.nic;
+    if ('tap' in wiring) for (const queue of wiring.tap.queues) queue.disabled = false;
+  }
+  /**
+   * The tap steers around a receive queue that there is not. With one queue there is nothing to steer: frames wait in the tap,
+   * as they do before there is a driver.
+   */
+  private steerBy(queue: number, resetting = false): void {
+    const { wiring } = this.nic;
+    if (!('tap' in wiring) || this.usablePairs === 1) return;
+    wiring.tap.setDisabled(queue >> 1, resetting || !this.enabled(queue), this.vmm.vcpu.id << 20);
   }
   private forget(queue: number): void {
     this.queues[queue] = null;
@@ -166,7 +178,9 @@ export class NicRings {
     if (this.doorbells[queue] === null) this.wireDoorbell(queue);
     wiring.pairs[i]!.pair.connect(nameOf(queue), this.queueOf(queue), route);
     this.nic.control?.coalescing.queueEnabled(queue);
-    if (nameOf(queue) === 'rx') wiring.tap.queues[i]!.paused = false;
+    if (nameOf(queue) === 'tx') return;
+    wiring.tap.queues[i]!.paused = false;
+    this.steerBy(queue);
   }
   /** The driver resets one queue (VIRTIO_F_RING_RESET): its doorbell stays and rings nobody. */
   letGo(queue: number): void {
@@ -175,7 +189,10 @@ export class NicRings {
     if (queue === device.controlQueue) controlDevice?.letGo();
     if (queue >= 2 * this.usablePairs) return;
     wiring.pairs[i]!.pair.disconnect(nameOf(queue));
-    if (wiring.kind !== 'vhost-user' && nameOf(queue) === 'rx') wiring.tap.queues[i]!.paused = true;
+    if (wiring.kind !== 'vhost-user' && nameOf(queue) === 'rx') {
+      wiring.tap.queues[i]!.paused = true;
+      this.steerBy(queue, true);
+    }
     this.forget(queue);
   }
   /** DEVICE_NEEDS_RESET: nothing is taken any more, and the rings stay as they are for whoever looks. */

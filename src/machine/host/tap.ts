@@ -3,7 +3,13 @@
  * bridge. tun_net_xmit() and tun_get_user() of linux drivers/net/tun.c; a queue drops when it is full.
  */
 import type { Context } from '../../engine/context.ts';
-import { TAP_DEQUEUE, TAP_DROP_QUEUE_FULL, TAP_ENQUEUE, TAP_XMIT } from '../../engine/events.ts';
+import {
+  TAP_DEQUEUE,
+  TAP_DROP_QUEUE_DISABLED,
+  TAP_DROP_QUEUE_FULL,
+  TAP_ENQUEUE,
+  TAP_XMIT,
+} from '../../engine/events.ts';
 import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
@@ -19,6 +25,8 @@ export class TapQueue {
   reader!: Context;
   /** Set while the reader does not want to be woken: no driver yet, or no receive buffers. */
   paused = true;
+  /** Set while the receive queue behind is being reset, or is not enabled: frames are not steered here. See setDisabled(). */
+  disabled = false;
 
   constructor(tap: Tap, index: number, length: number) {
     this.tap = tap;
@@ -103,25 +111,43 @@ export class Tap extends Port {
     this.flows!.update(flowHash(arena.u8, pool.at(packet), pool.length[packet]!), queue, recorder.stamp[0]!);
   }
 
+  /** The queue of a frame; null: it is to be dropped. */
+  private target(packet: number): TapQueue | null {
+    const to = this.queues[this.active > 1 ? this.select(packet) : 0]!;
+    return to.disabled ? this.instead(to) : to;
+  }
+  /**
+   * In place of a queue that is disabled: the next one where the tap steers by itself, none where RSS does, because there the
+   * driver said which queue gets what (virtio 1.4 §5.1.9.5.6.1, §5.1.9.5.7.2).
+   */
+  private instead(of: TapQueue): TapQueue | null {
+    if (this.program !== null) return null;
+    for (let i = 1; i < this.active; i++) {
+      const to = this.queues[(of.index + i) % this.active]!;
+      if (!to.disabled) return to;
+    }
+    return null;
+  }
+
   /** The bridge outputs a frame to the guest. */
   override transmit(packet: number, contextBits: number): void {
     const { pool, recorder } = this.services;
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
-    const to = this.queues[this.active > 1 ? this.select(packet) : 0]!;
-    if (to.queue.full) {
-      this.refuse(packet, contextBits);
+    const to = this.target(packet);
+    if (to === null || to.queue.full) {
+      this.refuse(packet, contextBits, to === null ? TAP_DROP_QUEUE_DISABLED : TAP_DROP_QUEUE_FULL);
       return;
     }
     to.queue.push(packet);
     recorder.event(this.tapBits | contextBits | TAP_ENQUEUE, frame, length, to.queue.length);
     this.announce(to);
   }
-  private refuse(packet: number, contextBits: number): void {
+  private refuse(packet: number, contextBits: number, reason: number): void {
     const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
-    recorder.event(this.tapBits | contextBits | TAP_DROP_QUEUE_FULL, frame, pool.length[packet]!, 0);
-    frames.dropped(frame, TAP_DROP_QUEUE_FULL);
+    recorder.event(this.tapBits | contextBits | reason, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, reason);
     pool.release(packet);
   }
   private announce(to: TapQueue): void {
@@ -137,16 +163,28 @@ export class Tap extends Port {
    */
   setActive(active: number, contextBits: number): void {
     this.active = active;
-    for (let i = active; i < this.queues.length; i++) {
-      const from = this.queues[i]!.queue;
-      while (from.length > 0) {
-        const packet = from.shift();
-        const to = this.queues[active > 1 ? this.select(packet) : 0]!;
-        if (to.queue.full) this.refuse(packet, contextBits);
-        else {
-          to.queue.push(packet);
-          this.announce(to);
-        }
+    for (let i = active; i < this.queues.length; i++) this.steerAgain(this.queues[i]!.queue, contextBits);
+  }
+  /**
+   * The receive queue behind a queue is gone, or is back. What waits there is steered again.
+   * DEVIATION: QEMU leaves frames for a receive queue that is being reset in the tap until the queue is set up again; here
+   * another queue gets them, and with RSS they are dropped, as the specification asks.
+   */
+  setDisabled(index: number, disabled: boolean, contextBits: number): void {
+    const queue = this.queues[index]!;
+    queue.disabled = disabled;
+    if (disabled) this.steerAgain(queue.queue, contextBits);
+  }
+  /** `from` is one that target() does not name. */
+  private steerAgain(from: PacketQueue, contextBits: number): void {
+    while (from.length > 0) {
+      const packet = from.shift();
+      const to = this.target(packet);
+      if (to === null) this.refuse(packet, contextBits, TAP_DROP_QUEUE_DISABLED);
+      else if (to.queue.full) this.refuse(packet, contextBits, TAP_DROP_QUEUE_FULL);
+      else {
+        to.queue.push(packet);
+        this.announce(to);
       }
     }
   }

@@ -185,21 +185,6 @@ export class NetControl {
   get controlQueue(): number {
     return 2 * this.maxPairs;
   }
-  /**
-   * The queue pair that a received frame goes to, or -1: it is dropped. `proposed` is where the back-end has it: the queue of
-   * the tap, which has steered it by flow. A queue that is being reset gets nothing: with automatic steering another one does,
-   * with RSS the frame is lost. A hash to report is in `rss` afterwards.
-   */
-  receivePair(u8: Uint8Array, at: number, length: number, proposed: number): number {
-    const chosen = this.rss.selectQueue(u8, at, length);
-    if (chosen >= 0) return this.#enabled(2 * chosen) ? chosen : -1;
-    let pair = proposed < this.queuePairs ? proposed : 0;
-    for (let n = 0; n < this.queuePairs; n++) {
-      if (this.#enabled(2 * pair)) return pair;
-      pair = pair + 1 < this.queuePairs ? pair + 1 : 0;
-    }
-    return -1;
-  }
   #has(bit: number): boolean {
     return hasFeature(this.#accepted, bit);
   }
