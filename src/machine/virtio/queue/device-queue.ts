@@ -31,6 +31,8 @@ export const CHAIN_MAX = 1024;
 export const CHAIN_BYTES = 2 ** 32;
 /** Offset of num_buffers in struct virtio_net_hdr_v1, virtio 1.2 §5.1.6. */
 export const NUM_BUFFERS = 10;
+/** `base` of a packed ring that nobody has used: both slots 0, both wrap counters 1 (virtio 1.2 §2.8.1). */
+export const PACKED_BASE = 0x8000_8000;
 /** Bytes before a host packet's slot that a longer guest header may use. */
 const HEADROOM = 8;
 
@@ -202,6 +204,25 @@ export abstract class DeviceQueue {
   /** The device's own indices at rest, as plain data. */
   abstract standing(): DeviceStanding;
   abstract standAs(other: DeviceStanding): void;
+  /**
+   * Where the ring stands, as VHOST_GET_VRING_BASE says it. Split: the next available index. Packed: slot of the next descriptor
+   * to take (bits 0-14) and its wrap counter (15), slot of the next used descriptor (16-30) and its wrap counter (31).
+   */
+  abstract get base(): number;
+  /**
+   * Goes on where another back-end stopped: at `base`, with all that it had taken used. What it had signalled is not known
+   * (qemu virtio_queue_invalidate_signalled_used()).
+   */
+  abstract resume(base: number): void;
+  /** The same ring in other hands: counts for the record go on, and what was broken stays so. */
+  succeed(before: DeviceQueue): void {
+    this.last_avail_idx = before.last_avail_idx;
+    this.used_idx = before.used_idx;
+    this.broken = before.broken;
+    this.impossible = before.impossible;
+    this.reported = before.reported;
+    this.errors = before.errors;
+  }
   /** The device's event word that kicks are compared with, for the record. Packed: off_wrap. */
   abstract get availEvent(): number;
   /** The driver's event word that interrupts are compared with, for the record. Packed: off_wrap. */

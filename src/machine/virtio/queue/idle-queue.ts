@@ -51,6 +51,10 @@ export class IdleQueue extends DeviceQueue {
     return { last_avail_idx: 0, used_idx: 0, signalled_used: 0, signalled_used_valid: false };
   }
   override standAs(): void {}
+  override get base(): number {
+    return 0;
+  }
+  override resume(): void {}
   override get availEvent(): number {
     return 0;
   }

@@ -526,6 +526,25 @@ export class PackedDeviceQueue extends DeviceQueue {
     this.batching = false;
     this.forget();
   }
+  override get base(): number {
+    const avail = this.at | (this.expect === VIRTQ_DESC_F_AVAIL ? 1 << 15 : 0);
+    const used = this.usedAt | (this.usedMark === 0 ? 0 : 1 << 15);
+    return (avail | (used << 16)) >>> 0;
+  }
+  /** qemu virtio_queue_packed_set_last_avail_idx(). */
+  override resume(base: number): void {
+    this.at = base & 0x7fff;
+    this.expect = (base & 0x8000) !== 0 ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED;
+    this.usedAt = (base >>> 16) & 0x7fff;
+    this.usedMark = base >>> 31 === 1 ? AVAIL_USED : 0;
+    this.taken.fill(0);
+    this.inUse = 0;
+    this.shadows = 0;
+    this.batching = false;
+    this.unsignalled = 0;
+    this.signalled_used_valid = false;
+    this.forget();
+  }
   override get availEvent(): number {
     return this.layout.u16[this.layout.deviceOffWrap]!;
   }

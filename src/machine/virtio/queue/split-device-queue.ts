@@ -340,6 +340,23 @@ export class SplitDeviceQueue extends DeviceQueue {
     this.signalled_used = other.signalled_used;
     this.signalled_used_valid = other.signalled_used_valid;
   }
+  override get base(): number {
+    return this.last_avail_idx;
+  }
+  /** Which entries are used is what the ring itself says (linux vhost_vq_init_access(), qemu virtio_queue_update_used_idx()). */
+  override resume(base: number): void {
+    this.last_avail_idx = base & 0xffff;
+    this.used_idx = this.layout.u16[this.layout.usedIdx]!;
+    this.signalled_used_valid = false;
+    this.batch = 0;
+  }
+  override succeed(before: DeviceQueue): void {
+    const { last_avail_idx, used_idx } = this;
+    super.succeed(before);
+    // these are the ring's own here
+    this.last_avail_idx = last_avail_idx;
+    this.used_idx = used_idx;
+  }
   override get availEvent(): number {
     return this.layout.u16[this.layout.availEvent]!;
   }
