@@ -189,6 +189,16 @@ export const GUEST_MEMORY_WRITE = kind(119, 'guest.memory_write', 'a client wrot
 export const VIRTIO_REJECTED = kind(117, 'virtio.rejected', 'the device ignored an access of the driver that makes no sense', { a: 'offset | region << 24', b: 'value' });
 export const VIRTIO_NET_CTRL_SENT = kind(118, 'virtio_net.ctrl_sent', 'the driver sends a command on the control queue', { a: 'command | class << 8', b: 'bytes' });
 
+// ---- QEMU's control of a NIC's back-end ---------------------------------------------------------------------------
+export const QEMU_VM_STOP = kind(144, 'qemu.vm_stop', 'QEMU stops the vCPUs and the back-ends of the guest (QMP stop)');
+export const QEMU_VM_START = kind(145, 'qemu.vm_start', 'QEMU lets the guest go on (QMP cont)');
+export const QEMU_RING_STOP = kind(146, 'qemu.ring_stop', 'a ring is taken from whoever served it; where it stands', { a: 'queue', b: 'base' });
+export const QEMU_RING_START = kind(147, 'qemu.ring_start', 'a ring is handed over again; where it stands', { a: 'queue', b: 'base' });
+export const QEMU_DEVICE_STATE = kind(148, 'qemu.device_state', 'the state of a device is saved (0) or loaded (1)', { a: 'bytes', b: 'loaded' });
+export const QEMU_VHOST_FALLBACK = kind(149, 'qemu.vhost_fallback', 'vhost-net did not start: the main loop carries the frames of the NIC', { a: 'errno' });
+export const QEMU_DROP_MIGRATION = kind(150, 'qemu.migration', 'dropped: waited at the port that the NIC was taken from', { role: 'dropped', a: 'bytes' });
+export const VIRTIO_NET_DROP_LINK_DOWN = kind(151, 'virtio_net.link_down', 'dropped: the link of the NIC is down', { role: 'dropped', a: 'bytes' });
+
 // ---- TCP --------------------------------------------------------------------------------------------------------
 export const TCP_RETRANSMIT = kind(111, 'tcp.retransmit', 'a segment is sent again', { a: 'sequence number', b: 'bytes' });
 export const TCP_STATE = kind(112, 'tcp.state', 'a connection changed its state', { a: 'state', b: 'local port' });

@@ -279,7 +279,8 @@ export class VhostSession {
   setVringBase(index: number, base: number): number {
     const v = this.#stoppedRing(index);
     if (typeof v === 'number') return v;
-    if (base < 0 || base > 0xffff) return this.#refuse(EINVAL);
+    // packed: both slots with their wrap counters, 32 bits
+    if (base < 0 || base > (this.#packed ? 0xffff_ffff : 0xffff)) return this.#refuse(EINVAL);
     v.base = base;
     return 0;
   }
