@@ -5,8 +5,8 @@
 import type { Context } from './context.ts';
 
 export class EventFd {
-  /** The number that ioctls and messages carry. */
-  declare readonly fd: number;
+  /** The number that ioctls and messages carry: its descriptor in the process that made it, once it is open there. */
+  declare fd: number;
   declare readonly name: string;
   counter = 0;
   waiter: Context | null = null;
