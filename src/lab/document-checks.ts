@@ -1,5 +1,5 @@
 /** Checks that several parts of the second pass over a document share. Read validate.ts first. */
-import type { DraftHost, Items, Maybe } from './document-draft.ts';
+import type { DraftBridge, DraftHost, Items, Maybe } from './document-draft.ts';
 import { type FaultCode, type Faults, oneOf } from './document-faults.ts';
 import type { Backend, Datapath } from './topology.ts';
 import { show } from './units.ts';
@@ -73,12 +73,13 @@ export function checkPower(
   faults.add(pointer, 'not-power-of-two', `${format(value)} is not a power of two`, expected);
 }
 
-/** Taps are ports of the kernel datapath, vhost-user sockets of the userspace one. */
-const DATAPATH_OF: Readonly<Record<Backend, Datapath>> = {
-  'virtio-net': 'system',
-  'vhost-net': 'system',
-  'vhost-user': 'netdev',
+/** Taps are ports of the kernel datapath or of a Linux bridge, vhost-user sockets of the userspace one. */
+const DATAPATHS_OF: Readonly<Record<Backend, readonly Datapath[]>> = {
+  'virtio-net': ['system', 'linux'],
+  'vhost-net': ['system', 'linux'],
+  'vhost-user': ['netdev'],
 };
+const datapathNames = (datapaths: readonly Datapath[]): string => datapaths.join(' or ');
 export function checkBridge(
   host: DraftHost,
   name: Maybe<string>,
@@ -88,23 +89,27 @@ export function checkBridge(
 ): void {
   if (name === undefined) return;
   const bridge = host.bridges?.find((b) => b?.name === name);
-  const datapath = backend === undefined ? undefined : DATAPATH_OF[backend];
+  const datapaths = backend === undefined ? undefined : DATAPATHS_OF[backend];
   if (bridge === undefined) {
     if (!allNamed(host.bridges)) return;
     const known = (host.bridges ?? []).flatMap((b) => b?.name ?? []);
     const expected = known.length === 0 ? 'a bridge of this host, which has none' : oneOf(known);
     faults.add(`${at}/bridge`, 'unknown-bridge', `there is no bridge ${show(name)} on this host`, expected);
-  } else if (datapath !== undefined && bridge.datapath !== undefined && bridge.datapath !== datapath) {
-    const detail = `${backend} needs a bridge with the ${datapath} datapath, and ${show(name)} has the ${bridge.datapath} one`;
-    faults.add(`${at}/bridge`, 'wrong-datapath', detail, `a bridge with "datapath": "${datapath}"`);
+  } else if (datapaths !== undefined && bridge.datapath !== undefined && !datapaths.includes(bridge.datapath)) {
+    const detail = `${backend} needs a bridge with the ${datapathNames(datapaths)} datapath, and ${show(name)} has the ${bridge.datapath} one`;
+    const expected = datapaths.map((datapath) => `"datapath": "${datapath}"`).join(' or ');
+    faults.add(`${at}/bridge`, 'wrong-datapath', detail, `a bridge with ${expected}`);
   }
 }
 export function defaultBridge(host: DraftHost, backend: Maybe<Backend>, at: string, faults: Faults): Maybe<string> {
   if (!allNamed(host.bridges) || host.bridges?.some((b) => b?.datapath === undefined)) return undefined;
-  const datapath = backend === undefined ? undefined : DATAPATH_OF[backend];
-  const bridge = host.bridges?.find((b) => datapath === undefined || b?.datapath === datapath);
+  const datapaths = backend === undefined ? undefined : DATAPATHS_OF[backend];
+  const fits = (b: Maybe<DraftBridge>): boolean =>
+    b?.datapath !== undefined && datapaths?.includes(b.datapath) !== false;
+  const bridge = host.bridges?.find(fits);
   if (bridge !== undefined) return bridge.name;
-  const what = datapath === undefined ? 'bridge' : `bridge with the ${datapath} datapath, which ${backend} needs`;
-  faults.add(`${at}/bridge`, datapath === undefined ? 'unknown-bridge' : 'wrong-datapath', `this host has no ${what}`);
+  const what =
+    datapaths === undefined ? 'bridge' : `bridge with the ${datapathNames(datapaths)} datapath, which ${backend} needs`;
+  faults.add(`${at}/bridge`, datapaths === undefined ? 'unknown-bridge' : 'wrong-datapath', `this host has no ${what}`);
   return undefined;
 }

@@ -4,7 +4,7 @@
  */
 import { child, type FaultCode, type Faults, oneOf, suggestion } from './document-faults.ts';
 import { TopologyDocument } from './document-schema.ts';
-import type { Backend, Datapath, Driver, GuestApp, Transport } from './topology.ts';
+import type { Backend, Datapath, Driver, GuestApp, Transport, VmmKind } from './topology.ts';
 import * as units from './units.ts';
 import { type Parsed, show } from './units.ts';
 
@@ -187,7 +187,7 @@ export interface DraftGuestNic {
   queueSize: Maybe<number>;
   queuePairs: Maybe<number>;
   packed: Maybe<boolean>;
-  transport: Maybe<Transport>;
+  transport: Maybe<Transport | null>;
   vectors: Maybe<number | null>;
   mtu: Maybe<number | null>;
   speed: Maybe<number | null>;
@@ -199,6 +199,7 @@ export interface DraftGuestNic {
 }
 export interface DraftGuest {
   name: Maybe<string>;
+  vmm: Maybe<VmmKind>;
   vcpus: Maybe<number | null>;
   memory: Maybe<number | null>;
   app: Maybe<GuestApp>;

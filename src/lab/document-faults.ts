@@ -36,6 +36,7 @@ export type FaultCode =
   | 'wrong-backend'
   | 'wrong-driver'
   | 'wrong-transport'
+  | 'wrong-vmm'
   | 'wrong-feature'
   | 'mixed-drivers'
   | 'memory-too-small'

@@ -2,7 +2,8 @@
  * The feature bits that a document can turn on and off, with the default of each and the bits that it needs. The table is
  * about documents: which bits a back-end then leaves is decided when the device is made (machine/virtio, machine/vhost).
  */
-import type { GuestNic, Transport } from './topology.ts';
+import { STRATOVIRT_FEATURES } from './stratovirt-features.ts';
+import type { Backend, GuestNic, Transport, VmmKind } from './topology.ts';
 
 /** What a bit that follows from other fields follows from. */
 export type DerivedFrom = 'packed' | 'mtu' | 'speed' | 'transport' | 'queuePairs';
@@ -95,9 +96,16 @@ export interface FeatureFields {
   readonly duplex: string | null;
   readonly transport: Transport;
   readonly queuePairs: number;
+  readonly backend: Backend;
+  readonly vmm: VmmKind;
+}
+/** False where the VMM's device never offers the bit. */
+export function offeredBy({ vmm, backend, queuePairs }: FeatureFields, name: string): boolean {
+  return vmm === 'qemu' || STRATOVIRT_FEATURES[backend](queuePairs).has(name);
 }
 /** The default of a bit before its needs are looked at. */
 export function defaultOf(rule: FeatureRule, nic: FeatureFields): boolean {
+  if (!offeredBy(nic, rule.name)) return false;
   switch (rule.byDefault) {
     case 'packed':
       return nic.packed;
@@ -144,7 +152,7 @@ export function lacking(rule: FeatureRule, features: Readonly<Record<string, boo
 }
 
 /** The bits as a complete document writes them: those that follow from other fields only where they do not follow. */
-export function writtenFeatures(nic: GuestNic): Record<string, boolean> {
+export function writtenFeatures(nic: GuestNic & { readonly vmm: VmmKind }): Record<string, boolean> {
   const derived = resolveFeatures({}, nic);
   const entries = FEATURE_RULES.filter((r) => !isDerived(r) || nic.features[r.name] !== derived[r.name]);
   return Object.fromEntries(entries.map((r) => [r.name, nic.features[r.name] === true]));

@@ -99,13 +99,18 @@ const Bridge = object(
   {
     name: name('Unique among the bridges, NICs and guests of its host.', 'br0'),
     datapath: choice(
-      '`system`: the kernel datapath, for taps (virtio-net and vhost-net). `netdev`: the userspace datapath with a poll-mode thread, for vhost-user. A NIC can be on either.',
+      '`system`: Open vSwitch with its kernel datapath, for taps (virtio-net and vhost-net). `netdev`: with its userspace datapath and a poll-mode thread, for vhost-user. `linux`: the bridge of the Linux kernel, for taps. A NIC can be on each.',
       'system',
-      ['system', 'netdev'],
+      ['system', 'netdev', 'linux'],
     ),
-    macTableSize: integer('Most MAC addresses learned (`other_config:mac-table-size`).', 8192, 10, 1_000_000),
+    macTableSize: integer(
+      'Most MAC addresses learned (`other_config:mac-table-size`; `fdb_max_learned` of a Linux bridge).',
+      8192,
+      10,
+      1_000_000,
+    ),
     macAgingTime: integer(
-      'Seconds after which a learned address is forgotten (`other_config:mac-aging-time`).',
+      'Seconds after which a learned address is forgotten (`other_config:mac-aging-time`; `ageing_time` of a Linux bridge).',
       300,
       15,
       3600,
@@ -121,7 +126,7 @@ const Bridge = object(
       16,
     ),
   },
-  { description: 'An Open vSwitch bridge.' },
+  { description: 'A bridge: of Open vSwitch, or of the Linux kernel.' },
 );
 
 const HostNic = object(
@@ -215,10 +220,13 @@ const GuestNic = object(
       'The device offers packed virtqueues (VIRTIO_F_RING_PACKED). Whether they come to be is for the back-end: vhost-net of Linux has none.',
       false,
     ),
-    transport: choice(
-      "`pci-modern`: virtio over PCI without the legacy interface (QEMU's `disable-legacy=on`). `pci-transitional`: with it. `pci-legacy`: nothing but it (`disable-modern=on`). `mmio`: virtio-mmio, version 2, with one interrupt. The polling driver takes the first two.",
-      'pci-modern',
-      ['pci-modern', 'pci-transitional', 'pci-legacy', 'mmio'],
+    transport: Type.Optional(
+      Type.Enum(['pci-modern', 'pci-transitional', 'pci-legacy', 'mmio'], {
+        type: 'string',
+        description:
+          "`pci-modern`: virtio over PCI without the legacy interface (QEMU's `disable-legacy=on`). `pci-transitional`: with it. `pci-legacy`: nothing but it (`disable-modern=on`). `mmio`: virtio-mmio, version 2, with one interrupt. The polling driver takes the first two. StratoVirt's microVM has `mmio` and its standard VM `pci-modern`, for all NICs of a guest. Default: `pci-modern`; with StratoVirt `mmio`, unless a NIC of the guest needs PCI.",
+        examples: ['pci-modern'],
+      }),
     ),
     vectors: Type.Optional(
       Type.Integer({
@@ -280,6 +288,11 @@ const GuestNic = object(
 const Guest = object(
   {
     name: name('Unique among the bridges, NICs and guests of its host.', 'a'),
+    vmm: choice(
+      '`qemu`: QEMU. `stratovirt`: StratoVirt, with split rings of 256 to 4096 entries, notifications through eventfds always, and the feature bits that its devices have.',
+      'qemu',
+      ['qemu', 'stratovirt'],
+    ),
     vcpus: Type.Optional(
       Type.Integer({
         description:

@@ -18,7 +18,7 @@ import {
 import { type Fault, Faults, MAX_FAULTS } from './document-faults.ts';
 import { FEATURES, writtenFeatures } from './document-features.ts';
 import type { TopologyDocument } from './document-schema.ts';
-import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
+import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, Topology, VmmKind } from './topology.ts';
 import {
   type Address,
   type Address6,
@@ -127,6 +127,7 @@ function hostNicOf(nic: DraftHostNic): HostNic {
 function guestOf(guest: DraftGuest): Guest {
   return {
     name: sure(guest.name),
+    vmm: sure(guest.vmm),
     vcpus: sure(guest.vcpus),
     memory: sure(guest.memory),
     app: sure(guest.app),
@@ -213,10 +214,11 @@ export function documentOf(topology: Topology): TopologyDocument {
       })),
       guests: host.guests.map((guest) => ({
         name: guest.name,
+        vmm: guest.vmm,
         vcpus: guest.vcpus,
         memory: formatSize(guest.memory),
         app: guest.app,
-        nics: guest.nics.map(nicDocument),
+        nics: guest.nics.map((nic) => nicDocument(nic, guest.vmm)),
       })),
     })),
     links: topology.links.map((link) => ({
@@ -233,7 +235,7 @@ type GuestNicDocument = NonNullable<
   NonNullable<NonNullable<TopologyDocument['hosts'][number]['guests']>[number]['nics']>[number]
 >;
 /** What follows from other fields is left out, so that it goes on following when they are changed. */
-function nicDocument(nic: GuestNic): GuestNicDocument {
+function nicDocument(nic: GuestNic, vmm: VmmKind): GuestNicDocument {
   return {
     name: nic.name,
     bridge: nic.bridge,
@@ -250,7 +252,7 @@ function nicDocument(nic: GuestNic): GuestNicDocument {
     ...(nic.speed === null ? {} : { speed: nic.speed }),
     ...(nic.duplex === null ? {} : { duplex: nic.duplex }),
     ioeventfd: nic.ioeventfd,
-    features: writtenFeatures(nic),
+    features: writtenFeatures({ ...nic, vmm }),
     ...(nic.coalescing === null ? {} : { coalescing: { rx: { ...nic.coalescing.rx }, tx: { ...nic.coalescing.tx } } }),
     tapQueueLength: nic.tapQueueLength,
   };

@@ -7,7 +7,10 @@ export type Backend = 'virtio-net' | 'vhost-net' | 'vhost-user';
 export type Driver = 'virtio-net' | 'virtio-pmd' | 'none';
 /** How the guest reaches the device: virtio over PCI without, with, and with nothing but the legacy interface, or virtio-mmio. */
 export type Transport = 'pci-modern' | 'pci-transitional' | 'pci-legacy' | 'mmio';
-export type Datapath = 'system' | 'netdev';
+/** Open vSwitch with its kernel or its userspace datapath, or the bridge of the Linux kernel. */
+export type Datapath = 'system' | 'netdev' | 'linux';
+/** The program that runs the virtual machine. */
+export type VmmKind = 'qemu' | 'stratovirt';
 /** What runs in the guest: its IP stack (with sockets and icmp echo), or a DPDK forwarding program (`virtio-pmd` only). */
 export type GuestApp = 'stack' | 'macswap' | 'io';
 
@@ -68,6 +71,7 @@ export interface HostNicOffloads {
 }
 export interface Guest {
   readonly name: string;
+  readonly vmm: VmmKind;
   readonly vcpus: number;
   /** Bytes of RAM. */
   readonly memory: number;

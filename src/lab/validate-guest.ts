@@ -3,7 +3,7 @@
  * memory. Read validate.ts first.
  */
 import { BUFFER_BYTES, checkBridge, checkPower, defaultBridge, type Limits, Unique } from './document-checks.ts';
-import { type DraftGuest, type DraftGuestNic, type DraftHost, eachOf } from './document-draft.ts';
+import { type DraftGuest, type DraftGuestNic, type DraftHost, eachOf, type Maybe } from './document-draft.ts';
 import type { Faults } from './document-faults.ts';
 import {
   defaultOf,
@@ -11,11 +11,13 @@ import {
   type FeatureFields,
   type FeatureRule,
   lacking,
+  offeredBy,
   resolveFeatures,
 } from './document-features.ts';
 import { RANGES } from './document-schema.ts';
-import type { Transport } from './topology.ts';
+import type { Transport, VmmKind } from './topology.ts';
 import { formatSize } from './units.ts';
+import { checkStratovirt, stratovirtTransport } from './validate-stratovirt.ts';
 
 /** Places of a guest that are not NICs have these names. */
 const RESERVED_NIC = /^vcpu[0-9]+$/;
@@ -45,10 +47,12 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
         `${nic.backend} gets its kicks through an ioeventfd and has no other way`,
         'true, or "backend": "virtio-net"',
       );
+    if (nic.transport === null) nic.transport = guest.vmm === 'stratovirt' ? stratovirtTransport(guest) : 'pci-modern';
     checkTransport(nic, p, faults);
-    checkFeatures(nic, p, faults);
-    checkCoalescing(nic, p, faults);
+    checkFeatures(nic, guest.vmm, p, faults);
+    if (guest.vmm === 'qemu') checkCoalescing(nic, p, faults);
   });
+  if (guest.vmm === 'stratovirt') checkStratovirt(guest, at, faults);
   if (guest.vcpus === null) guest.vcpus = Math.max(1, ...(guest.nics ?? []).map((nic) => nic?.queuePairs ?? 1));
   checkDrivers(guest, at, faults);
   checkGuestMemory(guest, at, limits, faults);
@@ -80,7 +84,7 @@ export function defaultVectors(nic: { readonly queuePairs: number; readonly tran
 
 function checkTransport(nic: DraftGuestNic, at: string, faults: Faults): void {
   const { transport, driver, queuePairs } = nic;
-  if (transport === undefined) return;
+  if (transport === undefined || transport === null) return;
   const add = (field: string, detail: string, expected: string): void =>
     faults.add(`${at}/${field}`, 'wrong-transport', detail, expected);
   if (driver === 'virtio-pmd' && (transport === 'mmio' || transport === 'pci-legacy'))
@@ -103,14 +107,19 @@ const TURNED_ON_BY: Partial<Record<string, string>> = {
 };
 
 /** Null where a field that bits follow from has a fault. */
-function fieldsOf({ packed, mtu, speed, duplex, transport, queuePairs }: DraftGuestNic): FeatureFields | null {
-  if (packed === undefined || transport === undefined || queuePairs === undefined) return null;
-  return { packed, transport, queuePairs, mtu: mtu ?? null, speed: speed ?? null, duplex: duplex ?? null };
+function fieldsOf(
+  { packed, mtu, speed, duplex, transport, queuePairs, backend }: DraftGuestNic,
+  vmm: Maybe<VmmKind>,
+): FeatureFields | null {
+  if (packed === undefined || transport === undefined || transport === null || queuePairs === undefined) return null;
+  if (backend === undefined || vmm === undefined) return null;
+  const said = { mtu: mtu ?? null, speed: speed ?? null, duplex: duplex ?? null };
+  return { packed, transport, queuePairs, backend, vmm, ...said };
 }
 
-function checkFeatures(nic: DraftGuestNic, at: string, faults: Faults): void {
+function checkFeatures(nic: DraftGuestNic, vmm: Maybe<VmmKind>, at: string, faults: Faults): void {
   const said = nic.features;
-  const fields = fieldsOf(nic);
+  const fields = fieldsOf(nic, vmm);
   if (said === undefined || fields === null || Object.values(said).includes(undefined)) return;
   const features = resolveFeatures(said, fields);
   for (const rule of FEATURE_RULES) {
@@ -158,6 +167,11 @@ function checkTurnedOn(
   pointer: string,
   faults: Faults,
 ): void {
+  if (!offeredBy(fields, rule.name)) {
+    const detail = `StratoVirt's device with the backend ${fields.backend} does not have ${rule.name}`;
+    faults.add(pointer, 'wrong-vmm', detail, 'false, or "vmm": "qemu"');
+    return;
+  }
   const field = TURNED_ON_BY[String(rule.byDefault)];
   if (field !== undefined && !defaultOf(rule, fields)) {
     faults.add(pointer, 'wrong-feature', `${rule.name} comes with ${field}`, `${field}, or false`);

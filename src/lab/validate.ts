@@ -122,18 +122,18 @@ function checkHost(host: DraftHost, at: string, limits: Limits, faults: Faults):
     checkOffloads(nic, p, faults);
   });
   eachOf(host.bridges, `${at}/bridges`, (bridge, p) => {
-    if (bridge.userspaceTso === true && bridge.datapath === 'system')
+    if (bridge.userspaceTso === true && bridge.datapath !== undefined && bridge.datapath !== 'netdev')
       faults.add(
         `${p}/userspaceTso`,
         'wrong-datapath',
-        'userspace TSO is a matter of the netdev datapath, and this bridge has the system one',
+        `userspace TSO is a matter of the netdev datapath, and this bridge has the ${bridge.datapath} one`,
         'false, or "datapath": "netdev"',
       );
-    if ((bridge.pmds ?? 1) > 1 && bridge.datapath === 'system')
+    if ((bridge.pmds ?? 1) > 1 && bridge.datapath !== undefined && bridge.datapath !== 'netdev')
       faults.add(
         `${p}/pmds`,
         'wrong-datapath',
-        'the system datapath has no poll-mode threads',
+        `the ${bridge.datapath} datapath has no poll-mode threads`,
         '1, or "datapath": "netdev"',
       );
   });

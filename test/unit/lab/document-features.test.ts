@@ -15,7 +15,16 @@ import {
 } from '../../../src/machine/virtio/features.ts';
 import { deviceOffer, NET_OFFERABLE } from '../../../src/machine/virtio/net/net-offers.ts';
 
-const MODERN = { packed: false, mtu: null, speed: null, duplex: null, transport: 'pci-modern', queuePairs: 1 } as const;
+const MODERN = {
+  packed: false,
+  mtu: null,
+  speed: null,
+  duplex: null,
+  transport: 'pci-modern',
+  queuePairs: 1,
+  backend: 'virtio-net',
+  vmm: 'qemu',
+} as const;
 const setOf = (features: Readonly<Record<string, boolean>>) =>
   featuresOf(...FEATURES.filter((name) => features[name]).map((name) => FEATURE_BITS[name]!));
 

@@ -68,6 +68,7 @@ describe('defaults', () => {
     expect(host?.guests).toEqual([
       {
         name: 'a',
+        vmm: 'qemu',
         vcpus: 1,
         memory: '16MiB',
         app: 'stack',
@@ -246,6 +247,7 @@ test('every field reaches the topology', () => {
         guests: [
           {
             name: 'vm',
+            vmm: 'qemu',
             vcpus: 2,
             memory: 8 * 2 ** 20,
             app: 'io',
