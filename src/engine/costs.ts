@@ -73,6 +73,14 @@ cost('guest_rx_extra_buffer', 100, 'ns', [50, 200], 'no source', 'page fragment 
 cost('guest_tx_clean', 30, 'ns', [20, 60], 'published', 'xdp-project cpumap02-optimizations (skb free)', 'freeing one transmitted skb');
 cost('gso_segment', 250, 'ns', [100, 500], 'no source', 'allocation and headers of one skb in skb_segment(), between guest_tx_clean and napi_rx_per_packet', 'cutting one segment from a GSO packet in software, without its checksum');
 cost('checksum_per_byte', 0.32, 'ns/B', [0.1, 0.6], 'derived', 'lkl/linux PR 183; SIGCOMM 2021 fig. 7(b)', 'software checksum, one pass');
+// ---- vIOMMU
+cost('dma_map', 150, 'ns', [60, 400], 'no source', 'IOVA from a per-CPU cache, a walk of three levels and one store', 'guest kernel maps a buffer: dma_map_page() without its invalidation');
+cost('dma_unmap', 120, 'ns', [50, 350], 'no source', 'a walk of three levels, one store, the IOVA back into the cache', 'guest kernel unmaps a buffer, without its invalidation');
+cost('qi_submit', 200, 'ns', [100, 500], 'no source', 'two descriptors written under a lock, and the poll of the status word', 'qi_submit_sync() without the exit of the tail register');
+cost('viommu_descriptor', 250, 'ns', [100, 800], 'no source', 'a descriptor read from guest memory and a lookup in a hash table', 'QEMU executes one invalidation descriptor, without telling back-ends');
+cost('viommu_walk', 300, 'ns', [150, 1000], 'no source', 'three reads of guest memory through address_space_read()', 'QEMU walks the second-level tables for one address');
+cost('iotlb_message_kernel', 600, 'ns', [300, 1500], 'no source', 'syscall_entry_exit, the locks of the rings and the tree', 'one read() or write() of an IOTLB message on the vhost descriptor');
+cost('iotlb_message_user', 6000, 'ns', [3000, 20000], 'derived', 'two idle_backend_wakeup less the overlap: a message on the socket and its acknowledgement', 'one vhost-user IOTLB message with its reply');
 // ---- wire
 cost('ethernet_overhead', 20, 'B', [20, 20], 'published', 'IEEE 802.3: preamble 8 and gap 12', 'per frame on the wire');
 

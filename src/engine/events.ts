@@ -209,6 +209,23 @@ export const TRAFFIC_START = kind(100, 'traffic.start', 'a run begins', { a: 'ru
 export const TRAFFIC_END = kind(101, 'traffic.end', 'a run has ended', { a: 'run' });
 export const FAULT_ASSERT = kind(110, 'fault.assert', 'an assertion of the emulator failed: the world stops', {});
 
+// ---- vIOMMU and device IOTLB (184-199) ----------------------------------------------------------------------------
+// IOVAs have 39 bits at most (qemu aw-bits): as page numbers they fit a column
+export const IOMMU_MAP = kind(184, 'iommu.map', 'the guest kernel maps a buffer for the device: page table entries are written', { a: 'iova/4096', b: 'bytes' });
+export const IOMMU_UNMAP = kind(185, 'iommu.unmap', 'the guest kernel unmaps a buffer: page table entries are cleared', { a: 'iova/4096', b: 'bytes' });
+export const IOMMU_INVALIDATE = kind(186, 'iommu.invalidate', 'the vIOMMU executes a descriptor of its invalidation queue', { a: 'type | granularity << 4', b: 'iova/4096' });
+export const IOMMU_WAIT_DONE = kind(187, 'iommu.wait_done', 'invalidation wait descriptor: all descriptors before it are done, the status word is written', { a: 'status data', b: 'ns waited for work in flight' });
+export const IOMMU_FAULT = kind(188, 'iommu.fault', 'the vIOMMU refused a translation and recorded the fault', { a: 'reason | source id << 16', b: 'iova/4096' });
+export const IOTLB_MISS = kind(189, 'iotlb.miss', 'the back-end has no translation for an address and asks QEMU', { a: 'iova/4096', b: 'VHOST_ACCESS_ bits' });
+export const IOTLB_UPDATE = kind(190, 'iotlb.update', 'QEMU gives the back-end a translation', { a: 'iova/4096', b: 'bytes' });
+export const IOTLB_INVALIDATE = kind(191, 'iotlb.invalidate', 'QEMU takes translations from the back-end, which says when it is done', { a: 'iova/4096', b: 'pages' });
+export const IOTLB_EVICT = kind(192, 'iotlb.evict', 'the back-end forgets a translation to make room', { a: 'iova/4096', b: 'entries' });
+export const IOMMU_FLUSH = kind(193, 'iommu.flush', 'lazy mode: the flush queue is emptied with one domain-wide invalidation', { a: 'unmapped buffers', b: '1: by its timer' });
+export const IOMMU_REGISTER = kind(194, 'iommu.register', 'the guest kernel writes a register of the vIOMMU', { a: 'offset', b: 'value' });
+export const VHOST_USER_DROP_IOTLB_MISS = kind(195, 'vhost_user.iotlb_miss', 'dropped: the translation of the receive buffer is not in the IOTLB yet (ovs_tx_failure_drops)', { role: 'dropped', a: 'bytes' });
+export const VFIO_DMA = kind(196, 'vfio.dma', 'a container maps (or with 0 bytes of b unmaps) memory for its devices', { a: 'iova/4096', b: 'bytes/4096' });
+export const HOST_IOMMU_FAULT = kind(197, 'host_iommu.fault', 'dropped: the NIC wrote to memory that its driver has not mapped in the host\u2019s IOMMU', { role: 'dropped', a: 'bytes' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
