@@ -226,6 +226,20 @@ export const VHOST_USER_DROP_IOTLB_MISS = kind(195, 'vhost_user.iotlb_miss', 'dr
 export const VFIO_DMA = kind(196, 'vfio.dma', 'a container maps (or with 0 bytes of b unmaps) memory for its devices', { a: 'iova/4096', b: 'bytes/4096' });
 export const HOST_IOMMU_FAULT = kind(197, 'host_iommu.fault', 'dropped: the NIC wrote to memory that its driver has not mapped in the host\u2019s IOMMU', { role: 'dropped', a: 'bytes' });
 
+// ---- kvm: descriptors, KVM_RUN, halt polling; the start of QEMU's process --------------------------------------------
+export const KVM_IOCTL_ARGUMENT = kind(128, 'kvm.ioctl_argument', 'the structure that a KVM ioctl was given, byte for byte', { a: 'position/8', b: 'bytes' });
+export const KVM_IOCTL_RESULT = kind(129, 'kvm.ioctl_result', 'what a KVM ioctl returned: 0, a number or descriptor, or a negative errno', { a: 'ioctl', b: 'result' });
+export const KVM_USERSPACE_EXIT = kind(130, 'kvm.userspace_exit', 'KVM_RUN returns to userspace, with the exit_reason in struct kvm_run', { a: 'exit_reason', b: 'errno' });
+export const KVM_RUN_CALL = kind(131, 'kvm.run', 'KVM_RUN: userspace lets the vCPU run', { a: 'fd' });
+export const KVM_HALT_POLL_SUCCESS = kind(132, 'kvm.halt_poll_success', 'a halted vCPU was woken while its thread still polled', { a: 'ns', b: 'halt_poll_ns' });
+export const KVM_HALT_POLL_FAIL = kind(133, 'kvm.halt_poll_fail', 'a halted vCPU was woken after its thread had polled in vain', { a: 'ns', b: 'halt_poll_ns' });
+export const KVM_POSTED_INTERRUPT = kind(134, 'kvm.posted_interrupt', 'an interrupt reaches a running vCPU without an exit', { a: 'vector' });
+export const KVM_OPEN = kind(135, 'kvm.open', '/dev/kvm is opened', { a: 'fd' });
+export const QEMU_PHASE = kind(136, 'qemu.phase', 'QEMU has reached a phase of its start (MachineInitPhase)', { a: 'phase' });
+export const QEMU_DEVICE_REALIZE = kind(137, 'qemu.device_realize', 'the device comes to be, with what its back-end offers', { a: 'number' });
+export const QEMU_DEVICE_RESET = kind(138, 'qemu.device_reset', 'the machine is reset, and the device with it', { a: 'number' });
+export const QEMU_TX_TIMER = kind(139, 'qemu.tx_timer', 'tx=timer: the transmit queue will be flushed after this time', { a: 'ns' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */

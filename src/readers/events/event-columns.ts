@@ -3,6 +3,7 @@ import { type RingReader, restore, restoreNear } from '../../engine/event-ring.t
 import {
   KIND_BY_ID,
   KIND_STRIDE,
+  KVM_IOCTL_ARGUMENT,
   PACKET_BYTES,
   PACKET_CLONE,
   PACKET_MERGE,
@@ -30,7 +31,12 @@ export const NAME_B: readonly string[] = Array.from({ length: KIND_STRIDE }, (_,
 
 /** Whether events of the kind say where bytes lie in the byte ring: position / 8 in `a`, length in `b`. */
 export function storesBytes(kind: number): boolean {
-  return kind === PACKET_BYTES || kind === VHOST_USER_MESSAGE || kind === VIRTQ_DESCRIPTORS;
+  return (
+    kind === PACKET_BYTES ||
+    kind === VHOST_USER_MESSAGE ||
+    kind === VIRTQ_DESCRIPTORS ||
+    kind === KVM_IOCTL_ARGUMENT
+  );
 }
 
 /** Whether column `a` of the kind is a frame. */
