@@ -8,17 +8,23 @@
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
-import { EVENTFD_READ, SCHED_SYSCALL, VIRTIO_NET_DROP_RX_FILTER, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
+import {
+  EVENTFD_READ,
+  SCHED_SYSCALL,
+  VIRTIO_NET_DROP_LINK_DOWN,
+  VIRTIO_NET_DROP_RX_FILTER,
+  VIRTQ_RX_EMPTY,
+} from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
-import type { Tap, TapQueue } from '../host/tap.ts';
+import type { TapQueue } from '../host/tap.ts';
 import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import type { NetFilter } from '../virtio/net/net-filter.ts';
 import type { Rss } from '../virtio/net/rss.ts';
+import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue/queue-index.ts';
-import type { ControlEnd } from './control-end.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
+import { UserspaceNic } from './userspace-nic.ts';
 
 /** qemu hw/net/virtio-net.c TX_BURST; net/tap.c: at most 50 packets per tap_send(). */
 const TX_BURST = 256;
@@ -33,40 +39,21 @@ const LAND_CONTROL = PHASE_OWN + 5;
 const LAND_SOURCE = PHASE_OWN + 6;
 
 /** One NIC of the process: what the main loop knows of it. */
-export class QemuNic {
-  declare readonly pair: NetQueuePair;
-  declare readonly queue: TapQueue;
-  declare readonly tap: Tap;
-  declare readonly txKick: EventFd;
-  declare readonly rxKick: EventFd;
+export class QemuNic extends UserspaceNic {
   /** Arena offset of TAPState.buf, where read(tap) puts a frame before it goes to the guest. */
   declare readonly bounce: number;
   /** The transmit bottom half is scheduled (q->tx_waiting). */
   txBh = false;
-  /** Kicks of the receive ring are wanted: no buffer was found, or none was looked for yet. */
-  rxKicks = true;
-  base = 0;
-  /** The NIC's control queue, where this loop has its kicks; on its first queue pair. */
-  control: ControlEnd | null = null;
-  /** What the guest wants to receive; null: everything. */
-  filter: NetFilter | null = null;
-  /** What hashes received frames for their headers; null where none is to be reported. */
-  hash: Rss | null = null;
-
-  /** The device was reset (qemu virtio_net_reset(), virtio_net_drop_tx_queue_data()): the tap waits for the next driver. */
-  reset(): void {
-    this.txBh = false;
-    this.rxKicks = true;
-    this.queue.paused = true;
-  }
 
   constructor(pair: NetQueuePair, queue: TapQueue, txKick: EventFd, rxKick: EventFd, bounce: number) {
-    this.pair = pair;
-    this.queue = queue;
-    this.tap = queue.tap;
-    this.txKick = txKick;
-    this.rxKick = rxKick;
+    super(pair, queue, txKick, rxKick);
     this.bounce = bounce;
+  }
+
+  /** The device was reset (qemu virtio_net_reset(), virtio_net_drop_tx_queue_data()): the tap waits for the next driver. */
+  override reset(): void {
+    super.reset();
+    this.txBh = false;
   }
 }
 
@@ -98,6 +85,8 @@ export class QemuMainLoop extends Context {
   private turn = 0;
   private receiving = false;
   private burst = 0;
+  /** The ring that the slice under way was looked up in: by the time it lands there may be another, or none. */
+  private ring: DeviceQueue | null = null;
   private begun = 0;
   /** A control queue was kicked. */
   private commands = false;
@@ -128,6 +117,19 @@ export class QemuMainLoop extends Context {
   begin(): void {
     this.contextBits = this.id << 20;
     for (const nic of this.nics) this.serve(nic);
+  }
+  /** Takes a NIC over whose frames it carries from now on, in place of a vhost worker. */
+  adopt(nic: QemuNic): void {
+    this.nics.push(nic);
+    this.serve(nic);
+  }
+  /** Somebody else carries the NIC's frames; whoever it is takes the descriptors over. */
+  release(nic: QemuNic): void {
+    const at = this.nics.indexOf(nic);
+    if (at < 0) return;
+    nic.reset();
+    this.nics.splice(at, 1);
+    this.turn = 0;
   }
   /** The loop is the one that carries the NIC's frames. */
   private serve(nic: QemuNic): void {
@@ -294,8 +296,10 @@ export class QemuMainLoop extends Context {
     const available = nic.pair.tx.available();
     if (available > 0) {
       this.begun = this.timeline.now[0]!;
-      const bytes = nic.pair.tx.peekBytes(0);
-      this.spend(this.writeCost + this.switchCost + ((bytes * this.byteCost256) >> 8), LAND_TX);
+      this.ring = nic.pair.tx;
+      const bytes = this.ring.peekBytes(0);
+      const write = this.writeCost + this.switchCost + ((bytes * this.byteCost256) >> 8);
+      this.spend(nic.linkDown ? this.enableCost : write, LAND_TX);
       return true;
     }
     this.recorder.stamp[0] = this.timeline.now[0]!;
@@ -316,12 +320,16 @@ export class QemuMainLoop extends Context {
     const pair = nic.pair;
     const recorder = this.recorder;
     const now = this.timeline.now[0]!;
-    const written = now - this.switchCost;
+    const written = nic.linkDown ? now : now - this.switchCost;
     this.burst++;
     pair.at[0] = this.begun;
     pair.at[1] = written;
+    if (pair.tx !== this.ring) return false;
     const packet = pair.popTx(pair.tx.peekBytes(0));
-    if (packet >= 0) {
+    if (packet >= 0 && nic.linkDown) {
+      this.dropLinkDown(nic, packet);
+      pair.usedTx();
+    } else if (packet >= 0) {
       recorder.event(nic.base | SCHED_SYSCALL, pair.txFrame, SYS_writev, 0);
       nic.queue.receive(packet, this.contextBits);
       recorder.stamp[0] = now;
@@ -349,10 +357,10 @@ export class QemuMainLoop extends Context {
     const tap = nic.queue;
     if (tap.paused || tap.queue.length === 0) return false;
     this.active = nic;
-    const available = nic.pair.rx.available();
+    const available = nic.linkDown ? 1 : nic.pair.rx.available();
     if (available > 0) {
       this.begun = this.timeline.now[0]!;
-      if (nic.rxKicks) this.disableRxKicks(nic); // virtio_net_has_buffers()
+      if (nic.rxKicks && !nic.linkDown) this.disableRxKicks(nic); // virtio_net_has_buffers()
       const bytes = this.services.pool.length[tap.queue.peek(0)]! + FRAME_OFFSET;
       // twice: skb to TAPState.buf, TAPState.buf to the guest
       this.spend(this.readCost + ((2 * bytes * this.byteCost256) >> 8), LAND_RX);
@@ -384,12 +392,18 @@ export class QemuMainLoop extends Context {
     const recorder = this.recorder;
     const now = this.timeline.now[0]!;
     this.burst++;
-    if (nic.queue.queue.length === 0) return false; // the queue was detached meanwhile
+    // the queue was detached meanwhile, or is another's
+    if (nic.queue.queue.length === 0 || nic.queue.reader !== this) return false;
     recorder.stamp[0] = this.begun;
     const packet = nic.queue.dequeue(this.contextBits);
     recorder.event(nic.base | SCHED_SYSCALL, this.services.pool.frame[packet]!, SYS_read, 0);
     pair.at[0] = this.begun;
     pair.at[1] = now;
+    if (nic.linkDown) {
+      recorder.stamp[0] = now;
+      this.dropLinkDown(nic, packet);
+      return false;
+    }
     if (nic.filter !== null && this.filtered(nic, packet)) return false;
     if (nic.hash !== null) this.reportHash(nic, nic.hash, packet);
     if (!pair.pushRx(packet, nic.bounce)) {
@@ -405,6 +419,14 @@ export class QemuMainLoop extends Context {
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     if (notified) this.spend(this.msiCost, TAKE);
     return notified;
+  }
+
+  private dropLinkDown(nic: QemuNic, packet: number): void {
+    const { pool, recorder, frames } = this.services;
+    const frame = pool.frame[packet]!;
+    recorder.event(nic.base | VIRTIO_NET_DROP_LINK_DOWN, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, VIRTIO_NET_DROP_LINK_DOWN);
+    pool.release(packet);
   }
 
   /** virtio_net_process_rss(), virtio_set_packet_hash(): for the header of the frame that comes next. */
@@ -431,6 +453,7 @@ export class QemuMainLoop extends Context {
 
   private recheckRx(): void {
     const nic = this.active;
+    if (nic.queue.reader !== this) return;
     this.recorder.stamp[0] = this.timeline.now[0]!;
     if (nic.pair.rx.available() > 0) this.disableRxKicks(nic);
     else {

@@ -9,6 +9,7 @@ import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap, TapQueue } from '../host/tap.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
+import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
 /** linux drivers/vhost/net.c: frames per batch, and frames before the other direction gets its turn. */
@@ -31,8 +32,12 @@ export class VhostNetWorker extends Context {
   /** handle_tx is queued: a kick came, or the ring was not empty. */
   private txWork = false;
   private receiving = false;
+  /** Told when the worker has left the batch that it was in; null: it goes on as usual. */
+  private onHeld: (() => void) | null = null;
   private weight = 0;
   private count = 0;
+  /** The ring that the batch under way was looked up in: by the time it lands there may be another, or none. */
+  private ring: DeviceQueue | null = null;
   private begun = 0;
   private contextBits = 0;
   private base = 0;
@@ -80,8 +85,18 @@ export class VhostNetWorker extends Context {
     this.rxKick.waiter = this;
   }
 
+  /**
+   * Takes no further batch, until reset(). Whoever asks waits for the one under way, as VHOST_NET_SET_BACKEND waits for the
+   * ring's mutex (linux vhost_net_set_backend(), vhost_net_flush_vq()): `then` is called when it has landed. True: none is.
+   */
+  hold(then: () => void): boolean {
+    this.onHeld = then;
+    return this.phase <= TAKE;
+  }
+
   /** The rings are taken away (linux vhost_net_stop()): the tap waits for the next driver. */
   reset(): void {
+    this.onHeld = null;
     this.txWork = false;
     this.queue.paused = true;
   }
@@ -120,6 +135,11 @@ export class VhostNetWorker extends Context {
   }
 
   private take(): void {
+    if (this.onHeld !== null) {
+      this.sleep();
+      this.onHeld();
+      return;
+    }
     this.readKicks();
     if (this.weight >= VHOST_NET_PKT_WEIGHT) this.changeTurn();
     if (this.receiving ? this.takeRx() : this.takeTx()) return;
@@ -158,6 +178,7 @@ export class VhostNetWorker extends Context {
     const n = Math.min(VHOST_NET_BATCH, tx.available());
     if (n > 0) {
       this.count = n;
+      this.ring = tx;
       this.begun = this.timeline.now[0]!;
       let cost = this.fixedCost + n * (this.txCost + this.switchCost);
       for (let i = 0; i < n; i++) cost += (tx.peekBytes(i) * this.byteCost256) >> 8;
@@ -179,6 +200,7 @@ export class VhostNetWorker extends Context {
   private landTx(): boolean {
     const { pair, tap, queue, recorder } = this;
     const now = this.timeline.now[0]!;
+    if (pair.tx !== this.ring) return false;
     const n = this.count;
     this.weight += n;
     let begin = this.begun + this.fixedCost;
@@ -241,6 +263,7 @@ export class VhostNetWorker extends Context {
 
   private landRx(): void {
     const { pair, queue, recorder } = this;
+    if (queue.reader !== this) return;
     const lengths = this.services.pool.length;
     const now = this.timeline.now[0]!;
     this.weight += this.count;
@@ -269,6 +292,7 @@ export class VhostNetWorker extends Context {
   }
 
   private recheckRx(): void {
+    if (this.queue.reader !== this) return; // QEMU's main loop has taken over
     this.recorder.stamp[0] = this.timeline.now[0]!;
     if (this.pair.rx.available() > 0) this.pair.disableRxKicks();
     else {

@@ -15,6 +15,7 @@ import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
 import { FRAME_OFFSET, PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
+import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
 /** Lines that the other core wrote last, per frame and direction: descriptor and ring, header, payload. */
@@ -98,6 +99,8 @@ export class VhostUserRxq implements PmdRxq {
   declare private readonly byteCost256: number;
   /** Chains of the burst that lands. */
   private taken = 0;
+  /** The ring that it was looked up in: by the time it lands there may be another, or none. */
+  private ring: DeviceQueue | null = null;
 
   constructor(services: Services, port: VhostUserPort, datapath: NetdevDatapath) {
     this.services = services;
@@ -122,6 +125,7 @@ export class VhostUserRxq implements PmdRxq {
   }
   receiveCost(n: number): number {
     const tx = this.pair!.tx;
+    this.ring = tx;
     let bytes = 0;
     for (let i = 0; i < n; i++) bytes += tx.peekBytes(i);
     return this.burstCost + n * (this.dequeueCost + this.passCost) + ((bytes * this.byteCost256) >> 8);
@@ -131,7 +135,7 @@ export class VhostUserRxq implements PmdRxq {
     const { recorder, pool } = this.services;
     const pair = this.pair;
     this.taken = 0;
-    if (pair === null) return; // disabled meanwhile
+    if (pair === null || pair.tx !== this.ring) return; // disabled or stopped meanwhile
     const { number } = this.port;
     const ingressBits = (this.port.place << 8) | contextBits;
     let begin = begun + this.burstCost;

@@ -75,6 +75,23 @@ export class Pmd extends Context {
     this.turn = turns[0]!;
   }
 
+  /** Something that no doorbell tells has changed: its next poll looks. */
+  look(): void {
+    if (this.phase === PARKED) this.timeline.unpark(this.id);
+  }
+  /** Calls `then` when the slice under way has landed (ovsrcu_synchronize()). True: none is, and `then` is not called. */
+  quiesce(then: () => void): boolean {
+    if (this.phase !== LAND_RX && this.phase !== LAND_FLUSH) return true;
+    this.onQuiet.push(then);
+    return false;
+  }
+  private onQuiet: (() => void)[] = [];
+  private quiet(): void {
+    const waiting = this.onQuiet;
+    this.onQuiet = [];
+    for (const then of waiting) then();
+  }
+
   override step(): void {
     const now = this.timeline.now[0]!;
     let debt = 0;
@@ -97,6 +114,7 @@ export class Pmd extends Context {
         this.txq.flushed(this.timeline);
         break;
     }
+    if (this.onQuiet.length > 0) this.quiet();
     if (debt > 0) {
       this.spend(debt, TAKE);
       return;
