@@ -1,6 +1,7 @@
 /**
  * What the numbers of a world's events mean: its places and contexts, and where in the shared memory the event ring, the
- * byte ring and the counters lie. Plain data, sent once from the engine to the readers when a world has been built.
+ * byte ring and the counters lie. Plain data, sent once from the engine to the readers when a world has been built; what a
+ * running world gains, readers find in the shared memory itself (growth.ts). Both lists only grow: an id stays what it is.
  */
 
 /** The kinds of places. A hop (one interface in a pcapng) is a place at which at least one `hop` event kind is recorded. */
@@ -47,6 +48,8 @@ export interface Place {
   readonly port?: string;
   /** virtqueue index for `epb_queue`. */
   readonly queueIndex?: number;
+  /** It is no more; what it has counted stays. A place that comes back under its name is the same place. */
+  readonly retired?: boolean;
 }
 
 export interface ContextInfo {
@@ -62,6 +65,8 @@ export interface ContextInfo {
   readonly backend?: string;
   /** True for contexts that poll and never sleep: their core is always 100 % taken. */
   readonly polls: boolean;
+  /** It has ended; its id is never used again. */
+  readonly retired?: boolean;
 }
 
 /** Byte offsets of the regions in the world's shared memory; all multiples of 8. */
@@ -91,6 +96,12 @@ export interface WorldLayout {
   readonly idlePolls: number;
   /** Latency histograms, and what is counted beside them: see latency.ts. */
   readonly latency: number;
+  /** Places and contexts that the world has room for, those of its beginning included. */
+  readonly placeRoom: number;
+  readonly contextRoom: number;
+  /** What the catalog has gained since the world was built: see growth.ts. */
+  readonly growth: number;
+  readonly growthBytes: number;
 }
 
 export interface WorldCatalog {

@@ -11,13 +11,15 @@ import { NEVER, type Timeline } from './timeline.ts';
 export const SLEEPING = 0;
 export const WAKING = 1;
 export const PARKED = 2;
+/** Gone: nothing wakes it any more. */
+export const RETIRED = 3;
 export const PHASE_OWN = 8;
 
 export abstract class Context {
   declare readonly name: string;
   /** World-wide core number; -1 for hardware. */
   declare readonly core: number;
-  /** Dense id, the order of simultaneous steps. Set by the world before the scheduler is made. */
+  /** Dense id, the order of simultaneous steps. Set by the world before the scheduler gets it. */
   id = -1;
   /** Place that sched.* events of this context are recorded at. */
   place = 0;

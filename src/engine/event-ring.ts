@@ -10,6 +10,7 @@
  */
 import type { WorldCatalog, WorldLayout } from './catalog.ts';
 import { KIND_STRIDE } from './events.ts';
+import { CatalogFollower } from './growth.ts';
 import { GAUGES, LATENCY_GAUGES, LATENCY_HISTOGRAMS, LATENCY_SLOTS, LATENCY_WORDS } from './latency.ts';
 
 /** Events per block: the unit of hashing, counting and publishing. */
@@ -81,8 +82,8 @@ export function restoreNear(low: number, near: number): number {
 
 /** Reads one world's rings. Cheap to make; keeps copies of at most BLOCK_EVENTS events. */
 export class RingReader {
-  declare readonly catalog: WorldCatalog;
   declare readonly layout: WorldLayout;
+  declare private readonly follower: CatalogFollower;
   declare private readonly time: Float64Array;
   declare private readonly meta: Uint32Array;
   declare private readonly frame: Uint32Array;
@@ -96,14 +97,14 @@ export class RingReader {
   declare readonly counters: Float64Array;
   declare readonly busy: Float64Array;
   declare readonly idlePolls: Float64Array;
-  /** Latency histograms and gauges, see latency.ts. */
+  /** With room for places and contexts that come later. Latency histograms and gauges: see latency.ts. */
   declare readonly histograms: Float64Array;
   declare readonly gauges: Float64Array;
   declare readonly block: EventBlock;
 
   constructor(memory: SharedArrayBuffer, catalog: WorldCatalog) {
     const l = catalog.layout;
-    this.catalog = catalog;
+    this.follower = new CatalogFollower(memory, catalog);
     this.layout = l;
     this.time = new Float64Array(memory, l.eventTime, l.eventCapacity);
     this.meta = new Uint32Array(memory, l.eventMeta, l.eventCapacity);
@@ -115,10 +116,10 @@ export class RingReader {
     this.control64 = new BigInt64Array(memory, l.control, CTL_SIZE / 8);
     this.controlF = new Float64Array(memory, l.control, CTL_SIZE / 8);
     this.bytes = new Uint8Array(memory, l.byteRing, l.byteCapacity);
-    this.counters = new Float64Array(memory, l.counters, catalog.places.length * KIND_STRIDE * 2);
-    this.busy = new Float64Array(memory, l.busy, catalog.contexts.length);
-    this.idlePolls = new Float64Array(memory, l.idlePolls, catalog.contexts.length);
-    const words = catalog.places.length * LATENCY_SLOTS * LATENCY_WORDS;
+    this.counters = new Float64Array(memory, l.counters, l.placeRoom * KIND_STRIDE * 2);
+    this.busy = new Float64Array(memory, l.busy, l.contextRoom);
+    this.idlePolls = new Float64Array(memory, l.idlePolls, l.contextRoom);
+    const words = l.placeRoom * LATENCY_SLOTS * LATENCY_WORDS;
     this.histograms = new Float64Array(memory, l.latency + LATENCY_HISTOGRAMS, words);
     this.gauges = new Float64Array(memory, l.latency + LATENCY_GAUGES, GAUGES);
     this.block = {
@@ -132,6 +133,14 @@ export class RingReader {
       blockFrame: 0,
       blockBytes: 0,
     };
+  }
+
+  /**
+   * What the numbers mean, as it stands now. One object as long as the reader lives: its lists grow, and an entry may be
+   * replaced by one that says more. Whatever place or context an event of `read` names is in it.
+   */
+  get catalog(): WorldCatalog {
+    return this.follower.now();
   }
 
   /** Events published so far; the next event will have this sequence number. */
@@ -202,6 +211,7 @@ export class RingReader {
         out.b[i] = this.b[at + i]!;
       }
       if (this.tail() > first) continue; // overwritten while we copied: take what is left
+      this.follower.now();
       out.first = first;
       out.count = count;
       return count;

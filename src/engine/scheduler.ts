@@ -11,10 +11,13 @@
  * waiting gives the core up between two slices. Pollers with empty queues are parked and resumed on their poll grid by a
  * write to a word that they watch; the polls in between are computed.
  *
+ * Contexts come and go while the world runs (addContext, retire), between two steps or from within another context's step.
+ * The arrays have room for those that come; one that has gone keeps its id and has no step any more.
+ *
  * DEVIATION: a shared core changes hands after every slice when somebody waits, more often than Linux would preempt.
  */
 import { assert } from './assert.ts';
-import { type Context, WAKING } from './context.ts';
+import { type Context, RETIRED, SLEEPING, WAKING } from './context.ts';
 import { metaOf, SCHED_SWITCH } from './events.ts';
 import type { Recorder } from './recorder.ts';
 import { NEVER, type RunStop, type Timeline } from './timeline.ts';
@@ -36,7 +39,7 @@ export class Scheduler implements Timeline {
   readonly now = new Float64Array(2);
   declare readonly busy: Float64Array;
   declare readonly idlePolls: Float64Array;
-  declare readonly contexts: readonly Context[];
+  declare readonly contexts: Context[];
   /** Called at the end of a step that asked for it. */
   afterStep: () => void = () => {};
   steps = 0;
@@ -48,19 +51,22 @@ export class Scheduler implements Timeline {
   declare private readonly parked: Uint8Array;
   declare private readonly shared: Uint8Array;
   declare private readonly coreOf: Int32Array;
-  declare private readonly holder: Int32Array;
-  declare private readonly lastOn: Int32Array;
+  declare private holder: Int32Array;
+  declare private lastOn: Int32Array;
   declare private readonly waiting: Uint8Array;
   /** By core: its holder has not been asked since it got the core, so it has a slice before it gives the core up. */
-  declare private readonly fresh: Uint8Array;
+  declare private fresh: Uint8Array;
   declare private readonly switchCost: number;
   /** Who runs, or ran last: what comes from outside comes after its step (after everybody's where run() had no more). */
   private running = -1;
+  /** Contexts that there are, gone ones included. */
+  private count = 0;
   private afterStepWanted = false;
 
   /**
    * `contexts` in id order. `core` of a context is a world-wide core number or -1 (hardware). `busy` and `idlePolls` are
-   * columns by context id in shared memory. `switchCost` in ns (`thread_context_switch`).
+   * columns by context id in shared memory. `switchCost` in ns (`thread_context_switch`). `room`: contexts at most, those that
+   * come later included.
    */
   constructor(
     contexts: readonly Context[],
@@ -68,9 +74,11 @@ export class Scheduler implements Timeline {
     busy: Float64Array,
     idlePolls: Float64Array,
     switchCost: number,
+    room = contexts.length,
   ) {
-    const n = contexts.length;
-    this.contexts = contexts;
+    const n = room;
+    this.contexts = [...contexts];
+    this.count = contexts.length;
     this.recorder = recorder;
     this.busy = busy;
     this.idlePolls = idlePolls;
@@ -80,7 +88,7 @@ export class Scheduler implements Timeline {
     this.grid = new Float64Array(n);
     this.parked = new Uint8Array(n);
     this.shared = new Uint8Array(n);
-    this.coreOf = new Int32Array(n);
+    this.coreOf = new Int32Array(n).fill(-1);
     this.waiting = new Uint8Array(n);
     const cores = 1 + contexts.reduce((most, c) => Math.max(most, c.core), -1);
     this.holder = new Int32Array(Math.max(1, cores)).fill(-1);
@@ -127,6 +135,8 @@ export class Scheduler implements Timeline {
           context.step();
           if (this.afterStepWanted) this.runAfterStep();
         } while (next[k]! < limit[0]! && left > 0 && !recorder.due);
+        // somebody came to its core in that step
+        if (this.shared[k] === 1) this.leaveCore(context, k);
       }
       if (recorder.due) recorder.publish(now[0]!);
     }
@@ -136,7 +146,7 @@ export class Scheduler implements Timeline {
   /** Finds who runs next and how far (limit[0]). A function of its own: its doubles then stay in registers. */
   private pick(): number {
     const next = this.next;
-    const n = next.length;
+    const n = this.count;
     let k = -1;
     let t = Number.POSITIVE_INFINITY;
     let other = -1;
@@ -180,7 +190,7 @@ export class Scheduler implements Timeline {
   /** Earliest step of any context, NEVER when idle. */
   earliest(): number {
     let t = NEVER;
-    for (let j = 0; j < this.next.length; j++) if (this.next[j]! < t) t = this.next[j]!;
+    for (let j = 0; j < this.count; j++) if (this.next[j]! < t) t = this.next[j]!;
     return t;
   }
 
@@ -234,6 +244,72 @@ export class Scheduler implements Timeline {
     this.wake(id);
   }
 
+  // ---- contexts that come and go ----------------------------------------------------------------------------------
+  /** Contexts that may still come. */
+  get room(): number {
+    return this.next.length - this.count;
+  }
+  /**
+   * Takes in a context, whose id is the next one. It has no step until somebody wakes it. Where its core was another one's
+   * alone, the two share it from now on, and the other one has it as long as its slice lasts.
+   */
+  addContext(context: Context): void {
+    const id = this.count;
+    assert(context.id === id && this.room > 0, `context ${context.name} has id ${context.id}, expected ${id}`);
+    this.count++;
+    this.contexts.push(context);
+    context.attach(this);
+    this.takeCore(context, id);
+    this.pickAgain();
+  }
+  private takeCore({ core }: Context, id: number): void {
+    if (core < 0) return;
+    this.coreOf[id] = core;
+    if (core >= this.holder.length) this.moreCores(core + 1);
+    for (let j = 0; j < id; j++) {
+      if (this.coreOf[j] !== core) continue;
+      this.shared[id] = 1;
+      if (this.shared[j] === 1) continue;
+      this.shared[j] = 1;
+      this.lastOn[core] = j;
+      this.fresh[core] = 0;
+      const { phase } = this.contexts[j]!;
+      if (this.next[j] !== NEVER && phase !== SLEEPING && phase !== WAKING) this.holder[core] = j;
+    }
+  }
+  private moreCores(cores: number): void {
+    const wider = (from: Int32Array): Int32Array => {
+      const to = new Int32Array(cores).fill(-1);
+      to.set(from);
+      return to;
+    };
+    this.holder = wider(this.holder);
+    this.lastOn = wider(this.lastOn);
+    const fresh = new Uint8Array(cores);
+    fresh.set(this.fresh);
+    this.fresh = fresh;
+  }
+
+  /**
+   * The context with this id is gone: whatever it was about to land is not landed, nobody wakes it any more, its core is free.
+   * Not from within its own step. Others that shared its core go on as those who share one, also where one is left.
+   */
+  retire(id: number): void {
+    const core = this.coreOf[id]!;
+    if (core >= 0 && this.holder[core] === id) this.holder[core] = -1;
+    this.contexts[id]!.phase = RETIRED;
+    this.next[id] = NEVER;
+    this.parked[id] = 0;
+    this.waiting[id] = 0;
+    this.shared[id] = 0;
+    this.coreOf[id] = -1;
+    this.pickAgain();
+  }
+  /** The step in progress is the last one of its dispatch: what comes next has to be found again. */
+  private pickAgain(): void {
+    this.limit[0] = Number.NEGATIVE_INFINITY;
+  }
+
   // ---- a copy of an idle world -----------------------------------------------------------------------------------
   /** What an idle world's timing still depends on. */
   standing(): Standing {
@@ -274,8 +350,12 @@ export class Scheduler implements Timeline {
       if (this.switchCost > 0) return;
     }
     context.step();
-    // asleep, or halted until a timer: the core is free
-    if (this.next[id] === NEVER || context.phase === WAKING) this.holder[core] = -1;
+    this.leaveCore(context, id);
+  }
+  /** After a step: who is asleep, or halted until a timer, has no core. */
+  private leaveCore(context: Context, id: number): void {
+    const core = this.coreOf[id]!;
+    if (this.holder[core] === id && (this.next[id] === NEVER || context.phase === WAKING)) this.holder[core] = -1;
   }
 
   /** Asked by a context on a shared core between two slices: true when it has given the core to one that waits. */
@@ -287,7 +367,7 @@ export class Scheduler implements Timeline {
       return false;
     }
     // in turns: who comes after `id`, or else the first, so that nobody waits for ever
-    const n = this.next.length;
+    const n = this.count;
     for (let i = 1; i < n; i++) {
       const j = id + i < n ? id + i : id + i - n;
       if (this.waiting[j] === 1 && this.coreOf[j] === core) {

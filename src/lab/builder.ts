@@ -5,6 +5,7 @@
 import { assert } from '../engine/assert.ts';
 import { costOf, costTable } from '../engine/costs.ts';
 import { MAX_CONTEXTS } from '../engine/events.ts';
+import { CatalogGrowth } from '../engine/growth.ts';
 import { Recorder } from '../engine/recorder.ts';
 import { Scheduler } from '../engine/scheduler.ts';
 import { MAX_GSO_BYTES } from '../machine/guest/guest-queue-pair.ts';
@@ -18,7 +19,7 @@ import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
 import { Services } from '../machine/services.ts';
 import { buildGuest } from './build/guests.ts';
 import type { Machine } from './build/machine.ts';
-import { jumboSlots, layOut, mostPlaces, poolSlots, TEMPLATE_SLOTS } from './build/memory.ts';
+import { jumboSlots, layOut, mostPlaces, poolSlots, SPARE_CONTEXTS, TEMPLATE_SLOTS } from './build/memory.ts';
 import { buildBridges, buildHostNics, buildLinks } from './build/network.ts';
 import { type HostSite, pollerCores, Site } from './build/site.ts';
 import { Cores } from './cores.ts';
@@ -49,7 +50,7 @@ export function buildMachine(topology: Topology): Machine {
   const costs = costTable(topology.costs);
   const services = new Services(arena, recorder, frames, pool, costs);
   const pattern = new BytePattern(services, patternAt);
-  const site = new Site(topology, services);
+  const site = new Site(topology, services, layout.placeRoom);
   const injectors = new Map<string, Injector>();
 
   site.places.add({ name: 'world', type: 'world', description: 'the topology itself: traffic runs and faults' });
@@ -60,6 +61,7 @@ export function buildMachine(topology: Topology): Machine {
     firstCore += host.cores;
     const prefix = topology.hosts.length > 1 ? `${host.name}/` : '';
     const hostSite: HostSite = { host, prefix, cores, pollers: pollerCores(host, cores) };
+    site.hosts.set(host.name, hostSite);
     for (const guest of host.guests) {
       const memory = { ram: guestRam.get(guest)!, replySlots, bounces, joined };
       later.push(buildGuest(site, hostSite, guest, memory, pattern));
@@ -80,17 +82,21 @@ export function buildMachine(topology: Topology): Machine {
   assert(site.places.list.length <= mostPlaces(topology), 'there is a histogram for each place');
 
   const { contexts } = site.contexts;
+  const room = Math.min(MAX_CONTEXTS, contexts.length + SPARE_CONTEXTS);
   const scheduler = new Scheduler(
     contexts,
     recorder,
-    new Float64Array(arena.buffer, layout.busy, contexts.length),
-    new Float64Array(arena.buffer, layout.idlePolls, contexts.length),
+    new Float64Array(arena.buffer, layout.busy, room),
+    new Float64Array(arena.buffer, layout.idlePolls, room),
     Math.round(costOf(costs, 'thread_context_switch')),
+    room,
   );
+  site.open(scheduler, new CatalogGrowth(arena.buffer, fullLayout));
   for (const c of contexts) if (c instanceof Pmd) scheduler.next[c.id] = 0;
   for (const { vcpu } of site.guests) scheduler.next[vcpu.id] = 0;
   return {
     topology,
+    site,
     arena,
     services,
     recorder,

@@ -1,6 +1,11 @@
-/** Gives out place and context ids in the order in which a topology is built, so that equal documents get equal ids. */
+/**
+ * Gives out place and context ids in the order in which a topology is built, so that equal documents get equal ids; to what a
+ * running world gains, in the order in which it comes. Ids are never used for anything else.
+ */
 import type { ContextInfo, Place } from '../engine/catalog.ts';
 import type { Context } from '../engine/context.ts';
+import type { CatalogGrowth } from '../engine/growth.ts';
+import type { Scheduler } from '../engine/scheduler.ts';
 
 /** Order of places along a frame's way, for sorting interfaces of a capture. */
 export const ORDER = {
@@ -17,25 +22,56 @@ export const ORDER = {
   wire: 70,
 } as const;
 
+export type PlaceFields = Omit<Place, 'id' | 'order'>;
+
 export class Places {
   readonly list: Place[] = [];
+  /** Set when the world has been built: readers are told of what comes then. */
+  growth: CatalogGrowth | null = null;
 
-  /** Adds a place; its id is its position. */
-  add(place: Omit<Place, 'id' | 'order'>): number {
+  /** Adds a place; its id is its position. In a running world a place that comes back under its name is the same as before. */
+  add(place: PlaceFields): number {
+    const known = this.growth === null ? undefined : this.list.find((p) => p.name === place.name);
+    if (known !== undefined) {
+      this.change(known.id, { ...place, retired: false });
+      return known.id;
+    }
     const id = this.list.length;
-    this.list.push({ ...place, id, order: ORDER[place.type] });
+    const entry = { ...place, id, order: ORDER[place.type] };
+    this.list.push(entry);
+    this.growth?.place(id, entry);
     return id;
+  }
+  /** A running world's place says something else of itself from now on. */
+  change(id: number, fields: Partial<PlaceFields>): void {
+    this.list[id] = { ...this.list[id]!, ...fields };
+    this.growth?.place(id, fields);
+  }
+  retire(id: number): void {
+    this.change(id, { retired: true });
   }
 }
 
 export class ContextList {
   readonly contexts: Context[] = [];
   readonly infos: ContextInfo[] = [];
+  growth: CatalogGrowth | null = null;
+  /** Set when the world has been built. */
+  scheduler: Scheduler | null = null;
 
   add(context: Context, place: number, info: Omit<ContextInfo, 'id' | 'name'>): void {
     context.id = this.contexts.length;
     context.place = place;
     this.contexts.push(context);
-    this.infos.push({ ...info, id: context.id, name: context.name });
+    const entry = { ...info, id: context.id, name: context.name };
+    this.infos.push(entry);
+    this.growth?.context(entry.id, entry);
+    this.scheduler?.addContext(context);
+  }
+  /** The context has ended: see Scheduler.retire(). */
+  retire(id: number): void {
+    this.infos[id] = { ...this.infos[id]!, retired: true };
+    this.growth?.context(id, { retired: true });
+    this.scheduler?.retire(id);
   }
 }

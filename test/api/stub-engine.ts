@@ -195,6 +195,10 @@ function layoutOf(topology: Topology, places: number, contexts: number): WorldLa
     busy: take(contexts * 8),
     idlePolls: take(contexts * 8),
     latency: take(latencyBytes(places)),
+    placeRoom: places,
+    contextRoom: contexts,
+    growth: take(64),
+    growthBytes: 64,
   };
   return { ...regions, eventCapacity, byteCapacity, memoryBytes: at };
 }

@@ -7,7 +7,7 @@
  * because the real scheduler would have slept through it.
  */
 import { assert } from '../../src/engine/assert.ts';
-import { type Context, SLEEPING, WAKING } from '../../src/engine/context.ts';
+import { type Context, RETIRED, SLEEPING, WAKING } from '../../src/engine/context.ts';
 import { metaOf, SCHED_SWITCH } from '../../src/engine/events.ts';
 import type { Recorder } from '../../src/engine/recorder.ts';
 import { NEVER, type RunStop, type Timeline } from '../../src/engine/timeline.ts';
@@ -34,7 +34,7 @@ interface Core {
 }
 
 export class ReferenceScheduler implements Timeline {
-  readonly contexts: readonly Context[];
+  readonly contexts: Context[];
   readonly next: Float64Array;
   readonly now = new Float64Array(2);
   readonly busy: Float64Array;
@@ -59,14 +59,15 @@ export class ReferenceScheduler implements Timeline {
     busy: Float64Array,
     idlePolls: Float64Array,
     switchCost: number,
+    room = contexts.length,
   ) {
-    this.contexts = contexts;
+    this.contexts = [...contexts];
     this.recorder = recorder;
     this.busy = busy;
     this.idlePolls = idlePolls;
     this.switchCost = switchCost;
-    this.next = new Float64Array(contexts.length).fill(NEVER);
-    this.inVain = contexts.map(() => 0);
+    this.next = new Float64Array(room).fill(NEVER);
+    this.inVain = new Array<number>(room).fill(0);
     const numbers = new Set(contexts.map((c) => c.core).filter((core) => core >= 0));
     for (const number of numbers) {
       const users = contexts.filter((c) => c.core === number);
@@ -142,7 +143,7 @@ export class ReferenceScheduler implements Timeline {
     const expected = park === undefined || park.announced || time >= park.timer;
     this.now[0] = time;
     this.steps++;
-    this.onCore(context);
+    if (this.onCore(context)) this.leaveCore(context);
     if (!this.parks.has(id) && !expected) this.unannounced.push(`${context.name} at ${time}`);
     if (expected || !this.parks.has(id)) this.recorder.publish(time);
     if (this.afterStepWanted) {
@@ -206,21 +207,21 @@ export class ReferenceScheduler implements Timeline {
 
   // ---- cores ------------------------------------------------------------------------------------------------------
   /**
-   * A context steps only while its core is free or its own. Where another one has it, it waits and tries again with each
+   * True when the context has had its step. It steps only while its core is free or its own. Where another one has it, it waits and tries again with each
    * step of the holder. It keeps the core over its slices until it sleeps, halts, or gives it up in contended(), which it
    * may do once it has had a slice. A core that comes from another context must be switched first: a slice of its own.
    */
-  private onCore(context: Context): void {
+  private onCore(context: Context): boolean {
     const core = this.cores.get(context);
     if (core === undefined) {
       context.step();
-      return;
+      return true;
     }
     const { holder } = core;
     if (holder !== null && holder !== context) {
       core.waiting.add(context);
       this.next[context.id] = Math.max(this.now[0]! + 1, this.next[holder.id]!);
-      return;
+      return false;
     }
     core.waiting.delete(context);
     if (holder === null) core.fresh = true;
@@ -231,11 +232,47 @@ export class ReferenceScheduler implements Timeline {
       this.recorder.event(metaOf(SCHED_SWITCH, context.place, context.id), 0, core.number, 0);
       this.busy[context.id]! += this.switchCost;
       this.next[context.id] = this.now[0]! + this.switchCost;
-      if (this.switchCost > 0) return;
+      if (this.switchCost > 0) return false;
     }
     context.step();
-    // asleep, halted until a timer, or waiting for an answer that somebody else must give
+    return true;
+  }
+  /** Asleep, halted until a timer, or waiting for an answer that somebody else must give. */
+  private leaveCore(context: Context): void {
+    const core = this.cores.get(context);
+    if (core?.holder !== context) return;
     if (context.phase === SLEEPING || context.phase === WAKING || this.next[context.id] === NEVER) core.holder = null;
+  }
+
+  // ---- contexts that come and go ----------------------------------------------------------------------------------
+  /** A core of one context's own becomes one of two; who is in the middle of a slice there has it. */
+  addContext(context: Context): void {
+    assert(context.id === this.contexts.length, 'ids are dense');
+    this.contexts.push(context);
+    context.attach(this);
+    if (context.core < 0) return;
+    const others = this.contexts.filter((c) => c !== context && c.core === context.core && c.phase !== RETIRED);
+    const first = others[0];
+    if (first === undefined) return;
+    let core = this.cores.get(first);
+    if (core === undefined) {
+      const slice = this.next[first.id] !== NEVER && first.phase !== SLEEPING && first.phase !== WAKING;
+      core = { number: context.core, holder: slice ? first : null, last: first, fresh: false, waiting: new Set() };
+      this.cores.set(first, core);
+    }
+    this.cores.set(context, core);
+  }
+  retire(id: number): void {
+    const context = this.contexts[id]!;
+    const core = this.cores.get(context);
+    if (core !== undefined) {
+      core.waiting.delete(context);
+      if (core.holder === context) core.holder = null;
+      this.cores.delete(context);
+    }
+    context.phase = RETIRED;
+    this.next[id] = NEVER;
+    this.parks.delete(id);
   }
 
   /** Those who wait get the core in turns: the one that comes after `id` first, at once. */

@@ -27,7 +27,14 @@ const FOLDED = 15_000;
 function withReference(machine: Machine): { machine: Machine; reference: ReferenceScheduler } {
   const fast = machine.scheduler;
   const switchCost = Math.round(machine.catalog.costs['thread_context_switch']!);
-  const reference = new ReferenceScheduler(fast.contexts, machine.recorder, fast.busy, fast.idlePolls, switchCost);
+  const reference = new ReferenceScheduler(
+    fast.contexts,
+    machine.recorder,
+    fast.busy,
+    fast.idlePolls,
+    switchCost,
+    fast.next.length,
+  );
   reference.next.set(fast.next);
   return { machine: { ...machine, scheduler: reference as unknown as Scheduler }, reference };
 }

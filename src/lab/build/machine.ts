@@ -19,6 +19,7 @@ import type { Services } from '../../machine/services.ts';
 import type { DeviceSetup } from '../devices/device-setup.ts';
 import type { NicWiring } from '../devices/nic-wiring.ts';
 import type { Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
+import type { Site } from './site.ts';
 
 export interface BuiltNic {
   readonly document: GuestNicDocument;
@@ -60,6 +61,8 @@ export interface BuiltHostNic {
 /** A topology as it stands in memory. */
 export interface Machine {
   readonly topology: Topology;
+  /** Where what comes to the running world is entered. */
+  readonly site: Site;
   readonly arena: Arena;
   readonly services: Services;
   readonly recorder: Recorder;

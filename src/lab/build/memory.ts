@@ -20,6 +20,14 @@ const JUMBO_SLOTS = 1024;
 /** What a WebAssembly memory addresses. */
 const MOST_MEMORY_BYTES = 65536 * 65536;
 
+/**
+ * What a running world may gain: places, contexts, and text that tells readers of them. Pages of this reserve cost nothing
+ * until they are touched; a context that has come costs each dispatch a look, also when it has gone.
+ */
+const SPARE_PLACES = 128;
+export const SPARE_CONTEXTS = 256;
+const GROWTH_BYTES = 1 << 20;
+
 /** Jumbo slots of a world that takes `bytes` without them: fewer where its guests leave too little room. */
 export function jumboSlots(bytes: number): number {
   const room = Math.floor((MOST_MEMORY_BYTES - 2 * 65536 - bytes) / PacketPool.bytes(0, 1));
@@ -29,6 +37,7 @@ export function jumboSlots(bytes: number): number {
 /** Control block, event ring, byte ring, counters. */
 export function layOut(topology: Topology, plan: ArenaPlan): Omit<WorldLayout, 'memoryBytes'> {
   const { eventCapacity, byteCapacity } = topology;
+  const placeRoom = Math.min(MAX_PLACES, mostPlaces(topology) + SPARE_PLACES);
   return {
     control: plan.reserve(CTL_SIZE),
     eventCapacity,
@@ -44,7 +53,11 @@ export function layOut(topology: Topology, plan: ArenaPlan): Omit<WorldLayout, '
     counters: plan.reserve(MAX_PLACES * KIND_STRIDE * 16, 4096),
     busy: plan.reserve(MAX_CONTEXTS * 8),
     idlePolls: plan.reserve(MAX_CONTEXTS * 8),
-    latency: plan.reserve(latencyBytes(mostPlaces(topology)), 4096),
+    latency: plan.reserve(latencyBytes(placeRoom), 4096),
+    placeRoom,
+    contextRoom: MAX_CONTEXTS,
+    growth: plan.reserve(GROWTH_BYTES, 4096),
+    growthBytes: GROWTH_BYTES,
   };
 }
 

@@ -1,8 +1,11 @@
 /**
- * The building site of one world: what everything that is built is entered into, and the numbers that are given out. The
+ * The building site of one world: what everything that is built is entered into, and the numbers that are given out. It stays
+ * when the world runs: what comes then is entered in the same way (open()). The
  * order of entries is the order of places and contexts in the catalog, and so part of what a run's fingerprint depends on.
  */
 import type { Context } from '../../engine/context.ts';
+import type { CatalogGrowth } from '../../engine/growth.ts';
+import type { Scheduler } from '../../engine/scheduler.ts';
 import type { Pmd } from '../../machine/ovs/pmd.ts';
 import type { Services } from '../../machine/services.ts';
 import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
@@ -10,7 +13,10 @@ import { ContextList, Places } from '../places.ts';
 import type { Host, Topology } from '../topology.ts';
 import type { BuiltBridge, BuiltGuest, BuiltHostNic } from './machine.ts';
 
-/** A host of the world while it is built. */
+/** More than a line about a place or a context takes. */
+const LINE_BYTES = 1024;
+
+/** A host of the world: while it is built, and for what comes to it later. */
 export interface HostSite {
   readonly host: Host;
   /** In front of all names: the host's, where there are several. */
@@ -31,18 +37,40 @@ export class Site {
   readonly pmds: Pmd[] = [];
   private readonly begin: { begin(): void }[] = [];
   private readonly portNumbers = new Map<string, number>();
+  /** Hosts by name, with their cores. */
+  readonly hosts = new Map<string, HostSite>();
+  /** Places at most. */
+  private readonly placeRoom: number;
   private fds = 10;
   private pids = 1200;
 
-  constructor(topology: Topology, services: Services) {
+  constructor(topology: Topology, services: Services, placeRoom: number) {
     this.topology = topology;
+    this.placeRoom = placeRoom;
     this.services = services;
   }
 
-  /** Enters a context; it begins when all is built. */
+  /** Enters a context; it begins when all is built, in a running world at once. */
   enter(context: Context & { begin(): void }, place: number, info: Parameters<ContextList['add']>[2]): void {
     this.contexts.add(context, place, info);
-    this.begin.push(context);
+    if (this.contexts.scheduler === null) this.begin.push(context);
+    else context.begin();
+  }
+  /** The world has been built: what is entered from now on, its scheduler takes in and its readers are told of. */
+  open(scheduler: Scheduler, growth: CatalogGrowth): void {
+    this.places.growth = growth;
+    this.contexts.growth = growth;
+    this.contexts.scheduler = scheduler;
+  }
+  /** Why a running world has no room for so many more places and contexts, of lines as they are; null where it has. */
+  lacks(places: number, contexts: number): string | null {
+    const { growth } = this.places;
+    const { scheduler } = this.contexts;
+    if (growth === null || scheduler === null) return 'the world is not built yet';
+    if (this.places.list.length + places > this.placeRoom) return `no room for ${places} more places`;
+    if (contexts > scheduler.room) return `no room for ${contexts} more contexts`;
+    if ((2 * places + contexts) * LINE_BYTES > growth.room) return 'no room for a longer catalog';
+    return null;
   }
   /** All is built. */
   beginAll(): void {

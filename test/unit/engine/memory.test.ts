@@ -123,6 +123,10 @@ describe('recorder', () => {
       busy: plan.reserve(64),
       idlePolls: plan.reserve(64),
       latency: plan.reserve(latencyBytes(8)),
+      placeRoom: 8,
+      contextRoom: 8,
+      growth: plan.reserve(64),
+      growthBytes: 64,
     };
     const ordinals = plan.reserve(64);
     const source = plan.reserve(4096);

@@ -14,7 +14,12 @@ import {
   RingReader,
 } from '../../../src/engine/event-ring.ts';
 import { KIND_STRIDE, kindOf, metaOf, PACKET_BYTES, placeOf } from '../../../src/engine/events.ts';
+import { CatalogGrowth } from '../../../src/engine/growth.ts';
 import { latencyBytes } from '../../../src/engine/latency.ts';
+
+/** Places and contexts that a world can gain, and room for the lines that say so. */
+const SPARE = 8;
+const GROWTH_BYTES = 16384;
 
 export interface FakeOptions {
   readonly places?: readonly Place[];
@@ -68,6 +73,8 @@ export class FakeWorld {
   readonly reader: RingReader;
   readonly catalog: WorldCatalog;
   readonly layout: WorldLayout;
+  /** What the world gains is written here; `catalog` stays as it was at the beginning. */
+  readonly growth: CatalogGrowth;
   /** Frame ids given out, byte position, events recorded, virtual time in ns. */
   frames: number;
   bytes: number;
@@ -99,10 +106,14 @@ export class FakeWorld {
       blockBytes: region((eventCapacity / BLOCK_EVENTS) * 8),
       byteRing: region(byteCapacity),
       byteCapacity,
-      counters: region(places.length * KIND_STRIDE * 16),
-      busy: region(contexts.length * 8),
-      idlePolls: region(contexts.length * 8),
-      latency: region(latencyBytes(places.length)),
+      counters: region((places.length + SPARE) * KIND_STRIDE * 16),
+      busy: region((contexts.length + SPARE) * 8),
+      idlePolls: region((contexts.length + SPARE) * 8),
+      latency: region(latencyBytes(places.length + SPARE)),
+      placeRoom: places.length + SPARE,
+      contextRoom: contexts.length + SPARE,
+      growth: region(GROWTH_BYTES),
+      growthBytes: GROWTH_BYTES,
     };
     this.layout = { ...layout, memoryBytes: at };
     const shared = new SharedArrayBuffer(at);
@@ -119,6 +130,7 @@ export class FakeWorld {
     };
     this.frames = options.firstFrame ?? 0;
     this.bytes = options.firstByte ?? 0;
+    this.growth = new CatalogGrowth(shared, this.layout);
     this.reader = new RingReader(shared, this.catalog);
     this.publish();
   }

@@ -44,6 +44,10 @@ export class Bare {
       busy: plan.reserve(64 * 8),
       idlePolls: plan.reserve(64 * 8),
       latency: plan.reserve(latencyBytes(256)),
+      placeRoom: 256,
+      contextRoom: 64,
+      growth: plan.reserve(64),
+      growthBytes: 64,
     };
     const ordinals = plan.reserve(64 * 4);
     const pool = plan.reserve(PacketPool.bytes(packets, jumbos), 4096);

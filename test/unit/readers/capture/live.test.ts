@@ -39,6 +39,10 @@ function startWorld(eventCapacity: number, byteCapacity: number, burst: number, 
     busy: region(CONTEXTS.length * 8),
     idlePolls: region(CONTEXTS.length * 8),
     latency: region(latencyBytes(PLACES.length)),
+    placeRoom: PLACES.length,
+    contextRoom: CONTEXTS.length,
+    growth: region(64),
+    growthBytes: 64,
   };
   const ordinals = region(CONTEXTS.length * 8);
   const source = region(2048);
