@@ -48,6 +48,14 @@ export interface Malformed {
   readonly early?: boolean;
 }
 
+/** Of queue 1, in both formats, with every back-end, without features, where `more` does not say else. */
+const bad = (what: string, does: Malformed['does'], outcome: Outcome, more: Partial<Malformed> = {}): Malformed => ({
+  what,
+  does,
+  outcome,
+  queue: 1,
+  ...more,
+});
 const returned = (code: number): Outcome => ({ is: 'returned', code });
 const reset = (reason: number): Outcome => ({ is: 'reset', reason });
 const IGNORED: Outcome = { is: 'ignored' };
@@ -93,205 +101,104 @@ const receive =
     driver.give(0, chain);
     driver.inject('f1');
   };
-const common =
-  (offset: number, width: 1 | 2 | 4, value: number) =>
-  (driver: BareDriver): void =>
-    driver.common(offset, width, value);
+/** Registers of the common configuration: offset, width, value. */
+const writes =
+  (...registers: readonly (readonly [offset: number, width: 1 | 2 | 4, value: number])[]) =>
+  (driver: BareDriver): void => {
+    for (const register of registers) driver.common(...register);
+  };
 
 /** What the back-end is not offered is refused before anything else is looked at: DPDK has no checksum offload by default. */
 const KERNEL = ['virtio-net', 'vhost-net'];
+const CHECKSUMMED = { features: CSUM, backends: KERNEL };
+const SEGMENTED = { features: CSUM + HOST_TSO4, backends: KERNEL };
+const INDIRECTION = { features: INDIRECT_DESC };
+const SPLIT = { format: 'split' } as const;
+const PACKED = { format: 'packed' } as const;
+const EARLY = { early: true };
 
 export const CHAINS: readonly Malformed[] = [
-  {
-    what: 'a head that is no descriptor',
-    does: (driver) => driver.give(1, [], SIZE),
-    outcome: { is: 'skipped', code: 1 },
-    queue: 1,
-    format: 'split',
-  },
-  {
-    what: 'a buffer id that is not below the size of the queue',
-    does: send({ ...GOOD, next: SIZE }),
-    outcome: { is: 'skipped', code: 1 },
-    queue: 1,
-    format: 'packed',
-  },
-  {
-    what: 'a next that is no descriptor',
-    does: send({ ...GOOD, flags: NEXT, next: 77 }),
-    outcome: returned(1),
-    queue: 1,
-    format: 'split',
-  },
-  { what: 'a buffer behind the end of memory', does: send({ addr: RAM, len: 72 }), outcome: returned(2), queue: 1 },
-  {
-    what: 'a buffer across the end of memory',
-    does: send({ addr: RAM - 16, len: 72 }),
-    outcome: returned(2),
-    queue: 1,
-  },
-  {
-    what: 'a buffer whose address wraps around',
-    does: send({ addr: 2n ** 64n - 16n, len: 72 }),
-    outcome: returned(2),
-    queue: 1,
-  },
-  { what: 'a buffer of 4 GiB', does: send({ addr: 0, len: 0xffff_ffff }), outcome: returned(2), queue: 1 },
-  {
-    what: 'a chain that loops',
-    does: send({ ...GOOD, flags: NEXT, next: 0 }),
-    outcome: returned(3),
-    queue: 1,
-    format: 'split',
-  },
-  {
-    what: 'a frame longer than the device takes',
-    does: send({ addr: 0, len: 0x8_0000 }),
-    outcome: returned(3),
-    queue: 1,
-  },
-  {
-    what: 'a frame longer than 64 KiB, with segmentation negotiated',
-    does: send({ addr: 0, len: 0x8_0000 }),
-    outcome: returned(3),
-    queue: 1,
-    features: CSUM + HOST_TSO4,
-    backends: KERNEL,
-  },
-  {
-    what: 'a buffer to be written in a transmit chain',
-    does: send({ ...GOOD, flags: WRITE }),
-    outcome: returned(4),
-    queue: 1,
-  },
-  {
-    what: 'a buffer to be read in a receive chain',
-    does: receive({ addr: RX_BUFFER, len: 2048 }),
-    outcome: returned(4),
-    queue: 0,
-  },
-  { what: 'an indirect table that was not negotiated', does: indirect(16, GOOD), outcome: returned(5), queue: 1 },
-  {
-    what: 'an indirect table of no whole number of descriptors',
-    does: indirect(24, GOOD),
-    outcome: returned(5),
-    queue: 1,
-    features: INDIRECT_DESC,
-  },
-  { what: 'an empty indirect table', does: indirect(0), outcome: returned(5), queue: 1, features: INDIRECT_DESC },
-  {
-    what: 'an indirect table inside an indirect table',
-    does: indirect(16, { addr: TABLE, len: 16, flags: INDIRECT }),
-    outcome: returned(5),
-    queue: 1,
-    format: 'split',
-    features: INDIRECT_DESC,
-  },
-  {
-    what: 'an indirect table outside memory',
-    does: send({ addr: RAM, len: 16, flags: INDIRECT }),
-    outcome: returned(5),
-    queue: 1,
-    features: INDIRECT_DESC,
-  },
-  { what: 'a frame without a whole header', does: send({ addr: TX_BUFFER, len: 4 }), outcome: returned(6), queue: 1 },
-  {
-    what: 'a receive buffer shorter than the frame, without VIRTIO_NET_F_MRG_RXBUF',
-    does: receive({ addr: RX_BUFFER, len: 40, flags: WRITE }),
-    outcome: returned(6),
-    queue: 0,
-    buffer: { at: RX_BUFFER, length: 40 },
-  },
-  {
-    what: 'a receive buffer outside memory',
-    does: receive({ addr: RAM, len: 2048, flags: WRITE }),
-    outcome: returned(2),
-    queue: 0,
-  },
+  bad('a head that is no descriptor', (driver) => driver.give(1, [], SIZE), { is: 'skipped', code: 1 }, SPLIT),
+  bad(
+    'a buffer id that is not below the size of the queue',
+    send({ ...GOOD, next: SIZE }),
+    { is: 'skipped', code: 1 },
+    PACKED,
+  ),
+  bad('a next that is no descriptor', send({ ...GOOD, flags: NEXT, next: 77 }), returned(1), SPLIT),
+  bad('a buffer behind the end of memory', send({ addr: RAM, len: 72 }), returned(2)),
+  bad('a buffer across the end of memory', send({ addr: RAM - 16, len: 72 }), returned(2)),
+  bad('a buffer whose address wraps around', send({ addr: 2n ** 64n - 16n, len: 72 }), returned(2)),
+  bad('a buffer of 4 GiB', send({ addr: 0, len: 0xffff_ffff }), returned(2)),
+  bad('a chain that loops', send({ ...GOOD, flags: NEXT, next: 0 }), returned(3), SPLIT),
+  bad('a frame longer than the device takes', send({ addr: 0, len: 0x8_0000 }), returned(3)),
+  bad(
+    'a frame longer than 64 KiB, with segmentation negotiated',
+    send({ addr: 0, len: 0x8_0000 }),
+    returned(3),
+    SEGMENTED,
+  ),
+  bad('a buffer to be written in a transmit chain', send({ ...GOOD, flags: WRITE }), returned(4)),
+  bad('a buffer to be read in a receive chain', receive({ addr: RX_BUFFER, len: 2048 }), returned(4), { queue: 0 }),
+  bad('an indirect table that was not negotiated', indirect(16, GOOD), returned(5)),
+  bad('an indirect table of no whole number of descriptors', indirect(24, GOOD), returned(5), INDIRECTION),
+  bad('an empty indirect table', indirect(0), returned(5), INDIRECTION),
+  bad(
+    'an indirect table inside an indirect table',
+    indirect(16, { addr: TABLE, len: 16, flags: INDIRECT }),
+    returned(5),
+    { format: 'split', features: INDIRECT_DESC },
+  ),
+  bad('an indirect table outside memory', send({ addr: RAM, len: 16, flags: INDIRECT }), returned(5), INDIRECTION),
+  bad('a frame without a whole header', send({ addr: TX_BUFFER, len: 4 }), returned(6)),
+  bad(
+    'a receive buffer shorter than the frame, without VIRTIO_NET_F_MRG_RXBUF',
+    receive({ addr: RX_BUFFER, len: 40, flags: WRITE }),
+    returned(6),
+    { queue: 0, buffer: { at: RX_BUFFER, length: 40 } },
+  ),
+  bad('a receive buffer outside memory', receive({ addr: RAM, len: 2048, flags: WRITE }), returned(2), { queue: 0 }),
 ];
 
 export const INDICES: readonly Malformed[] = [
-  {
-    what: 'an available index further on than the queue is long, to transmit',
-    does: (driver) => {
+  bad(
+    'an available index further on than the queue is long, to transmit',
+    (driver) => {
       driver.write16(driver.areas(1).driver + 2, 12345);
       driver.kick(1);
     },
-    outcome: reset(17),
-    queue: 1,
-    format: 'split',
-  },
-  {
-    what: 'an available index further on than the queue is long, to receive',
-    does: (driver) => {
+    reset(17),
+    SPLIT,
+  ),
+  bad(
+    'an available index further on than the queue is long, to receive',
+    (driver) => {
       driver.write16(driver.areas(0).driver + 2, 12345);
       driver.inject('f1');
       driver.kick(0);
     },
-    outcome: reset(17),
-    queue: 0,
-    format: 'split',
-  },
-  {
-    what: 'a chain that does not end within the ring',
-    does: (driver) =>
+    reset(17),
+    { queue: 0, format: 'split' },
+  ),
+  bad(
+    'a chain that does not end within the ring',
+    (driver) =>
       driver.give(
         1,
         Array.from({ length: SIZE }, () => ({ ...GOOD, flags: NEXT })),
       ),
-    outcome: reset(17),
-    queue: 1,
-    format: 'packed',
-  },
+    reset(17),
+    PACKED,
+  ),
 ];
 
 export const HEADERS: readonly Malformed[] = [
-  {
-    what: 'NEEDS_CSUM without VIRTIO_NET_F_CSUM',
-    does: header(1, 0, 0, 0, 34, 16),
-    outcome: returned(64),
-    queue: 1,
-  },
-  {
-    what: 'csum_start and csum_offset outside of the frame',
-    does: header(1, 0, 0, 0, 60, 16),
-    outcome: returned(66),
-    queue: 1,
-    features: CSUM,
-    backends: KERNEL,
-  },
-  {
-    what: 'csum_start inside the network header',
-    does: header(1, 0, 0, 0, 20, 6),
-    outcome: returned(66),
-    queue: 1,
-    features: CSUM,
-    backends: KERNEL,
-  },
-  {
-    what: 'a gso_type that there is not',
-    does: header(1, 0x7f, 54, 100, 34, 16),
-    outcome: returned(64),
-    queue: 1,
-    features: CSUM + HOST_TSO4,
-    backends: KERNEL,
-  },
-  {
-    what: 'a gso_size of 0',
-    does: header(1, 1, 54, 0, 34, 16),
-    outcome: returned(65),
-    queue: 1,
-    features: CSUM + HOST_TSO4,
-    backends: KERNEL,
-  },
-  {
-    what: 'a gso_type on a frame that has not its headers',
-    does: header(1, 1, 54, 100, 34, 16),
-    outcome: returned(67),
-    queue: 1,
-    features: CSUM + HOST_TSO4,
-    backends: KERNEL,
-  },
+  bad('NEEDS_CSUM without VIRTIO_NET_F_CSUM', header(1, 0, 0, 0, 34, 16), returned(64)),
+  bad('csum_start and csum_offset outside of the frame', header(1, 0, 0, 0, 60, 16), returned(66), CHECKSUMMED),
+  bad('csum_start inside the network header', header(1, 0, 0, 0, 20, 6), returned(66), CHECKSUMMED),
+  bad('a gso_type that there is not', header(1, 0x7f, 54, 100, 34, 16), returned(64), SEGMENTED),
+  bad('a gso_size of 0', header(1, 1, 54, 0, 34, 16), returned(65), SEGMENTED),
+  bad('a gso_type on a frame that has not its headers', header(1, 1, 54, 100, 34, 16), returned(67), SEGMENTED),
 ];
 
 const ANSWER = 0x7_0000;
@@ -308,156 +215,81 @@ const command =
     );
   };
 const ANSWER_BYTE: Descriptor = { addr: ANSWER, len: 1, flags: WRITE };
-const control = { queue: 2, buffer: { at: ANSWER, length: 1 }, features: CTRL_VQ + 2 ** 18 + 2 ** 23 } as const;
+const CONTROL = { queue: 2, buffer: { at: ANSWER, length: 1 }, features: CTRL_VQ + 2 ** 18 + 2 ** 23 } as const;
 export const COMMANDS: readonly Malformed[] = [
-  { what: 'a class that there is not', does: command([99, 0, 1]), outcome: ANSWERED, ...control },
-  { what: 'a command that there is not', does: command([0, 77, 1]), outcome: ANSWERED, ...control },
-  { what: 'a command that was not negotiated', does: command([4, 0, 1, 0]), outcome: ANSWERED, ...control },
-  { what: 'data that are too short', does: command([1, 1, 0x52]), outcome: ANSWERED, ...control },
-  { what: 'data that are too long', does: command([1, 1, 0x52, 0x54, 0, 0, 0, 1, 9]), outcome: ANSWERED, ...control },
-  { what: 'less than class and cmd', does: command([1]), outcome: ANSWERED, ...control },
-  {
-    what: 'no byte for the answer',
-    does: command([0, 0, 1], [{ addr: TABLE, len: 3 }]),
-    outcome: { is: 'unanswered' },
-    ...control,
-  },
-  {
-    what: 'a command outside memory',
-    does: command([0, 0, 1], [{ addr: RAM, len: 3, flags: NEXT, next: 1 }, ANSWER_BYTE]),
-    outcome: returned(2),
-    ...control,
-    format: 'split',
-  },
+  bad('a class that there is not', command([99, 0, 1]), ANSWERED, CONTROL),
+  bad('a command that there is not', command([0, 77, 1]), ANSWERED, CONTROL),
+  bad('a command that was not negotiated', command([4, 0, 1, 0]), ANSWERED, CONTROL),
+  bad('data that are too short', command([1, 1, 0x52]), ANSWERED, CONTROL),
+  bad('data that are too long', command([1, 1, 0x52, 0x54, 0, 0, 0, 1, 9]), ANSWERED, CONTROL),
+  bad('less than class and cmd', command([1]), ANSWERED, CONTROL),
+  bad('no byte for the answer', command([0, 0, 1], [{ addr: TABLE, len: 3 }]), { is: 'unanswered' }, CONTROL),
+  bad(
+    'a command outside memory',
+    command([0, 0, 1], [{ addr: RAM, len: 3, flags: NEXT, next: 1 }, ANSWER_BYTE]),
+    returned(2),
+    { ...CONTROL, format: 'split' },
+  ),
 ];
 
 export const REGISTERS: readonly Malformed[] = [
-  {
-    what: 'a ring outside memory',
-    does: (driver) => driver.place(1, { desc: RAM, driver: RAM + 128, device: RAM + 152 }),
-    outcome: reset(2),
-    queue: 1,
-    early: true,
-  },
-  {
-    what: 'a ring across the end of memory',
-    does: (driver) => driver.place(1, { ...driver.areas(1), device: RAM - 4 }),
-    outcome: reset(2),
-    queue: 1,
-    early: true,
-    format: 'split',
-  },
-  {
-    what: 'a ring that is misaligned',
-    does: (driver) => driver.place(1, { ...driver.areas(1), desc: 0x2_0008 }),
-    outcome: reset(2),
-    queue: 1,
-    early: true,
-  },
-  {
-    what: '0 to queue_enable',
-    does: (driver) => {
-      driver.common(22, 2, 1);
-      driver.common(28, 2, 0);
-    },
-    outcome: reset(1),
-    queue: 1,
-  },
-  {
-    what: 'a queue_size that is no power of two, or too large',
-    does: (driver) => {
-      driver.common(22, 2, 1);
-      driver.common(24, 2, 7);
-    },
-    outcome: IGNORED,
-    queue: 1,
+  bad(
+    'a ring outside memory',
+    (driver) => driver.place(1, { desc: RAM, driver: RAM + 128, device: RAM + 152 }),
+    reset(2),
+    EARLY,
+  ),
+  bad(
+    'a ring across the end of memory',
+    (driver) => driver.place(1, { ...driver.areas(1), device: RAM - 4 }),
+    reset(2),
+    { early: true, format: 'split' },
+  ),
+  bad(
+    'a ring that is misaligned',
+    (driver) => driver.place(1, { ...driver.areas(1), desc: 0x2_0008 }),
+    reset(2),
+    EARLY,
+  ),
+  bad('0 to queue_enable', writes([22, 2, 1], [28, 2, 0]), reset(1)),
+  bad('a queue_size that is no power of two, or too large', writes([22, 2, 1], [24, 2, 7]), IGNORED, {
     early: true,
     format: 'split',
-  },
-  {
-    what: 'a queue_size of 0',
-    does: (driver) => {
-      driver.common(22, 2, 1);
-      driver.common(24, 2, 0);
-    },
-    outcome: IGNORED,
-    queue: 1,
-    early: true,
-  },
-  {
-    what: 'the address of a queue that is enabled',
-    does: (driver) => {
-      driver.common(22, 2, 1);
-      driver.common(32, 4, 0x7_0000);
-    },
-    outcome: IGNORED,
-    queue: 1,
-  },
-  {
-    what: 'a register of a queue that there is not',
-    does: (driver) => {
-      driver.common(22, 2, 999);
-      driver.common(24, 2, 8);
-    },
-    outcome: IGNORED,
-    queue: 1,
-  },
-  {
-    what: 'features after FEATURES_OK',
-    does: (driver) => {
-      driver.common(8, 4, 0);
-      driver.common(12, 4, 0xffff_ffff);
-    },
-    outcome: IGNORED,
-    queue: 1,
-  },
-  { what: 'a status bit taken back', does: common(20, 1, 1), outcome: IGNORED, queue: 1 },
-  {
-    what: 'DRIVER_OK before FEATURES_OK',
-    does: (driver) => {
+  }),
+  bad('a queue_size of 0', writes([22, 2, 1], [24, 2, 0]), IGNORED, EARLY),
+  bad('the address of a queue that is enabled', writes([22, 2, 1], [32, 4, 0x7_0000]), IGNORED),
+  bad('a register of a queue that there is not', writes([22, 2, 999], [24, 2, 8]), IGNORED),
+  bad('features after FEATURES_OK', writes([8, 4, 0], [12, 4, 0xffff_ffff]), IGNORED),
+  bad('a status bit taken back', writes([20, 1, 1]), IGNORED),
+  bad(
+    'DRIVER_OK before FEATURES_OK',
+    (driver) => {
       driver.status(0);
       driver.status(3);
       driver.status(7);
     },
-    outcome: IGNORED,
-    queue: 1,
-    early: true,
-  },
-  {
-    what: 'FEATURES_OK for features that were not offered',
-    does: (driver) => {
+    IGNORED,
+    EARLY,
+  ),
+  bad(
+    'FEATURES_OK for features that were not offered',
+    (driver) => {
       driver.status(0);
       driver.status(3);
       driver.common(8, 4, 1);
       driver.common(12, 4, 0x8000_0001);
       driver.status(11);
     },
-    outcome: IGNORED,
-    queue: 1,
-    early: true,
-  },
-  { what: 'a read-only register', does: common(21, 1, 1), outcome: IGNORED, queue: 1 },
-  {
-    what: 'the device configuration, which a modern driver may not write',
-    does: (driver) => driver.access('device', 0, 1, 7),
-    outcome: IGNORED,
-    queue: 1,
-  },
-  {
-    what: 'queue_reset without VIRTIO_F_RING_RESET',
-    does: (driver) => {
-      driver.common(22, 2, 1);
-      driver.common(58, 2, 1);
-    },
-    outcome: IGNORED,
-    queue: 1,
-  },
-  {
-    what: 'a notification of a queue that is not enabled',
-    does: (driver) => driver.kick(1),
-    outcome: IGNORED,
-    queue: 1,
-    early: true,
-  },
-  { what: 'part of an MSI-X entry', does: (driver) => driver.access('msix', 1, 1, 0xff), outcome: IGNORED, queue: 1 },
+    IGNORED,
+    EARLY,
+  ),
+  bad('a read-only register', writes([21, 1, 1]), IGNORED),
+  bad(
+    'the device configuration, which a modern driver may not write',
+    (driver) => driver.access('device', 0, 1, 7),
+    IGNORED,
+  ),
+  bad('queue_reset without VIRTIO_F_RING_RESET', writes([22, 2, 1], [58, 2, 1]), IGNORED),
+  bad('a notification of a queue that is not enabled', (driver) => driver.kick(1), IGNORED, EARLY),
+  bad('part of an MSI-X entry', (driver) => driver.access('msix', 1, 1, 0xff), IGNORED),
 ];
