@@ -37,6 +37,8 @@ cost('syscall_entry_exit', 150, 'ns', [60, 480], 'published', 'FreeBSD review D1
 cost('tap_write_syscall', 2000, 'ns', [1200, 2600], 'published', 'SIGCOMM 2021, Revisiting the Open vSwitch Dataplane Ten Years Later §3.2', 'write of one frame to a tap, host stack entry included');
 cost('tap_read_syscall', 1200, 'ns', [800, 2000], 'no source', 'between recvmsg (432 ns at 3.6 GHz) plus the skb copy, and the tap write', 'read of one frame from a tap');
 cost('qemu_main_loop_iteration', 5000, 'ns', [2000, 40000], 'derived', 'openvswitch/ovs commit 2109841b7 (a vswitchd loop, heavier than QEMU’s)', 'poll, dispatch and one handler; once per wake-up');
+cost('stratovirt_loop_iteration', 2500, 'ns', [1000, 10000], 'no source', 'one epoll_wait and one handler, without the timers and bottom halves of qemu_main_loop_iteration', 'poll and dispatch of StratoVirt’s event loop; once per wake-up');
+cost('irqfd_write', 400, 'ns', [250, 900], 'no source', 'as signal_msi_ioctl: a system call and the injection work of the caller', 'write to an eventfd that is an irqfd, by a userspace process');
 cost('vhost_worker_iteration', 800, 'ns', [400, 2000], 'no source', 'work list, signalling and weight check', 'once per wake-up of a vhost worker');
 // ---- host kernel
 cost('vhost_net_tx_per_packet', 930, 'ns', [600, 1100], 'derived', 'linux commit 5503fcecd', 'descriptor, copy from the guest, skb, tap, host stack entry, without bytes');

@@ -380,6 +380,41 @@ export class NetQueuePair {
     return Math.min(rx === NO_DEADLINE ? NEVER : rx, tx === NO_DEADLINE ? NEVER : tx);
   }
 
+  // ---- the same in two steps, for a back-end that notifies once for what it published one by one ------------------
+  showTx(entries: number): void {
+    this.show(this.tx, this.txBase, entries);
+  }
+  showRx(entries: number): void {
+    this.show(this.rx, this.rxBase, entries);
+  }
+  /** Notifies the driver of what was shown, if its words ask for it. True: it was notified. */
+  notifyTx(): boolean {
+    return this.notify(this.tx, this.txBase, this.txCall, this.txContext);
+  }
+  notifyRx(): boolean {
+    return this.notify(this.rx, this.rxBase, this.rxCall, this.rxContext);
+  }
+  private show(queue: DeviceQueue, base: number, entries: number): void {
+    if (queue === this.idle) return;
+    queue.publishUsed();
+    this.services.recorder.event(base | VIRTQ_USED_IDX, 0, entries, queue.used_idx);
+  }
+  private notify(queue: DeviceQueue, base: number, call: InterruptRoute, context: number): boolean {
+    if (queue === this.idle) return false;
+    const { recorder } = this.services;
+    const wanted = queue.interruptWanted();
+    recorder.event(base | (wanted ? VIRTQ_INTERRUPT : VIRTQ_INTERRUPT_SUPPRESSED), 0, queue.usedEvent, queue.used_idx);
+    if (wanted) call.trigger(context);
+    return wanted;
+  }
+  /** With event idx avail_event goes along with the chains that are taken; not recorded by itself. */
+  followTx(): void {
+    if (this.tx.eventIdx && this.tx !== this.idle) this.tx.enableKicks(this.tx.last_avail_idx);
+  }
+  followRx(): void {
+    if (this.rx.eventIdx && this.rx !== this.idle) this.rx.enableKicks(this.rx.last_avail_idx);
+  }
+
   /** Asks for kicks on the transmit ring: the next available entry will bring one. */
   enableTxKicks(): void {
     this.enable(this.tx, this.txBase);

@@ -15,7 +15,9 @@ export interface InterruptTarget {
 
 /** System call numbers of x86-64 that the data path uses (linux arch/x86/entry/syscalls/syscall_64.tbl). */
 export const SYS_read = 0;
+export const SYS_write = 1;
 export const SYS_ioctl = 16;
+export const SYS_readv = 19;
 export const SYS_writev = 20;
 
 /** Addresses up to 4 GiB as numbers that need no box. */
