@@ -240,6 +240,11 @@ export const QEMU_DEVICE_REALIZE = kind(137, 'qemu.device_realize', 'the device 
 export const QEMU_DEVICE_RESET = kind(138, 'qemu.device_reset', 'the machine is reset, and the device with it', { a: 'number' });
 export const QEMU_TX_TIMER = kind(139, 'qemu.tx_timer', 'tx=timer: the transmit queue will be flushed after this time', { a: 'ns' });
 
+// ---- growth of a running world ----------------------------------------------------------------------------------
+export const DP_PORT_ADD = kind(224, 'dp.port_add', 'the bridge has a further port', { a: 'port' });
+export const DP_PORT_DEL = kind(225, 'dp.port_del', 'a port of the bridge is gone; flows and MAC entries that named it go with it', { a: 'port', b: 'flows' });
+export const PORT_DROP_REMOVED = kind(226, 'port.removed', 'dropped: waited at a port that was removed, or had come in by it', { role: 'dropped', a: 'bytes' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */

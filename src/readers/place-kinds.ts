@@ -68,6 +68,7 @@ const OUTBOUND_DROPS = new Set<number>([
   E.NIC_DROP_TX_RING_FULL,
   E.LINK_DROP_LOSS,
   E.VHOST_USER_DROP_RX_FULL,
+  E.PORT_DROP_REMOVED,
 ]);
 
 /** Which way the frame of a row was going, as seen from the device that owns the place. */
