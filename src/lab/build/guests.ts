@@ -244,7 +244,8 @@ function wire(
   });
   const control =
     places.control < 0 ? null : { place: places.control, kick: new EventFd(site.nextFd(), `${nic.name} ctrl kick`) };
-  const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control };
+  const { bounce } = memory;
+  const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control, bounce };
   if (bridge.bridge instanceof NetdevDatapath) {
     const pmds = site.pmdsOf(hostSite);
     const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, pairs.length, pmds.length);

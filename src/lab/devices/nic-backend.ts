@@ -25,7 +25,7 @@ import {
   QEMU_KERNEL_FEATURE_BITS,
   QEMU_USER_FEATURE_BITS,
 } from '../../machine/vhost/offers.ts';
-import { type MemoryRegion, NO_FD, type VhostSession } from '../../machine/vhost/session.ts';
+import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../machine/vhost/session.ts';
 import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
 import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
 import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
@@ -55,6 +55,10 @@ export function offeredThrough(device: Features, backend: OpenBackend): Features
 /** How a back-end reaches the guest's memory and the rings in it. */
 export interface Reach {
   readonly memory: AddressSpace;
+  /** Where the back-end was told to begin with a queue, as DeviceQueue.resume() takes it. */
+  baseOf(queue: number): number;
+  /** Where the ring of a queue stands now, for the next one who asks (VHOST_GET_VRING_BASE). */
+  stands(queue: number, base: number): void;
   /** Arena offsets of the areas of a queue that was handed over. */
   ringAt(queue: QueueRegisters): { readonly desc: number; readonly avail: number; readonly used: number };
 }
@@ -90,19 +94,20 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
 }
 
 /**
- * Tells the back-end where memory is and, of the first `pairs` queue pairs, the rings that are enabled. Answers how it reaches
- * them, or null where it refuses.
+ * Tells the back-end where memory is and, of the first `pairs` queue pairs, the rings that are enabled, each with the base that
+ * it goes on from. Answers how it reaches them, or a negative errno where it refuses.
  */
 export function handOver(
   vm: Vm,
   wiring: NicWiring,
   device: VirtioDevice,
   backend: OpenBackend,
+  bases: readonly number[],
   pairs = wiring.pairs.length,
-): Reach | null {
+): Reach | number {
   const features = device.driverFeatures;
   const slots = memorySlots(vm.ramBytes);
-  if (backend.kind === 'qemu' || wiring.kind === 'qemu') return qemuReach(vm);
+  if (backend.kind === 'qemu' || wiring.kind === 'qemu') return qemuReach(vm, bases);
   const regions: MemoryRegion[] = slots.map((s, i) => ({
     guest_phys_addr: s.gpa,
     memory_size: s.size,
@@ -110,28 +115,19 @@ export function handOver(
     mmap_offset: backend.kind === 'vhost-user' ? s.offsetInRam : 0,
     fd: backend.kind === 'vhost-user' ? 100 + i : NO_FD,
   }));
-  const rings: RingParams[] = device.queues.slice(0, 2 * pairs).map((q, i) => ({
-    enabled: q.enabled,
-    size: q.size,
-    base: 0,
-    desc_user_addr: QEMU_RAM_UVA + q.descGpa,
-    avail_user_addr: QEMU_RAM_UVA + q.driverGpa,
-    used_user_addr: QEMU_RAM_UVA + q.deviceGpa,
-    log_guest_addr: q.deviceGpa,
-    kick: kickOf(wiring, i).fd,
-    call: callOf(wiring, i).fd,
-    err: NO_FD,
-  }));
+  const rings = Array.from({ length: 2 * pairs }, (_, i) => ringParams(wiring, device, i, bases[i]!));
   const packed = hasFeature(features, VIRTIO_F_RING_PACKED);
   if (backend.kind === 'vhost-user') {
     const params: StartParams = { features, regions, rings };
-    return backend.frontend.start(params) === 0 ? vhostReach(vm, [backend.session], true, packed) : null;
+    const result = backend.frontend.start(params);
+    return result === 0 ? vhostReach(vm, [backend.session], true, packed) : result;
   }
   assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
   const opened = backend.opened.slice(0, pairs);
   for (const [i, { frontend }] of opened.entries()) {
     const params: StartParams = { features, regions, rings: rings.slice(2 * i, 2 * i + 2) };
-    if (vhostNetStart(frontend, params, wiring.tapFds[i]!) < 0) return null;
+    const result = vhostNetStart(frontend, params, wiring.tapFds[i]!);
+    if (result < 0) return result;
   }
   return vhostReach(
     vm,
@@ -140,10 +136,39 @@ export function handOver(
     packed,
   );
 }
-/** Takes the rings away from the back-end, at a reset of the device or when it goes out of service. */
-export function handBack(backend: OpenBackend, wiring: NicWiring): void {
-  if (backend.kind === 'vhost-user') backend.frontend.stop(2 * wiring.pairs.length);
-  else if (backend.kind === 'vhost-net') for (const { frontend } of backend.opened) vhostNetStop(frontend, 2);
+/** What a back-end is told of one ring. */
+export function ringParams(wiring: NicWiring, device: VirtioDevice, queue: number, base: number): RingParams {
+  const q = device.queues[queue]!;
+  return {
+    enabled: q.enabled,
+    size: q.size,
+    base,
+    desc_user_addr: QEMU_RAM_UVA + q.descGpa,
+    avail_user_addr: QEMU_RAM_UVA + q.driverGpa,
+    used_user_addr: QEMU_RAM_UVA + q.deviceGpa,
+    log_guest_addr: q.deviceGpa,
+    kick: kickOf(wiring, queue).fd,
+    call: callOf(wiring, queue).fd,
+    err: NO_FD,
+  };
+}
+
+/**
+ * Takes the rings away from the back-end, at a reset of the device or when it goes out of service. Answers where each ring
+ * stands, by queue, as the back-end says it; fewer where it has gone. QEMU's own is not asked.
+ */
+export function handBack(backend: OpenBackend, wiring: NicWiring): readonly number[] {
+  if (backend.kind === 'qemu') return [];
+  const stopped =
+    backend.kind === 'vhost-user'
+      ? [backend.frontend.stop(2 * wiring.pairs.length)]
+      : backend.opened.map(({ frontend }) => vhostNetStop(frontend, 2));
+  const bases: number[] = [];
+  for (const answer of stopped) {
+    if (typeof answer === 'number') return bases;
+    bases.push(...answer);
+  }
+  return bases;
 }
 
 /** The driver wants the first `active` queue pairs (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs()); it had `before`. */
@@ -167,7 +192,7 @@ export function setQueuePairs(
 }
 
 /** QEMU's mapping of guest RAM. */
-function qemuReach(vm: Vm): Reach {
+export function qemuReach(vm: Vm, bases: readonly number[]): Reach {
   const memory = new AddressSpace();
   for (const slot of memorySlots(vm.ramBytes)) memory.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
   const at = (gpa: number): number => {
@@ -177,6 +202,8 @@ function qemuReach(vm: Vm): Reach {
   };
   return {
     memory,
+    baseOf: (queue) => bases[queue]!,
+    stands: () => {},
     ringAt: (q) => ({ desc: at(q.descGpa), avail: at(q.driverGpa), used: at(q.deviceGpa) }),
   };
 }
@@ -189,11 +216,22 @@ function vhostReach(vm: Vm, sessions: readonly VhostSession[], maps: boolean, pa
   const memory = new AddressSpace();
   const offsetOf = (r: MemoryRegion): number => vm.ram + (maps ? r.mmap_offset : r.userspace_addr - QEMU_RAM_UVA);
   for (const r of sessions[0]!.regions) memory.map(r.guest_phys_addr, r.memory_size, offsetOf(r));
+  const sessionOf = (queue: number): VhostSession => (sessions.length > 1 ? sessions[queue >> 1]! : sessions[0]!);
+  const vringOf = (queue: number): Vring => sessionOf(queue).vrings[sessions.length > 1 ? queue & 1 : queue]!;
+  // dpdk vhost_user_get_vring_base() answers with 16 bits, vhost_user_set_vring_base() takes all that was taken for used
+  const low = (base: number): number => base & 0xffff;
   return {
     memory,
+    baseOf: (queue) => {
+      const { base } = vringOf(queue);
+      return packed ? (low(base) | (low(base) << 16)) >>> 0 : base;
+    },
+    stands: (queue, base) => {
+      vringOf(queue).base = low(base);
+    },
     ringAt: ({ index }) => {
-      const session = sessions.length > 1 ? sessions[index >> 1]! : sessions[0]!;
-      const v = session.vrings[sessions.length > 1 ? index & 1 : index]!;
+      const session = sessionOf(index);
+      const v = vringOf(index);
       const at = (uva: number, length: number): number => {
         const region = session.translate(uva, length);
         assert(region >= 0, 'the session has checked the rings');

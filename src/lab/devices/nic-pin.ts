@@ -17,14 +17,14 @@ import { type InterruptRoute, SYS_ioctl } from '../../machine/kvm/vm.ts';
 import type { VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 
 export class NicPin implements LevelLine {
-  private readonly recorder: Recorder;
-  private readonly vcpu: Vcpu;
-  private readonly backendPlace: number;
+  protected readonly recorder: Recorder;
+  protected readonly vcpu: Vcpu;
+  protected readonly backendPlace: number;
   /** Its number at the vCPU; set when the vCPU has made it. */
   line = -1;
   /** Who changes the level now: the back-end that notifies, or the vCPU that reads the reason. */
-  private contextBits = 0;
-  private readonly vcpuBits: number;
+  protected contextBits = 0;
+  protected readonly vcpuBits: number;
   /** The driver's register access, and the clock that its exits run on; set when the driver is bound. */
   private ask: (() => number) | null = null;
   private clock: ProbeClock | null = null;

@@ -1,13 +1,23 @@
 /**
  * The rings of a NIC between its device and its back-end: taken up at DRIVER_OK, or when a queue is enabled later, and let go
- * when a queue or the device is reset. Whoever set the registers up is not trusted: the device has checked that each ring is
- * aligned and in memory, and what is in a ring is for the queues to check.
+ * when a queue or the device is reset. Between the two they may change hands: stop() keeps where each ring stands, and start()
+ * hands it over from there, to the same back-end or to another one.
  *
- * Read first: qemu hw/net/vhost_net.c, vhost_net_start(); hw/virtio/virtio.c, virtio_error().
+ * Whoever set the registers up is not trusted: the device has checked that each ring is aligned and in memory, and what is in
+ * a ring is for the queues to check.
+ *
+ * Read first: qemu hw/net/vhost_net.c, vhost_net_start(); hw/net/virtio-net.c, virtio_net_vhost_status(); hw/virtio/virtio.c,
+ * virtio_error().
  */
 import { assert } from '../../engine/assert.ts';
 import { EventFd } from '../../engine/eventfd.ts';
-import { EVENTFD_SIGNAL, KVM_IOCTL } from '../../engine/events.ts';
+import {
+  EVENTFD_SIGNAL,
+  KVM_IOCTL,
+  QEMU_RING_START,
+  QEMU_RING_STOP,
+  QEMU_VHOST_FALLBACK,
+} from '../../engine/events.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
 import { qemuTapGuestFeatures } from '../../machine/host/tun-ioctls.ts';
@@ -15,6 +25,7 @@ import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
 import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
+import { vhostNetStartRing, vhostNetStopRing } from '../../machine/vhost/frontend.ts';
 import {
   hasFeature,
   VIRTIO_F_IN_ORDER,
@@ -27,14 +38,16 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../machine/virtio/features.ts';
-import { type DeviceQueue, RING_BROKEN } from '../../machine/virtio/queue/device-queue.ts';
+import { type DeviceQueue, PACKED_BASE, RING_BROKEN } from '../../machine/virtio/queue/device-queue.ts';
 import { makeDeviceQueue } from '../../machine/virtio/queue/ring-queues.ts';
+import { VIRTIO_CONFIG_S_NEEDS_RESET } from '../../machine/virtio/status.ts';
 import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
-import { handBack, handOver, type Reach } from './nic-backend.ts';
+import { handBack, handOver, qemuReach, type Reach, ringParams } from './nic-backend.ts';
 import type { NicDevice } from './nic-device.ts';
 import { callOf, kickOf } from './nic-wiring.ts';
+import { UserspacePath } from './userspace-path.ts';
 import type { Vmm } from './vmm.ts';
 
 /** What answers a queue's notify register. */
@@ -45,8 +58,12 @@ interface WiredDoorbell {
 const nameOf = (queue: number): 'rx' | 'tx' => ((queue & 1) === 0 ? 'rx' : 'tx');
 
 export class NicRings {
-  /** The rings are the back-end's. */
+  /** The rings are somebody's who moves frames. */
   running = false;
+  /** The driver has said DRIVER_OK, and the guest runs: the control queue is served. */
+  private inService = false;
+  /** QEMU's main loop carries the frames of a NIC whose back-end is vhost-net: that did not start, or the link is down. */
+  private userspace: UserspacePath | null = null;
   private readonly nic: NicDevice;
   private readonly vmm: Vmm;
   /** By queue: as the device holds it, kept while the device is out of service without a reset. */
@@ -54,6 +71,8 @@ export class NicRings {
   private readonly doorbells: (WiredDoorbell | null)[];
   private readonly errors: (EventFd | null)[];
   private reach: Reach | null = null;
+  /** By queue: where its ring stands, once it has been anybody's (VHOST_GET_VRING_BASE). */
+  private readonly bases: (number | null)[];
 
   constructor(nic: NicDevice, vmm: Vmm) {
     this.nic = nic;
@@ -62,10 +81,28 @@ export class NicRings {
     this.queues = [...none];
     this.doorbells = [...none];
     this.errors = [...none];
-    for (const [i, { pair }] of nic.wiring.pairs.entries()) {
-      pair.client = nic.client;
+    this.bases = [...none];
+    this.hear();
+  }
+  /** What the wiring's pairs find goes to this device. Again after the wiring has changed. */
+  hear(): void {
+    for (const [i, { pair }] of this.nic.wiring.pairs.entries()) {
+      pair.client = this.nic.client;
       pair.onBroken = (which, contextBits) => this.broken(2 * i + which, contextBits);
     }
+  }
+
+  /** Who serves the rings: the back-end of the document, QEMU's main loop in its place, or nobody. */
+  get servedBy(): 'backend' | 'userspace' | null {
+    return !this.running ? null : this.userspace === null ? 'backend' : 'userspace';
+  }
+  /** Where the rings stand, by queue; null where nobody has used one. Of rings that run: now. */
+  positions(): readonly (number | null)[] {
+    return this.bases.map((base, q) => (this.running ? (this.queues[q]?.base ?? null) : base));
+  }
+  /** The rings go on from there at the next start(): state that was loaded. */
+  standAt(bases: readonly (number | null)[]): void {
+    for (const q of this.bases.keys()) this.bases[q] = bases[q] ?? null;
   }
 
   /** Pairs whose rings the driver sets up: all with VIRTIO_NET_F_MQ or VIRTIO_NET_F_RSS, else one (virtio 1.2 §5.1.2). */
@@ -78,31 +115,61 @@ export class NicRings {
     return queue < 2 * this.usablePairs && this.nic.device.queues[queue]?.enabled === true;
   }
 
-  /** The driver wrote DRIVER_OK: notifications are wired, the rings that are enabled go to the back-end, it runs. */
-  start(): void {
+  /**
+   * The driver wrote DRIVER_OK, or the guest goes on: notifications are wired, the rings that are enabled go to the back-end, it
+   * runs. `record`: where each ring is handed over is an event.
+   */
+  start(record = false): void {
+    const { nic, vmm } = this;
+    if (this.running || vmm.paused) return;
+    const { wiring, device, backend } = nic;
+    this.inService = true;
+    const linkUp = device.netConfig.linkUp;
+    if (backend.kind !== 'vhost-user')
+      backend.tunSteps(
+        qemuTapGuestFeatures(
+          guestOffloads(device.driverFeatures),
+          headerBytesOf(device.driverFeatures),
+          wiring.pairs.length,
+        ),
+      );
+    if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(device.driverFeatures);
+    else wiring.tap.setOffloads(guestOffloads(device.driverFeatures));
+    // DEVIATION: with vhost-user, too, QEMU takes what the driver sends while the link is down, and drops it; here it stays in
+    // the ring. Linux does not send then.
+    if (linkUp || wiring.kind !== 'vhost-user') this.hand(linkUp);
+    if (record) this.report(QEMU_RING_START);
+    if ((device.status & VIRTIO_CONFIG_S_NEEDS_RESET) === 0) nic.controlDevice?.start(nic);
+  }
+  /** Gives the rings to the back-end, or to QEMU's main loop where that carries the frames. */
+  private hand(linkUp: boolean): void {
     const { nic, vmm } = this;
     const { wiring, device, backend } = nic;
-    const features = device.driverFeatures;
-    const offloads = guestOffloads(features);
-    if (backend.kind !== 'vhost-user')
-      backend.tunSteps(qemuTapGuestFeatures(offloads, headerBytesOf(features), wiring.pairs.length));
-    if (wiring.kind === 'vhost-user') wiring.port.offloads = offloads;
-    else wiring.tap.setOffloads(offloads);
-    // guest notifiers (irqfd), host notifiers (ioeventfd), then the rings
     const queues = Array.from({ length: 2 * this.usablePairs }, (_, q) => q);
-    const routes = queues.map((q) => (this.enabled(q) ? this.interruptRoute(q) : null));
-    for (const q of queues) if (this.enabled(q)) this.wireDoorbell(q);
-    this.reach = handOver(vmm.vm, wiring, device, backend, this.usablePairs);
-    if (this.reach === null) {
+    let reach: Reach | number;
+    let routes = this.notifiers(queues, wiring.kind === 'vhost-net' && !linkUp);
+    if (wiring.kind === 'vhost-net' && !linkUp) {
+      this.userspace = new UserspacePath(wiring, vmm, true);
+      reach = qemuReach(vmm.vm, this.handedOver());
+    } else reach = handOver(vmm.vm, wiring, device, backend, this.handedOver(), this.usablePairs);
+    if (typeof reach === 'number') {
       for (const q of queues) this.removeDoorbell(q);
       handBack(backend, wiring);
-      device.needsReset(NEEDS_RESET_BACKEND);
-      return;
+      if (wiring.kind !== 'vhost-net') {
+        device.needsReset(NEEDS_RESET_BACKEND);
+        return;
+      }
+      // "unable to start vhost net: falling back on userspace virtio"
+      vmm.trace(wiring.backendPlace)(QEMU_VHOST_FALLBACK, -reach, 0);
+      this.userspace = new UserspacePath(wiring, vmm, false);
+      routes = this.notifiers(queues, true);
+      reach = qemuReach(vmm.vm, this.handedOver());
     }
+    this.reach = reach;
     this.running = true;
     for (const [i, { pair }] of wiring.pairs.slice(0, this.usablePairs).entries()) {
       const vcpu = vmm.vcpuOf(i);
-      pair.negotiated(features);
+      pair.negotiated(device.driverFeatures);
       for (const q of [2 * i, 2 * i + 1]) {
         const route = routes[q]!;
         if (route !== null) pair.connect(nameOf(q), this.queueOf(q), route);
@@ -114,7 +181,42 @@ export class NicRings {
       this.steerBy(2 * i);
     }
     this.coalesce();
-    nic.controlDevice?.start(nic);
+    for (const q of queues) if (this.enabled(q) && this.bases[q] !== null) this.poke(q);
+  }
+  /** Guest notifiers (irqfd, or messages of QEMU's), host notifiers (ioeventfd), of the rings that are enabled. */
+  private notifiers(queues: readonly number[], byQemu: boolean): (InterruptRoute | null)[] {
+    const routes = queues.map((q) => (this.enabled(q) ? this.interruptRoute(q, byQemu) : null));
+    for (const q of queues) if (this.enabled(q)) this.wireDoorbell(q);
+    return routes;
+  }
+  private get firstBase(): number {
+    return hasFeature(this.nic.device.driverFeatures, VIRTIO_F_RING_PACKED) ? PACKED_BASE : 0;
+  }
+  private handedOver(): readonly number[] {
+    return this.bases.map((base) => base ?? this.firstBase);
+  }
+  /**
+   * A host notifier begins with one count (qemu virtio_bus_set_host_notifier()): whoever takes a ring over looks at what is
+   * there, for nobody will ring for it again.
+   */
+  private poke(queue: number): void {
+    const { wiring } = this.nic;
+    const { vmm } = this;
+    const { clock } = vmm.vcpu;
+    if (wiring.kind === 'vhost-user') {
+      wiring.pmds[queue >> 1]!.look();
+      return;
+    }
+    clock[1] = clock[0]! + vmm.services.ns('idle_backend_wakeup');
+    if (wiring.kind === 'qemu' && !wiring.ioeventfd)
+      vmm.mainLoop?.userKick(wiring.qemu[queue >> 1]!, queue & 1, vmm.mainLoop.id << 20);
+    else kickOf(wiring, queue).signal();
+  }
+  private report(kind: number): void {
+    const { wiring } = this.nic;
+    const { recorder } = this.vmm.services;
+    const base = (wiring.backendPlace << 8) | ((this.vmm.mainLoop?.id ?? 0) << 20) | kind;
+    for (const [q, at] of this.bases.entries()) if (at !== null) recorder.event(base, 0, q, at);
   }
   /** Notifications may be held back where that was negotiated; only QEMU's own data path offers it. */
   private coalesce(): void {
@@ -126,11 +228,25 @@ export class NicRings {
     if (coalescing !== null && this.vmm.mainLoop !== null) this.vmm.mainLoop.coalesces = true;
   }
 
-  /** Out of service: the back-end lets go of everything, and the device remembers where the rings stand. */
-  stop(): void {
+  /**
+   * Out of service: the back-end lets go of everything, and the device remembers where the rings stand. `record`: where each
+   * ring is taken back is an event.
+   */
+  stop(record = false): void {
+    if (!this.inService) return;
+    this.inService = false;
+    if (this.running) this.takeBack();
+    if (record) this.report(QEMU_RING_STOP);
+    this.nic.controlDevice?.stop();
+  }
+  private takeBack(): void {
     const { wiring, backend } = this.nic;
-    if (!this.running) return;
     this.running = false;
+    for (const [q, queue] of this.queues.entries()) {
+      if (queue === null) continue;
+      this.bases[q] = queue.base;
+      this.reach?.stands(q, queue.base);
+    }
     for (const [i, { pair }] of wiring.pairs.entries()) {
       pair.disconnect('rx');
       pair.disconnect('tx');
@@ -138,13 +254,31 @@ export class NicRings {
       else if (wiring.kind === 'vhost-net') wiring.workers[i]!.reset();
     }
     for (const q of this.doorbells.keys()) this.removeDoorbell(q);
-    handBack(backend, wiring);
-    this.nic.controlDevice?.stop();
+    if (this.userspace !== null) {
+      this.userspace.end();
+      this.userspace = null;
+      return;
+    }
+    for (const [q, base] of handBack(backend, wiring).entries()) if (this.queues[q] !== null) this.bases[q] = base;
+  }
+  /** The link has come up or gone down. While it is down there is no vhost (qemu virtio_net_set_link_status()). */
+  linkChanged(): void {
+    const { wiring, device } = this.nic;
+    if (wiring.kind === 'qemu') {
+      for (const nic of wiring.qemu) nic.linkDown = !device.netConfig.linkUp;
+      // what waits is to be dropped now
+      if (this.running) for (let q = 0; q < 2 * this.usablePairs; q++) if (this.enabled(q)) this.poke(q);
+      return;
+    }
+    if (!this.inService) return;
+    this.stop(true);
+    this.start(true);
   }
   /** The driver resets the device. What waits in its transmit rings is lost. */
   reset(): void {
     this.stop();
     for (const q of this.queues.keys()) this.forget(q);
+    this.bases.fill(null);
     const { wiring } = this.nic;
     if ('tap' in wiring) for (const queue of wiring.tap.queues) queue.disabled = false;
   }
@@ -159,6 +293,7 @@ export class NicRings {
   }
   private forget(queue: number): void {
     this.queues[queue] = null;
+    this.bases[queue] = null;
     const { wiring, frameOf } = this.nic;
     const { pair, places } = wiring.pairs[queue >> 1]!;
     // what the device put into a receive ring is the driver's, whatever it does
@@ -166,16 +301,21 @@ export class NicRings {
   }
 
   /**
-   * A queue was enabled, or enabled again, while the device is live. Vhost takes rings up at DRIVER_OK only (qemu 7.2 restarts
-   * one after a reset of the queue, and neither vhost-net nor DPDK has VIRTIO_F_RING_RESET).
+   * A queue was enabled, or enabled again, while the device is live. With vhost-net the ring is started alone; a vhost-user
+   * back-end is told at the next start only (qemu 7.2 virtio_net_queue_enable()).
    */
   takeUp(queue: number): void {
-    const { wiring, device, controlDevice } = this.nic;
-    if (this.running && queue === device.controlQueue) controlDevice?.start(this.nic);
-    if (!this.running || wiring.kind !== 'qemu' || !this.enabled(queue)) return;
+    const { wiring, device, controlDevice, backend } = this.nic;
+    if (this.inService && queue === device.controlQueue) controlDevice?.start(this.nic);
+    if (!this.running || wiring.kind === 'vhost-user' || !this.enabled(queue)) return;
     const i = queue >> 1;
-    const route = this.interruptRoute(queue);
+    const route = this.interruptRoute(queue, this.userspace !== null);
     if (this.doorbells[queue] === null) this.wireDoorbell(queue);
+    if (wiring.kind === 'vhost-net' && backend.kind === 'vhost-net' && this.userspace === null) {
+      const ring = ringParams(wiring, device, queue, this.firstBase);
+      const result = vhostNetStartRing(backend.opened[i]!.frontend, queue & 1, ring, wiring.tapFds[i]!);
+      if (result < 0) return; // "unable to restart vhost net virtqueue"
+    }
     wiring.pairs[i]!.pair.connect(nameOf(queue), this.queueOf(queue), route);
     this.nic.control?.coalescing.queueEnabled(queue);
     if (nameOf(queue) === 'tx') return;
@@ -184,11 +324,14 @@ export class NicRings {
   }
   /** The driver resets one queue (VIRTIO_F_RING_RESET): its doorbell stays and rings nobody. */
   letGo(queue: number): void {
-    const { wiring, device, controlDevice } = this.nic;
+    const { wiring, device, controlDevice, backend } = this.nic;
     const i = queue >> 1;
     if (queue === device.controlQueue) controlDevice?.letGo();
     if (queue >= 2 * this.usablePairs) return;
     wiring.pairs[i]!.pair.disconnect(nameOf(queue));
+    // qemu vhost_net_virtqueue_reset()
+    const held = this.running && this.userspace === null && this.queues[queue] !== null;
+    if (held && backend.kind === 'vhost-net') vhostNetStopRing(backend.opened[i]!.frontend, queue & 1);
     if (wiring.kind !== 'vhost-user' && nameOf(queue) === 'rx') {
       wiring.tap.queues[i]!.paused = true;
       this.steerBy(queue, true);
@@ -209,7 +352,7 @@ export class NicRings {
   kick(queue: number): void {
     const { wiring } = this.nic;
     const { vmm } = this;
-    if (this.running && queue === this.nic.device.controlQueue) this.nic.controlDevice?.notified();
+    if (this.inService && queue === this.nic.device.controlQueue) this.nic.controlDevice?.notified();
     if (!this.running || queue >= 2 * this.usablePairs) return;
     if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
       vmm.mainLoop?.userKick(wiring.qemu[queue >> 1]!, queue & 1, vmm.vcpu.id << 20);
@@ -240,18 +383,19 @@ export class NicRings {
   }
 
   // ---- one queue ----------------------------------------------------------------------------------------------------
-  private interruptRoute(queue: number): InterruptRoute {
+  /** `byQemu`: QEMU moves the frames, and so sends the messages. */
+  private interruptRoute(queue: number, byQemu = false): InterruptRoute {
     const { vmm, nic } = this;
     const { wiring, device } = nic;
     const { recorder } = vmm.services;
     if (nic.client) return new ClientRoute(vmm, wiring, device, queue);
     if (device.queues[queue]!.msixVector === VIRTIO_MSI_NO_VECTOR && !(vmm.vcpu instanceof PmdVcpu)) {
       nic.pin ??= vmm.pin(nic);
-      return nic.pin.route(device, queue, wiring.kind === 'qemu' ? null : callOf(wiring, queue));
+      return nic.pin.route(device, queue, wiring.kind === 'qemu' || byQemu ? null : callOf(wiring, queue));
     }
     const { vcpu, line } = vmm.line(nic, device.queues[queue]!.msixVector);
     const { place } = vcpu;
-    if (wiring.kind === 'qemu') return new SignalMsi(recorder, vcpu, line, place, wiring.backendPlace);
+    if (wiring.kind === 'qemu' || byQemu) return new SignalMsi(recorder, vcpu, line, place, wiring.backendPlace);
     vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IRQFD, vmm.nextGsi());
     return new Irqfd(recorder, callOf(wiring, queue), vcpu, line, place);
   }
@@ -277,10 +421,9 @@ export class NicRings {
     this.vmm.vm.removeIoeventfd(wired.address, kickOf(this.nic.wiring, queue), wired.match);
   }
 
-  /** As it stood, or new. */
+  /** In the hands of whoever serves the ring now: new, or from where it stands. */
   private queueOf(q: number): DeviceQueue {
     const before = this.queues[q];
-    if (before !== null && before !== undefined) return before;
     const { arena } = this.vmm.services;
     const { device, frameOf } = this.nic;
     const features = device.driverFeatures;
@@ -300,6 +443,8 @@ export class NicRings {
       space: this.reach!.memory,
       frameOf: frameOf[q]!,
     });
+    if (before !== null && before !== undefined) queue.succeed(before);
+    if (this.bases[q] !== null) queue.resume(this.reach!.baseOf(q));
     this.queues[q] = queue;
     return queue;
   }

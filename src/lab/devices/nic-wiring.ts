@@ -3,14 +3,14 @@
  */
 import type { EventFd } from '../../engine/eventfd.ts';
 import type { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
-import type { QemuNic } from '../../machine/backend/qemu.ts';
+import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import type { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
 import type { VhostUserPort } from '../../machine/backend/vhost-user.ts';
 import type { GuestNic } from '../../machine/guest/guest-nic.ts';
 import type { QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
 import type { Tap } from '../../machine/host/tap.ts';
 import type { Pmd } from '../../machine/ovs/pmd.ts';
-import type { GuestNic as GuestNicDocument } from '../topology.ts';
+import type { GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
 
 export interface RingFds {
   readonly rxKick: EventFd;
@@ -33,6 +33,8 @@ export interface ControlWiring {
   readonly kick: EventFd;
 }
 interface WiringBase {
+  /** Whose device it is. */
+  readonly vmm: VmmKind;
   readonly document: GuestNicDocument;
   readonly nic: GuestNic;
   /** Places of the driver and of the back-end. */
@@ -41,6 +43,8 @@ interface WiringBase {
   readonly pairs: readonly PairWiring[];
   /** null where the device has no control queue. */
   readonly control: ControlWiring | null;
+  /** Arena offset of JUMBO_BYTES: what QEMU reads frames of a tap into. */
+  readonly bounce: number;
 }
 /** The lists are by queue pair. */
 export type NicWiring = WiringBase &
@@ -48,7 +52,7 @@ export type NicWiring = WiringBase &
     | {
         readonly kind: 'qemu';
         readonly tap: Tap;
-        readonly qemu: readonly QemuNic[];
+        readonly qemu: readonly UserspaceNic[];
         readonly ioeventfd: boolean;
       }
     | {
@@ -66,6 +70,8 @@ export type NicWiring = WiringBase &
         readonly userspaceTso: boolean;
       }
   );
+
+export type VhostNetWiring = Extract<NicWiring, { kind: 'vhost-net' }>;
 
 /** `rx0`, `tx0`, `rx1` … */
 export const virtqueueName = (queue: number): string => `${(queue & 1) === 0 ? 'rx' : 'tx'}${queue >> 1}`;

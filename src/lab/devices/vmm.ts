@@ -4,6 +4,7 @@
  */
 import { KVM_IOCTL, KVM_SIGNAL_MSI, SCHED_SYSCALL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
 import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
+import type { StratovirtLoop } from '../../machine/backend/stratovirt.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { msiTarget } from '../../machine/kvm/apic.ts';
@@ -32,6 +33,10 @@ export class Vmm {
   /** Place of the first. */
   readonly vcpuPlace: number;
   mainLoop: QemuMainLoop | null = null;
+  /** In place of the main loop where the guest's VMM is StratoVirt. */
+  stratovirt: StratovirtLoop | null = null;
+  /** The guest is stopped (QMP stop): no back-end runs. */
+  paused = false;
   private gsi = 24;
   /** By address: one for each value that it means something of, -1 for any. */
   private readonly userDoorbells = new Map<number, UserDoorbell[]>();

@@ -5,6 +5,7 @@
  * Read first: flows DD-4 and VU-1 in the documents; qemu hw/virtio/vhost.c, vhost_dev_start(); qemu hw/virtio/vhost-user.c.
  */
 import { VHOST_USER_REQUEST } from '../../engine/events.ts';
+import { EINVAL } from '../kernel/errno.ts';
 import { type Features, NO_FEATURES } from '../virtio/features.ts';
 import {
   VIRTIO_CONFIG_S_ACKNOWLEDGE,
@@ -27,7 +28,6 @@ import {
   vhost_user_memory_region,
   vhost_user_u64,
 } from '../wire/vhost-user.ts';
-import { EINVAL } from '../kernel/errno.ts';
 import {
   type Trace,
   VHOST_GET_BACKEND_FEATURES,
@@ -221,6 +221,28 @@ export function vhostNetStop(frontend: VhostNetFrontend, rings: number): number[
     bases.push(vhost_vring_state.num.get(viewOf(state), 0));
   }
   return bases;
+}
+
+/** One ring alone, enabled while the device runs: qemu hw/net/vhost_net.c, vhost_net_virtqueue_restart(). 0 or a negative errno. */
+export function vhostNetStartRing({ carrier }: VhostNetFrontend, index: number, ring: RingParams, tap: number): number {
+  const steps: readonly (readonly [number, Uint8Array])[] = [
+    [VHOST_SET_VRING_NUM, vringStatePayload(index, ring.size)],
+    [VHOST_SET_VRING_BASE, vringStatePayload(index, ring.base)],
+    [VHOST_SET_VRING_ADDR, vringAddrPayload(index, ring)],
+    [VHOST_SET_VRING_KICK, vringFilePayload(index, ring.kick)],
+    [VHOST_SET_VRING_CALL, vringFilePayload(index, ring.call)],
+    [VHOST_NET_SET_BACKEND, vringFilePayload(index, tap)],
+  ];
+  for (const [request, payload] of steps) {
+    const r = carrier.ioctl(request, payload);
+    if (r < 0) return r;
+  }
+  return 0;
+}
+/** One ring alone, reset while the device runs: vhost_net_virtqueue_reset(). 0 or a negative errno. */
+export function vhostNetStopRing({ carrier }: VhostNetFrontend, index: number): number {
+  const r = carrier.ioctl(VHOST_NET_SET_BACKEND, vringFilePayload(index, NO_FD));
+  return r < 0 ? r : Math.min(0, carrier.ioctl(VHOST_GET_VRING_BASE, vringStatePayload(index, 0)));
 }
 
 // ---- vhost-user -----------------------------------------------------------------------------------------------------
