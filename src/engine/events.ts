@@ -245,6 +245,16 @@ export const DP_PORT_ADD = kind(224, 'dp.port_add', 'the bridge has a further po
 export const DP_PORT_DEL = kind(225, 'dp.port_del', 'a port of the bridge is gone; flows and MAC entries that named it go with it', { a: 'port', b: 'flows' });
 export const PORT_DROP_REMOVED = kind(226, 'port.removed', 'dropped: waited at a port that was removed, or had come in by it', { role: 'dropped', a: 'bytes' });
 
+// ---- vhost-user: the sockets, the second channel, the rings (164-171) -------------------------------------------------
+export const VHOST_USER_LISTEN = kind(164, 'vhost.socket_listen', 'a side listens at the vhost-user socket', { a: 'side' });
+export const VHOST_USER_CONNECT = kind(165, 'vhost.socket_connect', 'a side connects to the vhost-user socket, and the other accepts', { a: 'side' });
+export const VHOST_USER_CLOSE = kind(166, 'vhost.socket_close', 'the vhost-user connection ends', { a: 'reason', b: 'request' });
+export const VHOST_USER_BACKEND_REQUEST = kind(167, 'vhost.backend_request', 'a request of the back-end on the second channel', { a: 'request', b: 'payload bytes' });
+export const VHOST_USER_BACKEND_REPLY = kind(168, 'vhost.backend_reply', 'a reply of the front-end on the second channel', { a: 'request', b: 'payload bytes' });
+export const VHOST_USER_BACKEND_MESSAGE = kind(169, 'vhost.backend_message', 'a message of the second channel as it is on the socket, byte for byte', { a: 'position/8', b: 'bytes' });
+export const VHOST_USER_RING = kind(170, 'vhost.ring_state', 'a ring of the vhost-user back-end is stopped, started but disabled, or served', { a: 'ring', b: 'state' });
+export const VHOST_USER_RARP = kind(171, 'vhost_user.rarp', 'the back-end broadcasts a RARP for the guest', { a: 'mac low 32' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
