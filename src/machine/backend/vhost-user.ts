@@ -9,7 +9,7 @@
  * The library leaves avail_event alone: with event idx a kernel guest rings once per 65,536 entries, and without it
  * VRING_USED_F_NO_NOTIFY is set once at the start (rte_vhost_enable_guest_notification(0)).
  */
-import { DP_INGRESS, MAX_CONTEXTS, VHOST_USER_DROP_RX_FULL } from '../../engine/events.ts';
+import { DP_INGRESS, MAX_CONTEXTS, PORT_DROP_REMOVED, VHOST_USER_DROP_RX_FULL } from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
@@ -76,6 +76,12 @@ export class VhostUserPort extends Port {
 
   override transmit(packet: number, contextBits: number): void {
     this.txqs[this.txqOf[contextBits >>> 20]!]!.add(packet, contextBits);
+  }
+  /** destroy_device(), and the port is removed: its rings are nobody's, its batches are dropped. */
+  override close(contextBits: number): void {
+    this.pairs.fill(null);
+    this.remap();
+    for (const txq of this.txqs) txq.close(contextBits);
   }
   override get waiting(): number {
     let n = 0;
@@ -200,12 +206,15 @@ export class VhostUserTxq implements PmdTxq {
     if (this.pair === null || this.batch.full) this.drop(packet, contextBits);
     else this.batch.push(packet);
   }
-  private drop(packet: number, contextBits: number): void {
+  private drop(packet: number, contextBits: number, reason = VHOST_USER_DROP_RX_FULL): void {
     const { recorder, pool, frames } = this.services;
     const frame = pool.frame[packet]!;
-    recorder.event((this.port.place << 8) | contextBits | VHOST_USER_DROP_RX_FULL, frame, pool.length[packet]!, 0);
-    frames.dropped(frame, VHOST_USER_DROP_RX_FULL);
+    recorder.event((this.port.place << 8) | contextBits | reason, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, reason);
     pool.release(packet);
+  }
+  close(contextBits: number): void {
+    while (this.batch.length > 0) this.drop(this.batch.shift(), contextBits, PORT_DROP_REMOVED);
   }
   flushCost(n: number): number {
     const lengths = this.services.pool.length;
@@ -219,7 +228,9 @@ export class VhostUserTxq implements PmdTxq {
     this.served = pair;
     pair?.attachRx(contextBits);
     let begin = begun + this.burstCost;
-    for (let i = 0; i < n; i++) {
+    // none, where the port was closed meanwhile
+    const waiting = Math.min(n, this.batch.length);
+    for (let i = 0; i < waiting; i++) {
       const packet = this.batch.shift();
       const end = begin + this.enqueueCost + (((pool.length[packet]! + FRAME_OFFSET) * this.byteCost256) >> 8);
       let placed = false;

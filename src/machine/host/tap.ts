@@ -4,6 +4,7 @@
  */
 import type { Context } from '../../engine/context.ts';
 import {
+  PORT_DROP_REMOVED,
   TAP_DEQUEUE,
   TAP_DROP_QUEUE_DISABLED,
   TAP_DROP_QUEUE_FULL,
@@ -187,6 +188,13 @@ export class Tap extends Port {
         this.announce(to);
       }
     }
+  }
+
+  /** The device is gone (tun_detach()). */
+  override close(contextBits: number): void {
+    for (const { queue } of this.queues)
+      while (queue.length > 0) this.refuse(queue.shift(), contextBits, PORT_DROP_REMOVED);
+    for (const queue of this.queues) queue.paused = true;
   }
 
   /** First half of what follows when a frame was written to a queue. */

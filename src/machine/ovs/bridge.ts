@@ -1,10 +1,13 @@
 /** A bridge: its ports, its slow path and its datapath's actions. The datapaths (kernel, netdev) find the flow. */
+import { assert } from '../../engine/assert.ts';
 import {
   DP_DROP_MALFORMED,
   DP_DROP_MTU,
   DP_DROP_NO_OUTPUT,
   DP_INGRESS,
   DP_OUTPUT,
+  DP_PORT_ADD,
+  DP_PORT_DEL,
   DP_REVALIDATE,
 } from '../../engine/events.ts';
 import type { Port } from '../host/port.ts';
@@ -13,6 +16,7 @@ import { isGso, isPlain } from '../packet/net-header.ts';
 import { OFFLOAD_CSUM } from '../packet/offload-flags.ts';
 import { XmitOffload } from '../packet/xmit.ts';
 import type { Services } from '../services.ts';
+import { KEY_IN_PORT } from './flow-key.ts';
 import type { Flow, MegaflowTable } from './megaflow-table.ts';
 import { Ofproto } from './ofproto.ts';
 
@@ -47,6 +51,35 @@ export class Bridge {
     this.byNumber[port.number] = port;
     this.ofproto.ports.push(port.number);
   }
+  /**
+   * A port is plugged into the running bridge, at the recorder's stamp: what is flooded goes to it, too, from now on (ovs
+   * bridge_run() after `ovs-vsctl add-port`: all flows are revalidated).
+   */
+  plugPort(port: Port, contextBits: number): void {
+    this.addPort(port);
+    this.services.recorder.event((port.place << 8) | contextBits | DP_PORT_ADD, 0, port.number, 0);
+    this.portsChanged(contextBits);
+  }
+  /**
+   * A port is taken out of the running bridge, at the recorder's stamp. MAC entries and flows that name it are gone (ovs
+   * mac_learning_flush of a bundle, bundle_destroy(); revalidators delete flows whose input port is no more), frames that came
+   * in by it and still wait for an upcall are dropped when their turn comes, and so is what waits at the port itself. Its
+   * number is not given to another port.
+   */
+  removePort(number: number, contextBits: number): void {
+    const port = this.ports.get(number);
+    assert(port !== undefined, `bridge ${this.name} has port ${number}`);
+    this.ports.delete(number);
+    this.ofproto.removePort(number);
+    const flows = this.portsChanged(contextBits);
+    this.services.recorder.event((port.place << 8) | contextBits | DP_PORT_DEL, 0, number, flows);
+    port.close(contextBits);
+  }
+  /** Translates what is cached again, after ports have come or gone; returns how many flows that removed. */
+  protected portsChanged(_contextBits: number): number {
+    return 0;
+  }
+  /** The port that goes by the number, or went: frames that came in by it may still be under way. */
   port(number: number): Port {
     return this.byNumber[number]!;
   }
@@ -142,13 +175,14 @@ export class Bridge {
   }
 
   /**
-   * After the MAC table changed: translates installed flows again; those whose outputs differ get the new ones. A flow
-   * whose source has moved away or was pushed out of the table is removed, so that its next frame is learned from.
+   * After the MAC table or the ports changed: translates installed flows again; those whose outputs differ get the new ones. A flow
+   * whose source has moved away or was pushed out of the table is removed, so that its next frame is learned from, and so is
+   * one whose input port is gone.
    */
   revalidate(flows: Iterable<Flow>, now: number, contextBits: number, remove: (flow: Flow) => void): void {
     this.refresh(flows);
     for (const flow of [...flows]) {
-      if (!this.ofproto.knows(flow.key)) {
+      if (!this.ports.has(flow.key[KEY_IN_PORT]!) || !this.ofproto.knows(flow.key)) {
         remove(flow);
         this.services.recorder.event(this.bridgeBits | contextBits | DP_REVALIDATE, 0, flow.id, 0);
         continue;

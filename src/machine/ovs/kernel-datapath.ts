@@ -4,7 +4,15 @@
  *
  * DEVIATION: the per-CPU mask cache is left out; masks are probed in the order of their use.
  */
-import { DP_DROP_UPCALL_LOST, DP_FLOW_PUT, DP_HIT, DP_MISS, DP_UPCALL, DP_UPCALL_COPY } from '../../engine/events.ts';
+import {
+  DP_DROP_UPCALL_LOST,
+  DP_FLOW_PUT,
+  DP_HIT,
+  DP_MISS,
+  DP_UPCALL,
+  DP_UPCALL_COPY,
+  PORT_DROP_REMOVED,
+} from '../../engine/events.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { Bridge } from './bridge.ts';
@@ -93,6 +101,13 @@ export class KernelDatapath extends Bridge {
     this.execute(packet, flow.outputs, contextBits);
   }
 
+  protected override portsChanged(contextBits: number): number {
+    const before = this.table.flows.length;
+    const now = this.services.recorder.stamp[0]!;
+    this.revalidate(this.table.flows, now, contextBits, (flow) => this.forget(this.table, flow));
+    return before - this.table.flows.length;
+  }
+
   /** How many flows that are not installed the first `n` waiting upcalls ask for. */
   newFlowsAhead(n: number): number {
     const { pool } = this.services;
@@ -112,6 +127,8 @@ export class KernelDatapath extends Bridge {
     const now = recorder.stamp[0]!;
     const length = pool.length[packet]!;
     const frame = pool.frame[packet]!;
+    // upcall_receive(): the port that it came in by is not there any more
+    if (!this.ports.has(pool.inPort[packet]!)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
     this.key.extract(pool.at(packet), length, pool.inPort[packet]!);
     const words = this.key.words;
     const result = this.ofproto.translate(words, now, contextBits);

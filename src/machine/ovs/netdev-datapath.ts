@@ -5,7 +5,15 @@
  * DEVIATION: no SMC (off by default in OVS), no recirculation. The PMDs of a host share these caches, where real ones have them
  * each for itself: a flow that two of them meet costs one upcall.
  */
-import { DP_EMC_HIT, DP_EMC_INSERT, DP_FLOW_PUT, DP_MEGAFLOW_HIT, DP_MISS, DP_UPCALL } from '../../engine/events.ts';
+import {
+  DP_EMC_HIT,
+  DP_EMC_INSERT,
+  DP_FLOW_PUT,
+  DP_MEGAFLOW_HIT,
+  DP_MISS,
+  DP_UPCALL,
+  PORT_DROP_REMOVED,
+} from '../../engine/events.ts';
 import type { RandomStream } from '../../engine/random.ts';
 import type { Services } from '../services.ts';
 import { Bridge } from './bridge.ts';
@@ -129,6 +137,7 @@ export class NetdevDatapath extends Bridge {
         recorder.event(this.bits | contextBits | DP_MEGAFLOW_HIT, frame, table.probed, flow.id);
         if (this.random.below(EMC_INSERT_INV_PROB) === 0) this.emcInsert(words, hash, flow, frame, contextBits);
       } else {
+        if (!this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
         // the frame that misses counts for the OpenFlow rule, not for the flow that it brings
         const fresh = this.upcall(packet, table, contextBits);
         this.ofproto.credit(1, length);
@@ -140,6 +149,13 @@ export class NetdevDatapath extends Bridge {
     flow.bytes += length;
     flow.used = recorder.stamp[0]!;
     this.execute(packet, flow.outputs, contextBits);
+  }
+
+  protected override portsChanged(contextBits: number): number {
+    const before = this.flows.length;
+    const now = this.services.recorder.stamp[0]!;
+    this.revalidate(this.flows, now, contextBits, (flow) => this.forget(this.classifiers.get(flow.key[0]!)!, flow));
+    return before - this.flows.length;
   }
 
   private upcall(packet: number, table: MegaflowTable, contextBits: number): Flow {

@@ -72,6 +72,12 @@ export class Ofproto {
     return source.multicast || reserved(destinationOf(key)) || this.fdb.get(source.id)?.port === key[0];
   }
 
+  /** The port is gone, and with it what was learned there. */
+  removePort(port: number): void {
+    this.ports.splice(this.ports.indexOf(port), 1);
+    for (const [id, entry] of this.fdb) if (entry.port === port) this.fdb.delete(id);
+  }
+
   credit(packets: number, bytes: number): void {
     this.creditedPackets += packets;
     this.creditedBytes += bytes;

@@ -41,6 +41,8 @@ export class Pmd extends Context {
   private readonly txqs: PmdTxq[] = [];
   private rxq!: PmdRxq;
   private txq!: PmdTxq;
+  /** The thread runs. */
+  private runs = false;
   private turn = 0;
   private count = 0;
   private begun = 0;
@@ -52,16 +54,32 @@ export class Pmd extends Context {
     this.pollGrid = Math.max(1, services.ns('pmd_idle_iteration'));
   }
 
+  /** A queue of a port that has come; one that comes to a running PMD is polled from its next look on. */
   addRxq(rxq: PmdRxq): void {
     this.rxqs.push(rxq);
+    if (this.runs) rxq.attach(this.id);
+  }
+  /** Its port is gone; a burst of it that is under way lands in nothing. */
+  removeRxq(rxq: PmdRxq): void {
+    const at = this.rxqs.indexOf(rxq);
+    if (at < 0) return;
+    this.rxqs.splice(at, 1);
+    if (this.turn > at) this.turn--;
+    if (this.turn >= this.rxqs.length) this.turn = 0;
   }
   get rxqCount(): number {
     return this.rxqs.length;
   }
   addTxq(txq: PmdTxq): void {
     this.txqs.push(txq);
+    if (this.runs) txq.attach(this.id);
+  }
+  removeTxq(txq: PmdTxq): void {
+    const at = this.txqs.indexOf(txq);
+    if (at >= 0) this.txqs.splice(at, 1);
   }
   begin(): void {
+    this.runs = true;
     this.contextBits = this.id << 20;
     for (const q of this.rxqs) q.attach(this.id);
     for (const q of this.txqs) q.attach(this.id);
