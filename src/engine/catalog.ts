@@ -14,7 +14,7 @@ export type PlaceType =
   | 'backend'
   /** A vCPU: exits and interrupts, `a/vcpu0`. */
   | 'vcpu'
-  /** A VMM's process, `a/qemu`: its main loop. */
+  /** A VMM's process, `a/qemu` or `a/stratovirt`: its main loop. */
   | 'vmm'
   /** A tap device, `br0/a.net0` side of the kernel. */
   | 'tap'
@@ -54,9 +54,9 @@ export interface Place {
 
 export interface ContextInfo {
   readonly id: number;
-  /** `a/vcpu0`, `qemu-a`, `vhost-1201`, `pmd-c02`, `handler-br0` … */
+  /** `a/vcpu0`, `qemu-a`, `stratovirt-a`, `vhost-1201`, `pmd-c02`, `handler-br0` … */
   readonly name: string;
-  readonly kind: 'vcpu' | 'qemu' | 'vhost' | 'pmd' | 'softirq' | 'handler' | 'nic' | 'wire';
+  readonly kind: 'vcpu' | 'qemu' | 'stratovirt' | 'vhost' | 'pmd' | 'softirq' | 'handler' | 'nic' | 'wire';
   /** Core number on its host; -1 for hardware (NIC, wire). */
   readonly core: number;
   readonly host: string;

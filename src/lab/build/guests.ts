@@ -6,7 +6,7 @@ import { assert } from '../../engine/assert.ts';
 import { EventFd } from '../../engine/eventfd.ts';
 import { CountingQueuePair } from '../../machine/backend/counting-queue-pair.ts';
 import { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
-import { QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
+import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../../machine/backend/vhost-user.ts';
 import { GuestNic, type GuestNicPlaces } from '../../machine/guest/guest-nic.ts';
@@ -24,10 +24,11 @@ import { JUMBO_BYTES, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { runningVcpus } from '../cores.ts';
 import { DeviceSetup } from '../devices/device-setup.ts';
 import type { NicWiring, PairWiring, RingFds } from '../devices/nic-wiring.ts';
-import type { Backend, Guest, GuestNic as GuestNicDocument } from '../topology.ts';
+import type { Backend, Guest, GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
 import type { BuiltGuest } from './machine.ts';
 import { assignRxq } from './network.ts';
 import type { HostSite, Site } from './site.ts';
+import { buildLoop, userspaceNic, VMM_TEXT, vmmPlace } from './vmm-loop.ts';
 
 /** Memory of a guest: arena offsets. */
 export interface GuestMemory {
@@ -74,14 +75,7 @@ export function buildGuest(
       backend: label,
     }),
   );
-  const vmmPlace = site.places.add({
-    name: `${name}/qemu`,
-    type: 'vmm',
-    description: `QEMU process of guest ${name}: its main loop`,
-    host: host.name,
-    guest: name,
-    backend: label,
-  });
+  const place = vmmPlace(site, guest, name, { host: host.name, guest: name, backend: label });
   const nics = guest.nics.map((document) => {
     const nicName = `${name}/${document.name}`;
     const common = { host: host.name, guest: name, nic: document.name, backend: document.backend };
@@ -150,12 +144,12 @@ export function buildGuest(
     const setup = new DeviceSetup(services, vm, vcpus, site.topology.recordDescriptors);
     vcpu.onBoot(setup);
     let joined = memory.joined;
-    const qemuNics: { nic: QemuNic; contexts: string[] }[] = [];
+    const own: { nic: UserspaceNic; contexts: string[] }[] = [];
     for (const [i, { document, nic, places, common }] of nics.entries()) {
       const wiring = wire(
         site,
         hostSite,
-        { document, nic, places, labels: common },
+        { document, nic, places, labels: common, vmm: guest.vmm },
         {
           bounce: memory.bounces + i * JUMBO_BYTES,
           joined,
@@ -165,28 +159,18 @@ export function buildGuest(
       setup.add(wiring);
       const contexts = vcpus.slice(0, document.queuePairs).map((v) => v.name);
       built.nics.push({ document, guest: built, nic, wiring, setup, contexts });
-      if (wiring.kind === 'qemu') qemuNics.push(...wiring.qemu.map((nic) => ({ nic, contexts })));
+      if (wiring.kind === 'qemu') own.push(...wiring.qemu.map((nic) => ({ nic, contexts })));
       else if (wiring.kind === 'vhost-net') contexts.push(...wiring.workers.map((w) => w.name));
       else contexts.push(...site.pmdsOf(hostSite).map((p) => p.name));
     }
-    // without frames to carry it has next to nothing to do, and takes no core from those that have
-    const loopCore = qemuNics.length > 0 ? cores.shared() : cores.least();
-    const loop = new QemuMainLoop(
-      `${prefix}qemu-${guest.name}`,
-      loopCore,
-      services,
-      qemuNics.map((q) => q.nic),
+    const { vmm } = setup;
+    const loop = buildLoop(
+      site,
+      hostSite,
+      { guest, name, label, place, vmm },
+      own.map((q) => q.nic),
     );
-    site.enter(loop, vmmPlace, {
-      kind: 'qemu',
-      core: cores.local(loopCore),
-      host: host.name,
-      guest: name,
-      backend: label,
-      polls: false,
-    });
-    setup.vmm.mainLoop = loop;
-    for (const contexts of new Set(qemuNics.map((q) => q.contexts))) contexts.push(loop.name);
+    for (const contexts of new Set(own.map((q) => q.contexts))) contexts.push(loop.name);
     for (const b of built.nics) {
       if (b.wiring.kind !== 'vhost-net') continue;
       for (const worker of b.wiring.workers) {
@@ -212,11 +196,12 @@ function wire(
     nic: GuestNic;
     places: GuestNicPlaces & { readonly control: number };
     labels: NicLabels;
+    vmm: VmmKind;
   },
   memory: { readonly bounce: number; readonly joined: number },
 ): NicWiring {
   const { host, prefix, cores } = hostSite;
-  const { document, nic, places, labels } = of;
+  const { document, nic, places, labels, vmm } = of;
   const { services } = site;
   const bridge = site.bridge(host, document.bridge);
   const bridgeName = prefix + bridge.name;
@@ -233,7 +218,7 @@ function wire(
   const backend = site.places.add({
     name: `${nic.name}/${document.backend}`,
     type: 'backend',
-    description: `${BACKEND_TEXT[document.backend]} of ${nic.name}`,
+    description: `${BACKEND_TEXT[document.backend](vmm)} of ${nic.name}`,
     ...labels,
   });
   const counts = document.backend === 'virtio-net' && document.features['VIRTIO_NET_F_DEVICE_STATS'] === true;
@@ -245,7 +230,7 @@ function wire(
   const control =
     places.control < 0 ? null : { place: places.control, kick: new EventFd(site.nextFd(), `${nic.name} ctrl kick`) };
   const { bounce } = memory;
-  const base = { document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control, bounce };
+  const base = { vmm, document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control, bounce };
   if (bridge.bridge instanceof NetdevDatapath) {
     const pmds = site.pmdsOf(hostSite);
     const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, pairs.length, pmds.length);
@@ -279,7 +264,9 @@ function wire(
       kind: 'qemu',
       tap,
       ioeventfd: document.ioeventfd,
-      qemu: pairs.map(({ pair, fds }, i) => new QemuNic(pair, tap.queues[i]!, fds.txKick, fds.rxKick, memory.bounce)),
+      qemu: pairs.map(({ pair, fds }, i) =>
+        userspaceNic(site, vmm, document, { pair, fds, queue: tap.queues[i]!, bounce }),
+      ),
     };
   }
   const workers = pairs.map(
@@ -326,8 +313,8 @@ function queuePlace(
   return site.places.add({ name: `${nic}/${queue}`, type: 'queue', description, queue, queueIndex, ...labels });
 }
 
-const BACKEND_TEXT: Readonly<Record<Backend, string>> = {
-  'virtio-net': 'QEMU userspace virtio-net',
-  'vhost-net': 'vhost-net worker',
-  'vhost-user': 'DPDK vhost-user back-end',
+const BACKEND_TEXT: Readonly<Record<Backend, (vmm: VmmKind) => string>> = {
+  'virtio-net': (vmm) => `${VMM_TEXT[vmm]} userspace virtio-net`,
+  'vhost-net': () => 'vhost-net worker',
+  'vhost-user': () => 'DPDK vhost-user back-end',
 };

@@ -123,13 +123,19 @@ export class ControlDevice {
     const { vmm, end } = this;
     const { address, match } = device.doorbell(index);
     this.doorbell = { address, match };
-    if (wiring.kind !== 'qemu' || !wiring.ioeventfd) {
+    const { stratovirt } = vmm;
+    if (stratovirt === null && (wiring.kind !== 'qemu' || !wiring.ioeventfd)) {
       vmm.userDoorbell(address, match, (contextBits) => end.run(contextBits));
       return;
     }
     vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);
     vmm.vm.assignIoeventfd(address, this.wiring.kick, match);
-    wiring.qemu[0]!.control = end;
+    if (stratovirt !== null) {
+      // its own event loop has the queue, whoever has the others
+      stratovirt.serveControl(end, wiring.backendPlace);
+      return;
+    }
+    if (wiring.kind === 'qemu') wiring.qemu[0]!.control = end;
     if (vmm.mainLoop !== null) this.wiring.kick.waiter = vmm.mainLoop;
   }
   /** A notification that reached the device's register rather than an ioeventfd. timeline.now[1] is set. */

@@ -4,10 +4,19 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { TUN_IOCTL } from '../../engine/events.ts';
-import { QEMU_TAP_OPEN, QEMU_TAP_OPEN_QUEUE, type TunStep, tapQueueStep } from '../../machine/host/tun-ioctls.ts';
+import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
+import { stratovirtTapOffload, stratovirtTapOpen } from '../../machine/host/stratovirt-tap.ts';
+import {
+  QEMU_TAP_OPEN,
+  QEMU_TAP_OPEN_QUEUE,
+  qemuTapGuestFeatures,
+  type TunStep,
+  tapQueueStep,
+} from '../../machine/host/tun-ioctls.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
+import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import {
   type RingParams,
   type StartParams,
@@ -63,13 +72,30 @@ export interface Reach {
   ringAt(queue: QueueRegisters): { readonly desc: number; readonly avail: number; readonly used: number };
 }
 
+/**
+ * What the tap is told to leave as it is for the guest, TUN_F_… bits: what the driver accepted. StratoVirt's vhost device does not
+ * tell it anything (stratovirt virtio/src/vhost/kernel/net.rs), so that the host completes and cuts everything for its guests.
+ */
+export function tapOffloads(wiring: NicWiring, features: Features): number {
+  return wiring.vmm === 'stratovirt' && wiring.kind === 'vhost-net' ? 0 : guestOffloads(features);
+}
+/** And the ioctls that say so, at DRIVER_OK. */
+export function tapGuestFeatures(wiring: NicWiring, features: Features): readonly TunStep[] {
+  const { pairs } = wiring;
+  if (wiring.vmm === 'qemu')
+    return qemuTapGuestFeatures(guestOffloads(features), headerBytesOf(features), pairs.length);
+  return wiring.kind === 'vhost-net' ? [] : stratovirtTapOffload(guestOffloads(features), pairs.length);
+}
+
 /** When the netdev is created: the tap is opened, the vhost device or socket is set up as far as it goes without a guest. */
 export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   const tunSteps = (steps: readonly TunStep[]): void => {
     for (const s of steps) trace(TUN_IOCTL, s.ioctl, s.argument);
   };
   const { pairs } = wiring;
-  const openTap = (): void => tunSteps(pairs.length > 1 ? QEMU_TAP_OPEN_QUEUE : QEMU_TAP_OPEN);
+  const qemuSteps = pairs.length > 1 ? QEMU_TAP_OPEN_QUEUE : QEMU_TAP_OPEN;
+  const openTap = (): void =>
+    tunSteps(wiring.vmm === 'qemu' ? qemuSteps : stratovirtTapOpen(pairs.length, wiring.kind === 'qemu'));
   if (wiring.kind === 'qemu') {
     for (let i = 0; i < pairs.length; i++) openTap();
     return { kind: 'qemu', tunSteps };

@@ -20,7 +20,6 @@ import {
 } from '../../engine/events.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
-import { qemuTapGuestFeatures } from '../../machine/host/tun-ioctls.ts';
 import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
 import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
@@ -44,7 +43,7 @@ import { VIRTIO_CONFIG_S_NEEDS_RESET } from '../../machine/virtio/status.ts';
 import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
-import { handBack, handOver, qemuReach, type Reach, ringParams } from './nic-backend.ts';
+import { handBack, handOver, qemuReach, type Reach, ringParams, tapGuestFeatures, tapOffloads } from './nic-backend.ts';
 import type { NicDevice } from './nic-device.ts';
 import { callOf, kickOf } from './nic-wiring.ts';
 import { UserspacePath } from './userspace-path.ts';
@@ -125,16 +124,9 @@ export class NicRings {
     const { wiring, device, backend } = nic;
     this.inService = true;
     const linkUp = device.netConfig.linkUp;
-    if (backend.kind !== 'vhost-user')
-      backend.tunSteps(
-        qemuTapGuestFeatures(
-          guestOffloads(device.driverFeatures),
-          headerBytesOf(device.driverFeatures),
-          wiring.pairs.length,
-        ),
-      );
+    if (backend.kind !== 'vhost-user') backend.tunSteps(tapGuestFeatures(wiring, device.driverFeatures));
     if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(device.driverFeatures);
-    else wiring.tap.setOffloads(guestOffloads(device.driverFeatures));
+    else wiring.tap.setOffloads(tapOffloads(wiring, device.driverFeatures));
     // DEVIATION: with vhost-user, too, QEMU takes what the driver sends while the link is down, and drops it; here it stays in
     // the ring. Linux does not send then.
     if (linkUp || wiring.kind !== 'vhost-user') this.hand(linkUp);
@@ -155,7 +147,7 @@ export class NicRings {
     if (typeof reach === 'number') {
       for (const q of queues) this.removeDoorbell(q);
       handBack(backend, wiring);
-      if (wiring.kind !== 'vhost-net') {
+      if (wiring.kind !== 'vhost-net' || wiring.vmm === 'stratovirt') {
         device.needsReset(NEEDS_RESET_BACKEND);
         return;
       }

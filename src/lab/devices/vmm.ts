@@ -2,6 +2,7 @@
  * What the devices of one guest share on the host's side: the VM, where its interrupts go, who answers its doorbells, and
  * the record of what the set-up does.
  */
+import { EventFd } from '../../engine/eventfd.ts';
 import { KVM_IOCTL, KVM_SIGNAL_MSI, SCHED_SYSCALL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
 import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
 import type { StratovirtLoop } from '../../machine/backend/stratovirt.ts';
@@ -16,6 +17,7 @@ import { baseOf, type Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
+import { EdgePin } from './edge-pin.ts';
 import type { NicDevice } from './nic-device.ts';
 import { NicPin } from './nic-pin.ts';
 
@@ -115,7 +117,17 @@ export class Vmm {
   pin(nic: NicDevice): NicPin {
     const { vcpu, services } = this;
     const { wiring } = nic;
-    const pin: NicPin = new NicPin(services.recorder, vcpu, wiring.backendPlace);
+    const { stratovirt } = this;
+    const pin: NicPin =
+      stratovirt === null
+        ? new NicPin(services.recorder, vcpu, wiring.backendPlace)
+        : new EdgePin(
+            services,
+            vcpu,
+            wiring.backendPlace,
+            stratovirt,
+            new EventFd(nic.index, `${wiring.nic.name} irqfd`),
+          );
     pin.line = vcpu.addIrq({ pairs: wiring.nic.pairs, config: () => nic.configInterrupt(), level: pin });
     return pin;
   }

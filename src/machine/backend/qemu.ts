@@ -141,7 +141,8 @@ export class QemuMainLoop extends Context {
   }
 
   /** A kick that came as an exit to userspace: virtio_queue_notify() on the vCPU's thread. now[1] is set. */
-  userKick(nic: QemuNic, queue: number, contextBits: number): void {
+  userKick(nic: UserspaceNic, queue: number, contextBits: number): void {
+    if (!(nic instanceof QemuNic)) return;
     nic.pair.kicked(queue, 1);
     if (queue === TX_QUEUE) this.handleTx(nic, contextBits);
     else if (queue === RX_QUEUE) nic.queue.paused = false;

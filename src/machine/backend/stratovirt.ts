@@ -22,7 +22,7 @@ import {
   VIRTQ_RX_EMPTY,
 } from '../../engine/events.ts';
 import type { TapQueue } from '../host/tap.ts';
-import { SYS_read, SYS_readv, SYS_writev } from '../kvm/vm.ts';
+import { SYS_read, SYS_writev } from '../kvm/vm.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
@@ -30,6 +30,9 @@ import { RX_QUEUE, TX_QUEUE } from '../virtio/queue/queue-index.ts';
 import type { ControlEnd } from './control-end.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 import { UserspaceNic } from './userspace-nic.ts';
+
+/** linux arch/x86/entry/syscalls/syscall_64.tbl. */
+const SYS_readv = 19;
 
 const TAKE = PHASE_OWN;
 const LAND_TX = PHASE_OWN + 1;
