@@ -12,6 +12,7 @@ import {
   isSubset,
   NO_FEATURES,
   VHOST_USER_F_PROTOCOL_FEATURES,
+  VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_RING_PACKED,
 } from '../virtio/features.ts';
 import { VHOST_VRING_F_LOG } from '../wire/vhost.ts';
@@ -51,6 +52,9 @@ export interface Vring {
   desc_user_addr: number;
   avail_user_addr: number;
   used_user_addr: number;
+  /** Guest address of the used ring for the dirty log, and whether writes to the ring are to be logged (VHOST_VRING_F_LOG). */
+  log_guest_addr: number;
+  logs: boolean;
   kick: number;
   call: number;
   err: number;
@@ -120,6 +124,8 @@ export class VhostSession {
       desc_user_addr: 0,
       avail_user_addr: 0,
       used_user_addr: 0,
+      log_guest_addr: 0,
+      logs: false,
       kick: NO_FD,
       call: NO_FD,
       err: NO_FD,
@@ -156,8 +162,15 @@ export class VhostSession {
     for (const v of this.vrings) this.#resetVring(v);
     return 0;
   }
+  /** vhost-user RESET_DEVICE: rings and features as after the connection, the owner stays. */
+  resetDevice(): void {
+    this.features = NO_FEATURES;
+    this.status = 0;
+    for (const v of this.vrings) this.#resetVring(v);
+  }
   #resetVring(v: Vring): void {
     Object.assign(v, { num: 0, base: 0, desc_user_addr: 0, avail_user_addr: 0, used_user_addr: 0 });
+    Object.assign(v, { log_guest_addr: 0, logs: false });
     Object.assign(v, { kick: NO_FD, call: NO_FD, err: NO_FD, backend: NO_FD, enabled: false, started: false });
   }
 
@@ -249,7 +262,12 @@ export class VhostSession {
   get #packed(): boolean {
     return hasFeature(this.features, VIRTIO_F_RING_PACKED);
   }
+  /** With an IOMMU ring addresses are I/O virtual ones, which are looked at when the ring is used (linux vhost_vq_access_ok()). */
+  get translates(): boolean {
+    return hasFeature(this.features, VIRTIO_F_ACCESS_PLATFORM);
+  }
   #ringInside(v: Vring): boolean {
+    if (this.translates) return v.num > 0;
     const event = pvirtq_event_suppress.SIZE;
     return (
       v.num > 0 &&
@@ -317,6 +335,8 @@ export class VhostSession {
     v.desc_user_addr = desc;
     v.used_user_addr = used;
     v.avail_user_addr = avail;
+    v.log_guest_addr = log;
+    v.logs = (flags & (1 << VHOST_VRING_F_LOG)) !== 0;
     return 0;
   }
   /** The ring starts with the descriptor that wakes its back-end (or without one, when it is to be polled). */
