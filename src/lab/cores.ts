@@ -44,6 +44,16 @@ export class Cores {
     return this.first + best;
   }
 
+  /** One more that has work runs on this core; it was there already, and did not count. */
+  join(core: number): void {
+    this.load[core - this.first]!++;
+  }
+  /** One that counted there has no work any more, or has ended. An exclusive core is free again then. */
+  leave(core: number): void {
+    const load = this.load[core - this.first]!;
+    this.load[core - this.first] = load === Number.POSITIVE_INFINITY ? 0 : Math.max(0, load - 1);
+  }
+
   /** Core number on its host. */
   local(core: number): number {
     return core - this.first;

@@ -68,10 +68,14 @@ export class ContextList {
     this.growth?.context(entry.id, entry);
     this.scheduler?.addContext(context);
   }
+  /** A running world's context says something else of itself from now on. */
+  change(id: number, fields: Partial<Omit<ContextInfo, 'id' | 'name'>>): void {
+    this.infos[id] = { ...this.infos[id]!, ...fields };
+    this.growth?.context(id, fields);
+  }
   /** The context has ended: see Scheduler.retire(). */
   retire(id: number): void {
-    this.infos[id] = { ...this.infos[id]!, retired: true };
-    this.growth?.context(id, { retired: true });
+    this.change(id, { retired: true });
     this.scheduler?.retire(id);
   }
 }

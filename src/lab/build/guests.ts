@@ -15,15 +15,16 @@ import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { BytePattern } from '../../machine/guest/stack/byte-pattern.ts';
 import { GuestStack, REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
-import { ETH_DATA_LEN } from '../../machine/host/port.ts';
+import { ETH_DATA_LEN, type Port } from '../../machine/host/port.ts';
 import { Tap } from '../../machine/host/tap.ts';
 import { Vm } from '../../machine/kvm/vm.ts';
+import type { Bridge } from '../../machine/ovs/bridge.ts';
 import { KernelDatapath } from '../../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
 import { JUMBO_BYTES, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { runningVcpus } from '../cores.ts';
 import { DeviceSetup } from '../devices/device-setup.ts';
-import type { NicWiring, PairWiring, RingFds } from '../devices/nic-wiring.ts';
+import type { NicWiring, PairWiring, RingFds, VhostNetWiring } from '../devices/nic-wiring.ts';
 import type { Backend, Guest, GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
 import type { BuiltGuest } from './machine.ts';
 import { assignRxq } from './network.ts';
@@ -171,24 +172,34 @@ export function buildGuest(
       own.map((q) => q.nic),
     );
     for (const contexts of new Set(own.map((q) => q.contexts))) contexts.push(loop.name);
-    for (const b of built.nics) {
-      if (b.wiring.kind !== 'vhost-net') continue;
-      for (const worker of b.wiring.workers) {
-        site.enter(worker, b.wiring.backendPlace, {
-          kind: 'vhost',
-          core: cores.local(worker.core),
-          host: host.name,
-          guest: name,
-          backend: 'vhost-net',
-          polls: false,
-        });
-      }
-    }
+    for (const { wiring } of built.nics) if (wiring.kind === 'vhost-net') enterWorkers(site, hostSite, name, wiring);
   };
 }
 
-/** Connects one NIC to its bridge through its back-end: the table of wirings. */
-function wire(
+/** The workers of a NIC become contexts. `guest`: its full name. */
+export function enterWorkers(
+  site: Site,
+  { host, cores }: HostSite,
+  guest: string,
+  { workers, backendPlace }: VhostNetWiring,
+): void {
+  for (const worker of workers) {
+    site.enter(worker, backendPlace, {
+      kind: 'vhost',
+      core: cores.local(worker.core),
+      host: host.name,
+      guest,
+      backend: 'vhost-net',
+      polls: false,
+    });
+  }
+}
+
+/**
+ * Connects one NIC to its bridge through its back-end: the table of wirings. `addPort`: how the bridge gets its port, which
+ * differs in a running world.
+ */
+export function wire(
   site: Site,
   hostSite: HostSite,
   of: {
@@ -199,6 +210,7 @@ function wire(
     vmm: VmmKind;
   },
   memory: { readonly bounce: number; readonly joined: number },
+  addPort: (bridge: Bridge, port: Port) => void = (bridge, port) => bridge.addPort(port),
 ): NicWiring {
   const { host, prefix, cores } = hostSite;
   const { document, nic, places, labels, vmm } = of;
@@ -235,7 +247,7 @@ function wire(
     const pmds = site.pmdsOf(hostSite);
     const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, pairs.length, pmds.length);
     vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
-    bridge.bridge.addPort(vhostPort);
+    addPort(bridge.bridge, vhostPort);
     const polled = vhostPort.rxqs.map((rxq) => assignRxq(pmds, rxq));
     for (const [i, pmd] of pmds.entries()) pmd.addTxq(vhostPort.txqs[i]!);
     return { ...base, kind: 'vhost-user', port: vhostPort, pmds: polled, userspaceTso: bridge.userspaceTso };
@@ -257,7 +269,7 @@ function wire(
     pairs.length,
   );
   tap.mtu = document.mtu ?? ETH_DATA_LEN;
-  bridge.bridge.addPort(tap);
+  addPort(bridge.bridge, tap);
   if (document.backend === 'virtio-net') {
     return {
       ...base,

@@ -22,10 +22,11 @@ import type { Guest, GuestNic as GuestNicDocument, Host, Topology } from '../top
 import type { Site } from './site.ts';
 
 export interface BuiltNic {
-  readonly document: GuestNicDocument;
+  /** These two change with the NIC's back-end: see rewire.ts. */
+  document: GuestNicDocument;
+  wiring: NicWiring;
   readonly guest: BuiltGuest;
   readonly nic: GuestNic;
-  readonly wiring: NicWiring;
   readonly setup: DeviceSetup;
   readonly contexts: string[];
 }

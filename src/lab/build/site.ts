@@ -37,6 +37,8 @@ export class Site {
   readonly pmds: Pmd[] = [];
   private readonly begin: { begin(): void }[] = [];
   private readonly portNumbers = new Map<string, number>();
+  /** Told when places, contexts or the wiring of a NIC have changed in a running world. */
+  readonly onGrowth = new Set<() => void>();
   /** Hosts by name, with their cores. */
   readonly hosts = new Map<string, HostSite>();
   /** Places at most. */
@@ -61,6 +63,10 @@ export class Site {
     this.places.growth = growth;
     this.contexts.growth = growth;
     this.contexts.scheduler = scheduler;
+  }
+  /** Something has come or gone that others may have to follow; called by whoever made it. */
+  grew(): void {
+    for (const listener of this.onGrowth) listener();
   }
   /** Why a running world has no room for so many more places and contexts, of lines as they are; null where it has. */
   lacks(places: number, contexts: number): string | null {

@@ -60,6 +60,8 @@ export class Tap extends Port {
   private program: ((u8: Uint8Array, at: number, length: number) => number) | null = null;
   declare private readonly services: Services;
   declare private readonly datapath: KernelDatapath;
+  /** Place of the device itself; `place` is that of the port. */
+  declare readonly tapPlace: number;
   declare private readonly tapBits: number;
   declare private readonly wakeCost: number;
 
@@ -77,6 +79,7 @@ export class Tap extends Port {
     this.datapath = datapath;
     this.queues = Array.from({ length: queues }, (_, i) => new TapQueue(this, i, queueLength));
     this.flows = queues > 1 ? new TunFlows() : null;
+    this.tapPlace = places.tap;
     this.tapBits = places.tap << 8;
     this.wakeCost = services.ns('idle_backend_wakeup');
   }
