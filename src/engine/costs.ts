@@ -39,6 +39,9 @@ cost('tap_read_syscall', 1200, 'ns', [800, 2000], 'no source', 'between recvmsg 
 cost('qemu_main_loop_iteration', 5000, 'ns', [2000, 40000], 'derived', 'openvswitch/ovs commit 2109841b7 (a vswitchd loop, heavier than QEMU’s)', 'poll, dispatch and one handler; once per wake-up');
 cost('stratovirt_loop_iteration', 2500, 'ns', [1000, 10000], 'no source', 'one epoll_wait and one handler, without the timers and bottom halves of qemu_main_loop_iteration', 'poll and dispatch of StratoVirt’s event loop; once per wake-up');
 cost('irqfd_write', 400, 'ns', [250, 900], 'no source', 'as signal_msi_ioctl: a system call and the injection work of the caller', 'write to an eventfd that is an irqfd, by a userspace process');
+cost('qemu_vm_stop', 50000, 'ns', [20000, 500000], 'no source', 'a signal to each vCPU thread and the wait until all have left KVM_RUN', 'QMP stop and cont: the vCPUs');
+cost('qemu_ring_handover', 20000, 'ns', [5000, 200000], 'no source', 'a few ioctls or messages, and the grace period of an ioeventfd or irqfd', 'one ring taken from whoever serves it, or handed over');
+cost('qemu_device_state', 30000, 'ns', [10000, 300000], 'no source', 'a few hundred bytes through a migration stream', 'saving or loading the state of one device');
 cost('vhost_worker_iteration', 800, 'ns', [400, 2000], 'no source', 'work list, signalling and weight check', 'once per wake-up of a vhost worker');
 // ---- host kernel
 cost('vhost_net_tx_per_packet', 930, 'ns', [600, 1100], 'derived', 'linux commit 5503fcecd', 'descriptor, copy from the guest, skb, tap, host stack entry, without bytes');

@@ -129,6 +129,24 @@ export class NicDevice {
   get started(): boolean {
     return this.rings.running;
   }
+  /** Who serves the rings: the back-end of the document, QEMU's main loop in its place, or nobody. */
+  get servedBy(): 'backend' | 'userspace' | null {
+    return this.rings.servedBy;
+  }
+  /** The VM is stopped: rings are taken back, and the device remembers where they stand. */
+  suspend(): void {
+    this.rings.stop(true);
+  }
+  /** The VM goes on: rings go where they were, if the driver has got so far. */
+  goOn(): void {
+    if (this.device.live) this.rings.start(true);
+  }
+  /** The cable is plugged or pulled: the driver is told, and vhost is there only while it is plugged. */
+  setLink(up: boolean): void {
+    if (this.device.netConfig.linkUp === up) return;
+    this.failing(this.vmm.actorBits, () => this.device.setLinkUp(up));
+    this.rings.linkChanged();
+  }
   /** Base of the driver's events. */
   get driverBase(): number {
     return baseOf(this.wiring.driverPlace, this.vmm.vcpu.id);

@@ -13,7 +13,7 @@ import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_SET_USER_MEMORY_REGION } from '../.
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
 import { SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
-import { baseOf, type Services } from '../../machine/services.ts';
+import type { Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
@@ -60,11 +60,28 @@ export class Vmm {
   vcpuOf(pair: number): LinuxVcpu | PmdVcpu {
     return this.vcpus[pair % this.vcpus.length]!;
   }
-  /** Events of the set-up: on the vCPU's time, at the place that they concern. */
+  /** Context part of the meta words of what the VMM does: the first vCPU's thread, but for what its main loop is asked for. */
+  private actor = -1;
+  /** Context part of the meta words of what the VMM does now. */
+  get actorBits(): number {
+    return this.actor < 0 ? this.vcpu.id << 20 : this.actor;
+  }
+  /** What `act` does is that context's doing. */
+  actAs(contextBits: number, act: () => void): void {
+    const before = this.actor;
+    this.actor = contextBits;
+    act();
+    this.actor = before;
+  }
+  /** An event of the process, at the current stamp. */
+  record(kind: number, a = 0, b = 0): void {
+    this.services.recorder.event(((this.mainLoop?.place ?? 0) << 8) | this.actorBits | kind, 0, a, b);
+  }
+  /** Events of the set-up: on the vCPU's time, or on the main loop's, at the place that they concern. */
   trace(place: number): Trace {
-    const base = baseOf(place, this.vcpu.id);
     const { recorder, arena } = this.services;
     return (kind, a, b, message) => {
+      const base = (place << 8) | this.actorBits;
       recorder.event(base | kind, 0, a, b);
       if (message === undefined) return;
       const position = recorder.foreignBytes(arena.u8, message);

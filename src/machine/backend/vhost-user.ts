@@ -30,6 +30,8 @@ export class VhostUserPort extends Port {
   declare readonly txqs: readonly VhostUserTxq[];
   /** Queue pairs whose rings are enabled (VHOST_USER_SET_VRING_ENABLE): the first ones. */
   active = 1;
+  /** The device is about to go: no further burst begins (destroy_device()). */
+  stopping = false;
   declare private readonly pairs: (NetQueuePair | null)[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
@@ -51,6 +53,7 @@ export class VhostUserPort extends Port {
 
   /** new_device(): the rings of a pair are set up; the PMDs serve them from now on. */
   connect(pair: NetQueuePair, index: number): void {
+    this.stopping = false;
     this.pairs[index] = pair;
     this.remap();
     pair.attach(this.rxqs[index]!.context);
@@ -123,7 +126,7 @@ export class VhostUserRxq implements PmdRxq {
   }
 
   get ready(): number {
-    if (this.pair === null) return 0;
+    if (this.pair === null || this.port.stopping) return 0;
     const n = this.pair.tx.available();
     if (n >= 0) return n;
     this.pair.lost('tx');
@@ -203,7 +206,7 @@ export class VhostUserTxq implements PmdTxq {
     return this.batch.length;
   }
   add(packet: number, contextBits: number): void {
-    if (this.pair === null || this.batch.full) this.drop(packet, contextBits);
+    if (this.pair === null || this.port.stopping || this.batch.full) this.drop(packet, contextBits);
     else this.batch.push(packet);
   }
   private drop(packet: number, contextBits: number, reason = VHOST_USER_DROP_RX_FULL): void {

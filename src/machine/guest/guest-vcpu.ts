@@ -23,6 +23,8 @@ export const LINK_UP = PHASE_OWN + 1;
 /** A command is on the control queue: the vCPU looks whether it was answered, and looks again when it was. */
 export const CONTROL_POLL = PHASE_OWN + 2;
 export const CONTROL_WAIT = PHASE_OWN + 3;
+/** The VM is stopped. Below PHASE_OWN, as no work of the guest's. */
+const STOPPED = 4;
 /** A guest's own phases begin here. */
 export const PHASE_GUEST = PHASE_OWN + 4;
 
@@ -75,6 +77,32 @@ export abstract class GuestVcpu extends Vcpu {
   protected probeDevices(): void {
     this.spend(this.boot!.probe(this.timeline.now[0]!), LINK_UP);
     this.boot = null;
+  }
+
+  // ---- QMP stop and cont --------------------------------------------------------------------------------------------
+  /** QEMU has stopped the VM. */
+  protected stopped = false;
+  private stoppedIn = STOPPED;
+  /**
+   * Nothing of the guest happens until startVm() (qemu pause_all_vcpus()).
+   * DEVIATION: a slice that is under way has taken its time when the guest goes on, and lands then; a real vCPU stops within it.
+   */
+  stopVm(): void {
+    this.stopped = true;
+  }
+  /** In place of a step: what was to happen waits. */
+  protected standStill(): void {
+    this.stoppedIn = this.phase;
+    this.phase = STOPPED;
+    this.timeline.next[this.id] = NEVER;
+  }
+  /** The guest goes on at the current time, where it was (qemu resume_all_vcpus()). */
+  startVm(): void {
+    this.stopped = false;
+    if (this.phase !== STOPPED) return;
+    this.phase = this.stoppedIn;
+    this.timeline.now[1] = this.timeline.now[0]!;
+    this.timeline.wake(this.id);
   }
 
   // ---- commands -----------------------------------------------------------------------------------------------------

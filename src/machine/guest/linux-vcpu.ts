@@ -128,6 +128,10 @@ export class LinuxVcpu extends GuestVcpu {
   }
 
   override step(): void {
+    if (this.stopped) {
+      this.standStill();
+      return;
+    }
     switch (this.phase) {
       case LAND_XMIT:
         this.landXmit();

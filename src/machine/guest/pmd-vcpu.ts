@@ -107,6 +107,10 @@ export class PmdVcpu extends GuestVcpu {
   }
 
   override step(): void {
+    if (this.stopped) {
+      this.standStill();
+      return;
+    }
     switch (this.phase) {
       case PARKED:
         this.timeline.resumed(this.id);
