@@ -257,7 +257,7 @@ export class NetQueuePair {
     const length = pool.length[packet]!;
     const frame = pool.frame[packet]!;
     const bytes = length + FRAME_OFFSET;
-    const available = rx.available();
+    const available = rx.available(1);
     if (available <= 0) return this.noBuffers(available);
     let source = pool.slot(packet);
     if (bounce !== 0) {

@@ -238,7 +238,7 @@ export class VhostNetWorker extends Context {
   private takeRx(): boolean {
     const { queue, pair } = this;
     if (queue.paused || queue.queue.length === 0) return false;
-    const available = pair.rx.available();
+    const available = pair.rx.available(queue.queue.length);
     const n = Math.min(VHOST_NET_BATCH, queue.queue.length, available);
     if (n > 0) {
       this.count = n;
@@ -272,7 +272,7 @@ export class VhostNetWorker extends Context {
     for (let i = 0; i < this.count && queue.queue.length > 0; i++) {
       const end = begin + this.rxCost + (((lengths[queue.queue.peek(0)]! + FRAME_OFFSET) * this.byteCost256) >> 8);
       recorder.stamp[0] = begin;
-      if (pair.rx.available() <= 0) break; // a frame took several buffers
+      if (pair.rx.available(1) <= 0) break; // a frame took several buffers
       const packet = queue.dequeue(this.contextBits);
       pair.at[0] = begin;
       pair.at[1] = end;
@@ -294,7 +294,7 @@ export class VhostNetWorker extends Context {
   private recheckRx(): void {
     if (this.queue.reader !== this) return; // QEMU's main loop has taken over
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    if (this.pair.rx.available() > 0) this.pair.disableRxKicks();
+    if (this.pair.rx.available(1) > 0) this.pair.disableRxKicks();
     else {
       this.queue.paused = true;
       this.recorder.event(this.rxBase | VIRTQ_RX_EMPTY, 0, 0, this.pair.rx.last_avail_idx);

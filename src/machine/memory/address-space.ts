@@ -3,7 +3,25 @@
  * the arena. KVM's memory slots, QEMU's own mapping, vhost's memory table and a vhost-user back-end's mmaps are all one of
  * these. Addresses come from guests and peers, so every translation is bounds-checked.
  */
+
+/** What an access wants to do with the bytes: VHOST_ACCESS_RO, VHOST_ACCESS_WO, and both. */
+export const ACCESS_READ = 1;
+export const ACCESS_WRITE = 2;
+export const ACCESS_BOTH = 3;
+/** translate(): the translation has been asked for and is not here yet. Only from a Translator. */
+export const TRANSLATION_MISSING = -2;
+
+/** Translates where addresses are I/O virtual ones: a device IOTLB, or QEMU with the guest's tables. */
+export interface Translator {
+  /** Arena offset of `length` bytes at `address`, -1 where there is none, or TRANSLATION_MISSING. */
+  translate(address: number, length: number, access: number): number;
+  /** Changes whenever a translation that was given may not be given any more. */
+  readonly generation: number;
+}
+
 export class AddressSpace {
+  /** Set where addresses are I/O virtual ones: it translates all of them. */
+  translator: Translator | null = null;
   private readonly start: number[] = [];
   private readonly end: number[] = [];
   private readonly delta: number[] = [];
@@ -21,12 +39,13 @@ export class AddressSpace {
   }
 
   /** Arena offset of `length` bytes at `address`; -1 when they do not all lie in one region. */
-  translate(address: number, length: number): number {
+  translate(address: number, length: number, access = ACCESS_READ): number {
     if (address >= this.hotStart && address + length <= this.hotEnd) return address + this.hotDelta;
-    return this.search(address, length);
+    return this.search(address, length, access);
   }
 
-  private search(address: number, length: number): number {
+  private search(address: number, length: number, access: number): number {
+    if (this.translator !== null) return this.translator.translate(address, length, access);
     for (let i = 0; i < this.start.length; i++) {
       if (address >= this.start[i]! && address + length <= this.end[i]!) {
         this.hotStart = this.start[i]!;

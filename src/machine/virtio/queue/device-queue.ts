@@ -59,8 +59,17 @@ export interface DeviceQueueOptions {
   readonly headerBytes?: HeaderBytes;
   /** Translation of the addresses in descriptors. */
   readonly space: AddressSpace;
+  /** With a translator in `space`: the areas as the driver named them, which are translated again when that changes. */
+  readonly areas?: RingAreas;
   /** Frame id by descriptor head: identity of the frame that lies in a buffer, shared by both sides. Not guest-visible. */
   readonly frameOf: Int32Array;
+}
+
+/** Addresses of a ring's areas as its driver gave them. */
+export interface RingAreas {
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
 }
 
 /** Where a packed ring stands, beside the free-running counts. */
@@ -152,8 +161,11 @@ export abstract class DeviceQueue {
     this.frameOf = options.frameOf;
   }
 
-  /** Chains that the driver has made available and the device has not taken; RING_BROKEN for an impossible ring. */
-  abstract available(): number;
+  /**
+   * Chains that the driver has made available and the device has not taken; RING_BROKEN for an impossible ring. Where
+   * addresses are translated: only those whose translations are there, at most `most` of them.
+   */
+  abstract available(most?: number): number;
   /** Head or buffer id of the i-th available chain, not yet taken; i < available(). */
   abstract peekHead(i: number): number;
   /** Bytes of the i-th available chain, for its cost; 0 where the chain is bad (it will be refused when taken). */

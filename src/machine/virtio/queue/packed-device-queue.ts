@@ -6,6 +6,7 @@
  * kept aside until publishUsed(), because a used descriptor is visible as soon as its flags are written; the first one's
  * flags are written last (dpdk lib/vhost/virtio_net.c, vhost_flush_enqueue_shadow_packed()).
  */
+import { ACCESS_READ, ACCESS_WRITE } from '../../memory/address-space.ts';
 import type { Arena } from '../../memory/arena.ts';
 import type { Copy } from '../../packet/copy.ts';
 import {
@@ -43,7 +44,8 @@ const AVAIL_USED = VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
 const SHAPE = VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_WRITE | AVAIL_USED;
 
 export class PackedDeviceQueue extends DeviceQueue {
-  declare readonly layout: PackedLayout;
+  /** Replaced where the ring's addresses are translated anew. */
+  declare layout: PackedLayout;
   /** Slot of the next descriptor to take, and AVAIL and USED as they are in an available one there. */
   private at = 0;
   private expect = VIRTQ_DESC_F_AVAIL;
@@ -57,7 +59,7 @@ export class PackedDeviceQueue extends DeviceQueue {
   private aheadExpect = VIRTQ_DESC_F_AVAIL;
   private aheadFirst = 0;
   declare private readonly aheadSlot: Uint16Array;
-  declare private readonly aheadCount: Uint16Array;
+  declare protected readonly aheadCount: Uint16Array;
   /** Descriptors of each chain that was taken and not published as used, by buffer id; 0 = none. */
   declare private readonly taken: Uint16Array;
   private inUse = 0;
@@ -140,7 +142,7 @@ export class PackedDeviceQueue extends DeviceQueue {
     this.aheadExpect = this.expect;
   }
 
-  private slotAhead(i: number): number {
+  protected slotAhead(i: number): number {
     const at = this.aheadFirst + i;
     return this.aheadSlot[at < this.size ? at : at - this.size]!;
   }
@@ -264,7 +266,7 @@ export class PackedDeviceQueue extends DeviceQueue {
       this.taken[id] === 0
     ) {
       const high = l.u32[w + 1]!;
-      const at = this.space.translate(high === 0 ? l.u32[w]! : high * 4294967296 + l.u32[w]!, room);
+      const at = this.space.translate(high === 0 ? l.u32[w]! : high * 4294967296 + l.u32[w]!, room, ACCESS_WRITE);
       if (at >= 0) {
         this.advance(slot, 1, id);
         this.readable = false;
@@ -386,7 +388,8 @@ export class PackedDeviceQueue extends DeviceQueue {
         if (write !== 0) writable = Math.min(writable, n);
         else if (writable < n) return CHAIN_WRONG_DIRECTION;
       } else if (write !== direction) return CHAIN_WRONG_DIRECTION;
-      const offset = this.space.translate(l.u32[w + 1]! * 4294967296 + l.u32[w]!, length);
+      const access = write !== 0 ? ACCESS_WRITE : ACCESS_READ;
+      const offset = this.space.translate(l.u32[w + 1]! * 4294967296 + l.u32[w]!, length, access);
       if (offset < 0) return CHAIN_BAD_ADDRESS;
       this.segmentAt[n] = offset;
       this.segmentLength[n] = length;

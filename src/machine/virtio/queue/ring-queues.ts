@@ -7,9 +7,16 @@ import { PackedDeviceQueue } from './packed-device-queue.ts';
 import { PackedDriverQueue } from './packed-driver-queue.ts';
 import { SplitDeviceQueue } from './split-device-queue.ts';
 import { SplitDriverQueue } from './split-driver-queue.ts';
+import { TranslatedPackedQueue, TranslatedSplitQueue } from './translated-queues.ts';
 
 /** The device's side; split unless `options.packed`. */
 export function makeDeviceQueue(arena: Arena, copy: Copy, options: DeviceQueueOptions): DeviceQueue {
+  const { areas, space } = options;
+  if (areas !== undefined && space.translator !== null) {
+    return options.packed === true
+      ? new TranslatedPackedQueue(arena, copy, options, space.translator, areas)
+      : new TranslatedSplitQueue(arena, copy, options, space.translator, areas);
+  }
   return options.packed === true
     ? new PackedDeviceQueue(arena, copy, options)
     : new SplitDeviceQueue(arena, copy, options);

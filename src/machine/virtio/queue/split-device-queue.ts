@@ -1,4 +1,5 @@
 /** The device side of a split virtqueue (virtio 1.2 §2.7). Read device-queue.ts first. */
+import { ACCESS_READ, ACCESS_WRITE } from '../../memory/address-space.ts';
 import type { Arena } from '../../memory/arena.ts';
 import type { Copy } from '../../packet/copy.ts';
 import {
@@ -32,7 +33,8 @@ import { SplitLayout } from './split-layout.ts';
 const BOTH = -1;
 
 export class SplitDeviceQueue extends DeviceQueue {
-  declare readonly layout: SplitLayout;
+  /** Replaced where the ring's addresses are translated anew. */
+  declare layout: SplitLayout;
   /** With VIRTIO_F_IN_ORDER: transmit chains whose used entry is one, and its place. */
   private batch = 0;
   private batchAt = 0;
@@ -116,7 +118,7 @@ export class SplitDeviceQueue extends DeviceQueue {
         room >= length
       ) {
         const high = l.u32[d + 1]!;
-        const at = this.space.translate(high === 0 ? l.u32[d]! : high * 4294967296 + l.u32[d]!, room);
+        const at = this.space.translate(high === 0 ? l.u32[d]! : high * 4294967296 + l.u32[d]!, room, ACCESS_WRITE);
         if (at >= 0) {
           this.last_avail_idx = (this.last_avail_idx + 1) & 0xffff;
           this.head = head;
@@ -256,7 +258,7 @@ export class SplitDeviceQueue extends DeviceQueue {
         if (write !== 0) writable = Math.min(writable, n);
         else if (writable < n) return CHAIN_WRONG_DIRECTION;
       } else if (write !== direction) return CHAIN_WRONG_DIRECTION;
-      const offset = this.space.translate(address, length);
+      const offset = this.space.translate(address, length, write !== 0 ? ACCESS_WRITE : ACCESS_READ);
       if (offset < 0) return CHAIN_BAD_ADDRESS;
       this.segmentAt[n] = offset;
       this.segmentLength[n] = length;
