@@ -255,6 +255,12 @@ export const VHOST_USER_BACKEND_MESSAGE = kind(169, 'vhost.backend_message', 'a 
 export const VHOST_USER_RING = kind(170, 'vhost.ring_state', 'a ring of the vhost-user back-end is stopped, started but disabled, or served', { a: 'ring', b: 'state' });
 export const VHOST_USER_RARP = kind(171, 'vhost_user.rarp', 'the back-end broadcasts a RARP for the guest', { a: 'mac low 32' });
 
+// ---- bridge of the Linux kernel ---------------------------------------------------------------------------------
+export const BR_FORWARD = kind(152, 'br.forward', 'the bridge knows where the destination is', { a: 'bytes', b: 'port' });
+export const BR_FLOOD = kind(153, 'br.flood', 'the destination is unknown or a group: the frame goes to all other ports', { a: 'bytes', b: 'ports' });
+export const BR_DROP_NO_OUTPUT = kind(154, 'br.no_output', 'dropped: the destination is behind the port that the frame came in by, or there is no other port', { role: 'dropped', a: 'bytes' });
+export const BR_DROP_NOT_FORWARDED = kind(155, 'br.not_forwarded', 'dropped: a link-local destination, or a source that is no address of a station', { role: 'dropped', a: 'bytes' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
