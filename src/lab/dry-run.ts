@@ -9,6 +9,7 @@
 import { assert } from '../engine/assert.ts';
 import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
+import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapath.ts';
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
@@ -25,7 +26,7 @@ import { World } from './world.ts';
 export interface LearnedState {
   readonly standing: Standing;
   /** In the order of the machine's bridges. */
-  readonly bridges: readonly (LearnedKernel | LearnedNetdev)[];
+  readonly bridges: readonly (LearnedKernel | LearnedNetdev | LearnedBridge)[];
   /** Neighbour tables in the order of the guests. */
   readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
   /** Positions of the random streams of the lines, in the order of the hosts' NICs. */
@@ -71,8 +72,8 @@ export function learnedState(machine: Machine): LearnedState {
   return {
     standing: machine.scheduler.standing(),
     bridges: machine.bridges.map(({ bridge }) => {
-      if (bridge instanceof KernelDatapath) return bridge.learned();
-      assert(bridge instanceof NetdevDatapath, 'a bridge has one of two datapaths');
+      if (bridge instanceof KernelDatapath || bridge instanceof LinuxBridge) return bridge.learned();
+      assert(bridge instanceof NetdevDatapath, 'a bridge is one of three');
       return bridge.learned();
     }),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
@@ -132,6 +133,7 @@ function adopt(machine: Machine, learned: LearnedState): void {
     // Both worlds are of one topology: the i-th bridge is of the same kind.
     if (bridge instanceof KernelDatapath) bridge.adopt(learned.bridges[i] as LearnedKernel);
     else if (bridge instanceof NetdevDatapath) bridge.adopt(learned.bridges[i] as LearnedNetdev);
+    else if (bridge instanceof LinuxBridge) bridge.adopt(learned.bridges[i] as LearnedBridge);
   }
   for (const [i, guest] of machine.guests.entries()) guest.stack.adoptNeighbours(learned.neighbours[i]!);
   for (const [i, nic] of machine.hostNics.entries()) nic.tx.line.random.moveTo(learned.lines[i]!);

@@ -13,9 +13,13 @@ import {
   PACKET_SEGMENTED,
 } from '../engine/events.ts';
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
+import type { Forwarder } from '../machine/bridge/forwarder.ts';
+import { LinuxBridge } from '../machine/bridge/linux-bridge.ts';
+import { Bridge } from '../machine/ovs/bridge.ts';
 import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import type { Flow } from '../machine/ovs/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import type { FdbEntry, Ofproto } from '../machine/ovs/ofproto.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { NetControl } from '../machine/virtio/net/net-control.ts';
 import type { DeviceQueue } from '../machine/virtio/queue/device-queue.ts';
@@ -171,8 +175,7 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   const portName = (n: number): string => bridge.port(n).name;
   const flows: readonly Flow[] =
     bridge instanceof KernelDatapath ? bridge.table.flows : bridge instanceof NetdevDatapath ? bridge.flows : [];
-  const packets = flows.reduce((n, f) => n + f.packets, bridge.ofproto.creditedPackets);
-  const bytes = flows.reduce((n, f) => n + f.bytes, bridge.ofproto.creditedBytes);
+  const ofproto = bridge instanceof Bridge ? bridge.ofproto : null;
   return {
     name: built.name,
     host: built.host,
@@ -199,13 +202,13 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         offloads: p.features(),
       };
     }),
-    fdb: bridge.ofproto.entries(now).map((e) => ({
+    fdb: fdbOf(bridge, now).map((e) => ({
       port: portName(e.port),
-      vlan: e.vlan,
+      vlan: 0,
       mac: e.mac,
       ageSeconds: Math.floor((now - e.learned) / 1e9),
     })),
-    flows: [{ table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes }],
+    flows: ofproto === null ? [] : [normalFlow(ofproto, flows)],
     datapathFlows: flows.map((f) => ({
       ufid: f.id.toString(16).padStart(8, '0'),
       match: matchText(f, portName),
@@ -219,8 +222,23 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         ? kernelCaches(bridge)
         : bridge instanceof NetdevDatapath
           ? netdevCaches(bridge)
-          : {},
+          : bridge instanceof LinuxBridge
+            ? { forwarded: bridge.forwarded, flooded: bridge.flooded, 'fdb entries': bridge.fdb.length }
+            : {},
   };
+}
+
+/** Learned addresses, with the time of the last frame that said so. */
+function fdbOf(bridge: Forwarder, now: number): readonly Pick<FdbEntry, 'mac' | 'port' | 'learned'>[] {
+  if (bridge instanceof Bridge) return bridge.ofproto.entries(now);
+  if (!(bridge instanceof LinuxBridge)) return [];
+  return bridge.fdb.rows(now).map(({ mac, port, updated }) => ({ mac, port, learned: updated }));
+}
+/** The one flow of a fresh bridge: what it counted itself, and what the datapath's flows count. */
+function normalFlow(ofproto: Ofproto, flows: readonly Flow[]): BridgeState['flows'][number] {
+  const packets = flows.reduce((n, f) => n + f.packets, ofproto.creditedPackets);
+  const bytes = flows.reduce((n, f) => n + f.bytes, ofproto.creditedBytes);
+  return { table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes };
 }
 
 /** `ovs-dpctl show`. */

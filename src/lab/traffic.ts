@@ -10,7 +10,6 @@ import { gsoSegments, UdpGsoSource } from '../machine/guest/traffic/udp-gso-sour
 import { type UdpFlow, UdpSource, UdpTemplate, udpMinFrame } from '../machine/guest/traffic/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import { WireStream } from '../machine/host/wire.ts';
-import type { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
 import { SLOT_BYTES } from '../machine/packet/pool.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
@@ -407,9 +406,7 @@ export class Traffic {
     const pmd = netdev
       ? this.machine.pmds.find((p) => this.machine.catalog.contexts[p.id]!.host === end.bridge.host)!
       : null;
-    this.machine.injectors
-      .get(end.bridge.host)!
-      .add({ port: end.port, datapath: bridge as KernelDatapath | NetdevDatapath, pmd, stream });
+    this.machine.injectors.get(end.bridge.host)!.add({ port: end.port, datapath: bridge, pmd, stream });
   }
 
   // ---- raw frames ---------------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
  * Guests: their vCPUs and NICs, and how each NIC is connected to its bridge through its back-end. The only place that knows
  * what a back-end is made of.
  */
-import { assert } from '../../engine/assert.ts';
 import { EventFd } from '../../engine/eventfd.ts';
 import { CountingQueuePair } from '../../machine/backend/counting-queue-pair.ts';
 import { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
 import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../../machine/backend/vhost-user.ts';
+import type { Forwarder } from '../../machine/bridge/forwarder.ts';
 import { GuestNic, type GuestNicPlaces } from '../../machine/guest/guest-nic.ts';
 import { MAX_GSO_BYTES, type QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
@@ -18,8 +18,6 @@ import { GuestStack, REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
 import { ETH_DATA_LEN, type Port } from '../../machine/host/port.ts';
 import { Tap } from '../../machine/host/tap.ts';
 import { Vm } from '../../machine/kvm/vm.ts';
-import type { Bridge } from '../../machine/ovs/bridge.ts';
-import { KernelDatapath } from '../../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
 import { JUMBO_BYTES, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { runningVcpus } from '../cores.ts';
@@ -210,7 +208,7 @@ export function wire(
     vmm: VmmKind;
   },
   memory: { readonly bounce: number; readonly joined: number },
-  addPort: (bridge: Bridge, port: Port) => void = (bridge, port) => bridge.addPort(port),
+  addPort: (bridge: Forwarder, port: Port) => void = (bridge, port) => bridge.addPort(port),
 ): NicWiring {
   const { host, prefix, cores } = hostSite;
   const { document, nic, places, labels, vmm } = of;
@@ -252,7 +250,6 @@ export function wire(
     for (const [i, pmd] of pmds.entries()) pmd.addTxq(vhostPort.txqs[i]!);
     return { ...base, kind: 'vhost-user', port: vhostPort, pmds: polled, userspaceTso: bridge.userspaceTso };
   }
-  assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
   const tapPlace = site.places.add({
     name: `${bridgeName}/${portName}/tap`,
     type: 'tap',

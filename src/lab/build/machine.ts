@@ -2,6 +2,7 @@
 import type { WorldCatalog } from '../../engine/catalog.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import type { Scheduler } from '../../engine/scheduler.ts';
+import type { Forwarder } from '../../machine/bridge/forwarder.ts';
 import type { GuestNic } from '../../machine/guest/guest-nic.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
@@ -11,14 +12,13 @@ import type { NicRx, NicTx } from '../../machine/host/nic.ts';
 import type { Wire } from '../../machine/host/wire.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import type { Arena } from '../../machine/memory/arena.ts';
-import type { Bridge } from '../../machine/ovs/bridge.ts';
 import type { Pmd } from '../../machine/ovs/pmd.ts';
 import type { Frames } from '../../machine/packet/frames.ts';
 import type { PacketPool } from '../../machine/packet/pool.ts';
 import type { Services } from '../../machine/services.ts';
 import type { DeviceSetup } from '../devices/device-setup.ts';
 import type { NicWiring } from '../devices/nic-wiring.ts';
-import type { Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
+import type { Datapath, Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
 import type { Site } from './site.ts';
 
 export interface BuiltNic {
@@ -45,8 +45,8 @@ export interface BuiltGuest {
 export interface BuiltBridge {
   readonly host: string;
   readonly name: string;
-  readonly datapath: 'system' | 'netdev';
-  readonly bridge: Bridge;
+  readonly datapath: Datapath;
+  readonly bridge: Forwarder;
   readonly userspaceTso: boolean;
 }
 export interface BuiltHostNic {

@@ -1,6 +1,6 @@
 /** Bridges with their threads, hosts' NICs, and the cables between hosts. */
-import { assert } from '../../engine/assert.ts';
 import { RandomStream } from '../../engine/random.ts';
+import { LinuxBridge } from '../../machine/bridge/linux-bridge.ts';
 import { type Line, NicRx, NicTx } from '../../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-port.ts';
 import { ETH_DATA_LEN } from '../../machine/host/port.ts';
@@ -9,8 +9,16 @@ import { OvsHandler } from '../../machine/ovs/handler.ts';
 import { KernelDatapath } from '../../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
 import { Pmd, type PmdRxq } from '../../machine/ovs/pmd.ts';
-import type { Host } from '../topology.ts';
+import type { Datapath, Host } from '../topology.ts';
 import type { HostSite, Site } from './site.ts';
+
+const ovsText = (datapath: Datapath) => (name: string) =>
+  `bridge ${name}, ${datapath} datapath: flow caches, upcalls, MAC learning`;
+const BRIDGE_TEXT: Readonly<Record<Datapath, (name: string) => string>> = {
+  system: ovsText('system'),
+  netdev: ovsText('netdev'),
+  linux: (name) => `bridge ${name} of the Linux kernel: FDB, flooding`,
+};
 
 export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostSite): void {
   const { services } = site;
@@ -19,7 +27,7 @@ export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostS
     const place = site.places.add({
       name,
       type: 'bridge',
-      description: `bridge ${name}, ${document.datapath} datapath: flow caches, upcalls, MAC learning`,
+      description: BRIDGE_TEXT[document.datapath](name),
       host: host.name,
       bridge: name,
     });
@@ -38,6 +46,11 @@ export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostS
         bridge,
         userspaceTso: document.userspaceTso,
       });
+      continue;
+    }
+    if (document.datapath === 'linux') {
+      const bridge = new LinuxBridge(services, name, place, document);
+      site.bridges.push({ host: host.name, name: document.name, datapath: 'linux', bridge, userspaceTso: false });
       continue;
     }
     const bridge = new KernelDatapath(services, name, place, document);
@@ -119,7 +132,6 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
       assignRxq(pmds, dpdk);
       for (const [i, pmd] of pmds.entries()) pmd.addTxq(dpdk.txqs[i]!);
     } else {
-      assert(bridge.bridge instanceof KernelDatapath, 'a bridge has one of two datapaths');
       const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);
       kernel.mtu = rx.mtu;
       bridge.bridge.addPort(kernel);

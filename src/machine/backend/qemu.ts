@@ -98,7 +98,6 @@ export class QemuMainLoop extends Context {
   declare private readonly readCost: number;
   declare private readonly msiCost: number;
   declare private readonly enableCost: number;
-  declare private readonly switchCost: number;
   declare private readonly byteCost256: number;
 
   constructor(name: string, core: number, services: Services, nics: QemuNic[]) {
@@ -110,7 +109,6 @@ export class QemuMainLoop extends Context {
     this.readCost = services.ns('tap_read_syscall');
     this.msiCost = services.ns('signal_msi_ioctl');
     this.enableCost = services.ns('notification_enable');
-    this.switchCost = services.ns('ovs_kernel_per_packet');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
   }
 
@@ -299,7 +297,7 @@ export class QemuMainLoop extends Context {
       this.begun = this.timeline.now[0]!;
       this.ring = nic.pair.tx;
       const bytes = this.ring.peekBytes(0);
-      const write = this.writeCost + this.switchCost + ((bytes * this.byteCost256) >> 8);
+      const write = this.writeCost + nic.tap.packetCost + ((bytes * this.byteCost256) >> 8);
       this.spend(nic.linkDown ? this.enableCost : write, LAND_TX);
       return true;
     }
@@ -321,7 +319,7 @@ export class QemuMainLoop extends Context {
     const pair = nic.pair;
     const recorder = this.recorder;
     const now = this.timeline.now[0]!;
-    const written = nic.linkDown ? now : now - this.switchCost;
+    const written = nic.linkDown ? now : now - nic.tap.packetCost;
     this.burst++;
     pair.at[0] = this.begun;
     pair.at[1] = written;

@@ -102,7 +102,6 @@ export class StratovirtLoop extends Context {
   declare private readonly writeCost: number;
   declare private readonly readCost: number;
   declare private readonly enableCost: number;
-  declare private readonly switchCost: number;
   declare private readonly irqfdCost: number;
   declare private readonly byteCost256: number;
 
@@ -116,7 +115,6 @@ export class StratovirtLoop extends Context {
     this.readCost = services.ns('tap_read_syscall');
     this.enableCost = services.ns('notification_enable');
     this.irqfdCost = services.ns('irqfd_write');
-    this.switchCost = services.ns('ovs_kernel_per_packet');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
   }
 
@@ -297,7 +295,7 @@ export class StratovirtLoop extends Context {
       this.begun = this.timeline.now[0]!;
       this.ring = pair.tx;
       const bytes = this.ring.peekBytes(0);
-      const write = this.writeCost + this.switchCost + ((bytes * this.byteCost256) >> 8);
+      const write = this.writeCost + handler.tap.packetCost + ((bytes * this.byteCost256) >> 8);
       this.spend(handler.linkDown ? this.enableCost : write, LAND_TX);
       return;
     }
@@ -314,7 +312,7 @@ export class StratovirtLoop extends Context {
     const { pair } = handler;
     const { recorder } = this;
     const now = this.timeline.now[0]!;
-    const written = handler.linkDown ? now : now - this.switchCost;
+    const written = handler.linkDown ? now : now - handler.tap.packetCost;
     this.burst++;
     if (pair.tx !== this.ring) return false;
     pair.at[0] = this.begun;

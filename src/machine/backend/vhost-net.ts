@@ -70,7 +70,7 @@ export class VhostNetWorker extends Context {
     this.fixedCost = services.ns('vhost_burst_fixed');
     this.txCost = services.ns('vhost_net_tx_per_packet');
     this.rxCost = services.ns('vhost_net_rx_per_packet');
-    this.switchCost = services.ns('ovs_kernel_per_packet');
+    this.switchCost = this.tap.packetCost;
     this.enableCost = services.ns('notification_enable');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
   }

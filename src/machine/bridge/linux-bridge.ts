@@ -22,6 +22,10 @@ const LINK_LOCAL_LOW = 0xc200_0000 | 0;
 const STP_GROUP = 0;
 const MULTICAST = 0x0100;
 
+export interface LearnedBridge {
+  readonly fdb: readonly FdbRow[];
+}
+
 export class LinuxBridge extends Forwarder {
   declare readonly fdb: Fdb;
   /** Frames forwarded to one port, and flooded. */
@@ -54,11 +58,11 @@ export class LinuxBridge extends Forwarder {
   }
 
   /** What the bridge has learned, as plain data. */
-  learned(): readonly FdbRow[] {
-    return this.fdb.all();
+  learned(): LearnedBridge {
+    return { fdb: this.fdb.all() };
   }
-  adopt(rows: readonly FdbRow[]): void {
-    this.fdb.adopt(rows);
+  adopt({ fdb }: LearnedBridge): void {
+    this.fdb.adopt(fdb);
   }
 
   /** br_handle_frame(). */

@@ -4,8 +4,7 @@
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { NEVER } from '../../engine/timeline.ts';
-import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
-import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
+import type { Forwarder } from '../bridge/forwarder.ts';
 import type { Pmd } from '../ovs/pmd.ts';
 import { clearHeader } from '../packet/net-header.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
@@ -18,7 +17,7 @@ const LAND = PHASE_OWN;
 
 export interface Injection {
   readonly port: Port;
-  readonly datapath: KernelDatapath | NetdevDatapath;
+  readonly datapath: Forwarder;
   /** PMD that flushes the datapath's batches; null for the kernel datapath. */
   readonly pmd: Pmd | null;
   readonly stream: WireStream;
@@ -35,7 +34,7 @@ export class Injector extends Context {
   constructor(name: string, services: Services) {
     super(name, -1, services.recorder);
     this.services = services;
-    this.frameCost = services.ns('napi_rx_per_packet') + services.ns('ovs_kernel_per_packet');
+    this.frameCost = services.ns('napi_rx_per_packet');
   }
   begin(): void {
     this.contextBits = this.id << 20;
@@ -67,7 +66,7 @@ export class Injector extends Context {
       } else due = Math.min(due, injection.stream.due);
     }
     if (this.active !== null) {
-      this.spend(this.frameCost, LAND);
+      this.spend(this.frameCost + this.active.datapath.packetCost, LAND);
       return;
     }
     this.phase = due === NEVER ? 0 : WAKING;

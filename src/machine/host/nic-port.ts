@@ -4,7 +4,7 @@
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { DP_INGRESS, MAX_CONTEXTS } from '../../engine/events.ts';
-import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
+import type { Forwarder } from '../bridge/forwarder.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
 import { Gro } from '../packet/gro.ts';
@@ -69,7 +69,7 @@ const PASS = PHASE_OWN + 2;
  */
 export class NicSoftirq extends Context implements NicReader {
   declare private readonly rx: NicRx;
-  declare private readonly datapath: KernelDatapath;
+  declare private readonly datapath: Forwarder;
   declare private readonly pollCost: number;
   declare private readonly frameCost: number;
   declare private readonly switchCost: number;
@@ -81,14 +81,14 @@ export class NicSoftirq extends Context implements NicReader {
   /** Packets of GRO that the slice forwards. */
   private passing = 0;
 
-  constructor(name: string, core: number, services: Services, rx: NicRx, datapath: KernelDatapath, gro = true) {
+  constructor(name: string, core: number, services: Services, rx: NicRx, datapath: Forwarder, gro = true) {
     super(name, core, services.recorder);
     this.gro = gro ? new Gro(services) : null;
     this.rx = rx;
     this.datapath = datapath;
     this.pollCost = services.ns('guest_napi_poll');
     this.frameCost = services.ns('napi_rx_per_packet');
-    this.switchCost = services.ns('ovs_kernel_per_packet');
+    this.switchCost = datapath.packetCost;
     this.interruptDelay = services.ns('idle_backend_wakeup');
   }
   begin(): void {

@@ -11,7 +11,7 @@ import {
   TAP_ENQUEUE,
   TAP_XMIT,
 } from '../../engine/events.ts';
-import type { KernelDatapath } from '../ovs/kernel-datapath.ts';
+import type { Forwarder } from '../bridge/forwarder.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import type { Services } from '../services.ts';
 import { flowHash, TunFlows } from '../virtio/net/flow-hash.ts';
@@ -59,7 +59,9 @@ export class Tap extends Port {
   /** RSS, where it is configured: the queue of a frame, in place of what the tap does by itself. */
   private program: ((u8: Uint8Array, at: number, length: number) => number) | null = null;
   declare private readonly services: Services;
-  declare private readonly datapath: KernelDatapath;
+  declare private readonly datapath: Forwarder;
+  /** What forwarding one frame costs whoever wrote it, ns. */
+  declare readonly packetCost: number;
   /** Place of the device itself; `place` is that of the port. */
   declare readonly tapPlace: number;
   declare private readonly tapBits: number;
@@ -67,7 +69,7 @@ export class Tap extends Port {
 
   constructor(
     services: Services,
-    datapath: KernelDatapath,
+    datapath: Forwarder,
     number: number,
     name: string,
     places: { readonly port: number; readonly tap: number },
@@ -77,6 +79,7 @@ export class Tap extends Port {
     super(number, name, places.port, 'tap');
     this.services = services;
     this.datapath = datapath;
+    this.packetCost = datapath.packetCost;
     this.queues = Array.from({ length: queues }, (_, i) => new TapQueue(this, i, queueLength));
     this.flows = queues > 1 ? new TunFlows() : null;
     this.tapPlace = places.tap;

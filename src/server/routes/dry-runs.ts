@@ -179,7 +179,11 @@ function carriedOver(learned: EngineAnswers['learned']) {
   return {
     fdbEntries: sum(learned.bridges, (b) => b.fdb.length),
     datapathFlows: sum(learned.bridges, (b) =>
-      'table' in b ? b.table.flows.length : sum(b.classifiers, ([, table]) => table.flows.length),
+      'table' in b
+        ? b.table.flows.length
+        : 'classifiers' in b
+          ? sum(b.classifiers, ([, table]) => table.flows.length)
+          : 0,
     ),
     emcEntries: sum(learned.bridges, (b) => ('emc' in b ? b.emc.length : 0)),
     neighbours: sum(learned.neighbours, (table) => table.length),

@@ -1,4 +1,4 @@
-/** What can be seen of an Open vSwitch bridge. */
+/** What can be seen of a bridge. */
 import { Type } from 'typebox';
 import { closed, mapOf, name, orNull, pageOf, ref } from './reference.ts';
 
@@ -39,7 +39,7 @@ export const FdbEntry = name(
       mac: Type.String({ examples: ['52:54:00:00:00:01'] }),
       ageSeconds: Type.Number({ examples: [0.01] }),
     },
-    { $id: 'FdbEntry', description: 'A learned address, as `ovs-appctl fdb/show` shows it.' },
+    { $id: 'FdbEntry', description: 'A learned address, as `ovs-appctl fdb/show` or `bridge fdb show` shows it.' },
   ),
 );
 export const OpenFlowFlow = name(
@@ -69,7 +69,7 @@ export const DatapathFlow = name(
   ),
 );
 const Caches = mapOf(Type.Number(), {
-  description: 'Cache statistics by the names that ovs-appctl uses.',
+  description: 'Cache statistics by the names that ovs-appctl uses; of a Linux bridge what it counts.',
   examples: [{ hit: 9, missed: 1 }],
 });
 
@@ -81,11 +81,11 @@ export const BridgeSchema = name(
       datapath: Type.String({ examples: ['system'] }),
       ports: Type.Array(ref(BridgePort)),
       fdb: Type.Array(ref(FdbEntry)),
-      flows: Type.Array(ref(OpenFlowFlow)),
+      flows: Type.Array(ref(OpenFlowFlow), { description: 'A Linux bridge has none.' }),
       datapathFlows: Type.Array(ref(DatapathFlow)),
       caches: Caches,
     },
-    { $id: 'Bridge', description: 'An Open vSwitch bridge.' },
+    { $id: 'Bridge', description: 'A bridge, of Open vSwitch or of the Linux kernel.' },
   ),
 );
 export const BridgePage = pageOf(BridgeSchema, 'BridgePage');
