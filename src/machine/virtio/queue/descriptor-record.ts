@@ -27,8 +27,8 @@ export class DescriptorRecord {
     this.ram = ram;
   }
 
-  /** The chain at `head`, which belongs to `frame` (0 = an empty buffer). */
-  chain(layout: SplitLayout, head: number, frame: number): void {
+  /** The chain at `head`, which belongs to `frame` (0 = an empty buffer). `tableGpa`: where its indirect table would lie. */
+  chain(layout: SplitLayout, head: number, frame: number, tableGpa: number): void {
     const view = this.arena.view;
     let table = layout.desc;
     let index = head;
@@ -39,7 +39,7 @@ export class DescriptorRecord {
       length = this.put(length, index, at);
       const flags = virtq_desc.flags.get(view, at);
       if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) {
-        table = this.ram + virtq_desc.addr.get(view, at);
+        table = this.ram + tableGpa;
         index = 0;
       } else if ((flags & VIRTQ_DESC_F_NEXT) !== 0) index = virtq_desc.next.get(view, at);
       else break;
@@ -50,9 +50,16 @@ export class DescriptorRecord {
   /**
    * The packed chain of `count` descriptors from `slot` on. `firstFlags` are the first one's, which are not in memory yet.
    * A reader tells the formats apart by the first descriptor: exactly one of VIRTQ_DESC_F_AVAIL and VIRTQ_DESC_F_USED is
-   * set in an available packed one, neither in a split one.
+   * set in an available packed one, neither in a split one. `tableGpa`: where its indirect table would lie.
    */
-  packedChain(layout: PackedLayout, slot: number, count: number, firstFlags: number, frame: number): void {
+  packedChain(
+    layout: PackedLayout,
+    slot: number,
+    count: number,
+    firstFlags: number,
+    frame: number,
+    tableGpa: number,
+  ): void {
     const view = this.arena.view;
     let length = 0;
     for (let i = 0; i < count; i++) {
@@ -63,7 +70,7 @@ export class DescriptorRecord {
     this.bytes[2 + pvirtq_desc.flags.offset + 1] = firstFlags >>> 8;
     if ((firstFlags & VIRTQ_DESC_F_INDIRECT) !== 0) {
       const at = layout.desc + slot * pvirtq_desc.SIZE;
-      const table = this.ram + pvirtq_desc.addr.get(view, at);
+      const table = this.ram + tableGpa;
       const entries = pvirtq_desc.len.get(view, at) / pvirtq_desc.SIZE;
       for (let i = 0; i < entries; i++) length = this.put(length, i, table + i * pvirtq_desc.SIZE);
     }

@@ -4,6 +4,7 @@
  *
  * The device's words are not trusted either: the other side of a vhost-user socket is a program of its own.
  */
+import { DMA_FROM_DEVICE, DMA_MAPPING_ERROR, DMA_TO_DEVICE, type GuestDma } from '../../iommu/dma.ts';
 import type { Arena } from '../../memory/arena.ts';
 import type { DescriptorRecord } from './descriptor-record.ts';
 
@@ -29,6 +30,8 @@ export interface DriverQueueOptions {
   readonly frameOf: Int32Array;
   /** Keeps what is made available for captures, where the document asks for it. */
   readonly record?: DescriptorRecord;
+  /** What turns guest-physical addresses into those of descriptors, with VIRTIO_F_ACCESS_PLATFORM; default null. */
+  readonly dma?: GuestDma | null;
 }
 
 /** Descriptors of one indirect table of our driver: a header and a frame. */
@@ -87,9 +90,16 @@ export abstract class DriverQueue {
   declare protected readonly count: Uint16Array;
   declare protected readonly ram: number;
   declare protected readonly u16: Uint16Array;
+  declare protected readonly u32: Uint32Array;
   declare protected readonly indirectGpa: number;
   declare protected readonly indirectEntries: number;
   declare protected readonly record: DescriptorRecord | null;
+  declare protected readonly dma: GuestDma | null;
+  // what is mapped, by descriptor (split) or buffer id (packed); empty without `dma`
+  declare protected readonly mappedAt: Float64Array;
+  declare protected readonly mappedBytes: Int32Array;
+  /** The descriptor names an indirect table, whose entries are mapped as well. */
+  declare protected readonly mappedTable: Uint8Array;
   // VIRTIO_F_IN_ORDER: outstanding heads in the order in which they were made available
   declare protected readonly order: Uint16Array;
   /** Place of each outstanding head in `order`. */
@@ -106,6 +116,7 @@ export abstract class DriverQueue {
   constructor(arena: Arena, options: DriverQueueOptions) {
     const { size } = options;
     this.u16 = arena.u16;
+    this.u32 = arena.u32;
     this.packed = options.packed === true;
     this.inOrder = options.inOrder === true;
     this.notifiesData = options.notificationData === true;
@@ -117,6 +128,11 @@ export abstract class DriverQueue {
     this.indirectGpa = options.indirectGpa;
     this.indirectEntries = options.indirectEntries ?? INDIRECT_ENTRIES;
     this.record = options.record ?? null;
+    this.dma = options.dma ?? null;
+    const mapped = this.dma === null ? 0 : size;
+    this.mappedAt = new Float64Array(mapped);
+    this.mappedBytes = new Int32Array(mapped);
+    this.mappedTable = new Uint8Array(mapped);
     this.num_free = size;
     this.bufferOf = new Int32Array(size);
     this.nextFree = Uint16Array.from({ length: size }, (_, i) => (i + 1) % size);
@@ -195,6 +211,7 @@ export abstract class DriverQueue {
   detachUnused(): number {
     for (let head = 0; head < this.size; head++) {
       if (this.count[head] === 0) continue;
+      if (this.dma !== null) this.unmapChain(head, this.dma);
       this.count[head] = 0;
       return head;
     }
@@ -263,6 +280,51 @@ export abstract class DriverQueue {
   abstract get availEvent(): number;
   /** The driver's event word. Packed: off_wrap. */
   abstract get usedEvent(): number;
+
+  /**
+   * Writes the address words of a descriptor whose buffer is mapped for the device now (linux vring_map_one_sg(),
+   * vring_map_single()); `w`: its first 32-bit word. Returns the address, or what the kernel takes for none.
+   */
+  protected writeMapped(
+    u32: Uint32Array,
+    w: number,
+    dma: GuestDma,
+    gpa: number,
+    length: number,
+    write: boolean,
+  ): number {
+    const iova = dma.map(gpa, length, write ? DMA_FROM_DEVICE : DMA_TO_DEVICE);
+    // DEVIATION: where it cannot be mapped Linux does not make it available; here the device faults on ~0
+    u32[w] = iova;
+    u32[w + 1] = iova === DMA_MAPPING_ERROR ? iova : Math.floor(iova / 4294967296);
+    u32[w + 2] = length;
+    return iova;
+  }
+  /** Remembers that descriptor or buffer id `i` holds a mapping (linux struct vring_desc_extra). */
+  protected noteMapped(i: number, iova: number, length: number, table: boolean): void {
+    this.mappedAt[i] = iova;
+    this.mappedBytes[i] = length;
+    this.mappedTable[i] = table ? 1 : 0;
+  }
+  /** The device is done with the chain of `head`: its buffers are unmapped (linux detach_buf_split(), _packed()). */
+  protected unmapChain(head: number, dma: GuestDma): void {
+    let i = head;
+    for (let n = this.count[head]!; n > 0; n--) {
+      dma.unmap(this.mappedAt[i]!, this.mappedBytes[i]!);
+      if (this.mappedTable[i] === 1) this.unmapTable(head, this.mappedBytes[i]! >> 4, dma);
+      i = this.nextFree[i]!;
+    }
+  }
+  private unmapTable(head: number, entries: number, dma: GuestDma): void {
+    const words = this.u32;
+    const at = (this.ram + this.tableOf(head)) >> 2;
+    for (let n = 0; n < entries; n++)
+      dma.unmap(words[at + 4 * n + 1]! * 4294967296 + words[at + 4 * n]!, words[at + 4 * n + 2]!);
+  }
+  /** Guest-physical address of the indirect table of a head. */
+  protected tableOf(head: number): number {
+    return this.indirectGpa + head * this.indirectEntries * 16;
+  }
 
   /** VIRTIO_F_IN_ORDER: remembers that `head` was made available now. */
   protected noteOrder(head: number, writable: number): void {

@@ -68,7 +68,7 @@ export class PackedDriverQueue extends DriverQueue {
   override add(gpa: number, length: number, flags: number, frame: number): number {
     assert(this.num_free > 0, 'the driver asks num_free before it adds');
     const id = this.free_head;
-    this.writeDesc(this.layout.ring + (this.next_avail_idx << 2), gpa, length);
+    this.writeDesc(this.layout.ring + (this.next_avail_idx << 2), gpa, length, (flags & VIRTQ_DESC_F_WRITE) !== 0, id);
     this.layout.u16[this.layout.id + (this.next_avail_idx << 3)] = id;
     this.free_head = this.nextFree[id]!;
     this.tail[id] = id;
@@ -104,25 +104,24 @@ export class PackedDriverQueue extends DriverQueue {
       if (descriptors < n) {
         // of the flags in a table only WRITE has a meaning, ids have none (§2.8.7)
         const d = (this.ram + table + 16 * i) >> 2;
-        this.writeDesc(d, gpas[i]!, lengths[i]!);
+        this.writeDesc(d, gpas[i]!, lengths[i]!, write !== 0, -1);
         l.u32[d + 3] = write << 16;
         continue;
       }
       const flags = write | (i + 1 < n ? VIRTQ_DESC_F_NEXT : 0);
-      this.writeDesc(l.ring + (slot << 2), gpas[i]!, lengths[i]!);
+      if (i > 0) last = this.nextFree[last]!;
+      this.writeDesc(l.ring + (slot << 2), gpas[i]!, lengths[i]!, write !== 0, last);
       l.u16[l.id + (slot << 3)] = id;
       if (i === 0) firstFlags = flags;
-      else {
-        l.u16[l.flags + (slot << 3)] = flags | mark;
-        last = this.nextFree[last]!;
-      }
+      else l.u16[l.flags + (slot << 3)] = flags | mark;
       if (++slot === this.size) {
         slot = 0;
         mark ^= AVAIL_USED;
       }
     }
     if (descriptors < n) {
-      this.writeDesc(l.ring + (slot << 2), table, n * 16);
+      this.writeDesc(l.ring + (slot << 2), table, n * 16, false, id);
+      if (this.dma !== null) this.mappedTable[id] = 1;
       l.u16[l.id + (slot << 3)] = id;
     }
     // as many ids as descriptors leave the list, though only the first is used (linux virtqueue_add_packed())
@@ -133,8 +132,14 @@ export class PackedDriverQueue extends DriverQueue {
     return id;
   }
 
-  private writeDesc(d: number, gpa: number, length: number): void {
+  /** `id`: the one that stands for the descriptor; -1 for entries of a table. */
+  private writeDesc(d: number, gpa: number, length: number, write: boolean, id: number): void {
     const u32 = this.layout.u32;
+    if (this.dma !== null) {
+      const iova = this.writeMapped(u32, d, this.dma, gpa, length, write);
+      if (id >= 0) this.noteMapped(id, iova, length, false);
+      return;
+    }
     u32[d] = gpa;
     u32[d + 1] = 0; // guests have at most 2 GiB: no address needs more than 32 bits
     u32[d + 2] = length;
@@ -159,7 +164,7 @@ export class PackedDriverQueue extends DriverQueue {
     if (frame !== 0) this.frameOf[id] = frame;
     this.nameOf[id] = frame;
     this.avail_idx_shadow = (this.avail_idx_shadow + 1) & 0xffff;
-    if (this.record !== null) this.record.packedChain(this.layout, slot, descriptors, flags, frame);
+    if (this.record !== null) this.record.packedChain(this.layout, slot, descriptors, flags, frame, this.tableOf(id));
   }
 
   /** Writes the flags of the first descriptors that wait, the first chain's last. */
@@ -261,9 +266,9 @@ export class PackedDriverQueue extends DriverQueue {
     }
     this.usedLength = length;
     const count = this.count[id]!;
+    this.passed(id, count);
     this.nextFree[this.tail[id]!] = this.free_head;
     this.free_head = id;
-    this.passed(id, count);
     return id;
   }
   /**
@@ -277,6 +282,7 @@ export class PackedDriverQueue extends DriverQueue {
     return id;
   }
   private passed(id: number, count: number): void {
+    if (this.dma !== null) this.unmapChain(id, this.dma);
     this.num_free += count;
     this.count[id] = 0;
     this.last_used_idx = (this.last_used_idx + 1) & 0xffff;

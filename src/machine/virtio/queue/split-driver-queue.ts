@@ -117,10 +117,16 @@ export class SplitDriverQueue extends DriverQueue {
   private writeDesc(at: number, gpa: number, length: number, flags: number, next: number): void {
     const u32 = this.layout.u32;
     const d = at >> 2;
+    u32[d + 3] = flags | (next << 16);
+    if (this.dma !== null) {
+      const iova = this.writeMapped(u32, d, this.dma, gpa, length, (flags & VIRTQ_DESC_F_WRITE) !== 0);
+      const index = (at - this.layout.desc) >> 4;
+      if (index >= 0 && index < this.size) this.noteMapped(index, iova, length, (flags & VIRTQ_DESC_F_INDIRECT) !== 0);
+      return;
+    }
     u32[d] = gpa;
     u32[d + 1] = 0; // guests have at most 2 GiB: no address needs more than 32 bits
     u32[d + 2] = length;
-    u32[d + 3] = flags | (next << 16);
   }
 
   private post(head: number, frame: number): void {
@@ -130,7 +136,7 @@ export class SplitDriverQueue extends DriverQueue {
     // an empty buffer takes no frame's place that somebody else has put there
     if (frame !== 0) this.frameOf[head] = frame;
     this.nameOf[head] = frame;
-    if (this.record !== null) this.record.chain(l, head, frame);
+    if (this.record !== null) this.record.chain(l, head, frame, this.tableOf(head));
   }
 
   /** Publishes avail.idx. */
@@ -173,6 +179,7 @@ export class SplitDriverQueue extends DriverQueue {
     this.last_used_idx = (this.last_used_idx + 1) & 0xffff;
     // a device may name what was never made available, or name it twice
     if (head >= l.size || this.count[head] === 0) return -1;
+    if (this.dma !== null) this.unmapChain(head, this.dma);
     const tail = this.tail[head]!;
     this.nextFree[tail] = this.free_head;
     this.free_head = head;
@@ -201,6 +208,7 @@ export class SplitDriverQueue extends DriverQueue {
     const head = this.takeOrdered();
     this.usedLength = --this.batchLeft === 0 ? this.batchLength : this.writableOf[head]!;
     this.last_used_idx = (this.last_used_idx + 1) & 0xffff;
+    if (this.dma !== null) this.unmapChain(head, this.dma);
     // descriptors come back in the order of the table (§2.7.5): the free list never changes
     this.num_free += this.count[head]!;
     this.count[head] = 0;
