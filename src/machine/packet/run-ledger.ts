@@ -2,6 +2,8 @@
  * The account of one traffic run: what was sent, where it ended, how long it took. Written where frames are born and end;
  * read by the lab. Latencies go into a log-linear histogram (64 steps per power of two: at most 1.6 % off).
  */
+import { KIND_STRIDE } from '../../engine/events.ts';
+
 const STEPS = 64;
 const BUCKETS = STEPS * 54;
 
@@ -26,7 +28,7 @@ export class RunLedger {
   elsewhere = 0;
   /** Frames of the run that have not ended. */
   live = 0;
-  readonly dropped = new Float64Array(128);
+  readonly dropped = new Float64Array(KIND_STRIDE);
   firstSendNs = -1;
   lastDeliveryNs = -1;
   firstFrame = 0;
