@@ -140,6 +140,10 @@ export class EngineService {
           return { value: world.registers(findNic(machine, request.guest, request.nic), request.access) };
         case 'notify':
           return { value: world.notify(findNic(machine, request.guest, request.nic), request.queue, request.value) };
+        case 'guestState':
+          return world.guestState(request.guest, request.state);
+        case 'link':
+          return world.link(findNic(machine, request.guest, request.nic), request.up);
         case 'announce':
           return world.announce(findNic(machine, request.guest, request.nic));
         case 'bridge':

@@ -32,7 +32,7 @@ import type { BuiltNic, Machine } from './build/machine.ts';
 import { deviceWindows } from './device-windows.ts';
 import type { NicTransport } from './devices/nic-transport.ts';
 import { FEATURE_RULES } from './document-features.ts';
-import { controlOf, counter, deviceOf } from './inspect.ts';
+import { controlOf, counter, deviceOf, deviceState } from './inspect.ts';
 import type { FeatureState, NicState } from './protocol.ts';
 import { queueName } from './queue-names.ts';
 
@@ -59,6 +59,8 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
     config: configOf(device),
     interrupts: interruptsOf(device),
     control: controlState(nic),
+    linkUp: device.netConfig.linkUp,
+    servedBy: deviceState(nic).nic.servedBy,
     contexts: nic.contexts,
     queues: device.queues.map((q) => ({
       name: queueName(nic, q.index),

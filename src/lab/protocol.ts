@@ -234,11 +234,28 @@ export interface NicState {
     readonly rss: Omit<RssState, 'key'> & { readonly key: string };
     readonly coalescing: readonly { readonly queue: string; readonly usecs: number; readonly packets: number }[];
   } | null;
+  readonly linkUp: boolean;
+  readonly servedBy: ServedBy;
   /** Name of each context that serves this NIC. */
   readonly contexts: readonly string[];
   readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];
   readonly counters: Readonly<Record<string, number>>;
 }
+/** A guest that QEMU stops and lets go on. `done` false: not yet, virtual time stands still. */
+export interface GuestRunState {
+  readonly guest: string;
+  readonly state: 'paused' | 'running';
+  readonly done: boolean;
+}
+/** The link of a NIC as its device says it. `servedBy`: who moves the frames of its rings now. */
+export interface NicLink {
+  readonly guest: string;
+  readonly nic: string;
+  readonly up: boolean;
+  readonly servedBy: ServedBy;
+}
+/** The back-end of the document, the VMM's main loop in place of a vhost that is not there, or nobody. */
+export type ServedBy = 'backend' | 'userspace' | null;
 /** A ring of either format; what a format does not have is null, and all of it while the device has no ring. */
 export interface QueueState {
   readonly name: string;
@@ -329,6 +346,9 @@ export type EngineRequest =
   | { readonly op: 'writeMemory'; readonly world: number; readonly guest: string; readonly address: number; readonly bytes: Uint8Array }
   | { readonly op: 'registers'; readonly world: number; readonly guest: string; readonly nic: string; readonly access: RegisterAccess }
   | { readonly op: 'notify'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string; readonly value: number | null }
+  /** QMP stop and cont, and set_link. */
+  | { readonly op: 'guestState'; readonly world: number; readonly guest: string; readonly state: 'paused' | 'running' }
+  | { readonly op: 'link'; readonly world: number; readonly guest: string; readonly nic: string; readonly up: boolean }
   /** The device asks its driver to announce itself. */
   | { readonly op: 'announce'; readonly world: number; readonly guest: string; readonly nic: string }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
@@ -354,6 +374,8 @@ export interface EngineAnswers {
   /** What was read, or written. */
   registers: { readonly value: number };
   notify: { readonly value: number };
+  guestState: GuestRunState;
+  link: NicLink;
   announce: null;
   bridge: BridgeState;
 }

@@ -22,11 +22,14 @@ import type {
   ClockCommand,
   ClockState,
   FramesSpec,
+  GuestRunState,
+  NicLink,
   RunResult,
   TimelineData,
   TrafficSpec,
   WorldStatus,
 } from './protocol.ts';
+import { type Asked, anyStopped, guestRunState, nicLink, setGuestState, setNicLink } from './qemu-commands.ts';
 import { queueIndex } from './queue-names.ts';
 import { Refusal } from './refusal.ts';
 import type { Run } from './run.ts';
@@ -43,6 +46,8 @@ const HELD_MS = 1;
 const COUNT_MS = 100;
 /** Steps within which every topology has booted. */
 const BOOT_STEPS = 1_000_000;
+/** Steps within which what QEMU was asked for is done in a world that runs; else the answer does not wait for it. */
+const ASKED_STEPS = 200_000;
 /** Results and journal entries that are kept. */
 const MAX_RUNS = 1000;
 const MAX_JOURNAL = 10_000;
@@ -226,6 +231,8 @@ export class World {
 
   /** Nothing is pending, yet a run has not ended: its frames lie in a ring that nobody empties. */
   private stall(): void {
+    // a guest that is stopped may go on
+    if (anyStopped(this.machine)) return;
     for (const run of [...this.active]) {
       this.endRun(
         run,
@@ -487,6 +494,40 @@ export class World {
       device.announce();
       return null;
     });
+  }
+
+  // ---- the guest's QEMU ---------------------------------------------------------------------------------------------
+  /**
+   * Asks a guest's QEMU for something, and runs the world until that is done: a few dozen µs of virtual time. Where the clock
+   * is paused, or a reader holds it, it will be done when time goes on.
+   */
+  private askQemu(command: string, detail: string, act: () => Asked | null): void {
+    this.alive();
+    this.commandTime();
+    try {
+      const asked = act();
+      if (asked === null) return;
+      this.note(command, detail);
+      for (let i = 0; i < ASKED_STEPS && asked.doneNs === null && !this.paused && this.stepsAllowed() > 0; i++)
+        if (this.advance(this.until, 1) !== 'budget') break;
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      this.fail(error);
+      throw new Refusal('FAILED', `the topology has failed: ${this.failure}`);
+    } finally {
+      this.publish();
+    }
+  }
+  /** QMP stop and cont. */
+  guestState(guest: string, state: 'paused' | 'running'): GuestRunState {
+    const built = findGuest(this.machine, guest);
+    this.askQemu('guest', `${built.name} ${state}`, () => setGuestState(this.machine, built, state));
+    return guestRunState(built);
+  }
+  /** QMP set_link. */
+  link(nic: BuiltNic, up: boolean): NicLink {
+    this.askQemu('link', `${nic.nic.name} ${up ? 'up' : 'down'}`, () => setNicLink(this.machine, nic, up));
+    return nicLink(nic);
   }
 
   status(): WorldStatus {

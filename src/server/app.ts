@@ -29,6 +29,7 @@ import { addJourneyRoutes } from './routes/journeys.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addPointRoutes } from './routes/points.ts';
 import { addPresetRoutes } from './routes/presets.ts';
+import { addQemuRoutes } from './routes/qemu.ts';
 import { addReplayRoutes } from './routes/replays.ts';
 import { addServerRoutes } from './routes/server.ts';
 import { addTimelineRoute } from './routes/timeline.ts';
@@ -174,6 +175,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addClockRoutes(scope, services);
     addGuestRoutes(scope, services);
     addGuestAccessRoutes(scope, services);
+    addQemuRoutes(scope, services);
     addBridgeRoutes(scope, services);
     addTrafficRoutes(scope, services);
     addTimelineRoute(scope, services);

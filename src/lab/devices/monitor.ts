@@ -58,3 +58,13 @@ export class Monitor implements LoopSource {
     this.rouse();
   }
 }
+
+/** The monitor of a guest of QEMU, made when it is first asked for something. */
+export function monitorOf(vmm: Vmm): Monitor {
+  const before = vmm.monitor;
+  if (before !== null) return before;
+  const monitor = new Monitor(vmm);
+  vmm.monitor = monitor;
+  vmm.mainLoop!.sources.push(monitor);
+  return monitor;
+}

@@ -133,6 +133,10 @@ export class NicDevice {
   get servedBy(): 'backend' | 'userspace' | null {
     return this.rings.servedBy;
   }
+  /** Where the rings stand, by queue, as VHOST_GET_VRING_BASE says it; null where nobody has used one. */
+  positions(): readonly (number | null)[] {
+    return this.rings.positions();
+  }
   /** The VM is stopped: rings are taken back, and the device remembers where they stand. */
   suspend(): void {
     this.rings.stop(true);

@@ -18,6 +18,7 @@ import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { EdgePin } from './edge-pin.ts';
+import type { Monitor } from './monitor.ts';
 import type { NicDevice } from './nic-device.ts';
 import { NicPin } from './nic-pin.ts';
 
@@ -37,8 +38,12 @@ export class Vmm {
   mainLoop: QemuMainLoop | null = null;
   /** In place of the main loop where the guest's VMM is StratoVirt. */
   stratovirt: StratovirtLoop | null = null;
+  /** What QEMU's user asks for; null until something was asked. */
+  monitor: Monitor | null = null;
   /** The guest is stopped (QMP stop): no back-end runs. */
   paused = false;
+  /** It has been asked to be. */
+  wantsPaused = false;
   private gsi = 24;
   /** By address: one for each value that it means something of, -1 for any. */
   private readonly userDoorbells = new Map<number, UserDoorbell[]>();

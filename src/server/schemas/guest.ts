@@ -1,5 +1,6 @@
 /** What can be seen of a guest: its NICs, their queues, its memory. */
 import { Type } from 'typebox';
+import { servedBy } from './qemu.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, ref } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
@@ -162,6 +163,8 @@ export const GuestNicSchema = name(
       control: orNull(ref(NicControlSchema), {
         description: 'What the driver has set through the control queue; null where the device has none.',
       }),
+      linkUp: Type.Boolean({ description: 'The cable is plugged.', examples: [true] }),
+      servedBy,
       contexts: Type.Array(Type.String(), {
         description: 'Contexts that serve this NIC.',
         examples: [['a/vcpu0', 'vhost-1201']],

@@ -1,0 +1,63 @@
+/**
+ * /v1/topologies/{t}/guests, what a guest's QEMU is asked for: stop and go on, pull a cable. Each is done on QEMU's main loop,
+ * in virtual time.
+ */
+import { media, problems } from '../responses.ts';
+import { GuestNicPath, GuestPath } from '../schemas/common.ts';
+import { GuestRunStateSchema, GuestStateSchema, LinkSchema, NicLinkSchema } from '../schemas/qemu.ts';
+import { ref } from '../schemas/reference.ts';
+import type { App, Services } from '../services.ts';
+
+const refusals = problems(
+  'RINGSIDE_E_SYNTAX',
+  'RINGSIDE_E_NOT_FOUND',
+  'RINGSIDE_E_CONFLICT',
+  'RINGSIDE_E_WORLD_FAILED',
+  'RINGSIDE_E_TOO_LARGE',
+  'RINGSIDE_E_MEDIA_TYPE',
+  'RINGSIDE_E_VALIDATION',
+);
+
+export function addQemuRoutes(app: App, { registry }: Services): void {
+  app.put(
+    '/v1/topologies/:topology/guests/:guest/state',
+    {
+      schema: {
+        operationId: 'setGuestState',
+        tags: ['guests'],
+        summary: 'Stops a guest, or lets it go on',
+        description:
+          "QMP `stop` and `cont`. The vCPUs stop, then the back-ends of all NICs, each ring where it is: frames wait in tap queues as long as there is room, and are dropped at vhost-user ports. When the guest goes on, the rings are handed over where they stood (VHOST_SET_VRING_BASE), then the vCPUs run. Steps of QEMU's main loop, with events `qemu.*`.",
+        params: GuestPath,
+        body: ref(GuestStateSchema),
+        response: { 200: media('The guest.', { 'application/json': ref(GuestRunStateSchema) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { topology, guest } = request.params;
+      const { state } = request.body;
+      return await registry.get(topology).livingWorld().call('guestState', { guest, state });
+    },
+  );
+
+  app.put(
+    '/v1/topologies/:topology/guests/:guest/nics/:nic/link',
+    {
+      schema: {
+        operationId: 'setNicLink',
+        tags: ['guests'],
+        summary: 'Pulls the cable of a NIC, or plugs it',
+        description:
+          'QMP `set_link`: VIRTIO_NET_S_LINK_UP in the configuration and an interrupt, then vhost stops or starts. While the link is down QEMU itself takes what comes from either side and drops it (`virtio_net.link_down`); with vhost-user the port has no device.',
+        params: GuestNicPath,
+        body: ref(LinkSchema),
+        response: { 200: media('The link.', { 'application/json': ref(NicLinkSchema) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { topology, guest, nic } = request.params;
+      const { up } = request.body;
+      return await registry.get(topology).livingWorld().call('link', { guest, nic, up });
+    },
+  );
+}
