@@ -42,6 +42,7 @@ export function layOut(topology: Topology, plan: ArenaPlan): Omit<WorldLayout, '
     control: plan.reserve(CTL_SIZE),
     eventCapacity,
     eventTime: plan.reserve(eventCapacity * 8, 4096),
+    // one after the other: the recorder writes these four through one view
     eventMeta: plan.reserve(eventCapacity * 4, 4096),
     eventFrame: plan.reserve(eventCapacity * 4, 4096),
     eventA: plan.reserve(eventCapacity * 4, 4096),
