@@ -1,5 +1,6 @@
 /**
- * Topology documents that come with Ringside: one for each backend, the three beside each other, and a wire-to-wire one.
+ * Topology documents that come with Ringside: one for each backend, the three beside each other under QEMU and under
+ * StratoVirt, a wire-to-wire one, and two hosts.
  * Each is what a user would write, and what PUT takes as it is. Changing a name here breaks readers' commands.
  */
 import type { TopologyDocument } from './document-schema.ts';
@@ -110,6 +111,57 @@ export const PRESETS: readonly Preset[] = [
       ],
     },
   },
+  {
+    name: 'stratovirt',
+    summary:
+      'The three backends under StratoVirt, two microVMs each with the kernel driver, on a kernel and a userspace bridge',
+    document: {
+      hosts: [
+        {
+          name: 'h1',
+          cores: 16,
+          bridges: [
+            { name: 'br0', datapath: 'system' },
+            { name: 'br1', datapath: 'netdev' },
+          ],
+          guests: [
+            microVm('virtio-net-a', 'virtio-net', 'br0', '10.0.0.1/24'),
+            microVm('virtio-net-b', 'virtio-net', 'br0', '10.0.0.2/24'),
+            microVm('vhost-net-a', 'vhost-net', 'br0', '10.0.0.3/24'),
+            microVm('vhost-net-b', 'vhost-net', 'br0', '10.0.0.4/24'),
+            microVm('vhost-user-a', 'vhost-user', 'br1', '10.0.0.5/24'),
+            microVm('vhost-user-b', 'vhost-user', 'br1', '10.0.0.6/24'),
+          ],
+        },
+      ],
+    },
+  },
+  {
+    name: 'two-hosts',
+    summary:
+      'Two hosts with a guest each, joined by a cable: an Open vSwitch bridge on one, a Linux bridge on the other',
+    document: {
+      hosts: [
+        {
+          name: 'h1',
+          bridges: [{ name: 'br0', datapath: 'system' }],
+          nics: [{ name: 'eth0', speed: '25Gbps', bridge: 'br0' }],
+          guests: [
+            { name: 'a', nics: [{ name: 'net0', bridge: 'br0', backend: 'vhost-net', addresses: ['10.0.0.1/24'] }] },
+          ],
+        },
+        {
+          name: 'h2',
+          bridges: [{ name: 'br0', datapath: 'linux' }],
+          nics: [{ name: 'eth0', speed: '25Gbps', bridge: 'br0' }],
+          guests: [
+            { name: 'b', nics: [{ name: 'net0', bridge: 'br0', backend: 'vhost-net', addresses: ['10.0.0.2/24'] }] },
+          ],
+        },
+      ],
+      links: [{ name: 'cable', ends: ['h1/eth0', 'h2/eth0'], latency: '1us' }],
+    },
+  },
 ];
 
 function pmd(bridge: string, address: string) {
@@ -120,4 +172,8 @@ function pmd(bridge: string, address: string) {
     driver: 'virtio-pmd' as const,
     addresses: [address],
   };
+}
+
+function microVm(name: string, backend: 'virtio-net' | 'vhost-net' | 'vhost-user', bridge: string, address: string) {
+  return { name, vmm: 'stratovirt' as const, nics: [{ name: 'net0', bridge, backend, addresses: [address] }] };
 }

@@ -210,7 +210,13 @@ test('every preset can be asked', async () => {
   const server = await startServer({ engine: null });
   for (const preset of PRESETS) {
     await server.put(`/v1/topologies/${preset.name}`, preset.document);
-    const at = preset.name === 'pvp' ? 'eth0' : preset.name === 'compare' ? 'vhost-net-a/net0' : 'a/net0';
+    const ends: Record<string, string> = {
+      pvp: 'eth0',
+      compare: 'vhost-net-a/net0',
+      stratovirt: 'vhost-net-a/net0',
+      'two-hosts': 'h1/a/net0',
+    };
+    const at = ends[preset.name] ?? 'a/net0';
     const { status, body, text } = await server.post(`/v1/topologies/${preset.name}/dry-runs`, { at, frame: ARP });
     assert.equal(status, 200, text);
     assert.equal(body.ended, 'idle');

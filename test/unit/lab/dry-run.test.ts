@@ -82,6 +82,8 @@ const ENDS: Readonly<Record<string, readonly string[]>> = {
   'vhost-user': ['a/net0', 'br0/a.net0'],
   compare: ['virtio-net-a/net0', 'vhost-net-a/net0', 'vhost-user-a/net0', 'br1/vhost-user-b.net0'],
   pvp: ['eth0', 'br0/a.net0'],
+  stratovirt: ['virtio-net-a/net0', 'vhost-net-a/net0', 'vhost-user-a/net0', 'br1/vhost-user-b.net0'],
+  'two-hosts': ['h1/a/net0', 'h2/br0/b.net0'],
 };
 
 for (const preset of PRESETS) {
@@ -89,11 +91,13 @@ for (const preset of PRESETS) {
     const world = build(preset.name, preset.document);
     settle(world);
     const [from, to] =
-      preset.name === 'compare'
+      preset.name === 'compare' || preset.name === 'stratovirt'
         ? ['vhost-net-a/net0', 'virtio-net-b/net0']
         : preset.name === 'pvp'
           ? ['eth0', 'eth0']
-          : ['a/net0', 'b/net0'];
+          : preset.name === 'two-hosts'
+            ? ['h1/a/net0', 'h2/b/net0']
+            : ['a/net0', 'b/net0'];
     const udp = (id: string, count: number): DryRunSpec => ({
       ...{ id, kind: 'udp', from: from!, to: to!, frameSize: 300, count },
       ...{ rate: 0, generator: null, flows: 1 },

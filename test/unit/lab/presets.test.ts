@@ -11,7 +11,15 @@ function topology(name: string): Topology {
 }
 
 test('the list', () => {
-  expect(PRESETS.map((p) => p.name)).toEqual(['virtio-net', 'vhost-net', 'vhost-user', 'compare', 'pvp']);
+  expect(PRESETS.map((p) => p.name)).toEqual([
+    'virtio-net',
+    'vhost-net',
+    'vhost-user',
+    'compare',
+    'pvp',
+    'stratovirt',
+    'two-hosts',
+  ]);
 });
 
 describe.each(PRESETS.map((p) => p.name))('%s', (name) => {
@@ -65,4 +73,22 @@ test('pvp: a NIC and a forwarding guest on a netdev bridge', () => {
   const [host] = topology('pvp').hosts;
   expect(host?.nics.map((n) => [n.name, n.bridge, n.speed])).toEqual([['eth0', 'br0', 25e9]]);
   expect(host?.guests.map((g) => [g.name, g.app, g.nics[0]?.driver])).toEqual([['a', 'macswap', 'virtio-pmd']]);
+});
+test('stratovirt: two microVMs for each backend', () => {
+  const [host] = topology('stratovirt').hosts;
+  expect(host?.guests.map((g) => [g.vmm, ...g.nics.map((n) => `${n.backend} ${n.transport} ${n.driver}`)])).toEqual(
+    ['virtio-net', 'vhost-net', 'vhost-user'].flatMap((backend) =>
+      [1, 2].map(() => ['stratovirt', `${backend} mmio virtio-net`]),
+    ),
+  );
+});
+test('two-hosts: a guest on each, a bridge of each kind, a cable', () => {
+  const { hosts, links } = topology('two-hosts');
+  expect(hosts.map((h) => [h.name, h.bridges[0]?.datapath, h.nics[0]?.name, h.guests[0]?.name])).toEqual([
+    ['h1', 'system', 'eth0', 'a'],
+    ['h2', 'linux', 'eth0', 'b'],
+  ]);
+  expect(links.map((l) => [l.name, ...l.ends.map((e) => `${e.host}/${e.nic}`), l.rate])).toEqual([
+    ['cable', 'h1/eth0', 'h2/eth0', 25e9],
+  ]);
 });
