@@ -23,7 +23,7 @@ export interface EventColumns {
   readonly b: Uint32Array;
 }
 
-/** Ids of the dictionary in `hello`. */
+/** Ids of the dictionary in `hello`, to which `names` adds what the topology gains. */
 export const kindOf = (meta: number): number => meta & 0xff;
 export const placeOf = (meta: number): number => (meta >>> 8) & 0xfff;
 export const contextOf = (meta: number): number => meta >>> 20;

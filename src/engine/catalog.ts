@@ -116,8 +116,11 @@ export interface WorldCatalog {
   readonly costs: Readonly<Record<string, number>>;
 }
 
-/** The backends that a world has, in the order in which things are counted for each of them. */
+/**
+ * The backends that a world has or had, in the order in which things are counted for each of them: that of their first places,
+ * so that one that comes later comes last.
+ */
 export function backendsOf(places: readonly Place[]): string[] {
   const all = places.flatMap((p) => (p.type === 'backend' && p.backend !== undefined ? [p.backend] : []));
-  return [...new Set(all)].sort();
+  return [...new Set(all)];
 }

@@ -136,8 +136,8 @@ export class RingReader {
   }
 
   /**
-   * What the numbers mean, as it stands now. One object as long as the reader lives: its lists grow, and an entry may be
-   * replaced by one that says more. Whatever place or context an event of `read` names is in it.
+   * What the numbers mean, as it stands now: a new object whenever that has changed, with lists that are the same as long as
+   * the reader lives and grow. Whatever place or context an event of `read` names is in them.
    */
   get catalog(): WorldCatalog {
     return this.follower.now();

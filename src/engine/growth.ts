@@ -55,7 +55,7 @@ export class CatalogFollower {
   private readonly bytes: Uint8Array;
   private readonly places: Place[];
   private readonly contexts: ContextInfo[];
-  private readonly catalog: WorldCatalog;
+  private catalog: WorldCatalog;
   private seen = 0;
 
   /** `catalog`: of any time; what it has already is read again, to no effect. */
@@ -68,7 +68,10 @@ export class CatalogFollower {
     this.catalog = { ...catalog, places: this.places, contexts: this.contexts };
   }
 
-  /** The catalog as it stands; always the same object. */
+  /**
+   * The catalog as it stands: a new object whenever something has changed, so that what was worked out for one is known to be
+   * of its time. Its lists are always the same, and grow.
+   */
   now(): WorldCatalog {
     if (Atomics.load(this.control, 0) !== this.seen) this.follow();
     return this.catalog;
@@ -80,6 +83,7 @@ export class CatalogFollower {
     const text = new TextDecoder().decode(this.bytes.slice(this.seen, end));
     this.seen = end;
     for (const line of text.split('\n')) if (line !== '') this.take(JSON.parse(line) as Line);
+    this.catalog = { ...this.catalog };
   }
   private take(line: Line): void {
     if (line[0] === 'p') put(this.places, line[1], line[2]);

@@ -24,6 +24,8 @@ interface Point {
    * then, in the order of `counters`. One array: a point is taken hundreds of times in the first milliseconds of a run.
    */
   readonly values: Float64Array;
+  /** Contexts that there were. */
+  readonly contexts: number;
 }
 
 export class RunTimeline {
@@ -49,12 +51,12 @@ export class RunTimeline {
   constructor(machine: Machine, runs: number) {
     this.machine = machine;
     this.most = Math.max(FEWEST_POINTS, Math.floor(MOST_POINTS / runs));
-    const { layout, places } = machine.catalog;
+    const { layout } = machine.catalog;
     const { buffer } = machine.arena;
-    this.all = new Float64Array(buffer, layout.counters, places.length * KIND_STRIDE * 2);
+    this.all = new Float64Array(buffer, layout.counters, layout.placeRoom * KIND_STRIDE * 2);
     this.gauges = new Float64Array(buffer, layout.latency + LATENCY_GAUGES, GAUGES);
     this.meta = new Uint32Array(buffer, layout.eventMeta, layout.eventCapacity);
-    this.known = new Uint8Array(places.length * KIND_STRIDE);
+    this.known = new Uint8Array(layout.placeRoom * KIND_STRIDE);
   }
 
   /** The run's first frame is about to be recorded. All that has been recorded must be published, as in `take`. */
@@ -92,21 +94,22 @@ export class RunTimeline {
   data(): TimelineData {
     if (this.ended !== null) return this.ended;
     const width = this.counters.length * 2;
-    const contexts = this.machine.catalog.contexts.length * 2;
+    const contexts = this.machine.catalog.contexts.length;
     const values = new Float64Array(width * this.points.length);
-    const busy = new Float64Array(contexts * this.points.length);
+    const busy = new Float64Array(contexts * 2 * this.points.length);
     const gauges = new Float64Array(GAUGES * this.points.length);
     // The order in which counters were found depends on how the engine was driven.
     const order = this.counters.map((_, i) => i).sort((a, b) => this.counters[a]! - this.counters[b]!);
     for (let i = 0; i < this.points.length; i++) {
-      const from = this.points[i]!.values;
+      const { values: from, contexts: then } = this.points[i]!;
       for (let column = 0; column < order.length; column++) {
-        const at = contexts + GAUGES + order[column]! * 2;
+        const at = then * 2 + GAUGES + order[column]! * 2;
         values[i * width + column * 2] = from[at] ?? 0;
         values[i * width + column * 2 + 1] = from[at + 1] ?? 0;
       }
-      busy.set(from.subarray(0, contexts), i * contexts);
-      gauges.set(from.subarray(contexts, contexts + GAUGES), i * GAUGES);
+      busy.set(from.subarray(0, then), i * contexts * 2);
+      busy.set(from.subarray(then, then * 2), i * contexts * 2 + contexts);
+      gauges.set(from.subarray(then * 2, then * 2 + GAUGES), i * GAUGES);
     }
     return {
       timesNs: Float64Array.from(this.points, (p) => p.timeNs),
@@ -139,7 +142,7 @@ export class RunTimeline {
       values[at + i * 2] = this.all[from]!;
       values[at + i * 2 + 1] = this.all[from + 1]!;
     }
-    this.points.push({ timeNs, events: this.machine.recorder.events, values });
+    this.points.push({ timeNs, events: this.machine.recorder.events, values, contexts: n });
   }
 
   /** Finds counters that are no longer 0: in what was recorded since the last look where that is little, else everywhere. */

@@ -54,10 +54,10 @@ export class Run {
   stop: () => void = () => {};
   private readonly machine: Machine;
   private readonly scope: RunScope;
-  private readonly places: number[];
-  private readonly contextIds: number[];
+  private readonly places: number[] = [];
+  private readonly contextIds: number[] = [];
   /** Of the NICs that it touches. */
-  readonly backends: readonly string[];
+  readonly backends: string[] = [];
   private before: Float64Array | null = null;
   private after: Float64Array | null = null;
   private busyBefore: number[] = [];
@@ -82,12 +82,20 @@ export class Run {
     this.ledger = ledger;
     this.scope = scope;
     this.wallStart = performance.now();
+    this.widen();
+    machine.site.onGrowth.add(this.widen);
+  }
+
+  /** Takes in what its NICs are made of: at its beginning, and again when one of them has been wired to something else. */
+  private readonly widen = (): void => {
+    const { machine, scope } = this;
     const places = new Set<number>();
     const names = new Set<string>();
     for (const n of scope.nics) {
       for (const p of [n.wiring.driverPlace, ...queuePlaces(n.wiring), n.wiring.backendPlace, n.guest.vcpuPlace])
         places.add(p);
       for (const c of n.contexts) names.add(c);
+      if (!this.backends.includes(n.document.backend)) this.backends.push(n.document.backend);
     }
     for (const n of scope.hostNics) {
       places.add(n.rx.place);
@@ -95,10 +103,17 @@ export class Run {
     }
     const contexts = machine.catalog.contexts.filter((c) => names.has(c.name));
     for (const c of contexts) places.add(machine.scheduler.contexts[c.id]!.place);
-    this.places = [...places];
-    this.contextIds = contexts.map((c) => c.id);
-    this.backends = [...new Set(scope.nics.map((n) => n.document.backend))];
-  }
+    const newPlaces = [...places].filter((p) => !this.places.includes(p));
+    const newIds = contexts.map((c) => c.id).filter((id) => !this.contextIds.includes(id));
+    this.places.push(...newPlaces);
+    this.contextIds.push(...newIds);
+    if (this.before === null) return;
+    // what counts for the run begins now
+    const now = this.counters();
+    now.set(this.before);
+    this.before = now;
+    this.busyBefore.push(...newIds.map((id) => machine.scheduler.busy[id]!));
+  };
 
   get done(): boolean {
     return this.state !== 'RUNNING';
@@ -117,6 +132,7 @@ export class Run {
     this.state = state;
     this.reason = reason;
     this.ledger.finished = true;
+    this.machine.site.onGrowth.delete(this.widen);
     this.after = this.counters();
     this.busyAfter = this.contextIds.map((id) => this.machine.scheduler.busy[id]!);
   }

@@ -3,7 +3,7 @@
  * whole also passes for the other backends of a topology and between runs, so it would make each of them look slower.
  */
 import { backendsOf } from '../engine/catalog.ts';
-import { GAUGE_TRAFFIC, LATENCY_GAUGES } from '../engine/latency.ts';
+import { GAUGE_TRAFFIC, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
 import type { Machine } from './build/machine.ts';
 
 /** What it has to know of a run. */
@@ -14,17 +14,20 @@ export interface TimedRun {
 }
 
 export class TrafficTime {
-  private readonly backends: readonly string[];
+  private backends: readonly string[];
+  private readonly catalog: Machine['catalog'];
   /** By backend: ns counted so far, in the world's memory. */
   private readonly sum_ns: Float64Array;
   /** By backend: the virtual time up to which is counted. */
   private readonly until: Float64Array;
 
   constructor({ arena, catalog }: Pick<Machine, 'arena' | 'catalog'>) {
+    this.catalog = catalog;
     this.backends = backendsOf(catalog.places);
     const at = catalog.layout.latency + LATENCY_GAUGES + GAUGE_TRAFFIC * 8;
-    this.sum_ns = new Float64Array(arena.buffer, at, this.backends.length);
-    this.until = new Float64Array(this.backends.length);
+    const most = GAUGES - GAUGE_TRAFFIC;
+    this.sum_ns = new Float64Array(arena.buffer, at, most);
+    this.until = new Float64Array(most);
   }
 
   /**
@@ -36,12 +39,18 @@ export class TrafficTime {
     for (const { backends, ledger } of inOrder) {
       if (ledger.firstSendNs < 0) continue;
       for (const backend of backends) {
-        const i = this.backends.indexOf(backend);
+        const i = this.indexOf(backend);
         const from = Math.max(ledger.firstSendNs, this.until[i]!);
         if (ledger.lastDeliveryNs <= from) continue;
         this.sum_ns[i] = this.sum_ns[i]! + ledger.lastDeliveryNs - from;
         this.until[i] = ledger.lastDeliveryNs;
       }
     }
+  }
+
+  /** A running world may gain a backend. */
+  private indexOf(backend: string): number {
+    if (!this.backends.includes(backend)) this.backends = backendsOf(this.catalog.places);
+    return this.backends.indexOf(backend);
   }
 }

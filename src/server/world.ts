@@ -25,7 +25,8 @@ export class World {
   readonly thread: EngineThread;
   readonly events = new EventEmitter<WorldEvents>();
   private readonly memory: SharedArrayBuffer;
-  private readonly catalog: WorldCatalog;
+  /** As it was when the world had been built. */
+  private readonly built: WorldCatalog;
   private failure: string | null = null;
   private deleted = false;
   /** Shared by everything that only looks at counters and control words; not for `read`, whose block is one caller's. */
@@ -37,7 +38,7 @@ export class World {
     this.id = id;
     this.thread = thread;
     this.memory = created.memory;
-    this.catalog = created.catalog;
+    this.built = created.catalog;
     this.counters = this.openReader();
     this.booted = bootCounts(this.counters);
     this.events.setMaxListeners(0);
@@ -45,9 +46,13 @@ export class World {
 
   /** A reader of its own for a stream or a download. */
   openReader(): RingReader {
-    return new RingReader(this.memory, this.catalog);
+    return new RingReader(this.memory, this.built);
   }
 
+  /** What the numbers of events mean, as it stands now: a running world gains places and contexts. */
+  get catalog(): WorldCatalog {
+    return this.counters.catalog;
+  }
   /** What another thread needs to read the rings. */
   get shared(): { readonly memory: SharedArrayBuffer; readonly catalog: WorldCatalog } {
     return { memory: this.memory, catalog: this.catalog };
@@ -58,7 +63,7 @@ export class World {
    * Throws RINGSIDE_E_TOO_MANY where all holds of this world are taken.
    */
   takeHold(seq = this.counters.head()): Hold {
-    const hold = Hold.take(this.memory, this.catalog.layout, seq);
+    const hold = Hold.take(this.memory, this.built.layout, seq);
     if (hold !== null) return hold;
     throw new Problem('RINGSIDE_E_TOO_MANY', `At most ${HOLDS} readers of one topology may make virtual time wait`, {
       headers: { 'retry-after': '5' },

@@ -5,12 +5,13 @@
  *
  * What could not be read any more is counted per interface (isb_ifdrop), not left out silently.
  */
+import type { Place } from '../../engine/catalog.ts';
 import type { RingReader } from '../../engine/event-ring.ts';
 import { DP_INGRESS, EVENT_KINDS } from '../../engine/events.ts';
 import { EventFilter, type EventFilterQuery } from '../events/event-filter.ts';
 import { ROW_DROP, ROW_HOP, ROW_OF_KIND } from '../frame-path.ts';
 import { globMatches } from '../glob.ts';
-import { allPlaces, hopPlaces } from '../place-kinds.ts';
+import { allPlaces, hopKindsOf, hopPlaces } from '../place-kinds.ts';
 import { CaptureInterfaces } from './capture-interfaces.ts';
 import { PcapngWriter, SNAPLEN_MAX } from './pcapng.ts';
 import { countRows, type RowCounts } from './row-counts.ts';
@@ -125,6 +126,16 @@ export class Capture {
       if (hop || (ROW_OF_KIND[k] === ROW_DROP && view === 'journey')) this.isRow[k] = 1;
     }
     for (const place of wanted) this.interfaces.add(place);
+    this.interfaces.wants = (place) => this.wants(place);
+  }
+
+  /** The same choice for a place that the world gains while the capture runs. */
+  private wants(place: Place): boolean {
+    const { view, points } = this.options;
+    if (points !== undefined) {
+      return (this.ofEvents || hopKindsOf(place).length > 0) && points.some((point) => globMatches(point, place.name));
+    }
+    return view !== 'wire' || place.type === 'port';
   }
 
   /** Sequence number of the event that scan() reads next. */
@@ -202,7 +213,7 @@ export class Capture {
     }
     const { declared, seen, written } = this.interfaces;
     for (let i = 0; i < declared.length; i++) {
-      const counted = whole && rows !== null && !exact ? rows[declared[i]!.id]! : seen[i]!;
+      const counted = whole && rows !== null && !exact ? (rows[declared[i]!.id] ?? 0) : seen[i]!;
       const received = Math.max(counted, seen[i]!);
       this.writer.statistics(i, this.snapshot.timeNs, received, received - written[i]!, comment);
     }

@@ -62,7 +62,7 @@ export class RowTemplates {
   constructor(reader: RingReader, writer: PcapngWriter) {
     this.reader = reader;
     this.writer = writer;
-    this.first = new Array(reader.catalog.places.length * KIND_STRIDE);
+    this.first = new Array(reader.layout.placeRoom * KIND_STRIDE);
   }
 
   /** `ofFrame`: the rows have a packet id. One kind at one place may come with and without. */

@@ -21,11 +21,12 @@ export interface RowCounts {
  * belong to the head exactly when their sum is the head.
  */
 export function countRows(reader: RingReader, isRow: Uint8Array): RowCounts {
-  const places = reader.catalog.places.length;
-  const rows = new Float64Array(places);
-  const attempts = Math.max(4, Math.min(64, Math.floor(READS / (places * KIND_STRIDE))));
+  const attempts = Math.max(4, Math.min(64, Math.floor(READS / (reader.catalog.places.length * KIND_STRIDE))));
   for (let attempt = 0; attempt < attempts; attempt++) {
     const head = reader.head();
+    // a running world may gain places meanwhile
+    const places = reader.catalog.places.length;
+    const rows = new Float64Array(places);
     const timeNs = reader.virtualTimeNs();
     let total = 0;
     for (let place = 0; place < places; place++) {

@@ -57,6 +57,9 @@ export class EventFilterError extends Error {
   }
 }
 
+/** In a table: nobody has asked yet. */
+const UNKNOWN = 2;
+
 const ROLES: readonly FrameRole[] = ['born', 'cloned', 'delivered', 'consumed', 'dropped', 'replaced', 'none'];
 
 /** Which events a client wants: one byte per kind, place and context, and ranges of frames and of virtual time. */
@@ -64,27 +67,36 @@ export class EventFilter {
   /** No parameter was given: every event matches. */
   readonly everything: boolean;
   private readonly kinds = new Uint8Array(256);
-  private readonly places = new Uint8Array(MAX_PLACES);
-  private readonly contexts = new Uint8Array(MAX_CONTEXTS);
+  private readonly places = new Uint8Array(MAX_PLACES).fill(UNKNOWN);
+  private readonly contexts = new Uint8Array(MAX_CONTEXTS).fill(UNKNOWN);
+  private readonly catalog: WorldCatalog;
+  private readonly placePatterns: readonly string[];
+  private readonly contextPatterns: readonly string[];
   private firstFrame = 0;
   private lastFrame = Number.POSITIVE_INFINITY;
   private firstNs = 0;
   private lastNs = Number.POSITIVE_INFINITY;
 
-  /** Throws EventFilterError. */
+  /**
+   * Throws EventFilterError. `catalog`: a reader's, whose lists grow; the patterns choose among what comes later, too.
+   */
   constructor(catalog: WorldCatalog, query: EventFilterQuery = {}) {
+    this.catalog = catalog;
     this.everything = FILTER_PARAMETERS.every((parameter) => query[parameter] === undefined);
     const roles = parseRoles(query.role);
     select('events', query.events, EVENT_KINDS, this.kinds);
     for (const kind of EVENT_KINDS) if (!roles.has(kind.role)) this.kinds[kind.id] = 0;
-    select('places', query.places, catalog.places, this.places);
-    select('contexts', query.contexts, catalog.contexts, this.contexts);
+    this.placePatterns = select('places', query.places, catalog.places, this.places);
+    this.contextPatterns = select('contexts', query.contexts, catalog.contexts, this.contexts);
     if (query.frame !== undefined) this.parseFrames(query.frame);
     if (query.time !== undefined) this.parseTimes(query.time);
   }
 
   /** `frame` is the full id, 0 = the event has none; `time` is virtual, in ns. */
   matches(meta: number, frame: number, time: number): boolean {
+    const place = this.places[placeOf(meta)]!;
+    const context = this.contexts[contextOf(meta)]!;
+    if (place === UNKNOWN || context === UNKNOWN) this.learn(placeOf(meta), contextOf(meta));
     return (
       this.kinds[kindOf(meta)] === 1 &&
       this.places[placeOf(meta)] === 1 &&
@@ -94,6 +106,14 @@ export class EventFilter {
       time >= this.firstNs &&
       time <= this.lastNs
     );
+  }
+
+  /** What the patterns say of a place and a context that were not there when the filter was made; without a name: no. */
+  private learn(place: number, context: number): void {
+    const { places, contexts } = this.catalog;
+    if (this.places[place] === UNKNOWN) this.places[place] = chooses(this.placePatterns, places[place]?.name);
+    if (this.contexts[context] === UNKNOWN)
+      this.contexts[context] = chooses(this.contextPatterns, contexts[context]?.name);
   }
 
   private parseFrames(text: string): void {
@@ -151,29 +171,35 @@ function parseRoles(text: string | undefined): ReadonlySet<FrameRole> {
   return wanted;
 }
 
-/** Sets table[id] for the names that a list of patterns selects; all when there is no list or it only takes out. */
+/**
+ * Sets table[id] for all items, by the names that a list of patterns selects; all when there is no list or it only takes out.
+ * Returns the patterns.
+ */
 function select(
   parameter: 'events' | 'places' | 'contexts',
   text: string | undefined,
   items: readonly { readonly id: number; readonly name: string }[],
   table: Uint8Array,
-): void {
+): readonly string[] {
   const patterns = commaList(text ?? '');
   if (text !== undefined && patterns.length === 0) {
     throw new EventFilterError(parameter, text, 'is empty; expected names or patterns such as guest.*', namesOf(items));
   }
-  if (patterns.every((p) => p.startsWith('!'))) for (const item of items) table[item.id] = 1;
   for (const pattern of patterns) {
-    const out = pattern.startsWith('!');
-    const name = out ? pattern.slice(1) : pattern;
-    let hits = 0;
-    for (const item of items) {
-      if (!globMatches(name, item.name)) continue;
-      hits++;
-      table[item.id] = out ? 0 : 1;
-    }
-    if (hits === 0) throw new EventFilterError(parameter, name, 'matches nothing here', namesOf(items));
+    const name = nameIn(pattern);
+    if (items.some((item) => globMatches(name, item.name))) continue;
+    throw new EventFilterError(parameter, name, 'matches nothing here', namesOf(items));
   }
+  for (const item of items) table[item.id] = chooses(patterns, item.name);
+  return patterns;
+}
+const nameIn = (pattern: string): string => (pattern.startsWith('!') ? pattern.slice(1) : pattern);
+/** 1 where the patterns, of which later ones count more, choose the name. */
+function chooses(patterns: readonly string[], name: string | undefined): 0 | 1 {
+  if (name === undefined) return 0;
+  const last = patterns.findLast((pattern) => globMatches(nameIn(pattern), name));
+  if (last === undefined) return patterns.every((p) => p.startsWith('!')) ? 1 : 0;
+  return last.startsWith('!') ? 0 : 1;
 }
 function namesOf(items: readonly { readonly name: string }[]): string[] {
   return items.map((x) => x.name);

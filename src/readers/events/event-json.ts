@@ -69,17 +69,23 @@ const tailB = tailPieces(NAME_B);
 export class JsonEncoder implements EventEncoder {
   private readonly form: JsonForm;
   private readonly writer = new ByteWriter(65536);
-  private readonly lineLimit: number;
+  private lineLimit = 0;
   /** Events in this batch. */
   private events = 0;
   // Prepared parts of an object.
-  private readonly places: readonly Uint8Array[];
-  private readonly contexts: readonly Uint8Array[];
+  private readonly places: Uint8Array[] = [];
+  private readonly contexts: Uint8Array[] = [];
 
   constructor(catalog: WorldCatalog, form: JsonForm) {
     this.form = form;
-    this.places = catalog.places.map((p) => piece(`,"place":${JSON.stringify(p.name)}`));
-    this.contexts = catalog.contexts.map((c) => piece(`,"context":${JSON.stringify(c.name)}`));
+    this.prepare(catalog);
+  }
+
+  /** Parts for the places and contexts that have come since the last call. */
+  private prepare({ places, contexts }: WorldCatalog): void {
+    for (const p of places.slice(this.places.length)) this.places.push(piece(`,"place":${JSON.stringify(p.name)}`));
+    for (const c of contexts.slice(this.contexts.length))
+      this.contexts.push(piece(`,"context":${JSON.stringify(c.name)}`));
     const longest = (list: readonly Uint8Array[]) => list.reduce((n, x) => Math.max(n, x.length), 0);
     this.lineLimit = LINE_BYTES + longest(kindPieces) + longest(this.places) + longest(this.contexts);
   }
@@ -95,6 +101,10 @@ export class JsonEncoder implements EventEncoder {
 
   add(reader: RingReader, picks: Uint16Array, count: number, maxBytes: number): number {
     const w = this.writer;
+    const { catalog } = reader;
+    if (catalog.places.length > this.places.length || catalog.contexts.length > this.contexts.length) {
+      this.prepare(catalog);
+    }
     for (let n = 0; n < count; n++) {
       if (w.at >= maxBytes && this.events > 0) return n;
       w.reserve(this.lineLimit);

@@ -19,15 +19,15 @@ export interface Metric {
   readonly counterpart: string;
 }
 
-/** What a world had counted when it had booted, before anybody sent anything. */
+/** What a world had counted when it had booted, before anybody sent anything; of what came later there is nothing. */
 export interface BootCounts {
   readonly counters: Float64Array;
   readonly busy: Float64Array;
   readonly virtualTimeNs: number;
 }
 export const bootCounts = (reader: RingReader): BootCounts => ({
-  counters: reader.counters.slice(),
-  busy: reader.busy.slice(),
+  counters: reader.counters.slice(0, reader.catalog.places.length * KIND_STRIDE * 2),
+  busy: reader.busy.slice(0, reader.catalog.contexts.length),
   virtualTimeNs: reader.virtualTimeNs(),
 });
 

@@ -17,7 +17,7 @@ export class WorldNames {
   constructor(catalog: WorldCatalog) {
     this.catalog = catalog;
     for (const p of catalog.places) {
-      if (p.backend !== undefined && p.guest !== undefined) {
+      if (p.backend !== undefined && p.guest !== undefined && p.retired !== true) {
         const keys = [`${p.host}|${p.guest}|`, `${p.host}|${p.guest}|${p.nic ?? ''}`];
         for (const key of keys) this.backends.set(key, (this.backends.get(key) ?? new Set()).add(p.backend));
       }

@@ -144,7 +144,7 @@ function counterLines(
   let at = first === 0 ? 0 : plan.ends[first - 1]!;
   for (let i = first; i < end; i++) {
     let sum = 0;
-    for (const last = plan.ends[i]!; at < last; at++) sum += source[plan.elements[at]!]!;
+    for (const last = plan.ends[i]!; at < last; at++) sum += source[plan.elements[at]!] ?? 0;
     out.line(lines, i - first, sum / family.divisor);
   }
 }

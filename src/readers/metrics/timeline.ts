@@ -47,14 +47,15 @@ function spread(points: number, most: number): number[] {
 
 /** The series of a family that are not 0 all the time, with a function that gives the value at a point. */
 class TimelineReader {
-  private readonly catalog: WorldCatalog;
   private readonly timeline: Timeline;
+  /** Contexts that there were when the timeline was made. */
+  private readonly known: number;
   /** Column of a counter's count in `values`, by place * KIND_STRIDE + kind; -1 where it was 0. */
   private readonly column: Int32Array;
 
   constructor(catalog: WorldCatalog, timeline: Timeline) {
-    this.catalog = catalog;
     this.timeline = timeline;
+    this.known = timeline.contexts.length / 2 / Math.max(1, timeline.timesNs.length);
     this.column = new Int32Array(catalog.places.length * KIND_STRIDE).fill(-1);
     for (const [i, counter] of timeline.counters.entries()) this.column[counter] = i * 2;
   }
@@ -62,16 +63,16 @@ class TimelineReader {
   /** Where element `element` of a source lies at point 0, in which array, and how far apart points are. */
   private locate(from: Source, element: number): { array: Float64Array; at: number; step: number } | null {
     const { values, contexts, gauges, counters } = this.timeline;
-    const n = this.catalog.contexts.length;
+    const n = this.known;
     switch (from) {
       case 'counters': {
         const column = this.column[element >> 1]!;
         return column < 0 ? null : { array: values, at: column + (element & 1), step: counters.length * 2 };
       }
       case 'busy':
-        return { array: contexts, at: element, step: n * 2 };
+        return element >= n ? null : { array: contexts, at: element, step: n * 2 };
       case 'idlePolls':
-        return { array: contexts, at: n + element, step: n * 2 };
+        return element >= n ? null : { array: contexts, at: n + element, step: n * 2 };
       case 'gauges':
         return { array: gauges, at: element, step: GAUGES };
       case 'histograms':
@@ -136,7 +137,7 @@ function constant(
   const source = plan.from === 'counters' || plan.from === 'busy' ? booted?.[plan.from] : undefined;
   if (source === undefined) return null;
   let sum = 0;
-  for (let e = i === 0 ? 0 : plan.ends[i - 1]!; e < plan.ends[i]!; e++) sum += source[plan.elements[e]!]!;
+  for (let e = i === 0 ? 0 : plan.ends[i - 1]!; e < plan.ends[i]!; e++) sum += source[plan.elements[e]!] ?? 0;
   return sum === 0 ? null : new Array<number>(points).fill(sum / divisor);
 }
 

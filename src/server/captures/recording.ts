@@ -56,7 +56,7 @@ export class Recording {
       disk: job.disk,
       startNs: job.startNs,
     });
-    this.filter = job.trigger === null ? null : new EventFilter(catalog, job.trigger.on);
+    this.filter = job.trigger === null ? null : new EventFilter(this.reader.catalog, job.trigger.on);
     this.searchAt = job.fromEvent;
     if (this.filter === null) this.begin(job.fromEvent, null);
   }

@@ -31,7 +31,7 @@ const REQUESTS: readonly (readonly [
   ['receivePing', 'EventPing', 'A client asks where the stream is', ['EventPong']],
 ];
 /** What the server sends on its own account. */
-const SENT = ['EventHello', 'EventList', 'EventBlock', 'Gap', 'EventEnd'];
+const SENT = ['EventHello', 'EventNames', 'EventList', 'EventBlock', 'Gap', 'EventEnd'];
 
 export function asyncapiDocument(): Json {
   const messages = [...SERVER_MESSAGES, ...CLIENT_MESSAGES];

@@ -2,6 +2,7 @@
  * What the two subprotocols of the event WebSocket have in common: their names, which of them a client gets, the greeting,
  * and what a client may say. event-socket.ts serves a client; the messages' schemas are in schemas/event.ts.
  */
+import type { WorldCatalog } from '../../engine/catalog.ts';
 import { EVENT_KINDS } from '../../engine/events.ts';
 import { NAME_A, NAME_B } from '../../readers/events/event-columns.ts';
 import { Problem } from '../problem.ts';
@@ -50,7 +51,6 @@ export function formOf(subprotocol: string): EventForm {
 
 // ---- what the server says -----------------------------------------------------------------------------------------
 export function hello(topology: string, source: EventSource, form: EventForm, socketBuffer: number): object {
-  const { places, contexts } = source.world.counters.catalog;
   return {
     type: 'hello',
     protocol: form === 'binary' ? 'ringside.v1+binary' : 'ringside.v1+json',
@@ -67,9 +67,16 @@ export function hello(topology: string, source: EventSource, form: EventForm, so
     },
     dictionary: {
       kinds: EVENT_KINDS.map(({ id, name, role, text }) => ({ id, name, role, a: NAME_A[id], b: NAME_B[id], text })),
-      places: places.map(({ id, name, type }) => ({ id, name, type })),
-      contexts: contexts.map(({ id, name, kind }) => ({ id, name, kind })),
+      ...namesOf(source.world.catalog),
     },
+  };
+}
+
+/** Names of the places and contexts from these numbers on. */
+export function namesOf({ places, contexts }: WorldCatalog, place = 0, context = 0): object {
+  return {
+    places: places.slice(place).map(({ id, name, type }) => ({ id, name, type })),
+    contexts: contexts.slice(context).map(({ id, name, kind }) => ({ id, name, kind })),
   };
 }
 

@@ -20,6 +20,7 @@ import {
   gapJson,
   heads,
   hello,
+  namesOf,
   openMessage,
   PING_MS,
   STALL_MS,
@@ -88,6 +89,8 @@ class Session {
   /** Nothing is sent any more; what the client still says while the socket closes is not listened to. */
   private finished = false;
   private readonly waiter: Waiter;
+  /** How many places and contexts the client has names of. */
+  private named = { places: 0, contexts: 0 };
   /** When the client last gave a sign of life, and what its send buffer held then. */
   private sign = performance.now();
   private buffered = 0;
@@ -113,12 +116,14 @@ class Session {
     let grace: NodeJS.Timeout | null = null;
     let impatient = false;
     try {
+      this.named = counts(world);
       this.say(hello(this.options.topology, this.source, this.form, this.options.highWater));
       this.admit(this.options.query);
       while (this.open && !stopping.begun) {
         const { over } = world;
         const batch = this.ready ? this.place.next(this.credit) : null;
         if (batch !== null) {
+          this.sayNames();
           this.send(batch);
           await turn();
           continue;
@@ -177,6 +182,16 @@ class Session {
       this.credit -= batch.events;
     }
     this.hold?.advance(this.place.position);
+  }
+
+  /** What the world has gained, before an event names it. */
+  private sayNames(): void {
+    const { world } = this.options;
+    const now = counts(world);
+    const { places, contexts } = this.named;
+    if (now.places === places && now.contexts === contexts) return;
+    this.say({ type: 'names', ...namesOf(world.catalog, places, contexts) });
+    this.named = now;
   }
 
   private say(message: object): void {
@@ -266,6 +281,10 @@ class Session {
     console.error(error);
     return new Problem('RINGSIDE_E_INTERNAL', 'The server made a mistake; its log has the details').document(instance);
   }
+}
+
+function counts({ catalog }: World): { places: number; contexts: number } {
+  return { places: catalog.places.length, contexts: catalog.contexts.length };
 }
 
 /** Without what is undefined. */

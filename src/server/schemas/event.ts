@@ -109,6 +109,12 @@ const heads = {
 };
 const position = whole('Sequence number that the stream goes on with.', 42);
 const entry = { id: whole('As in the column `meta` of the binary form.', 22) };
+const placeNames = Type.Array(
+  closed({ ...entry, name: word('Name of the place.', 'a/net0/tx0'), type: word('Its kind.', 'queue') }),
+);
+const contextNames = Type.Array(
+  closed({ ...entry, name: word('Name of the context.', 'a/vcpu0'), kind: word('Its kind.', 'vcpu') }),
+);
 const Dictionary = name(
   closed(
     {
@@ -124,12 +130,8 @@ const Dictionary = name(
           text: word('What happened.', 'the driver wrote the notify register'),
         }),
       ),
-      places: Type.Array(
-        closed({ ...entry, name: word('Name of the place.', 'a/net0/tx0'), type: word('Its kind.', 'queue') }),
-      ),
-      contexts: Type.Array(
-        closed({ ...entry, name: word('Name of the context.', 'a/vcpu0'), kind: word('Its kind.', 'vcpu') }),
-      ),
+      places: placeNames,
+      contexts: contextNames,
     },
     { $id: 'EventDictionary', description: 'What the numbers of events mean, and the names that filters take.' },
   ),
@@ -156,6 +158,16 @@ const EventHello = name(
       dictionary: ref(Dictionary),
     },
     { $id: 'EventHello', description: 'The first message.' },
+  ),
+);
+const EventNames = name(
+  closed(
+    { type: kind('names'), places: placeNames, contexts: contextNames },
+    {
+      $id: 'EventNames',
+      description:
+        'What the topology has gained since `hello`, or since the last such message: comes before the first event that needs it.',
+    },
   ),
 );
 const Gap = name(
@@ -241,6 +253,7 @@ const EventEnd = name(
 
 export const SERVER_MESSAGES: readonly TSchema[] = [
   EventHello,
+  EventNames,
   EventList,
   Gap,
   EventSubscribed,

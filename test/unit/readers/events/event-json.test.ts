@@ -51,7 +51,7 @@ test('lines and objects say the same', () => {
   const w = new FakeWorld();
   for (const kind of E.EVENT_KINDS)
     w.event(kind.id % 4, kind.id * 1e6 + 1, kind.id, kind.id % 16, kind.id, 1, 2 ** 32 - 1);
-  w.frames = 200;
+  w.frames = 256;
   w.bytes = 64;
   w.publish();
   const count = w.reader.read(0);
