@@ -261,6 +261,19 @@ export const BR_FLOOD = kind(153, 'br.flood', 'the destination is unknown or a g
 export const BR_DROP_NO_OUTPUT = kind(154, 'br.no_output', 'dropped: the destination is behind the port that the frame came in by, or there is no other port', { role: 'dropped', a: 'bytes' });
 export const BR_DROP_NOT_FORWARDED = kind(155, 'br.not_forwarded', 'dropped: a link-local destination, or a source that is no address of a station', { role: 'dropped', a: 'bytes' });
 
+// ---- DPDK and VFIO (200-215) --------------------------------------------------------------------------------------
+export const VFIO_OPEN = kind(200, 'vfio.open', 'a program opens a VFIO container, group (0 and 1) or is given a device (2)', { a: 'fd', b: 'file' });
+export const VFIO_IOCTL = kind(201, 'vfio.ioctl', 'an ioctl on a VFIO container, group or device', { a: 'ioctl', b: 'argument' });
+export const VFIO_IOCTL_ARGUMENT = kind(202, 'vfio.ioctl_argument', 'the structure that a VFIO ioctl was given, as it stood when it returned, byte for byte', { a: 'position/8', b: 'bytes' });
+export const VFIO_IOCTL_RESULT = kind(203, 'vfio.ioctl_result', 'what a VFIO ioctl returned: 0, a number or descriptor, or a negative errno', { a: 'ioctl', b: 'result' });
+export const EAL_PHASE = kind(204, 'dpdk.eal', 'a DPDK program has reached a phase of its start', { a: 'phase' });
+export const EAL_MEMORY = kind(205, 'dpdk.memory', 'the EAL takes memory for its heap', { a: 'address/4096', b: 'bytes/4096' });
+export const DPDK_MEMPOOL = kind(206, 'dpdk.mempool', 'a pool of mbufs is made', { a: 'mbufs', b: 'bytes of an mbuf' });
+export const DPDK_RX_NOMBUF = kind(207, 'dpdk.rx_nombuf', 'the receive ring stays short: the pool has fewer mbufs than it needs (rx_mbuf_alloc_failed)', { a: 'mbufs wanted', b: 'mbufs free' });
+export const DPDK_LCORE = kind(208, 'dpdk.lcore', 'an lcore begins to run the program on its vCPU', { a: 'lcore', b: 'queue pairs' });
+export const GUEST_APP_TAKE = kind(209, 'guest.app_take', 'a DPDK program that only receives took the frame and frees its mbufs', { role: 'delivered', a: 'bytes' });
+export const DPDK_PORT = kind(210, 'dpdk.port', 'a physical NIC becomes a port of a DPDK program, through VFIO', { a: 'receive descriptors', b: 'transmit descriptors' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */
