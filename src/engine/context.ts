@@ -49,6 +49,12 @@ export abstract class Context {
     return this.timeline.now;
   }
 
+  /** ns from now until what it has in hand has landed; 0 while it sleeps, is about to wake, or is parked. */
+  get busyFor(): number {
+    const next = this.timeline.next[this.id]!;
+    return this.phase < PHASE_OWN || next === NEVER ? 0 : Math.max(0, next - this.timeline.now[0]!);
+  }
+
   /** Lands the last slice and takes the next one, at timeline.now[0]. Must set timeline.next[id]. */
   abstract step(): void;
 

@@ -4,7 +4,7 @@
  */
 import { child, type FaultCode, type Faults, oneOf, suggestion } from './document-faults.ts';
 import { TopologyDocument } from './document-schema.ts';
-import type { Backend, Datapath, Driver, GuestApp, Transport, VmmKind } from './topology.ts';
+import type { Backend, Datapath, Driver, GuestApp, IommuMode, Transport, VmmKind } from './topology.ts';
 import * as units from './units.ts';
 import { type Parsed, show } from './units.ts';
 
@@ -203,6 +203,7 @@ export interface DraftGuest {
   vcpus: Maybe<number | null>;
   memory: Maybe<number | null>;
   app: Maybe<GuestApp>;
+  iommu: Maybe<{ mode: Maybe<IommuMode>; cachingMode: Maybe<boolean | null> } | null>;
   nics: Items<DraftGuestNic>;
 }
 export interface DraftHost {

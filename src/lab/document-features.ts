@@ -6,7 +6,7 @@ import { STRATOVIRT_FEATURES } from './stratovirt-features.ts';
 import type { Backend, GuestNic, Transport, VmmKind } from './topology.ts';
 
 /** What a bit that follows from other fields follows from. */
-export type DerivedFrom = 'packed' | 'mtu' | 'speed' | 'transport' | 'queuePairs';
+export type DerivedFrom = 'packed' | 'mtu' | 'speed' | 'transport' | 'queuePairs' | 'iommu';
 export interface FeatureRule {
   readonly name: string;
   readonly bit: number;
@@ -29,8 +29,7 @@ function rule(bit: number, name: string, byDefault: FeatureRule['byDefault'], te
 }
 
 /**
- * By bit. Bits that QEMU's device has and ours would not honour are not there: VIRTIO_F_ACCESS_PLATFORM (no IOMMU is emulated),
- * VIRTIO_NET_F_RSC_EXT (the device itself coalesces nothing) and VIRTIO_NET_F_STANDBY (nothing it could stand by for).
+ * By bit. Bits that QEMU's device has and ours would not honour are not there: VIRTIO_NET_F_RSC_EXT (the device itself coalesces nothing) and VIRTIO_NET_F_STANDBY (nothing it could stand by for).
  */
 export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(0, 'VIRTIO_NET_F_CSUM', true, 'the device completes checksums'),
@@ -65,6 +64,7 @@ export const FEATURE_RULES: readonly FeatureRule[] = [
   rule(28, 'VIRTIO_RING_F_INDIRECT_DESC', true, 'indirect descriptor tables'),
   rule(29, 'VIRTIO_RING_F_EVENT_IDX', true, 'notifications are suppressed by index'),
   rule(32, 'VIRTIO_F_VERSION_1', 'transport', 'the device follows the specification from 1.0 on'),
+  rule(33, 'VIRTIO_F_ACCESS_PLATFORM', 'iommu', 'the device reaches memory through the IOMMU'),
   rule(34, 'VIRTIO_F_RING_PACKED', 'packed', 'packed virtqueues'),
   rule(35, 'VIRTIO_F_IN_ORDER', false, 'buffers are used in the order in which they were made available'),
   rule(38, 'VIRTIO_F_NOTIFICATION_DATA', false, 'the driver says in its notification how far it is'),
@@ -98,6 +98,8 @@ export interface FeatureFields {
   readonly queuePairs: number;
   readonly backend: Backend;
   readonly vmm: VmmKind;
+  /** The guest has an IOMMU. */
+  readonly iommu?: boolean;
 }
 /** False where the VMM's device never offers the bit. */
 export function offeredBy({ vmm, backend, queuePairs }: FeatureFields, name: string): boolean {
@@ -115,6 +117,8 @@ export function defaultOf(rule: FeatureRule, nic: FeatureFields): boolean {
       return nic.speed !== null || nic.duplex !== null;
     case 'transport':
       return nic.transport !== 'pci-legacy';
+    case 'iommu':
+      return nic.iommu === true;
     case 'queuePairs':
       return nic.queuePairs > 1;
     case 'legacy':
@@ -152,7 +156,9 @@ export function lacking(rule: FeatureRule, features: Readonly<Record<string, boo
 }
 
 /** The bits as a complete document writes them: those that follow from other fields only where they do not follow. */
-export function writtenFeatures(nic: GuestNic & { readonly vmm: VmmKind }): Record<string, boolean> {
+export function writtenFeatures(
+  nic: GuestNic & { readonly vmm: VmmKind; readonly iommu: boolean },
+): Record<string, boolean> {
   const derived = resolveFeatures({}, nic);
   const entries = FEATURE_RULES.filter((r) => !isDerived(r) || nic.features[r.name] !== derived[r.name]);
   return Object.fromEntries(entries.map((r) => [r.name, nic.features[r.name] === true]));

@@ -72,7 +72,12 @@ function flag(description: string, byDefault = true) {
 function unset(description: string) {
   return Type.Optional(Type.Boolean({ description }));
 }
-const FIELD_OF = { packed: '`packed`', mtu: '`mtu`', speed: '`speed` or `duplex`' } as const;
+const FIELD_OF = {
+  packed: '`packed`',
+  mtu: '`mtu`',
+  speed: '`speed` or `duplex`',
+  iommu: 'the guest’s `iommu`',
+} as const;
 function featureText({ text, byDefault, needs, bit }: FeatureRule): string {
   const sentence = text[0]!.toUpperCase() + text.slice(1);
   const after =
@@ -311,6 +316,25 @@ const Guest = object(
       '`stack`: the kernel’s IP stack with sockets and ICMP echo. `macswap` and `io`: DPDK programs that forward every frame, for guests whose NICs all have the driver virtio-pmd.',
       'stack',
       ['stack', 'macswap', 'io'],
+    ),
+    iommu: Type.Optional(
+      object(
+        {
+          mode: choice(
+            '`strict`: the guest’s kernel maps each buffer, and unmapping invalidates it at once, which is an exit to userspace (`iommu.strict=1`). `lazy`: unmapped buffers are invalidated together, when 256 wait or after 10 ms. `passthrough`: guest-physical addresses are I/O addresses (`iommu.passthrough=1`).',
+            'strict',
+            ['strict', 'lazy', 'passthrough'],
+          ),
+          cachingMode: unset(
+            'QEMU’s `caching-mode`: mapping a buffer is invalidated, too, with an exit of its own. Linux gives batching up then, so that `lazy` excludes it. Default: true, but with `lazy` false.',
+          ),
+        },
+        {
+          description:
+            'QEMU’s intel-iommu with `device-iotlb=on`. The NICs of the guest have `iommu_platform=on` and `ats=on`, i.e. VIRTIO_F_ACCESS_PLATFORM, and the transport `pci-modern`; one with the bit turned off reaches memory around the IOMMU. Only with QEMU. Default: none.',
+          examples: [{ mode: 'strict' }],
+        },
+      ),
     ),
     nics: list(GuestNic, 'Virtio-net devices.', 64),
   },

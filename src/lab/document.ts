@@ -18,7 +18,7 @@ import {
 import { type Fault, Faults, MAX_FAULTS } from './document-faults.ts';
 import { FEATURES, writtenFeatures } from './document-features.ts';
 import type { TopologyDocument } from './document-schema.ts';
-import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, Topology, VmmKind } from './topology.ts';
+import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
 import {
   type Address,
   type Address6,
@@ -131,8 +131,14 @@ function guestOf(guest: DraftGuest): Guest {
     vcpus: sure(guest.vcpus),
     memory: sure(guest.memory),
     app: sure(guest.app),
+    iommu: iommuOf(guest),
     nics: all(guest.nics, guestNicOf),
   };
+}
+function iommuOf({ iommu }: DraftGuest): Guest['iommu'] {
+  return iommu === null || iommu === undefined
+    ? null
+    : { mode: sure(iommu.mode), cachingMode: sure(iommu.cachingMode) };
 }
 function guestNicOf(nic: DraftGuestNic): GuestNic {
   const features = Object.fromEntries(FEATURES.map((name) => [name, sure(sure(nic.features)[name])]));
@@ -218,7 +224,8 @@ export function documentOf(topology: Topology): TopologyDocument {
         vcpus: guest.vcpus,
         memory: formatSize(guest.memory),
         app: guest.app,
-        nics: guest.nics.map((nic) => nicDocument(nic, guest.vmm)),
+        ...(guest.iommu === null ? {} : { iommu: { ...guest.iommu } }),
+        nics: guest.nics.map((nic) => nicDocument(nic, guest)),
       })),
     })),
     links: topology.links.map((link) => ({
@@ -235,7 +242,7 @@ type GuestNicDocument = NonNullable<
   NonNullable<NonNullable<TopologyDocument['hosts'][number]['guests']>[number]['nics']>[number]
 >;
 /** What follows from other fields is left out, so that it goes on following when they are changed. */
-function nicDocument(nic: GuestNic, vmm: VmmKind): GuestNicDocument {
+function nicDocument(nic: GuestNic, { vmm, iommu }: Guest): GuestNicDocument {
   return {
     name: nic.name,
     bridge: nic.bridge,
@@ -252,7 +259,7 @@ function nicDocument(nic: GuestNic, vmm: VmmKind): GuestNicDocument {
     ...(nic.speed === null ? {} : { speed: nic.speed }),
     ...(nic.duplex === null ? {} : { duplex: nic.duplex }),
     ioeventfd: nic.ioeventfd,
-    features: writtenFeatures({ ...nic, vmm }),
+    features: writtenFeatures({ ...nic, vmm, iommu: iommu !== null }),
     ...(nic.coalescing === null ? {} : { coalescing: { rx: { ...nic.coalescing.rx }, tx: { ...nic.coalescing.tx } } }),
     tapQueueLength: nic.tapQueueLength,
   };

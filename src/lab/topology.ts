@@ -76,7 +76,16 @@ export interface Guest {
   /** Bytes of RAM. */
   readonly memory: number;
   readonly app: GuestApp;
+  /** QEMU's intel-iommu and how the guest's kernel uses it; null: none. */
+  readonly iommu: GuestIommu | null;
   readonly nics: readonly GuestNic[];
+}
+/** `strict`: every unmapped buffer is invalidated at once (iommu.strict=1); `lazy`: in batches; `passthrough`: addresses are their own. */
+export type IommuMode = 'strict' | 'lazy' | 'passthrough';
+export interface GuestIommu {
+  readonly mode: IommuMode;
+  /** QEMU's `caching-mode`: mappings are invalidated as well. Linux does not batch then. */
+  readonly cachingMode: boolean;
 }
 export interface GuestNic {
   readonly name: string;

@@ -3,7 +3,7 @@
  * memory. Read validate.ts first.
  */
 import { BUFFER_BYTES, checkBridge, checkPower, defaultBridge, type Limits, Unique } from './document-checks.ts';
-import { type DraftGuest, type DraftGuestNic, type DraftHost, eachOf, type Maybe } from './document-draft.ts';
+import { type DraftGuest, type DraftGuestNic, type DraftHost, eachOf } from './document-draft.ts';
 import type { Faults } from './document-faults.ts';
 import {
   defaultOf,
@@ -15,7 +15,8 @@ import {
   resolveFeatures,
 } from './document-features.ts';
 import { RANGES } from './document-schema.ts';
-import type { Transport, VmmKind } from './topology.ts';
+import { iommuPages } from './iommu-memory.ts';
+import type { Transport } from './topology.ts';
 import { formatSize } from './units.ts';
 import { checkStratovirt, stratovirtTransport } from './validate-stratovirt.ts';
 
@@ -49,13 +50,43 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
       );
     if (nic.transport === null) nic.transport = guest.vmm === 'stratovirt' ? stratovirtTransport(guest) : 'pci-modern';
     checkTransport(nic, p, faults);
-    checkFeatures(nic, guest.vmm, p, faults);
+    checkFeatures(nic, guest, p, faults);
+    checkBehindIommu(nic, guest, p, faults);
     if (guest.vmm === 'qemu') checkCoalescing(nic, p, faults);
   });
+  checkIommu(guest, at, faults);
   if (guest.vmm === 'stratovirt') checkStratovirt(guest, at, faults);
   if (guest.vcpus === null) guest.vcpus = Math.max(1, ...(guest.nics ?? []).map((nic) => nic?.queuePairs ?? 1));
   checkDrivers(guest, at, faults);
   checkGuestMemory(guest, at, limits, faults);
+}
+
+// ---- the IOMMU --------------------------------------------------------------------------------------------------
+/** Fills in the default of caching mode, which Linux and batching exclude each other with (linux intel_iommu_init()). */
+function checkIommu({ iommu, vmm }: DraftGuest, at: string, faults: Faults): void {
+  if (iommu === null || iommu === undefined) return;
+  if (vmm === 'stratovirt')
+    faults.add(`${at}/iommu`, 'wrong-vmm', 'StratoVirt has no intel-iommu', 'none, or "vmm": "qemu"');
+  if (iommu.mode === undefined || iommu.cachingMode === undefined) return;
+  iommu.cachingMode ??= iommu.mode !== 'lazy';
+  if (iommu.mode === 'lazy' && iommu.cachingMode)
+    faults.add(
+      `${at}/iommu/cachingMode`,
+      'out-of-range',
+      'Linux does not batch invalidations in caching mode',
+      'false, or "mode": "strict"',
+    );
+}
+/** intel-iommu translates for functions of the PCI bus, and iommu_platform=on needs disable-legacy=on. */
+function checkBehindIommu(nic: DraftGuestNic, guest: DraftGuest, at: string, faults: Faults): void {
+  if (guest.iommu === null || guest.iommu === undefined) return;
+  if (nic.transport === 'pci-modern' || nic.features?.['VIRTIO_F_ACCESS_PLATFORM'] !== true) return;
+  faults.add(
+    `${at}/transport`,
+    'wrong-transport',
+    `VIRTIO_F_ACCESS_PLATFORM, which this guest's NICs have behind its IOMMU, needs a device without legacy interface on PCI`,
+    '"pci-modern", or "VIRTIO_F_ACCESS_PLATFORM": false',
+  );
 }
 
 // ---- one NIC ----------------------------------------------------------------------------------------------------
@@ -104,22 +135,23 @@ const TURNED_ON_BY: Partial<Record<string, string>> = {
   speed: 'a "speed" or "duplex"',
   transport: 'a transport other than "pci-legacy"',
   legacy: '"transport": "pci-transitional" or "pci-legacy"',
+  iommu: 'an "iommu" of the guest',
 };
 
 /** Null where a field that bits follow from has a fault. */
 function fieldsOf(
   { packed, mtu, speed, duplex, transport, queuePairs, backend }: DraftGuestNic,
-  vmm: Maybe<VmmKind>,
+  { vmm, iommu }: DraftGuest,
 ): FeatureFields | null {
   if (packed === undefined || transport === undefined || transport === null || queuePairs === undefined) return null;
   if (backend === undefined || vmm === undefined) return null;
   const said = { mtu: mtu ?? null, speed: speed ?? null, duplex: duplex ?? null };
-  return { packed, transport, queuePairs, backend, vmm, ...said };
+  return { packed, transport, queuePairs, backend, vmm, iommu: iommu !== null && iommu !== undefined, ...said };
 }
 
-function checkFeatures(nic: DraftGuestNic, vmm: Maybe<VmmKind>, at: string, faults: Faults): void {
+function checkFeatures(nic: DraftGuestNic, guest: DraftGuest, at: string, faults: Faults): void {
   const said = nic.features;
-  const fields = fieldsOf(nic, vmm);
+  const fields = fieldsOf(nic, guest);
   if (said === undefined || fields === null || Object.values(said).includes(undefined)) return;
   const features = resolveFeatures(said, fields);
   for (const rule of FEATURE_RULES) {
@@ -287,6 +319,13 @@ function neededBytes(guest: DraftGuest): number | null {
     if (features === undefined || Object.values(features).some((value) => typeof value !== 'boolean')) return null;
     const known = features as Record<string, boolean>;
     needed += nicBytes({ driver, queueSize, queuePairs, packed, mtu: nic?.mtu ?? null, features: known });
+  }
+  if (guest.iommu !== null && guest.iommu !== undefined) {
+    const mapped = (guest.nics ?? []).map((nic) => ({
+      queueSize: nic?.queueSize ?? 0,
+      queuePairs: nic?.queuePairs ?? 0,
+    }));
+    needed += PAGE * iommuPages(mapped, guest.memory ?? DEFAULT_MEMORY);
   }
   return Math.ceil(needed / PAGE) * PAGE;
 }

@@ -126,6 +126,8 @@ export abstract class DeviceQueue {
   impossible = 0;
   /** Somebody has been told that it is broken. */
   reported = false;
+  /** What was looked at last waits for a translation of an address (translated-queues.ts). */
+  missing = false;
   /** Chains refused. */
   errors = 0;
   /** What enqueue() puts into a 20-byte header (struct virtio_net_hdr_v1_hash). */

@@ -122,7 +122,8 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
   }
   override available(most = this.most): number {
     if (this.broken) return RING_BROKEN;
-    if (!this.prefetch()) return this.translations.fault ? this.faulted() : 0;
+    this.missing = !this.prefetch();
+    if (this.missing) return this.translations.fault ? this.faulted() : 0;
     const n = super.available();
     if (n <= 0) return n;
     const t = this.translations;
@@ -134,6 +135,7 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
       code = this.chain(count);
       if (code === READY) count++;
     }
+    this.missing = code === TRANSLATION_MISSING;
     t.resolvedTo = (this.last_avail_idx + count) & 0xffff;
     return count === 0 && code === FAULT ? this.faulted() : Math.min(count, wanted);
   }
@@ -178,7 +180,8 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     let chains = 0;
     while (chains < waiting && bytes < length) {
       const code = this.chain(chains++);
-      if (code === TRANSLATION_MISSING) return RING_EMPTY;
+      this.missing = code === TRANSLATION_MISSING;
+      if (this.missing) return RING_EMPTY;
       if (!this.mrgRxbuf || this.translations.bytes === 0) break;
       bytes += this.translations.bytes;
     }
@@ -229,7 +232,8 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
   }
   override available(most = this.most): number {
     if (this.broken) return RING_BROKEN;
-    if (!this.prefetch()) return this.translations.fault ? this.faulted() : 0;
+    this.missing = !this.prefetch();
+    if (this.missing) return this.translations.fault ? this.faulted() : 0;
     const n = super.available();
     if (n <= 0) return n;
     const t = this.translations;
@@ -241,6 +245,7 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
       code = this.chain(count);
       if (code === READY) count++;
     }
+    this.missing = code === TRANSLATION_MISSING;
     t.resolvedTo = (this.last_avail_idx + count) & 0xffff;
     return count === 0 && code === FAULT ? this.faulted() : Math.min(count, wanted);
   }
@@ -283,7 +288,8 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     let chains = 0;
     while (chains < waiting && bytes < length) {
       const code = this.chain(chains++);
-      if (code === TRANSLATION_MISSING) return RING_EMPTY;
+      this.missing = code === TRANSLATION_MISSING;
+      if (this.missing) return RING_EMPTY;
       if (!this.mrgRxbuf || this.translations.bytes === 0) break;
       bytes += this.translations.bytes;
     }
