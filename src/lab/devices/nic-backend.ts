@@ -36,12 +36,14 @@ import {
 } from '../../machine/vhost/offers.ts';
 import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../machine/vhost/session.ts';
 import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
+import { type StratovirtUserClient, stratovirtUserInit } from '../../machine/vhost/stratovirt-client.ts';
+import { stratovirtNetInit } from '../../machine/vhost/stratovirt-net.ts';
 import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
 import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
 
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
-const QEMU_RAM_UVA = 0x7f00_0000_0000;
+export const QEMU_RAM_UVA = 0x7f00_0000_0000;
 
 export type OpenBackend =
   | { readonly kind: 'qemu'; readonly tunSteps: (steps: readonly TunStep[]) => void }
@@ -52,7 +54,11 @@ export type OpenBackend =
       readonly frontend: VhostNetFrontend;
       readonly tunSteps: (steps: readonly TunStep[]) => void;
     }
-  | { readonly kind: 'vhost-user'; readonly frontend: VhostUserFrontend; readonly session: VhostSession };
+  | {
+      readonly kind: 'vhost-user';
+      readonly frontend: VhostUserFrontend | StratovirtUserClient;
+      readonly session: VhostSession;
+    };
 
 /** A device with a vhost back-end offers what the back-end has of the bits that it decides about; QEMU's own decides alone. */
 export function offeredThrough(device: Features, backend: OpenBackend): Features {
@@ -100,6 +106,15 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
     for (let i = 0; i < pairs.length; i++) openTap();
     return { kind: 'qemu', tunSteps };
   }
+  if (wiring.kind === 'vhost-net' && wiring.vmm === 'stratovirt') {
+    const devices = pairs.map(() => new VhostNetDevice(trace));
+    const frontends = stratovirtNetInit(devices, () => {
+      for (let i = 0; i < pairs.length; i++) openTap();
+    });
+    assert(typeof frontends !== 'number', 'our vhost-net takes an owner');
+    const opened = frontends.map((frontend, i) => ({ frontend, session: devices[i]!.session }));
+    return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tunSteps };
+  }
   if (wiring.kind === 'vhost-net') {
     // qemu net/tap.c, net_init_tap(): each queue is opened, then its vhost device
     const opened = pairs.map(() => {
@@ -114,7 +129,10 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   const session = vhostUserSession(ovsOffer(wiring.userspaceTso), 2 * pairs.length);
   const socket = new VhostUserBackend(trace, session);
   const calls = wiring.pairs.flatMap(({ fds }) => [fds.rxCall, fds.txCall]).map((c) => ({ call: c.fd, err: c.fd }));
-  const frontend = vhostUserInit(socket, calls, wiring.pairs[0]!.fds.rxCall.fd, trace);
+  const frontend =
+    wiring.vmm === 'stratovirt'
+      ? stratovirtUserInit(socket, trace)
+      : vhostUserInit(socket, calls, wiring.pairs[0]!.fds.rxCall.fd, trace);
   assert(typeof frontend !== 'number', `our vhost-user back-end takes a front-end: ${socket.closeReason}`);
   return { kind: 'vhost-user', frontend, session: socket.session };
 }
@@ -152,7 +170,7 @@ export function handOver(
   const opened = backend.opened.slice(0, pairs);
   for (const [i, { frontend }] of opened.entries()) {
     const params: StartParams = { features, regions, rings: rings.slice(2 * i, 2 * i + 2) };
-    const result = vhostNetStart(frontend, params, wiring.tapFds[i]!);
+    const result = vhostNetStart(frontend, params, wiring.tapFds[i]!, wiring.vmm);
     if (result < 0) return result;
   }
   return vhostReach(
@@ -172,7 +190,7 @@ export function ringParams(wiring: NicWiring, device: VirtioDevice, queue: numbe
     desc_user_addr: QEMU_RAM_UVA + q.descGpa,
     avail_user_addr: QEMU_RAM_UVA + q.driverGpa,
     used_user_addr: QEMU_RAM_UVA + q.deviceGpa,
-    log_guest_addr: q.deviceGpa,
+    log_guest_addr: wiring.vmm === 'qemu' ? q.deviceGpa : 0,
     kick: kickOf(wiring, queue).fd,
     call: callOf(wiring, queue).fd,
     err: NO_FD,
