@@ -2,40 +2,79 @@
  * /dev/net/tun: ioctl numbers and flags, and what QEMU asks for when it opens a tap.
  * linux include/uapi/linux/if_tun.h (6.1), numbers from a program compiled on x86-64.
  */
+export const TUNSETNOCSUM = 0x4004_54c8;
+export const TUNSETDEBUG = 0x4004_54c9;
 export const TUNSETIFF = 0x4004_54ca;
+export const TUNSETPERSIST = 0x4004_54cb;
+export const TUNSETOWNER = 0x4004_54cc;
+export const TUNSETLINK = 0x4004_54cd;
+export const TUNSETGROUP = 0x4004_54ce;
 export const TUNGETFEATURES = 0x8004_54cf;
 export const TUNSETOFFLOAD = 0x4004_54d0;
+export const TUNSETTXFILTER = 0x4004_54d1;
 export const TUNGETIFF = 0x8004_54d2;
+export const TUNGETSNDBUF = 0x8004_54d3;
 export const TUNSETSNDBUF = 0x4004_54d4;
+export const TUNATTACHFILTER = 0x4010_54d5;
+export const TUNDETACHFILTER = 0x4010_54d6;
 export const TUNGETVNETHDRSZ = 0x8004_54d7;
 export const TUNSETVNETHDRSZ = 0x4004_54d8;
 export const TUNSETQUEUE = 0x4004_54d9;
+export const TUNSETIFINDEX = 0x4004_54da;
+export const TUNGETFILTER = 0x8010_54db;
 export const TUNSETVNETLE = 0x4004_54dc;
+export const TUNGETVNETLE = 0x8004_54dd;
 export const TUNSETVNETBE = 0x4004_54de;
+export const TUNGETVNETBE = 0x8004_54df;
 export const TUNSETSTEERINGEBPF = 0x8004_54e0;
+export const TUNSETFILTEREBPF = 0x8004_54e1;
+export const TUNSETCARRIER = 0x4004_54e2;
+export const TUNGETDEVNETNS = 0x0000_54e3;
 export const TUN_IOCTL_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries({
+    TUNSETNOCSUM,
+    TUNSETDEBUG,
     TUNSETIFF,
+    TUNSETPERSIST,
+    TUNSETOWNER,
+    TUNSETLINK,
+    TUNSETGROUP,
     TUNGETFEATURES,
     TUNSETOFFLOAD,
+    TUNSETTXFILTER,
     TUNGETIFF,
+    TUNGETSNDBUF,
     TUNSETSNDBUF,
+    TUNATTACHFILTER,
+    TUNDETACHFILTER,
     TUNGETVNETHDRSZ,
     TUNSETVNETHDRSZ,
     TUNSETQUEUE,
+    TUNSETIFINDEX,
+    TUNGETFILTER,
     TUNSETVNETLE,
+    TUNGETVNETLE,
     TUNSETVNETBE,
+    TUNGETVNETBE,
     TUNSETSTEERINGEBPF,
+    TUNSETFILTEREBPF,
+    TUNSETCARRIER,
+    TUNGETDEVNETNS,
   }).map(([name, value]) => [value, name]),
 );
 
+export const IFF_TUN = 0x0001;
 export const IFF_TAP = 0x0002;
+export const IFF_NAPI = 0x0010;
+export const IFF_NAPI_FRAGS = 0x0020;
 export const IFF_MULTI_QUEUE = 0x0100;
 export const IFF_ATTACH_QUEUE = 0x0200;
 export const IFF_DETACH_QUEUE = 0x0400;
+export const IFF_PERSIST = 0x0800;
 export const IFF_NO_PI = 0x1000;
 export const IFF_ONE_QUEUE = 0x2000;
 export const IFF_VNET_HDR = 0x4000;
+export const IFF_TUN_EXCL = 0x8000;
 export const TUN_F_CSUM = 0x01;
 export const TUN_F_TSO4 = 0x02;
 export const TUN_F_TSO6 = 0x04;
@@ -46,7 +85,7 @@ export const TUN_F_USO4 = 0x20;
 export const TUN_F_USO6 = 0x40;
 /** What TUNGETFEATURES of Linux 6.1 answers for the flags a hypervisor cares about (linux drivers/net/tun.c, TUN_FEATURES). */
 export const TUN_FEATURES =
-  0x0001 | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE | 0x0010 | 0x0020;
+  IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_NAPI | IFF_NAPI_FRAGS;
 
 export interface TunStep {
   readonly ioctl: number;

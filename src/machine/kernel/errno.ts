@@ -2,6 +2,8 @@
 export const EPERM = 1;
 export const ENOENT = 2;
 export const EINTR = 4;
+export const ENXIO = 6;
+export const EIO = 5;
 export const E2BIG = 7;
 export const EBADF = 9;
 export const EAGAIN = 11;
@@ -15,5 +17,7 @@ export const ENOTTY = 25;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EPROTO = 71;
+export const EBADFD = 77;
+export const ENOTSOCK = 88;
 export const EOPNOTSUPP = 95;
 export const ENOBUFS = 105;
