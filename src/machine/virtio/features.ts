@@ -185,6 +185,7 @@ export const minusFeatures = (a: Features, b: Features): Features => ({
   lo: (a.lo & ~b.lo) >>> 0,
   hi: (a.hi & ~b.hi) >>> 0,
 });
+export const sameFeatures = (a: Features, b: Features): boolean => a.lo === b.lo && a.hi === b.hi;
 export const isSubset = (a: Features, of: Features): boolean => (a.lo & ~of.lo) === 0 && (a.hi & ~of.hi) === 0;
 
 /** Bit of a name as documents write it, or -1: also for the names of FEATURES_BEYOND_63, which nothing can offer. */
