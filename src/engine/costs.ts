@@ -27,6 +27,7 @@ cost('vm_exit_external_interrupt', 720, 'ns', [440, 1000], 'published', 'linux c
 cost('msi_injection', 2100, 'ns', [1200, 3000], 'published', 'kvm list 2023-11-01, kvm-unit-tests micro-bench (Arm)', 'in-kernel injection to the guest handler, trap of the trigger included; without it: minus vm_exit_in_kernel_device');
 cost('signal_msi_ioctl', 400, 'ns', [250, 900], 'no source', 'syscall_entry_exit plus the injection work of the caller', 'what KVM_SIGNAL_MSI costs its caller');
 cost('halted_vcpu_wakeup', 3500, 'ns', [2000, 8000], 'derived', 'linux commit aca6ff29c (dynamic halt polling)', 'extra for a vCPU that has halted');
+cost('halt_poll_wakeup', 300, 'ns', [100, 800], 'no source', 'a look of kvm_vcpu_check_block() and a VM entry: between cross_core_cache_line and vm_exit_direct', 'extra for a vCPU that has halted and whose thread still polls, in place of halted_vcpu_wakeup');
 cost('ioeventfd_signal', 500, 'ns', [300, 700], 'derived', 'part of vm_exit_in_kernel_device up to eventfd_signal', 'from the register write to the eventfd');
 // ---- scheduling
 cost('thread_context_switch', 1100, 'ns', [800, 2000], 'published', 'ddumbying.vercel.app experiments/ctx-switch-overhead (low weight)', 'a core changes from one thread to another');

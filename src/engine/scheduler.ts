@@ -46,6 +46,7 @@ export class Scheduler implements Timeline {
   declare private readonly recorder: Recorder;
   /** [0] time up to which the running context may go on inline; [UNTIL] end of the current run(). */
   private readonly limit = new Float64Array(2);
+  declare readonly leftCore: Float64Array;
   declare private readonly parkedAt: Float64Array;
   declare private readonly grid: Float64Array;
   declare private readonly parked: Uint8Array;
@@ -84,6 +85,7 @@ export class Scheduler implements Timeline {
     this.idlePolls = idlePolls;
     this.switchCost = switchCost;
     this.next = new Float64Array(n).fill(NEVER);
+    this.leftCore = new Float64Array(n);
     this.parkedAt = new Float64Array(n);
     this.grid = new Float64Array(n);
     this.parked = new Uint8Array(n);
@@ -341,7 +343,9 @@ export class Scheduler implements Timeline {
     if (holder < 0) this.fresh[core] = 1;
     this.holder[core] = id;
     this.waiting[id] = 0;
-    if (this.lastOn[core] !== id) {
+    const before = this.lastOn[core]!;
+    if (before !== id) {
+      if (before >= 0) this.leftCore[before] = now;
       this.lastOn[core] = id;
       this.recorder.stamp[0] = now;
       this.recorder.event(metaOf(SCHED_SWITCH, context.place, id), 0, core, 0);

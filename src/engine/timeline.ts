@@ -19,6 +19,8 @@ export interface Timeline {
   readonly busy: Float64Array;
   /** Polls that found nothing, by context id. */
   readonly idlePolls: Float64Array;
+  /** By context id: when another one was given the core that this one ran on last; 0 while none was. */
+  readonly leftCore: Float64Array;
   wake(id: number): void;
   park(id: number, grid: number): void;
   unpark(id: number): void;

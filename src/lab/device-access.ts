@@ -139,9 +139,9 @@ function ring(
   const place = nic.wiring.driverPlace;
   record(machine, nic.guest, VIRTQ_KICK, queuePlace(machine, nic, queue), queue, value);
   const address = window.address(offset);
-  const eventfd = address < 0 ? undefined : vm.ioeventfdAt(address, value);
+  const eventfd = address < 0 ? null : vm.ioeventfdAt(address, value, width);
   const now = scheduler.now[0]!;
-  if (eventfd === undefined) {
+  if (eventfd === null) {
     scheduler.now[1] = now + Math.round(services.ns('vm_exit_userspace') / 2) + services.ns('idle_backend_wakeup');
     window.write(offset, width, value);
     return;

@@ -5,11 +5,11 @@
  */
 import { COSTS, type CostTable, costTable } from '../../src/engine/costs.ts';
 import { TUN_IOCTL_NAMES } from '../../src/machine/host/tun-ioctls.ts';
-import { KVM_IOCTL_NAMES } from '../../src/machine/kvm/ioctls.ts';
 import * as carrier from '../../src/machine/vhost/ioctl-carrier.ts';
 import { VHOST_USER_MESSAGES } from '../../src/machine/vhost/messages.ts';
 import { featureNames } from '../../src/machine/virtio/features.ts';
 import { statusNames } from '../../src/machine/virtio/status.ts';
+import { KVM_IOCTL_NAMES } from '../../src/machine/wire/kvm.ts';
 import type { Ringside } from '../tools/ringside.ts';
 
 /** A line of GET /v1/topologies/{t}/events. */

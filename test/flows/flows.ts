@@ -12,15 +12,15 @@ import {
   TUNSETSNDBUF,
   TUNSETVNETHDRSZ,
 } from '../../src/machine/host/tun-ioctls.ts';
+import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
+import * as M from '../../src/machine/vhost/messages.ts';
 import {
   KVM_CREATE_VCPU,
   KVM_CREATE_VM,
   KVM_IOEVENTFD,
   KVM_IRQFD,
   KVM_SET_USER_MEMORY_REGION,
-} from '../../src/machine/kvm/ioctls.ts';
-import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
-import * as M from '../../src/machine/vhost/messages.ts';
+} from '../../src/machine/wire/kvm.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';
 
 // ---- documents --------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ export class ReferenceScheduler implements Timeline {
   readonly now = new Float64Array(2);
   readonly busy: Float64Array;
   readonly idlePolls: Float64Array;
+  readonly leftCore: Float64Array;
   afterStep: () => void = () => {};
   steps = 0;
   /** Polls that found something which nobody had announced. */
@@ -67,6 +68,7 @@ export class ReferenceScheduler implements Timeline {
     this.idlePolls = idlePolls;
     this.switchCost = switchCost;
     this.next = new Float64Array(room).fill(NEVER);
+    this.leftCore = new Float64Array(room);
     this.inVain = new Array<number>(room).fill(0);
     const numbers = new Set(contexts.map((c) => c.core).filter((core) => core >= 0));
     for (const number of numbers) {
@@ -227,6 +229,7 @@ export class ReferenceScheduler implements Timeline {
     if (holder === null) core.fresh = true;
     core.holder = context;
     if (core.last !== context) {
+      if (core.last !== null) this.leftCore[core.last.id] = this.now[0]!;
       core.last = context;
       this.recorder.stamp[0] = this.now[0]!;
       this.recorder.event(metaOf(SCHED_SWITCH, context.place, context.id), 0, core.number, 0);

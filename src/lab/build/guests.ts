@@ -60,7 +60,7 @@ export function buildGuest(
   const { host, prefix, cores, pollers } = hostSite;
   const { ram, replySlots } = memory;
   const name = prefix + guest.name;
-  const vm = new Vm(name, ram, guest.memory);
+  const vm = new Vm(name, ram, guest.memory, guest.vcpus, services.recorder);
   const backends = new Set(guest.nics.map((n) => n.backend));
   const label = backends.size === 1 ? [...backends][0]! : 'mixed';
   const count = runningVcpus(guest);
@@ -140,7 +140,7 @@ export function buildGuest(
   site.guests.push(built);
 
   return () => {
-    const setup = new DeviceSetup(services, vm, vcpus, site.topology.recordDescriptors);
+    const setup = new DeviceSetup(services, vm, vcpus, site.topology.recordDescriptors, host.cores);
     vcpu.onBoot(setup);
     let joined = memory.joined;
     const own: { nic: UserspaceNic; contexts: string[] }[] = [];

@@ -7,7 +7,6 @@
  * DEVIATION: commands that the vCPU's thread executes take effect when the exit begins, and take no time beyond it.
  */
 
-import { KVM_IOCTL } from '../../engine/events.ts';
 import { ControlEnd } from '../../machine/backend/control-end.ts';
 import { GuestControl } from '../../machine/guest/guest-control.ts';
 import type { GuestNic } from '../../machine/guest/guest-nic.ts';
@@ -21,7 +20,6 @@ import {
 } from '../../machine/guest/net-commands.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { Probed, ProbedQueue } from '../../machine/guest/probe/probe-types.ts';
-import { KVM_IOEVENTFD } from '../../machine/kvm/ioctls.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { SignalMsi } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
@@ -38,7 +36,7 @@ import { NetControl, type NetControlHooks } from '../../machine/virtio/net/net-c
 import type { DeviceQueue } from '../../machine/virtio/queue/device-queue.ts';
 import type { DriverQueue } from '../../machine/virtio/queue/driver-queue.ts';
 import { makeDeviceQueue } from '../../machine/virtio/queue/ring-queues.ts';
-import type { QueueRegisters } from '../../machine/virtio/virtio-device-types.ts';
+import type { Doorbell, QueueRegisters } from '../../machine/virtio/virtio-device-types.ts';
 import { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET } from '../../machine/wire/virtio-net-ctrl.ts';
 import { clientMessage } from './client-interrupts.ts';
 import type { NicDevice } from './nic-device.ts';
@@ -57,7 +55,9 @@ export class ControlDevice {
   private readonly wiring: ControlWiring;
   /** Kept while the device is out of service without a reset. */
   private queue: DeviceQueue | null = null;
-  private doorbell: { readonly address: number; readonly match: number } | null = null;
+  private doorbell: Doorbell | null = null;
+  /** It is an ioeventfd. */
+  private wired = false;
 
   constructor(
     vmm: Vmm,
@@ -86,8 +86,8 @@ export class ControlDevice {
     end.onUsed = () => vmm.vcpu.controlUsed();
     end.onBroken = (code, contextBits) => nic.failing(contextBits, () => device.needsReset(-code, index));
     if (this.doorbell === null) this.wireDoorbell(nic, index);
-    const { vcpu, line } = vmm.line(nic, q.msixVector);
-    const signal = new SignalMsi(vmm.services.recorder, vcpu, line, vcpu.place, wiring.backendPlace);
+    const { vcpu, line, data } = vmm.line(nic, q.msixVector);
+    const signal = new SignalMsi(vmm.services.recorder, vcpu, line, data, vcpu.place, wiring.backendPlace);
     end.connect(this.queue, {
       trigger: (contextBits) => {
         if (nic.pin !== null) return nic.pin.route(device, index, null).trigger(contextBits);
@@ -121,15 +121,17 @@ export class ControlDevice {
 
   private wireDoorbell({ wiring, device }: NicDevice, index: number): void {
     const { vmm, end } = this;
-    const { address, match } = device.doorbell(index);
-    this.doorbell = { address, match };
+    const doorbell = device.doorbell(index);
+    const { address, match } = doorbell;
+    this.doorbell = doorbell;
+    this.wired = false;
     const { stratovirt } = vmm;
     if (stratovirt === null && (wiring.kind !== 'qemu' || !wiring.ioeventfd)) {
       vmm.userDoorbell(address, match, (contextBits) => end.run(contextBits));
       return;
     }
-    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);
-    vmm.vm.assignIoeventfd(address, this.wiring.kick, match);
+    vmm.process.ioeventfd(doorbell, this.wiring.kick);
+    this.wired = true;
     if (stratovirt !== null) {
       // its own event loop has the queue, whoever has the others
       stratovirt.serveControl(end, wiring.backendPlace);
@@ -152,7 +154,7 @@ export class ControlDevice {
     if (doorbell === null) return;
     this.doorbell = null;
     vmm.removeUserDoorbell(doorbell.address);
-    vmm.vm.removeIoeventfd(doorbell.address, this.wiring.kick, doorbell.match);
+    if (this.wired) vmm.process.ioeventfd(doorbell, this.wiring.kick, false);
   }
   /** The driver resets the queue. */
   letGo(): void {
@@ -210,12 +212,11 @@ export function guestControl(
   const atUp = polls ? dpdkStartCommands(state, probed.features) : linuxCommands('link_up', state, probed.features);
   const { coalescing } = wiring.document;
   if (!polls && coalescing !== null) atUp.push(...linuxCoalesce(coalescing, probed.features));
-  const { address } = device.doorbell(q.index);
   const control = new GuestControl(vmm.services, {
     queue,
     buffer: new ControlBuffer(arena.u8, vmm.vm.ram + commandsGpa, commandsGpa, COMMAND_BYTES),
     index: q.index,
-    doorbell: { address },
+    doorbell: device.doorbell(q.index),
     base: baseOf(wiring.control!.place, vmm.vcpu.id),
     atProbe,
     atUp,

@@ -39,8 +39,10 @@ import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { COMMAND_BYTES, COMMAND_ENTRIES, guestControl } from './control-queue.ts';
 import { discover, type Found } from './guest-machine.ts';
+import { openNetdev } from './nic-backend.ts';
 import { NicDevice } from './nic-device.ts';
 import type { NicWiring } from './nic-wiring.ts';
+import { QemuStart, startStratovirt } from './qemu-start.ts';
 import { Vmm } from './vmm.ts';
 
 /** What the set-up of one NIC left behind. */
@@ -78,14 +80,20 @@ export class DeviceSetup implements GuestBoot {
   private readonly vectorsUsed: number[];
 
   /** `vcpus`: those that run. `descriptors`: the descriptors that the drivers write are recorded. */
-  constructor(services: Services, vm: Vm, vcpus: readonly (LinuxVcpu | PmdVcpu)[], descriptors: boolean) {
+  constructor(
+    services: Services,
+    vm: Vm,
+    vcpus: readonly (LinuxVcpu | PmdVcpu)[],
+    descriptors: boolean,
+    hostCores = 1,
+  ) {
     this.services = services;
     this.vm = vm;
     this.vcpu = vcpus[0]!;
     this.vcpus = vcpus;
     this.vectorsUsed = vcpus.map(() => 0);
     this.descriptors = descriptors;
-    this.vmm = new Vmm(services, vm, vcpus);
+    this.vmm = new Vmm(services, vm, vcpus, hostCores);
   }
 
   add(wiring: NicWiring): void {
@@ -94,7 +102,6 @@ export class DeviceSetup implements GuestBoot {
 
   probe(now: number): number {
     const clock = new ProbeClock(this.services.recorder, now);
-    this.vmm.createVm();
     if (this.vcpu instanceof PmdVcpu) this.makeMempool();
     const { services, vcpu } = this;
     const exits = new Exits(
@@ -102,10 +109,31 @@ export class DeviceSetup implements GuestBoot {
       clock,
       baseOf(this.vmm.vcpuPlace, vcpu.id),
       services.ns('vm_exit_userspace'),
+      vcpu,
     );
-    const nics = this.wirings.map((w, i) => new NicDevice(this.vmm, i, w));
+    const nics = this.start();
     for (const found of discover(services.recorder, exits, nics)) this.probeNic(found, clock);
     return clock.elapsed;
+  }
+
+  /** The VMM's process, from its beginning to the first KVM_RUN. */
+  private start(): NicDevice[] {
+    const { vmm, wirings } = this;
+    if (vmm.stratovirt !== null) {
+      startStratovirt(vmm);
+      return wirings.map((w, i) => new NicDevice(vmm, i, w));
+    }
+    const qemu = new QemuStart(vmm);
+    qemu.accelerate();
+    const netdevs = wirings.map((w) => openNetdev(vmm, w));
+    qemu.board();
+    const nics = wirings.map((w, i) => {
+      const nic = new NicDevice(vmm, i, w, netdevs[i]!);
+      qemu.realized(nic);
+      return nic;
+    });
+    qemu.ready(nics);
+    return nics;
   }
 
   private readonly allocator: GuestAllocator = {

@@ -41,6 +41,7 @@ import { stratovirtNetInit } from '../../machine/vhost/stratovirt-net.ts';
 import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
 import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
+import type { Vmm } from './vmm.ts';
 
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
 export const QEMU_RAM_UVA = 0x7f00_0000_0000;
@@ -93,6 +94,11 @@ export function tapGuestFeatures(wiring: NicWiring, features: Features): readonl
   return wiring.kind === 'vhost-net' ? [] : stratovirtTapOffload(guestOffloads(features), pairs.length);
 }
 
+/** The process makes the eventfds of the NIC's rings, and opens its netdev. */
+export function openNetdev(vmm: Vmm, wiring: NicWiring): OpenBackend {
+  vmm.openEventFds(wiring);
+  return openBackend(wiring, vmm.trace(wiring.backendPlace));
+}
 /** When the netdev is created: the tap is opened, the vhost device or socket is set up as far as it goes without a guest. */
 export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   const tunSteps = (steps: readonly TunStep[]): void => {

@@ -21,7 +21,7 @@ import { deviceOffer, legacyOffer } from '../../machine/virtio/net/net-offers.ts
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
 import { clientMessage } from './client-interrupts.ts';
 import { ControlDevice } from './control-queue.ts';
-import { type OpenBackend, offeredThrough, openBackend, setQueuePairs } from './nic-backend.ts';
+import { type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './nic-backend.ts';
 import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
 import { makeTransport, type NicTransport } from './nic-transport.ts';
@@ -52,7 +52,8 @@ export class NicDevice {
   /** Context part of the meta words of what the device does: the vCPU's, but for what a back-end finds. */
   private actor: number;
 
-  constructor(vmm: Vmm, index: number, wiring: NicWiring) {
+  /** `backend`: the netdev, where it was opened before. */
+  constructor(vmm: Vmm, index: number, wiring: NicWiring, backend = openNetdev(vmm, wiring)) {
     this.vmm = vmm;
     this.index = index;
     this.wiring = wiring;
@@ -60,7 +61,7 @@ export class NicDevice {
     const { document } = wiring;
     this.client = document.driver === 'none';
     const trace = vmm.trace(wiring.driverPlace);
-    this.backend = openBackend(wiring, vmm.trace(wiring.backendPlace));
+    this.backend = backend;
     const offered = offeredThrough(deviceOffer(document), this.backend);
     const sizes = wiring.pairs.flatMap(() => [document.queueSize, document.queueSize]);
     if (wiring.control !== null) sizes.push(CONTROL_QUEUE_SIZE);

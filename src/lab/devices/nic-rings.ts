@@ -11,17 +11,10 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { EventFd } from '../../engine/eventfd.ts';
-import {
-  EVENTFD_SIGNAL,
-  KVM_IOCTL,
-  QEMU_RING_START,
-  QEMU_RING_STOP,
-  QEMU_VHOST_FALLBACK,
-} from '../../engine/events.ts';
+import { EVENTFD_SIGNAL, QEMU_RING_START, QEMU_RING_STOP, QEMU_VHOST_FALLBACK } from '../../engine/events.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
-import { KVM_IOEVENTFD, KVM_IRQFD } from '../../machine/kvm/ioctls.ts';
-import { type InterruptRoute, Irqfd, SignalMsi } from '../../machine/kvm/vm.ts';
+import { type InterruptRoute, SignalMsi } from '../../machine/kvm/vm.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
 import { vhostNetStartRing, vhostNetStopRing } from '../../machine/vhost/frontend.ts';
@@ -41,6 +34,7 @@ import { type DeviceQueue, PACKED_BASE, RING_BROKEN } from '../../machine/virtio
 import { makeDeviceQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import { VIRTIO_CONFIG_S_NEEDS_RESET } from '../../machine/virtio/status.ts';
 import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
+import type { Doorbell } from '../../machine/virtio/virtio-device-types.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
 import { handBack, handOver, qemuReach, type Reach, ringParams, tapGuestFeatures, tapOffloads } from './nic-backend.ts';
@@ -49,11 +43,6 @@ import { callOf, kickOf } from './nic-wiring.ts';
 import { UserspacePath } from './userspace-path.ts';
 import type { Vmm } from './vmm.ts';
 
-/** What answers a queue's notify register. */
-interface WiredDoorbell {
-  readonly address: number;
-  readonly match: number;
-}
 const nameOf = (queue: number): 'rx' | 'tx' => ((queue & 1) === 0 ? 'rx' : 'tx');
 
 export class NicRings {
@@ -67,7 +56,9 @@ export class NicRings {
   private readonly vmm: Vmm;
   /** By queue: as the device holds it, kept while the device is out of service without a reset. */
   private readonly queues: (DeviceQueue | null)[];
-  private readonly doorbells: (WiredDoorbell | null)[];
+  private readonly doorbells: (Doorbell | null)[];
+  /** Queues whose doorbell is an ioeventfd. */
+  private readonly wired = new Set<number>();
   private readonly errors: (EventFd | null)[];
   private reach: Reach | null = null;
   /** By queue: where its ring stands, once it has been anybody's (VHOST_GET_VRING_BASE). */
@@ -385,32 +376,34 @@ export class NicRings {
       nic.pin ??= vmm.pin(nic);
       return nic.pin.route(device, queue, wiring.kind === 'qemu' || byQemu ? null : callOf(wiring, queue));
     }
-    const { vcpu, line } = vmm.line(nic, device.queues[queue]!.msixVector);
-    const { place } = vcpu;
-    if (wiring.kind === 'qemu' || byQemu) return new SignalMsi(recorder, vcpu, line, place, wiring.backendPlace);
-    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IRQFD, vmm.nextGsi());
-    return new Irqfd(recorder, callOf(wiring, queue), vcpu, line, place);
+    const found = vmm.line(nic, device.queues[queue]!.msixVector);
+    const { vcpu, line, data } = found;
+    if (wiring.kind === 'qemu' || byQemu)
+      return new SignalMsi(recorder, vcpu, line, data, vcpu.place, wiring.backendPlace);
+    return vmm.irqfd(callOf(wiring, queue), found);
   }
 
   private wireDoorbell(queue: number): void {
     const { vmm } = this;
     const { wiring, device } = this.nic;
-    const { address, match } = device.doorbell(queue);
-    this.doorbells[queue] = { address, match };
+    const doorbell = device.doorbell(queue);
+    const { address, match } = doorbell;
+    this.doorbells[queue] = doorbell;
     if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
       const nic = wiring.qemu[queue >> 1]!;
       vmm.userDoorbell(address, match, (contextBits) => vmm.mainLoop?.userKick(nic, queue & 1, contextBits));
       return;
     }
-    vmm.trace(vmm.vcpuPlace)(KVM_IOCTL, KVM_IOEVENTFD, address);
-    vmm.vm.assignIoeventfd(address, kickOf(wiring, queue), match);
+    vmm.process.ioeventfd(doorbell, kickOf(wiring, queue));
+    this.wired.add(queue);
   }
   private removeDoorbell(queue: number): void {
     const wired = this.doorbells[queue];
     if (wired === null || wired === undefined) return;
     this.doorbells[queue] = null;
     this.vmm.removeUserDoorbell(wired.address);
-    this.vmm.vm.removeIoeventfd(wired.address, kickOf(this.nic.wiring, queue), wired.match);
+    if (this.wired.delete(queue)) this.vmm.process.ioeventfd(wired, kickOf(this.nic.wiring, queue), false);
+    this.vmm.process.releaseIrqfd(callOf(this.nic.wiring, queue));
   }
 
   /** In the hands of whoever serves the ring now: new, or from where it stands. */

@@ -3,24 +3,25 @@
  * the record of what the set-up does.
  */
 import { EventFd } from '../../engine/eventfd.ts';
-import { KVM_IOCTL, KVM_SIGNAL_MSI, SCHED_SYSCALL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
+import { KVM_SIGNAL_MSI, SCHED_SYSCALL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
 import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
 import type { StratovirtLoop } from '../../machine/backend/stratovirt.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { msiTarget } from '../../machine/kvm/apic.ts';
-import { KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_SET_USER_MEMORY_REGION } from '../../machine/kvm/ioctls.ts';
-import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
-import { SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
+import { Irqfd, msiVector, SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
 import type { Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { EdgePin } from './edge-pin.ts';
 import type { Monitor } from './monitor.ts';
 import type { NicDevice } from './nic-device.ts';
 import { NicPin } from './nic-pin.ts';
+import type { NicWiring } from './nic-wiring.ts';
+import { VmmProcess } from './vmm-process.ts';
 
 /** PCI 3.0 §6.8.2: entries of an MSI-X table at most. */
 const MAX_VECTORS = 2048;
@@ -44,17 +45,20 @@ export class Vmm {
   paused = false;
   /** It has been asked to be. */
   wantsPaused = false;
-  private gsi = 24;
+  /** Its descriptors, KVM's among them. */
+  readonly process: VmmProcess;
   /** By address: one for each value that it means something of, -1 for any. */
   private readonly userDoorbells = new Map<number, UserDoorbell[]>();
   private readonly lines = new Map<number, Line>();
 
-  constructor(services: Services, vm: Vm, vcpus: readonly (LinuxVcpu | PmdVcpu)[]) {
+  /** `hostCores`: CPUs that its kernel runs on. */
+  constructor(services: Services, vm: Vm, vcpus: readonly (LinuxVcpu | PmdVcpu)[], hostCores = 1) {
     this.services = services;
     this.vm = vm;
     this.vcpus = vcpus;
     this.vcpu = vcpus[0]!;
     this.vcpuPlace = this.vcpu.place;
+    this.process = new VmmProcess(services, vm, () => (this.vcpuPlace << 8) | this.actorBits, hostCores);
     vm.onUserWrite = (address, value, contextBits) => {
       const doorbell = this.userDoorbells.get(address)?.find((d) => d.match < 0 || d.match === (value & 0xffff));
       doorbell?.answer(contextBits);
@@ -94,12 +98,14 @@ export class Vmm {
     };
   }
 
-  /** The VM is made, with its memory and its vCPU. */
-  createVm(): void {
-    const kvm = this.trace(this.vcpuPlace);
-    kvm(KVM_IOCTL, KVM_CREATE_VM, 0);
-    for (const slot of memorySlots(this.vm.ramBytes)) kvm(KVM_IOCTL, KVM_SET_USER_MEMORY_REGION, slot.gpa);
-    for (let i = 0; i < this.vcpus.length; i++) kvm(KVM_IOCTL, KVM_CREATE_VCPU, i);
+  /**
+   * DEVIATION: QEMU makes them when the rings are handed over and closes them when they come back; here they stay open as long as
+   * the device.
+   */
+  openEventFds({ pairs, control }: NicWiring): void {
+    for (const { rxKick, rxCall, txKick, txCall } of pairs.map((p) => p.fds))
+      for (const eventfd of [rxKick, rxCall, txKick, txCall]) this.process.eventFd(eventfd);
+    if (control !== null) this.process.eventFd(control.kick);
   }
 
   /** Writes of `match` (-1: of anything) to `address` come to the VMM on the vCPU's thread: no ioeventfd answers them. */
@@ -110,26 +116,35 @@ export class Vmm {
   removeUserDoorbell(address: number): void {
     this.userDoorbells.delete(address);
   }
-  /** A global system interrupt number for an irqfd. */
-  nextGsi(): number {
-    return this.gsi++;
+  /**
+   * The call eventfd of a vhost ring becomes an irqfd that follows the message of its vector. A queue without a vector has
+   * none: what is signalled reaches nobody.
+   */
+  irqfd(call: EventFd, { vcpu, line, message }: Line): Irqfd {
+    if (message !== null) return this.process.irqfd(call, message);
+    this.process.eventFd(call);
+    const unheard = new Irqfd(this.services.recorder, call, -1, null);
+    unheard.follow(vcpu, line);
+    return unheard;
   }
 
   /** Where an MSI-X vector of a NIC goes: the vCPU that its message names, and the line there that all its queues share. */
   line(nic: NicDevice, msixVector: number): Line {
     const { index, wiring, device } = nic;
-    if (msixVector === VIRTIO_MSI_NO_VECTOR) return { vcpu: this.vcpu, line: NO_LINE };
+    if (msixVector === VIRTIO_MSI_NO_VECTOR) return { vcpu: this.vcpu, line: NO_LINE, data: 0, message: null };
     const key = index * MAX_VECTORS + msixVector;
     let found = this.lines.get(key);
     if (found === undefined) {
       const message = device instanceof VirtioPciDevice ? device.msixMessage(msixVector) : null;
       const vcpu = this.vcpus[msiTarget(message?.address ?? 0)] ?? this.vcpu;
       // more than a driver of ours asks for: somebody else has written the registers
-      if (vcpu.irqs.length === MAX_IRQS) return { vcpu, line: NO_LINE };
+      const data = message?.data ?? 0;
+      if (vcpu.irqs.length === MAX_IRQS) return { vcpu, line: NO_LINE, data, message };
       const uses = (queue: number): boolean => device.queues[queue]?.msixVector === msixVector;
       const pairs = wiring.nic.pairs.filter(({ index: pair }) => uses(2 * pair) || uses(2 * pair + 1));
       const configures = device instanceof VirtioPciDevice && device.configVector === msixVector;
-      found = { vcpu, line: vcpu.addIrq({ pairs, config: configures ? () => nic.configInterrupt() : null }) };
+      const handler = { pairs, config: configures ? () => nic.configInterrupt() : null };
+      found = { vcpu, line: vcpu.addIrq(handler, message === null ? -1 : msiVector(data)), data, message };
       this.lines.set(key, found);
     }
     return found;
@@ -155,10 +170,10 @@ export class Vmm {
   }
   /** QEMU sends a message by itself: the configuration changed, or a vector was unmasked that had something pending. */
   signal(nic: NicDevice, vector: number, contextBits: number): void {
-    const { vcpu, line } = this.line(nic, vector);
+    const { vcpu, line, data } = this.line(nic, vector);
     const { recorder } = this.services;
     recorder.event((nic.wiring.backendPlace << 8) | contextBits | SCHED_SYSCALL, 0, SYS_ioctl, 0);
-    recorder.event((vcpu.place << 8) | contextBits | KVM_SIGNAL_MSI, 0, line, 0);
+    recorder.event((vcpu.place << 8) | contextBits | KVM_SIGNAL_MSI, 0, line, data);
     vcpu.interrupt(line);
   }
 }
@@ -173,4 +188,7 @@ interface UserDoorbell {
 export interface Line {
   readonly vcpu: LinuxVcpu | PmdVcpu;
   readonly line: number;
+  /** The message that comes by it, and its data; null where the queue has no vector. */
+  readonly message: MsiMessage | null;
+  readonly data: number;
 }

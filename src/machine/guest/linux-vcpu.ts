@@ -206,7 +206,7 @@ export class LinuxVcpu extends GuestVcpu {
   /** Another vCPU has taken an interrupt that concerns a pair of this one. */
   pollScheduled(): void {
     if (!this.halted) return; // it looks by itself before it halts
-    this.timeline.now[1] = this.timeline.now[0]! + this.injectDelay;
+    this.timeline.now[1] = this.timeline.now[0]! + this.wakeDelay();
     this.rouse();
   }
   /** vp_vring_interrupt() for each queue that shares the line. */

@@ -1,61 +1,172 @@
 /**
- * A virtual machine as KVM knows it: its RAM, who answers a write to a doorbell (an ioeventfd in the kernel, or the VMM
- * in userspace), and which vCPU an MSI goes to. Nothing here runs by itself: vCPUs, workers and the VMM call it.
+ * A virtual machine as KVM knows it: memory slots, who answers a write to a doorbell (an ioeventfd in the kernel, or the VMM
+ * in userspace), the routes of its interrupts and which vCPU a message goes to. The VMM sets it up through the descriptors in
+ * kvm-files.ts. Nothing here runs by itself: vCPUs, workers and the VMM call it.
  */
-
+import { Context } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
 import { EVENTFD_SIGNAL, KVM_IRQFD, KVM_SIGNAL_MSI, SCHED_SYSCALL } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
+import { EAGAIN, EBUSY, EINVAL, ENXIO } from '../kernel/errno.ts';
+import { eventFdOf } from '../kernel/eventfd-file.ts';
+import type { FdTable } from '../kernel/files.ts';
+import {
+  KVM_IRQFD_FLAG_DEASSIGN,
+  KVM_IRQFD_FLAG_RESAMPLE,
+  KVM_MSI_VALID_DEVID,
+  kvm_irq_routing,
+  kvm_irqfd,
+  kvm_msi,
+} from '../wire/kvm.ts';
+import { msiTarget } from './apic.ts';
+import { IoBus } from './io-bus.ts';
+import { defaultRoutes, type IrqRoute, KVM_MAX_IRQ_ROUTES, parseRoutes } from './irq-routing.ts';
+import { MemSlots } from './memslots.ts';
+import type { VcpuRun } from './vcpu-run.ts';
 
 /** What an interrupt reaches: a vCPU. */
 export interface InterruptTarget {
-  /** An MSI with this vector is pending from timeline.now[0] on. */
-  interrupt(vector: number): void;
+  /** The interrupt line that the guest has on a vector; a line that nobody handles where it has none. */
+  lineOf(vector: number): number;
+  /** The line is pending from timeline.now[0] on. */
+  interrupt(line: number): void;
 }
 
 /** System call numbers of x86-64 that the data path uses (linux arch/x86/entry/syscalls/syscall_64.tbl). */
 export const SYS_read = 0;
 export const SYS_write = 1;
 export const SYS_ioctl = 16;
-export const SYS_readv = 19;
 export const SYS_writev = 20;
 
-/** Addresses up to 4 GiB as numbers that need no box. */
-const keyOf = (address: number): number => (address < 0x1_0000_0000 ? address | 0 : address);
+/** The vector in a message: the low byte of its data (Intel SDM 3A §11.11.2). */
+export const msiVector = (data: number): number => data & 0xff;
 
 export class Vm {
   declare readonly name: string;
   /** Arena offset of guest-physical address 0, and RAM size in bytes. */
   declare readonly ram: number;
   declare readonly ramBytes: number;
-  private readonly ioeventfds = new Map<number, EventFd>();
-  /** Those with KVM_IOEVENTFD_FLAG_DATAMATCH: by address, then by value. */
-  private readonly matched = new Map<number, Map<number, EventFd>>();
+  /** vCPUs that the machine has; `targets` may have fewer, as those that never run have no context. */
+  declare readonly cpus: number;
+  readonly memory = new MemSlots();
+  readonly bus = new IoBus();
+  /** By number: those that run. */
+  readonly targets: InterruptTarget[] = [];
+  /** By number: why KVM_RUN of each came back. */
+  readonly runs: VcpuRun[] = [];
+  readonly irqfds: Irqfd[] = [];
+  routes: readonly IrqRoute[] = [];
+  /** The parameter `halt_poll_ns` of the module kvm; 0: vCPUs that halt sleep at once. */
+  haltPollNs = 0;
+  /** The processor posts interrupts to vCPUs that run (VT-x posted-interrupt processing; VT-d posting is not there). */
+  postedInterrupts = false;
+  /** KVM_CREATE_IRQCHIP was called: local APICs, I/O APIC and PICs are the kernel's. */
+  irqchip = false;
+  /** Lines of the I/O APIC, as the guest has programmed its redirection table: who takes a pin. */
+  private readonly pins: ({ readonly target: InterruptTarget; readonly line: number } | undefined)[] = [];
   /** The VMM's answer to a write that no ioeventfd takes. Runs on the vCPU's thread. */
   onUserWrite: (address: number, value: number, contextBits: number, width: number) => void = () => {};
+  declare private readonly recorder: Recorder | null;
 
-  constructor(name: string, ram: number, ramBytes: number) {
+  constructor(name: string, ram: number, ramBytes: number, cpus = 1, recorder: Recorder | null = null) {
     this.name = name;
     this.ram = ram;
     this.ramBytes = ramBytes;
+    this.cpus = cpus;
+    this.recorder = recorder;
   }
 
-  /** KVM_IOEVENTFD on a memory address or a port; `match`: the value that it listens to, -1 for any. */
-  assignIoeventfd(address: number, eventfd: EventFd, match = -1): void {
-    if (match < 0) this.ioeventfds.set(keyOf(address), eventfd);
-    else {
-      const byValue = this.matched.get(address) ?? new Map<number, EventFd>();
-      this.matched.set(address, byValue.set(match, eventfd));
+  /** The eventfd that takes a write of `width` bytes to an address or port; null: userspace answers. */
+  ioeventfdAt(address: number, value: number, width: number): EventFd | null {
+    return this.bus.find(address, value, width);
+  }
+
+  // ---- interrupts ---------------------------------------------------------------------------------------------------
+  createIrqchip(): void {
+    this.irqchip = true;
+    this.routes = defaultRoutes();
+  }
+  /** KVM_SET_GSI_ROUTING: the whole table is replaced, and irqfds follow. */
+  setRoutes(m: DataView): number {
+    if (!this.irqchip) return -EINVAL;
+    if (kvm_irq_routing.nr.get(m, 0) > KVM_MAX_IRQ_ROUTES || kvm_irq_routing.flags.get(m, 0) !== 0) return -EINVAL;
+    const routes = parseRoutes(m);
+    if (typeof routes === 'number') return routes;
+    this.routes = routes;
+    for (const irqfd of this.irqfds) this.follow(irqfd);
+    return 0;
+  }
+  /** irqfd_update(): where its interrupt goes is looked up now, not when it is signalled. */
+  private follow(irqfd: Irqfd): void {
+    const found = this.resolve(irqfd.gsi);
+    irqfd.follow(found === null ? null : found.target, found === null ? 0 : found.line);
+  }
+  private resolve(gsi: number): { readonly target: InterruptTarget; readonly line: number } | null {
+    for (const route of this.routes) {
+      if (route.gsi !== gsi) continue;
+      if (route.type === 'msi') return this.messageTarget(route.address_lo, route.data);
+      const pin = this.pins[route.pin];
+      if (pin !== undefined) return pin;
     }
+    return null;
   }
-  /** KVM_IOEVENTFD_FLAG_DEASSIGN, if it is still that eventfd's. */
-  removeIoeventfd(address: number, eventfd: EventFd, match = -1): void {
-    const byValue = this.matched.get(address);
-    if (match >= 0 && byValue?.get(match) === eventfd) byValue.delete(match);
-    else if (match < 0 && this.ioeventfds.get(keyOf(address)) === eventfd) this.ioeventfds.delete(keyOf(address));
+  /** Who takes a message, and by which line; null where no vCPU does. */
+  messageTarget(address: number, data: number): { readonly target: InterruptTarget; readonly line: number } | null {
+    const target = this.targets[msiTarget(address)];
+    return target === undefined ? null : { target, line: target.lineOf(msiVector(data)) };
   }
-  ioeventfdAt(address: number, value: number): EventFd | undefined {
-    return this.ioeventfds.get(keyOf(address)) ?? this.matched.get(address)?.get(value);
+  /** The guest's redirection table sends a pin of the I/O APIC to a vCPU. */
+  redirect(pin: number, target: InterruptTarget, line: number): void {
+    this.pins[pin] = { target, line };
+    for (const irqfd of this.irqfds) this.follow(irqfd);
+  }
+
+  /** KVM_SIGNAL_MSI: 1 where a vCPU takes it, 0 where none does, or a negative errno. */
+  signalMsi(m: DataView): number {
+    if (!this.irqchip || (kvm_msi.flags.get(m, 0) & ~KVM_MSI_VALID_DEVID) !== 0) return -EINVAL;
+    const found = this.messageTarget(kvm_msi.address_lo.get(m, 0), kvm_msi.data.get(m, 0));
+    if (found === null) return 0;
+    found.target.interrupt(found.line);
+    return 1;
+  }
+  /** KVM_IRQ_LINE: the level of a GSI; -ENXIO without an interrupt controller in the kernel. Returns vCPUs reached, -1 for none. */
+  setIrq(gsi: number, level: number): number {
+    if (!this.irqchip) return -ENXIO;
+    const found = this.resolve(gsi);
+    if (found === null) return -1;
+    if (level !== 0) found.target.interrupt(found.line);
+    return 1;
+  }
+
+  /** KVM_IRQFD: 0 or a negative errno. */
+  irqfd(fds: FdTable, m: DataView): number {
+    const flags = kvm_irqfd.flags.get(m, 0);
+    const gsi = kvm_irqfd.gsi.get(m, 0);
+    if ((flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)) !== 0) return -EINVAL;
+    const eventfd = eventFdOf(fds, kvm_irqfd.fd.get(m, 0));
+    if ((flags & KVM_IRQFD_FLAG_DEASSIGN) !== 0) {
+      if (typeof eventfd === 'number') return eventfd;
+      const at = this.irqfds.findIndex((i) => i.eventfd === eventfd && i.gsi === gsi);
+      if (at >= 0) this.irqfds.splice(at, 1)[0]!.follow(null, 0);
+      return 0;
+    }
+    if (!this.irqchip) return -EAGAIN;
+    if (typeof eventfd === 'number') return eventfd;
+    let resample: EventFd | null = null;
+    if ((flags & KVM_IRQFD_FLAG_RESAMPLE) !== 0) {
+      const found = eventFdOf(fds, kvm_irqfd.resamplefd.get(m, 0));
+      if (typeof found === 'number') return found;
+      resample = found;
+    }
+    if (this.irqfds.some((i) => i.eventfd === eventfd)) return -EBUSY;
+    const irqfd = new Irqfd(this.recorder, eventfd, gsi, resample);
+    this.irqfds.push(irqfd);
+    this.follow(irqfd);
+    return 0;
+  }
+  /** The irqfd on an eventfd; null where it is none. */
+  irqfdOf(eventfd: EventFd): Irqfd | null {
+    return this.irqfds.find((i) => i.eventfd === eventfd) ?? null;
   }
 }
 
@@ -64,48 +175,70 @@ export interface InterruptRoute {
   trigger(contextBits: number): void;
 }
 
-/** vhost's way: the call eventfd is an irqfd, the kernel injects (linux virt/kvm/eventfd.c, irqfd_wakeup). */
+/**
+ * vhost's way: the call eventfd is an irqfd, the kernel injects (linux virt/kvm/eventfd.c, irqfd_wakeup).
+ * DEVIATION: with KVM_IRQFD_FLAG_RESAMPLE nobody signals the resample eventfd, as no device here has its level in the kernel.
+ */
 export class Irqfd implements InterruptRoute {
-  declare private readonly eventfd: EventFd;
-  declare private readonly target: InterruptTarget;
-  declare private readonly vector: number;
-  declare private readonly recorder: Recorder;
-  declare private readonly vcpuBits: number;
+  declare readonly eventfd: EventFd;
+  declare readonly gsi: number;
+  declare readonly resample: EventFd | null;
+  declare private readonly recorder: Recorder | null;
+  private target: InterruptTarget | null = null;
+  private line = 0;
+  private vcpuBits = 0;
 
-  constructor(recorder: Recorder, eventfd: EventFd, target: InterruptTarget, vector: number, vcpuPlace: number) {
+  constructor(recorder: Recorder | null, eventfd: EventFd, gsi: number, resample: EventFd | null) {
     this.recorder = recorder;
     this.eventfd = eventfd;
+    this.gsi = gsi;
+    this.resample = resample;
+  }
+  /** Where its interrupt goes from now on; null: to nobody. */
+  follow(target: InterruptTarget | null, line: number): void {
     this.target = target;
-    this.vector = vector;
-    this.vcpuBits = vcpuPlace << 8;
+    this.line = line;
+    this.vcpuBits = target instanceof Context ? target.place << 8 : 0;
   }
   trigger(contextBits: number): void {
-    this.eventfd.counter++;
-    this.recorder.event(this.vcpuBits | contextBits | EVENTFD_SIGNAL, 0, this.eventfd.counter, this.eventfd.fd);
-    this.eventfd.read(); // irqfd consumes it in the wake-up itself
-    this.recorder.event(this.vcpuBits | contextBits | KVM_IRQFD, 0, this.vector, 0);
-    this.target.interrupt(this.vector);
+    const { recorder, eventfd } = this;
+    eventfd.counter++;
+    if (recorder !== null) recorder.event(this.vcpuBits | contextBits | EVENTFD_SIGNAL, 0, eventfd.counter, eventfd.fd);
+    if (this.target === null) return;
+    eventfd.read(); // irqfd consumes it in the wake-up itself
+    if (recorder !== null) recorder.event(this.vcpuBits | contextBits | KVM_IRQFD, 0, this.line, this.gsi);
+    this.target.interrupt(this.line);
   }
 }
 
-/** QEMU's way for the userspace path without irqfd: an ioctl (DD-2 step 6). */
+/** QEMU's way for the userspace path without irqfd: an ioctl (DD-2 step 6). What it is about was looked up before. */
 export class SignalMsi implements InterruptRoute {
   declare private readonly target: InterruptTarget;
-  declare private readonly vector: number;
+  declare private readonly line: number;
+  declare private readonly data: number;
   declare private readonly recorder: Recorder;
   declare private readonly vcpuBits: number;
   declare private readonly backendBits: number;
 
-  constructor(recorder: Recorder, target: InterruptTarget, vector: number, vcpuPlace: number, backendPlace: number) {
+  /** `data`: of the message that struct kvm_msi holds. */
+  constructor(
+    recorder: Recorder,
+    target: InterruptTarget,
+    line: number,
+    data: number,
+    vcpuPlace: number,
+    backendPlace: number,
+  ) {
     this.recorder = recorder;
     this.target = target;
-    this.vector = vector;
+    this.line = line;
+    this.data = data;
     this.vcpuBits = vcpuPlace << 8;
     this.backendBits = backendPlace << 8;
   }
   trigger(contextBits: number): void {
     this.recorder.event(this.backendBits | contextBits | SCHED_SYSCALL, 0, SYS_ioctl, 0);
-    this.recorder.event(this.vcpuBits | contextBits | KVM_SIGNAL_MSI, 0, this.vector, 0);
-    this.target.interrupt(this.vector);
+    this.recorder.event(this.vcpuBits | contextBits | KVM_SIGNAL_MSI, 0, this.line, this.data);
+    this.target.interrupt(this.line);
   }
 }

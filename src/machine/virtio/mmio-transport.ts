@@ -37,7 +37,7 @@ export class VirtioMmioDevice extends VirtioDevice {
     this.irq = options.irq;
   }
   doorbell(queue: number): Doorbell {
-    return { io: false, address: this.address + M.QUEUE_NOTIFY, match: queue };
+    return { io: false, address: this.address + M.QUEUE_NOTIFY, match: queue, bytes: 4 };
   }
 
   // ---- the line ---------------------------------------------------------------------------------------------------

@@ -197,14 +197,19 @@ export class VirtioPciDevice extends VirtioDevice {
   doorbell(queue: number): Doorbell {
     if (this.flavour === 'legacy' || (this.flavour === 'transitional' && this.status !== 0 && this.legacy)) {
       const port = this.barAddress(LEGACY_BAR);
-      return { io: true, address: port === 0 ? 0 : port + virtio_pci_legacy.queue_notify.offset, match: queue };
+      return {
+        io: true,
+        address: port === 0 ? 0 : port + virtio_pci_legacy.queue_notify.offset,
+        match: queue,
+        bytes: 2,
+      };
     }
     if (this.#space.bars[NOTIFY_PIO_BAR] !== undefined) {
-      return { io: true, address: this.barAddress(NOTIFY_PIO_BAR), match: queue };
+      return { io: true, address: this.barAddress(NOTIFY_PIO_BAR), match: queue, bytes: 2 };
     }
     const base = this.barAddress(MODERN_BAR);
     const at = NOTIFY_OFFSET + queue * this.#space.notifyMultiplier;
-    return { io: false, address: base === 0 ? 0 : base + at, match: -1 };
+    return { io: false, address: base === 0 ? 0 : base + at, match: -1, bytes: 2 };
   }
 
   // ---- MSI-X and INTx ---------------------------------------------------------------------------------------------

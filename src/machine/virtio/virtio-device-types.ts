@@ -62,4 +62,6 @@ export interface Doorbell {
   readonly address: number;
   /** The value that means this queue, -1 where the address alone says it (KVM_IOEVENTFD_FLAG_DATAMATCH). */
   readonly match: number;
+  /** What a driver writes there, where it writes no more than the queue's index. */
+  readonly bytes: 2 | 4;
 }

@@ -53,31 +53,43 @@ export class ProbeClock {
   }
 }
 
+/** Whose exits they are: KVM_RUN returns for each, and is called again. */
+export interface ExitingVcpu {
+  enter(): void;
+  leave(address: number, value: number, width: number, isWrite: boolean): void;
+}
 /** A vCPU's exits to userspace: each one is recorded at its place, and takes its time before it is answered. */
 export class Exits {
   private readonly recorder: Recorder;
   private readonly clock: ProbeClock;
   private readonly vcpuBase: number;
   private readonly cost: number;
+  private readonly vcpu: ExitingVcpu;
 
-  constructor(recorder: Recorder, clock: ProbeClock, vcpuBase: number, cost: number) {
+  constructor(recorder: Recorder, clock: ProbeClock, vcpuBase: number, cost: number, vcpu: ExitingVcpu) {
     this.recorder = recorder;
     this.clock = clock;
     this.vcpuBase = vcpuBase;
     this.cost = cost;
+    this.vcpu = vcpu;
   }
-  io(port: number, value: number): void {
+  /** A port is read or written. The vCPU has run up to here. */
+  io(port: number, value: number, width: number, isWrite: boolean): void {
+    this.vcpu.enter();
     this.clock.spend(this.cost);
     this.recorder.event(this.vcpuBase | KVM_EXIT_IO, 0, port, value);
+    this.vcpu.leave(port, value, width, isWrite);
   }
-  memory(address: number, value: number): void {
+  memory(address: number, value: number, width: number, isWrite: boolean): void {
+    this.vcpu.enter();
     this.clock.spend(this.cost);
     this.recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, 0, address, value);
+    this.vcpu.leave(address, value, width, isWrite);
   }
   /** Two exits: the address register selects function and dword, then the data port is read or written. */
-  config(slot: number, fn: number, offset: number, value: number): void {
-    this.io(CONFIG_ADDRESS, configAddress(slot, fn, offset));
-    this.io(CONFIG_DATA + (offset & 3), value);
+  config(slot: number, fn: number, offset: number, value: number, width: number, isWrite: boolean): void {
+    this.io(CONFIG_ADDRESS, configAddress(slot, fn, offset), 4, true);
+    this.io(CONFIG_DATA + (offset & 3), value, width, isWrite);
   }
 }
 
@@ -94,11 +106,11 @@ export class TrappedConfig implements PciConfigMechanism {
     const port = CONFIG_DATA + (offset & 3);
     this.bridge.ioWrite(CONFIG_ADDRESS, 4, configAddress(slot, fn, offset));
     const value = this.bridge.ioRead(port, width);
-    this.exits.config(slot, fn, offset, value);
+    this.exits.config(slot, fn, offset, value, width, false);
     return value;
   }
   write(slot: number, fn: number, offset: number, width: number, value: number): void {
-    this.exits.config(slot, fn, offset, value);
+    this.exits.config(slot, fn, offset, value, width, true);
     this.bridge.ioWrite(CONFIG_ADDRESS, 4, configAddress(slot, fn, offset));
     this.bridge.ioWrite(CONFIG_DATA + (offset & 3), width, value);
   }
@@ -151,18 +163,18 @@ export class TrappedPci implements PciAccess {
   }
   barRead(bar: number, offset: number, width: number): number {
     const value = this.what.readBar(bar, offset, width);
-    this.exit(bar, offset, value);
+    this.exit(bar, offset, value, width, false);
     return value;
   }
   barWrite(bar: number, offset: number, width: number, value: number): void {
-    this.exit(bar, offset, value);
+    this.exit(bar, offset, value, width, true);
     this.what.writeBar(bar, offset, width, value);
   }
   /** The kernel has the BARs in its resource list, and the machine routes what lies in one to this function. */
-  private exit(bar: number, offset: number, value: number): void {
+  private exit(bar: number, offset: number, value: number, width: number, isWrite: boolean): void {
     const address = this.what.barAddress(bar) + offset;
-    if (this.what.barIsIo(bar)) this.exits.io(address, value);
-    else this.exits.memory(address, value);
+    if (this.what.barIsIo(bar)) this.exits.io(address, value, width, isWrite);
+    else this.exits.memory(address, value, width, isWrite);
   }
   found(offset: number, id: number, cfgType: number): void {
     this.recorder.event(this.driverBase | PCI_CAPABILITY, 0, offset, id | (cfgType << 8));
@@ -180,11 +192,11 @@ export class TrappedMmio implements MmioAccess {
   }
   read(offset: number, width: number): number {
     const value = this.device.read(offset, width);
-    this.exits.memory(this.device.address + offset, value);
+    this.exits.memory(this.device.address + offset, value, width, false);
     return value;
   }
   write(offset: number, width: number, value: number): void {
-    this.exits.memory(this.device.address + offset, value);
+    this.exits.memory(this.device.address + offset, value, width, true);
     this.device.write(offset, width, value);
   }
 }

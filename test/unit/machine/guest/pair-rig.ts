@@ -110,7 +110,7 @@ export class PairRig {
     this.driver.bringUp({
       rx: rx.driver,
       tx: tx.driver,
-      ...{ rxIrq: 0, txIrq: 1, doorbells: { rx: { address: 0 }, tx: { address: 0 } } },
+      ...{ rxIrq: 0, txIrq: 1, doorbells: { rx: { address: 0, bytes: 2 }, tx: { address: 0, bytes: 2 } } },
       headerBytes: this.headerBytes,
       rxBuffers: this.layout,
       txSlots: this.alloc(size * SLOT_BYTES, 4096),

@@ -8,7 +8,7 @@ import {
   kvm_irqfd,
   kvm_msi,
   kvm_userspace_memory_region,
-} from '../../../../src/machine/kvm/ioctls.ts';
+} from '../../../../src/machine/wire/kvm.ts';
 import { arp, ethernet, isGroupMac, vlan_tag } from '../../../../src/machine/wire/ethernet.ts';
 import { icmp_echo, ipv4, tcp, udp } from '../../../../src/machine/wire/ip.ts';
 import {
