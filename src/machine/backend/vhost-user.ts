@@ -9,7 +9,13 @@
  * The library leaves avail_event alone: with event idx a kernel guest rings once per 65,536 entries, and without it
  * VRING_USED_F_NO_NOTIFY is set once at the start (rte_vhost_enable_guest_notification(0)).
  */
-import { DP_INGRESS, MAX_CONTEXTS, PORT_DROP_REMOVED, VHOST_USER_DROP_RX_FULL } from '../../engine/events.ts';
+import {
+  DP_INGRESS,
+  MAX_CONTEXTS,
+  PORT_DROP_REMOVED,
+  VHOST_USER_DROP_IOTLB_MISS,
+  VHOST_USER_DROP_RX_FULL,
+} from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
@@ -84,6 +90,7 @@ export class VhostUserPort extends Port {
   override close(contextBits: number): void {
     this.pairs.fill(null);
     this.remap();
+    for (const rxq of this.rxqs) rxq.close(contextBits);
     for (const txq of this.txqs) txq.close(contextBits);
   }
   override get waiting(): number {
@@ -98,6 +105,8 @@ export class VhostUserRxq implements PmdRxq {
   declare readonly datapath: NetdevDatapath;
   /** null until the guest's device is set up, and while the ring is disabled. */
   pair: NetQueuePair | null = null;
+  /** A frame that the back-end itself has to send (VHOST_USER_SEND_RARP), in front of what the guest sends; -1: none. */
+  rarp = -1;
   /** The PMD that polls the queue. */
   context = -1;
   declare private readonly port: VhostUserPort;
@@ -128,7 +137,7 @@ export class VhostUserRxq implements PmdRxq {
   get ready(): number {
     if (this.pair === null || this.port.stopping) return 0;
     const n = this.pair.tx.available();
-    if (n >= 0) return n;
+    if (n >= 0) return this.rarp < 0 ? n : n + 1;
     this.pair.lost('tx');
     return 0;
   }
@@ -136,7 +145,8 @@ export class VhostUserRxq implements PmdRxq {
     const tx = this.pair!.tx;
     this.ring = tx;
     let bytes = 0;
-    for (let i = 0; i < n; i++) bytes += tx.peekBytes(i);
+    const chains = this.rarp < 0 ? n : n - 1;
+    for (let i = 0; i < chains; i++) bytes += tx.peekBytes(i);
     return this.burstCost + n * (this.dequeueCost + this.passCost) + ((bytes * this.byteCost256) >> 8);
   }
 
@@ -148,7 +158,9 @@ export class VhostUserRxq implements PmdRxq {
     const { number } = this.port;
     const ingressBits = (this.port.place << 8) | contextBits;
     let begin = begun + this.burstCost;
-    for (let i = 0; i < n; i++) {
+    const chains = this.rarp < 0 ? n : n - 1;
+    if (this.rarp >= 0) this.sendRarp(begin, ingressBits, contextBits);
+    for (let i = 0; i < chains; i++) {
       const bytes = pair.tx.peekBytes(0);
       const copied = begin + this.dequeueCost + ((bytes * this.byteCost256) >> 8);
       const end = copied + this.passCost;
@@ -164,7 +176,28 @@ export class VhostUserRxq implements PmdRxq {
       }
       begin = end;
     }
-    this.taken = n;
+    this.taken = chains;
+  }
+  /** rte_vhost_dequeue_burst(): the frame comes in front of the guest's, once. */
+  private sendRarp(at: number, ingressBits: number, contextBits: number): void {
+    const { recorder, pool } = this.services;
+    const packet = this.rarp;
+    this.rarp = -1;
+    recorder.stamp[0] = at;
+    pool.inPort[packet] = this.port.number;
+    recorder.event(ingressBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, this.port.number);
+    this.datapath.process(packet, contextBits);
+  }
+  /** The port is gone before it was sent. */
+  close(contextBits: number): void {
+    const { recorder, pool, frames } = this.services;
+    const packet = this.rarp;
+    if (packet < 0) return;
+    this.rarp = -1;
+    const frame = pool.frame[packet]!;
+    recorder.event((this.port.place << 8) | contextBits | PORT_DROP_REMOVED, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, PORT_DROP_REMOVED);
+    pool.release(packet);
   }
   received(timeline: { unpark(id: number): void }): void {
     const pair = this.pair;
@@ -209,7 +242,7 @@ export class VhostUserTxq implements PmdTxq {
     if (this.pair === null || this.port.stopping || this.batch.full) this.drop(packet, contextBits);
     else this.batch.push(packet);
   }
-  private drop(packet: number, contextBits: number, reason = VHOST_USER_DROP_RX_FULL): void {
+  private drop(packet: number, contextBits: number, reason: number = VHOST_USER_DROP_RX_FULL): void {
     const { recorder, pool, frames } = this.services;
     const frame = pool.frame[packet]!;
     recorder.event((this.port.place << 8) | contextBits | reason, frame, pool.length[packet]!, 0);
@@ -245,7 +278,11 @@ export class VhostUserTxq implements PmdTxq {
       if (placed) this.placed++;
       else {
         recorder.stamp[0] = begin;
-        this.drop(packet, contextBits);
+        this.drop(
+          packet,
+          contextBits,
+          pair?.rx.missing === true ? VHOST_USER_DROP_IOTLB_MISS : VHOST_USER_DROP_RX_FULL,
+        );
       }
       begin = end;
     }

@@ -5,6 +5,7 @@
  */
 import { PHASE_OWN } from '../../engine/context.ts';
 import { NEVER } from '../../engine/timeline.ts';
+import type { DmaPort } from '../iommu/dma-iommu.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Services } from '../services.ts';
@@ -67,6 +68,13 @@ export abstract class GuestVcpu extends Vcpu {
     this.stack = stack;
     this.sources = this.pairs.map((pair) => stack.replies(pair));
     this.answers = this.sources.length;
+  }
+
+  /** Buffers that a lazy IOMMU has not invalidated yet; empty without one. */
+  readonly flushes: DmaPort[] = [];
+  /** The vCPU has so much more to do, or to wait for, before it goes on, ns. */
+  owe(ns: number): void {
+    this.exitDebt += ns;
   }
 
   /** What the first step does. */
@@ -192,6 +200,18 @@ export abstract class GuestVcpu extends Vcpu {
     due[0] = this.index === 0 ? this.stack.timer[0]! : Number.POSITIVE_INFINITY;
     for (const s of this.sources) if (!s.nic.pairs[s.pair]!.txStopped && s.due[0]! < due[0]!) due[0] = s.due[0]!;
     if (this.commands > 0 && this.sent === null) due[0] = 0;
+    for (let i = 0; i < this.flushes.length; i++) {
+      const at = this.flushes[i]!.flushDue[0]!;
+      if (at < due[0]!) due[0] = at;
+    }
+  }
+
+  /** fq_flush_timeout(): what has waited long enough is invalidated. True: the vCPU has exits to pay for. */
+  protected runFlushes(): boolean {
+    const now = this.timeline.now[0]!;
+    this.recorder.stamp[0] = now;
+    for (const port of this.flushes) if (port.flushDue[0]! <= now) port.flush(true);
+    return this.exitDebt > 0;
   }
 
   /** Posts receive buffers where descriptors are free, and lets the device know. */

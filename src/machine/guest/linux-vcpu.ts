@@ -181,6 +181,12 @@ export class LinuxVcpu extends GuestVcpu {
 
   private take(): void {
     if (this.pending !== 0) this.handleInterrupts();
+    if (this.flushes.length > 0 && this.runFlushes()) {
+      const debt = this.exitDebt;
+      this.exitDebt = 0;
+      this.spend(debt, TAKE);
+      return;
+    }
     if (this.stack.timer[0]! <= this.timeline.now[0]!) this.stack.runTimers(this.timeline.now[0]!);
     if (this.commands > 0 && this.sendCommand()) return;
     // softirq work first, but a sender that waits gets a turn after each poll, as ksoftirqd would give it

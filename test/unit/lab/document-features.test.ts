@@ -8,7 +8,6 @@ import {
   featuresOf,
   minusFeatures,
   missingDependency,
-  VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_BAD_FEATURE,
   VIRTIO_NET_F_RSC_EXT,
   VIRTIO_NET_F_STANDBY,
@@ -34,7 +33,7 @@ describe('feature bits of documents', () => {
     expect(new Set(FEATURES).size).toBe(FEATURES.length);
   });
   it("they are all of QEMU's device, but for the legacy bit that no driver may accept and those that ours does not honour", () => {
-    const not = featuresOf(VIRTIO_F_BAD_FEATURE, VIRTIO_F_ACCESS_PLATFORM, VIRTIO_NET_F_RSC_EXT, VIRTIO_NET_F_STANDBY);
+    const not = featuresOf(VIRTIO_F_BAD_FEATURE, VIRTIO_NET_F_RSC_EXT, VIRTIO_NET_F_STANDBY);
     const offerable = featureNames(minusFeatures(NET_OFFERABLE, not));
     expect(FEATURES).toEqual(offerable);
   });

@@ -172,6 +172,7 @@ test('every field reaches the topology', () => {
             vcpus: 2,
             memory: 8 * 2 ** 20,
             app: 'io',
+            iommu: null,
             nics: [
               {
                 name: 'p0',
@@ -210,6 +211,7 @@ test('every field reaches the topology', () => {
     ...on(DEFAULT_OFF, false),
     ...on(net('MQ', 'MTU', 'SPEED_DUPLEX', 'RSS'), true),
     VIRTIO_F_VERSION_1: true,
+    VIRTIO_F_ACCESS_PLATFORM: false,
     VIRTIO_F_RING_PACKED: true,
     VIRTIO_F_NOTIFY_ON_EMPTY: true,
     VIRTIO_F_ANY_LAYOUT: true,

@@ -1,0 +1,181 @@
+/**
+ * A guest's IOMMU and who uses it: QEMU's device, the kernel's driver, and for each NIC a domain, the DMA users of its driver,
+ * and the translations that its back-end holds. Made when the guest boots, before its devices are probed.
+ *
+ * Read first: machine/iommu/intel-iommu.ts; flows VU-1 and VU-3.
+ */
+import { assert } from '../../engine/assert.ts';
+import type { GuestVcpu } from '../../machine/guest/guest-vcpu.ts';
+import type { ProbeClock } from '../../machine/guest/probe/boot.ts';
+import type { GuestAllocator } from '../../machine/guest/probe/probe-types.ts';
+import { type GuestDma, IDENTITY_DMA } from '../../machine/iommu/dma.ts';
+import { DmaPort, type DmaSpace } from '../../machine/iommu/dma-iommu.ts';
+import { type DmaOwner, IntelIommuDriver, type IommuDomain } from '../../machine/iommu/intel-driver.ts';
+import { IntelIommu } from '../../machine/iommu/intel-iommu.ts';
+import { IovaDomain } from '../../machine/iommu/iova.ts';
+import { ADDRESS_LIMIT, pageBytes, Walk, walkTables } from '../../machine/iommu/second-level.ts';
+import { VfioDma } from '../../machine/iommu/static-dma.ts';
+import { FIRST_FREE_SLOT } from '../../machine/pci/q35.ts';
+import { baseOf, type Services } from '../../machine/services.ts';
+import { iommuPages, type MappedNic } from '../iommu-memory.ts';
+import type { GuestIommu as IommuDocument } from '../topology.ts';
+import type { Vmm } from './vmm.ts';
+
+const PAGE = 4096;
+/** Bus 0; the function is 0. */
+export const sourceIdOf = (index: number): number => (FIRST_FREE_SLOT + index) << 3;
+
+/** The kernel's IOMMU code while the guest boots: exits are paid by the clock of the probe. */
+class BootOwner implements DmaOwner {
+  readonly vcpuBase: number;
+  readonly contextBits: number;
+  readonly exitCost: number;
+  private readonly clock: ProbeClock;
+  constructor(vcpu: GuestVcpu, exitCost: number, clock: ProbeClock) {
+    this.vcpuBase = baseOf(vcpu.place, vcpu.id);
+    this.contextBits = vcpu.id << 20;
+    this.exitCost = exitCost;
+    this.clock = clock;
+  }
+  owe(ns: number): void {
+    this.clock.spend(ns);
+  }
+}
+/** And while it runs: the vCPU stands still before its next slice. */
+class VcpuOwner implements DmaOwner {
+  readonly vcpuBase: number;
+  readonly contextBits: number;
+  readonly exitCost: number;
+  private readonly vcpu: GuestVcpu;
+  constructor(vcpu: GuestVcpu, exitCost: number) {
+    this.vcpuBase = baseOf(vcpu.place, vcpu.id);
+    this.contextBits = vcpu.id << 20;
+    this.exitCost = exitCost;
+    this.vcpu = vcpu;
+  }
+  owe(ns: number): void {
+    this.vcpu.owe(ns);
+  }
+}
+
+export class GuestIommu {
+  readonly mode: IommuDocument['mode'];
+  readonly iommu: IntelIommu;
+  readonly driver: IntelIommuDriver;
+  readonly vmm: Vmm;
+  private readonly services: Services;
+  private readonly owner: DmaOwner;
+  private readonly exitCost: number;
+
+  /** The kernel finds it and switches translation on, on the clock of the probe. `nics`: for how many buffers to keep tables. */
+  constructor(
+    vmm: Vmm,
+    document: IommuDocument,
+    allocator: GuestAllocator,
+    nics: readonly MappedNic[],
+    clock: ProbeClock,
+  ) {
+    const { services, vm } = vmm;
+    this.vmm = vmm;
+    this.mode = document.mode;
+    this.services = services;
+    this.exitCost = services.ns('vm_exit_userspace');
+    this.owner = new BootOwner(vmm.vcpu, this.exitCost, clock);
+    const { arena, recorder } = services;
+    this.iommu = new IntelIommu({ arena, ram: vm.ram, ramBytes: vm.ramBytes }, recorder, {
+      place: vmm.mainLoop?.place ?? vmm.vcpuPlace,
+      cachingMode: document.cachingMode,
+      descriptorCost: services.ns('viommu_descriptor'),
+    });
+    let left = iommuPages(nics, vm.ramBytes);
+    const first = allocator.alloc(left * PAGE, PAGE);
+    assert(first >= 0, 'validation gives a guest the memory that its IOMMU tables need');
+    let next = first;
+    const take = (): number => {
+      if (left === 0) return -1;
+      left--;
+      next += PAGE;
+      return next - PAGE;
+    };
+    this.driver = new IntelIommuDriver(this.iommu, recorder, { take }, services.ns('qi_submit'));
+    this.driver.enable(this.owner);
+  }
+
+  /** A NIC is probed: its domain and the DMA users of its driver. `polls`: DPDK with VFIO, or a client, has it. */
+  attach(index: number, place: number, pairs: number, isStatic: boolean): NicIommu {
+    return new NicIommu(this, { index, place, pairs, isStatic, owner: this.owner, services: this.services });
+  }
+  ownerOf(vcpu: GuestVcpu): DmaOwner {
+    return new VcpuOwner(vcpu, this.exitCost);
+  }
+}
+
+interface NicOptions {
+  readonly index: number;
+  /** Of the driver. */
+  readonly place: number;
+  readonly pairs: number;
+  readonly isStatic: boolean;
+  readonly owner: DmaOwner;
+  readonly services: Services;
+}
+
+/** One NIC behind the IOMMU, as its driver has it. */
+export class NicIommu {
+  readonly guest: GuestIommu;
+  readonly sourceId: number;
+  readonly domain: IommuDomain | null;
+  /** By queue pair, and the control queue's behind them; of the kernel's driver. */
+  readonly ports: readonly DmaPort[];
+  /** What a program has mapped through VFIO. */
+  readonly vfio: VfioDma | null;
+
+  constructor(guest: GuestIommu, options: NicOptions) {
+    const { driver } = guest;
+    const { owner, services, place } = options;
+    this.guest = guest;
+    this.sourceId = sourceIdOf(options.index);
+    const through = guest.mode === 'passthrough' && !options.isStatic;
+    this.domain = through ? null : driver.domain();
+    driver.attach(owner, this.sourceId, this.domain);
+    const costs = { map: services.ns('dma_map'), unmap: services.ns('dma_unmap') };
+    if (this.domain === null || options.isStatic) this.ports = [];
+    else {
+      const space: DmaSpace = { driver, domain: this.domain, iova: new IovaDomain(), lazy: guest.mode === 'lazy' };
+      const port = (): DmaPort => new DmaPort(space, services.recorder, place, owner, costs);
+      this.ports = Array.from({ length: options.pairs + 1 }, port);
+    }
+    this.vfio =
+      this.domain !== null && options.isStatic
+        ? new VfioDma(driver, this.domain, services.recorder, place, owner, costs)
+        : null;
+  }
+
+  /** What the driver of a queue pair puts into rings; -1: of the control queue. */
+  dmaOf(pair: number): GuestDma {
+    return this.vfio ?? this.ports.at(pair) ?? IDENTITY_DMA;
+  }
+  /** The boot is over: each port is paid by the vCPU that drives its pair. */
+  running(): void {
+    const { vmm } = this.guest;
+    for (const [i, port] of this.ports.entries()) {
+      const vcpu = i === this.ports.length - 1 ? vmm.vcpu : vmm.vcpuOf(i);
+      port.owner = this.guest.ownerOf(vcpu);
+      if (this.guest.mode === 'lazy') vcpu.flushes.push(port);
+    }
+  }
+  /** Whether all of [iova, iova + bytes) translates, without a trace of the question. */
+  reaches(iova: number, bytes: number): boolean {
+    const { iommu, vmm } = this.guest;
+    if (this.domain === null) return iova + bytes <= vmm.vm.ramBytes;
+    if (!(iova >= 0) || iova + bytes > ADDRESS_LIMIT) return false;
+    const walk = new Walk();
+    for (let at = iova; at < iova + bytes; ) {
+      if (!walkTables(iommu.memory, this.domain.tables.root, at, true, walk)) return false;
+      const size = pageBytes(walk.level);
+      if (walk.gpa + 1 > vmm.vm.ramBytes) return false;
+      at += size - (at % size);
+    }
+    return true;
+  }
+}
