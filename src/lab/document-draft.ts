@@ -4,11 +4,14 @@
  */
 import { child, type FaultCode, type Faults, oneOf, suggestion } from './document-faults.ts';
 import { TopologyDocument } from './document-schema.ts';
-import type { Backend, Datapath, Driver, GuestApp, IommuMode, Transport, VmmKind } from './topology.ts';
+import type { Backend, Datapath, Driver, GuestApp, IommuMode, Transport, TxMode, VmmKind } from './topology.ts';
 import * as units from './units.ts';
 import { type Parsed, show } from './units.ts';
 
 // ---- shape ------------------------------------------------------------------------------------------------------
+/** Other devices of QEMU have that property, and users of them look for it here. */
+const NO_IOTHREAD =
+  "QEMU's virtio-net has no iothread: its frames are the main loop's; vhost-net and vhost-user have threads of their own";
 /** The part of JSON Schema that document-schema.ts uses. */
 interface Schema {
   readonly type?: string;
@@ -110,7 +113,8 @@ function readObject(schema: Schema, value: Record<string, unknown>, pointer: str
     const at = child(pointer, key);
     if (typeof others !== 'object') {
       const meant = suggestion(key, Object.keys(properties)) ?? oneOf(Object.keys(properties));
-      faults.add(at, 'unknown-field', `${show(key)} is not a field here`, meant);
+      const why = key === 'iothread' && 'ioeventfd' in properties ? NO_IOTHREAD : `${show(key)} is not a field here`;
+      faults.add(at, 'unknown-field', why, why === NO_IOTHREAD ? 'no such field' : meant);
     } else if (++count > (schema.maxProperties ?? Infinity)) {
       faults.add(pointer, 'too-many', `more than ${schema.maxProperties} entries`);
       break;
@@ -193,6 +197,8 @@ export interface DraftGuestNic {
   speed: Maybe<number | null>;
   duplex: Maybe<'half' | 'full' | null>;
   ioeventfd: Maybe<boolean>;
+  tx: Maybe<TxMode>;
+  txTimer: Maybe<number>;
   features: Maybe<Record<string, Maybe<boolean | null>>>;
   coalescing: Maybe<Record<'rx' | 'tx', Maybe<Record<'usecs' | 'packets', Maybe<number>>>> | null>;
   tapQueueLength: Maybe<number>;
@@ -203,6 +209,8 @@ export interface DraftGuest {
   vcpus: Maybe<number | null>;
   memory: Maybe<number | null>;
   app: Maybe<GuestApp>;
+  haltPollNs: Maybe<number>;
+  postedInterrupts: Maybe<boolean>;
   iommu: Maybe<{ mode: Maybe<IommuMode>; cachingMode: Maybe<boolean | null> } | null>;
   nics: Items<DraftGuestNic>;
 }

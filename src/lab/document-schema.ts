@@ -270,6 +270,17 @@ const GuestNic = object(
     ioeventfd: flag(
       'Kicks are answered in the kernel by an eventfd. Only the virtio-net backend works without: `false` has QEMU answer them in userspace.',
     ),
+    tx: choice(
+      "When the virtio-net backend transmits after a kick. `bh`: at once, in a bottom half of QEMU's main loop. `timer`: when `txTimer` has run out, or with the next kick before that; kicks are off meanwhile. QEMU's property `tx`.",
+      'bh',
+      ['bh', 'timer'],
+    ),
+    txTimer: integer(
+      'How long a transmission waits with `"tx": "timer"`, nanoseconds (QEMU\'s `x-txtimer`).',
+      150_000,
+      0,
+      1_000_000_000,
+    ),
     features: section(Object.fromEntries(FEATURE_RULES.map((rule) => [rule.name, unset(featureText(rule))])), {
       description:
         'Feature bits: whether the device offers them, as far as the back-end has them. A bit that is not named and lacks what it needs is off; one that is turned on and lacks it is a fault. Bits that follow from other fields are in a complete document only where they were turned off.',
@@ -316,6 +327,16 @@ const Guest = object(
       '`stack`: the kernel’s IP stack with sockets and ICMP echo. `macswap` and `io`: DPDK programs that forward every frame, for guests whose NICs all have the driver virtio-pmd.',
       'stack',
       ['stack', 'macswap', 'io'],
+    ),
+    haltPollNs: integer(
+      'Halt polling (`halt_poll_ns` of the kernel module kvm, whose own default is 200000): for so long at most the thread of a halted vCPU looks for a wake-up before it sleeps, nanoseconds. How long it does follows from how long halts last. A wake-up that it finds comes earlier, and its time is busy time. 0 = it sleeps at once.',
+      0,
+      0,
+      1_000_000_000,
+    ),
+    postedInterrupts: flag(
+      'Interrupts reach a running vCPU without an exit (posted-interrupt processing of the CPU; interrupts of devices that are assigned to a guest are not posted).',
+      false,
     ),
     iommu: Type.Optional(
       object(

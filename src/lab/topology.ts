@@ -76,6 +76,10 @@ export interface Guest {
   /** Bytes of RAM. */
   readonly memory: number;
   readonly app: GuestApp;
+  /** The longest that the thread of a halted vCPU polls before it sleeps, ns; 0: it sleeps at once. */
+  readonly haltPollNs: number;
+  /** Interrupts reach running vCPUs without an exit. */
+  readonly postedInterrupts: boolean;
   /** QEMU's intel-iommu and how the guest's kernel uses it; null: none. */
   readonly iommu: GuestIommu | null;
   readonly nics: readonly GuestNic[];
@@ -87,6 +91,8 @@ export interface GuestIommu {
   /** QEMU's `caching-mode`: mappings are invalidated as well. Linux does not batch then. */
   readonly cachingMode: boolean;
 }
+/** When QEMU's virtio-net transmits after a kick: by a bottom half, or by a timer. */
+export type TxMode = 'bh' | 'timer';
 export interface GuestNic {
   readonly name: string;
   readonly bridge: string;
@@ -114,6 +120,9 @@ export interface GuestNic {
   readonly duplex: 'half' | 'full' | null;
   /** QEMU's `ioeventfd` property; only the virtio-net backend may turn it off. */
   readonly ioeventfd: boolean;
+  /** QEMU's `tx` and `x-txtimer` (ns): a kick schedules the transmission at once, or in a while. For the virtio-net backend. */
+  readonly tx: TxMode;
+  readonly txTimer: number;
   /**
    * Every feature bit that a document knows, by specification name: whether the device offers it, as far as its back-end lets
    * it. The last word also on bits that follow from other fields (`packed`, `mtu`, …): a document may turn those off.

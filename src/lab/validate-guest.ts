@@ -48,6 +48,13 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
         `${nic.backend} gets its kicks through an ioeventfd and has no other way`,
         'true, or "backend": "virtio-net"',
       );
+    if (nic.tx === 'timer' && nic.backend !== undefined && nic.backend !== 'virtio-net')
+      faults.add(
+        `${p}/tx`,
+        'wrong-backend',
+        `${nic.backend} transmits by itself, and QEMU's timer is without effect there`,
+        '"bh", or "backend": "virtio-net"',
+      );
     if (nic.transport === null) nic.transport = guest.vmm === 'stratovirt' ? stratovirtTransport(guest) : 'pci-modern';
     checkTransport(nic, p, faults);
     checkFeatures(nic, guest, p, faults);

@@ -61,6 +61,8 @@ export function buildGuest(
   const { ram, replySlots } = memory;
   const name = prefix + guest.name;
   const vm = new Vm(name, ram, guest.memory, guest.vcpus, services.recorder);
+  vm.haltPollNs = guest.haltPollNs;
+  vm.postedInterrupts = guest.postedInterrupts;
   const backends = new Set(guest.nics.map((n) => n.backend));
   const label = backends.size === 1 ? [...backends][0]! : 'mixed';
   const count = runningVcpus(guest);
