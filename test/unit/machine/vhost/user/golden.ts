@@ -15,6 +15,8 @@ export interface GoldenMessage {
 export interface Scenario {
   readonly name: string;
   readonly messages: readonly GoldenMessage[];
+  /** Numbers of the lines where a connection ended. */
+  readonly ends: readonly number[];
   /** First and last number of what was recorded in the phase whose name begins so; the `nth` of them. */
   phase(name: string, nth?: number): readonly [first: number, last: number];
   /** Messages from `first` to `last`. */
@@ -42,6 +44,7 @@ export function scenario(name: string): Scenario {
   return {
     name,
     messages,
+    ends: file.messages.filter(([, , , what]) => what === 'session_closed').map(([seq]) => seq),
     phase: (wanted, nth = 0) => {
       const found = file.phases.filter(([p]) => p.startsWith(wanted))[nth];
       if (found === undefined) throw new Error(`${name} has no phase ${wanted}`);
