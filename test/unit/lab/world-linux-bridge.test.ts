@@ -159,7 +159,7 @@ test('a frame beyond the MTU of a port is dropped there, with the reason', () =>
   runOut(world);
   const drops = events.filter((e) => e.kind === E.DP_DROP_MTU);
   expect(drops.map((e) => [world.machine.catalog.places[e.place]!.name, e.a, e.b])).toEqual([
-    ['br0/b.net0', 1600, 1500],
+    ['br0/b.net0', 1200, 1000],
   ]);
   expect(events.filter((e) => e.kind === E.GUEST_RX)).toHaveLength(1);
   expect(world.status().conservation.holds).toBe(true);
