@@ -14,6 +14,7 @@ import type { Machine } from '../../src/lab/build/machine.ts';
 import { buildMachine } from '../../src/lab/builder.ts';
 import { parseTopology } from '../../src/lab/document.ts';
 import { World } from '../../src/lab/world.ts';
+import { switchOver } from '../unit/lab/rewiring.ts';
 import { type Command, play, type RandomTopology, topologies, traffic } from './random-worlds.ts';
 import { ReferenceScheduler } from './reference-scheduler.ts';
 
@@ -36,6 +37,7 @@ function withReference(machine: Machine): { machine: Machine; reference: Referen
     fast.next.length,
   );
   reference.next.set(fast.next);
+  machine.site.contexts.scheduler = reference as unknown as Scheduler;
   return { machine: { ...machine, scheduler: reference as unknown as Scheduler }, reference };
 }
 
@@ -127,17 +129,38 @@ function checkFold(machine: Machine, fingerprint: string): void {
 }
 
 // ---- the comparison ---------------------------------------------------------------------------------------------
-const met = { cases: 0, events: 0, folded: 0, steps: 0, referenceSteps: 0, idlePolls: 0, overwritten: 0 };
+const met = { cases: 0, events: 0, folded: 0, steps: 0, referenceSteps: 0, idlePolls: 0, overwritten: 0, changes: 0 };
 
-function compare(document: RandomTopology, commands: readonly Command[]): void {
+/** A NIC that changes over: which one, and whether to the netdev bridge, or to QEMU's own data path. */
+const change = fc.record({ nic: fc.nat(1000), userspace: fc.boolean(), qemu: fc.boolean() });
+/** A number of them, one whenever the world stands still: contexts, ports and places come and go. */
+const changes = fc.oneof(fc.constant([]), fc.array(change, { maxLength: 8 }));
+type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
+
+function changing(world: World, wanted: readonly Change[]): () => void {
+  const left = [...wanted];
+  return () => {
+    const next = left.shift();
+    const nics = world.machine.guests.flatMap((g) =>
+      g.nics.map((n) => ({ guest: g.document.name, host: g.host.name, n })),
+    );
+    if (next === undefined || world.failed !== null) return;
+    const { guest, host, n } = nics[next.nic % nics.length]!;
+    const backend = next.userspace ? 'vhost-user' : next.qemu ? 'virtio-net' : 'vhost-net';
+    switchOver(world, `${host}/${guest}`, backend, next.userspace ? 'br1' : 'br0', n.document.name);
+    met.changes++;
+  };
+}
+
+function compare(document: RandomTopology, commands: readonly Command[], wanted: readonly Change[]): void {
   const parsed = parseTopology({ ...document, recorder: { events: 1 << 17, bytes: '1MiB' } }, { name: 't' });
   if (!parsed.ok) expect.fail(JSON.stringify(parsed.faults));
   const fast = new World(parsed.topology);
   const { machine, reference } = withReference(buildMachine(parsed.topology));
   const slow = new World(parsed.topology, machine);
 
-  const results = play(fast, document, commands);
-  const expected = play(slow, document, commands);
+  const results = play(fast, document, commands, changing(fast, wanted));
+  const expected = play(slow, document, commands, changing(slow, wanted));
   const found = difference(fast.machine, slow.machine);
   if (found !== null) expect.fail(`they part at ${found}\n${fast.failed ?? ''}\n${slow.failed ?? ''}`);
   expect(results).toEqual(expected);
@@ -164,7 +187,7 @@ function compare(document: RandomTopology, commands: readonly Command[]): void {
 test('agrees with the reference, event by event', () => {
   console.log(`scheduler: seed ${seed}, ${RUNS} cases`);
   try {
-    fc.assert(fc.property(topologies, traffic, compare), {
+    fc.assert(fc.property(topologies, traffic, changes, compare), {
       numRuns: RUNS,
       seed,
       endOnFailure: process.env['RINGSIDE_SHRINK'] !== '1',

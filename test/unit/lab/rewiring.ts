@@ -9,9 +9,9 @@ import type { Backend } from '../../../src/lab/topology.ts';
 import type { World } from '../../../src/lab/world.ts';
 
 /** Changes back-end and bridge of a guest's NIC at the virtual time that it is now. */
-export function switchOver(world: World, guest: string, backend: Backend, bridge: string): NicWiring {
+export function switchOver(world: World, guest: string, backend: Backend, bridge: string, nic = 'net0'): NicWiring {
   const { machine } = world;
-  const built = findNic(machine, guest, 'net0');
+  const built = findNic(machine, guest, nic);
   const device = deviceState(built).nic;
   machine.recorder.stamp[0] = machine.scheduler.now[0]!;
   device.suspend();
