@@ -3,6 +3,7 @@ import type { Context } from '../../engine/context.ts';
 import type { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
 import { QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
 import { NetIoHandler, StratovirtLoop } from '../../machine/backend/stratovirt.ts';
+import { TxTimer } from '../../machine/backend/tx-timer.ts';
 import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import type { TapQueue } from '../../machine/host/tap.ts';
 import type { RingFds } from '../devices/nic-wiring.ts';
@@ -32,7 +33,10 @@ export function userspaceNic(
   of: { readonly pair: NetQueuePair; readonly fds: RingFds; readonly queue: TapQueue; readonly bounce: number },
 ): UserspaceNic {
   const { pair, fds, queue, bounce } = of;
-  if (vmm === 'qemu') return new QemuNic(pair, queue, fds.txKick, fds.rxKick, bounce);
+  if (vmm === 'qemu') {
+    const timer = document.tx === 'timer' ? new TxTimer(document.txTimer) : null;
+    return new QemuNic(pair, queue, fds.txKick, fds.rxKick, bounce, timer);
+  }
   const interrupt = document.transport === 'mmio' ? 'irqfd_write' : 'signal_msi_ioctl';
   return new NetIoHandler(pair, queue, fds.txKick, fds.rxKick, {
     interruptCost: site.services.ns(interrupt),

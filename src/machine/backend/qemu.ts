@@ -10,6 +10,7 @@ import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import type { EventFd } from '../../engine/eventfd.ts';
 import {
   EVENTFD_READ,
+  QEMU_TX_TIMER,
   SCHED_SYSCALL,
   VIRTIO_NET_DROP_LINK_DOWN,
   VIRTIO_NET_DROP_RX_FILTER,
@@ -24,6 +25,7 @@ import type { Rss } from '../virtio/net/rss.ts';
 import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import { RX_QUEUE, TX_QUEUE } from '../virtio/queue/queue-index.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
+import type { TxTimer } from './tx-timer.ts';
 import { UserspaceNic } from './userspace-nic.ts';
 
 /** qemu hw/net/virtio-net.c TX_BURST; net/tap.c: at most 50 packets per tap_send(). */
@@ -42,18 +44,29 @@ const LAND_SOURCE = PHASE_OWN + 6;
 export class QemuNic extends UserspaceNic {
   /** Arena offset of TAPState.buf, where read(tap) puts a frame before it goes to the guest. */
   declare readonly bounce: number;
-  /** The transmit bottom half is scheduled (q->tx_waiting). */
+  /** The transmit bottom half is scheduled (q->tx_waiting), or the queue is being flushed. */
   txBh = false;
+  /** tx=timer; null with tx=bh. */
+  declare readonly timer: TxTimer | null;
 
-  constructor(pair: NetQueuePair, queue: TapQueue, txKick: EventFd, rxKick: EventFd, bounce: number) {
+  constructor(
+    pair: NetQueuePair,
+    queue: TapQueue,
+    txKick: EventFd,
+    rxKick: EventFd,
+    bounce: number,
+    timer: TxTimer | null = null,
+  ) {
     super(pair, queue, txKick, rxKick);
     this.bounce = bounce;
+    this.timer = timer;
   }
 
   /** The device was reset (qemu virtio_net_reset(), virtio_net_drop_tx_queue_data()): the tap waits for the next driver. */
   override reset(): void {
     super.reset();
     this.txBh = false;
+    this.timer?.reset();
   }
 }
 
@@ -92,6 +105,8 @@ export class QemuMainLoop extends Context {
   private commands = false;
   /** Some NIC holds notifications back: there are timers to look after. */
   coalesces = false;
+  /** Some NIC has tx=timer. */
+  private txTimers = false;
   private contextBits = 0;
   declare private readonly loopCost: number;
   declare private readonly writeCost: number;
@@ -133,6 +148,7 @@ export class QemuMainLoop extends Context {
   private serve(nic: QemuNic): void {
     nic.pair.attach(this.id);
     nic.base = baseOf(nic.pair.places.backend, this.id);
+    if (nic.timer !== null) this.txTimers = true;
     nic.queue.reader = this;
     nic.txKick.waiter = this;
     nic.rxKick.waiter = this;
@@ -147,11 +163,44 @@ export class QemuMainLoop extends Context {
     this.rouse();
   }
 
-  /** virtio_net_handle_tx_bh(). */
+  /** virtio_net_handle_tx_bh(), virtio_net_handle_tx_timer(). */
   private handleTx(nic: QemuNic, contextBits: number): void {
+    const { timer } = nic;
+    if (timer !== null && !nic.linkDown) {
+      this.handleTxTimer(nic, timer, contextBits);
+      return;
+    }
     if (nic.txBh) return;
     nic.txBh = true;
     nic.pair.disableTxKicks(contextBits);
+  }
+
+  /**
+   * DEVIATION: a kick that comes as an exit while the timer is armed has QEMU flush on the vCPU's thread; here the main loop does.
+   */
+  private handleTxTimer(nic: QemuNic, timer: TxTimer, contextBits: number): void {
+    if (nic.txBh) timer.again = true;
+    else if (timer.armed) this.flush(nic, timer);
+    else this.armTx(nic, timer, contextBits);
+  }
+  private flush(nic: QemuNic, timer: TxTimer): void {
+    timer.flush();
+    nic.txBh = true;
+  }
+  private armTx(nic: QemuNic, timer: TxTimer, contextBits: number): void {
+    nic.txBh = false;
+    timer.arm(this.timeline.now[0]!);
+    nic.pair.disableTxKicks(contextBits);
+    this.recorder.event((nic.pair.places.backend << 8) | contextBits | QEMU_TX_TIMER, 0, timer.ns, 0);
+  }
+  /** Timers that have run out. */
+  private runTxTimers(): void {
+    const nics = this.nics;
+    const now = this.timeline.now[0]!;
+    for (let i = 0; i < nics.length; i++) {
+      const { timer } = nics[i]!;
+      if (timer !== null && timer.due[0]! <= now) this.flush(nics[i]!, timer);
+    }
   }
 
   override step(): void {
@@ -194,6 +243,7 @@ export class QemuMainLoop extends Context {
     if (this.sources.length > 0 && this.dispatch()) return;
     if (this.commands && this.takeControl()) return;
     if (this.coalesces && this.runTimers()) return;
+    if (this.txTimers) this.runTxTimers();
     const bound = this.receiving ? TAP_SEND_BURST : TX_BURST;
     if (this.burst >= bound) this.changeTurn();
     for (let tries = 0; tries < 2 * nics.length; tries++) {
@@ -202,7 +252,7 @@ export class QemuMainLoop extends Context {
       this.changeTurn();
     }
     this.sleep();
-    if (this.coalesces) this.armTimer();
+    if (this.coalesces || this.txTimers) this.armTimer();
   }
   private changeTurn(): void {
     this.burst = 0;
@@ -273,7 +323,11 @@ export class QemuMainLoop extends Context {
   private armTimer(): void {
     const nics = this.nics;
     let first = NEVER;
-    for (let i = 0; i < nics.length; i++) first = Math.min(first, nics[i]!.pair.deadline);
+    for (let i = 0; i < nics.length; i++) {
+      const { pair, timer } = nics[i]!;
+      if (this.coalesces) first = Math.min(first, pair.deadline);
+      if (timer !== null) first = Math.min(first, timer.due[0]!);
+    }
     if (first === NEVER) return;
     this.phase = WAKING;
     this.timeline.next[this.id] = first;
@@ -307,6 +361,15 @@ export class QemuMainLoop extends Context {
       nic.pair.lost('tx'); // virtio_error()
       return false;
     }
+    const { timer } = nic;
+    if (timer?.second === true) {
+      // the second look found something: more is likely to come
+      const { again } = timer;
+      this.armTx(nic, timer, this.contextBits);
+      if (!again) return false;
+      this.flush(nic, timer);
+      return this.takeTx(nic);
+    }
     // virtio_queue_set_notification(1), then flush again
     nic.pair.enableTxKicks();
     this.spend(this.enableCost, RECHECK_TX);
@@ -336,6 +399,7 @@ export class QemuMainLoop extends Context {
       pair.usedTx();
     }
     recorder.stamp[0] = now;
+    if (nic.timer !== null && ++nic.timer.flushed === TX_BURST) this.armTx(nic, nic.timer, this.contextBits);
     const notified = pair.publishTx(1);
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     const cost = (notified ? this.msiCost : 0) + nic.tap.takeDebt();
@@ -345,10 +409,16 @@ export class QemuMainLoop extends Context {
 
   private recheckTx(): void {
     const nic = this.active;
-    if (nic.pair.tx.available() > 0) {
+    const { timer } = nic;
+    const more = nic.pair.tx.available() > 0;
+    if (timer !== null && more) timer.second = true;
+    else if (more) {
       this.recorder.stamp[0] = this.timeline.now[0]!;
       nic.pair.disableTxKicks(this.contextBits);
-    } else nic.txBh = false;
+    } else {
+      nic.txBh = false;
+      if (timer?.again === true) this.armTx(nic, timer, this.contextBits);
+    }
   }
 
   // ---- tap_send() ---------------------------------------------------------------------------------------------------
