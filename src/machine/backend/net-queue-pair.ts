@@ -80,6 +80,12 @@ export class NetQueuePair {
   private txBackend = 0;
   private rxBase = 0;
   private txBase = 0;
+  // meta words of the events that each frame brings
+  private popped = 0;
+  private copiedOut = 0;
+  private txUsed = 0;
+  private copiedIn = 0;
+  private rxUsed = 0;
   private driverBase = 0;
 
   constructor(services: Services, name: string, places: QueuePairPlaces) {
@@ -147,6 +153,9 @@ export class NetQueuePair {
     this.txContext = context << 20;
     this.txBackend = baseOf(this.places.backend, context);
     this.txBase = baseOf(this.places.tx, context);
+    this.popped = this.txBase | VIRTQ_POP;
+    this.copiedOut = this.txBackend | PACKET_COPY;
+    this.txUsed = this.txBase | VIRTQ_TX_USED;
     this.driverBase = baseOf(this.places.driver, context);
   }
   /** The receive ring is another context's (its part of meta words) from now on. */
@@ -154,6 +163,8 @@ export class NetQueuePair {
     this.rxContext = contextBits;
     this.rxBackend = (this.places.backend << 8) | contextBits;
     this.rxBase = (this.places.rx << 8) | contextBits;
+    this.copiedIn = this.rxBackend | PACKET_COPY;
+    this.rxUsed = this.rxBase | VIRTQ_USED;
   }
 
   // ---- transmit: guest to host ----------------------------------------------------------------------------------
@@ -185,9 +196,9 @@ export class NetQueuePair {
     if (!isBare(arena.u32, target) && !this.sane(packet, bytes)) return -1;
     const frame = tx.frameOf[head]! || this.clientFrame(target, bytes);
     tx.frameOf[head] = 0;
-    recorder.event(this.txBase | VIRTQ_POP, frame, head, tx.last_avail_idx);
+    recorder.event(this.popped, frame, head, tx.last_avail_idx);
     recorder.stamp[0] = this.at[1]!;
-    recorder.event(this.txBackend | PACKET_COPY, frame, bytes, target);
+    recorder.event(this.copiedOut, frame, bytes, target);
     pool.length[packet] = bytes - FRAME_OFFSET;
     pool.frame[packet] = frame;
     this.txFrame = frame;
@@ -242,7 +253,7 @@ export class NetQueuePair {
   usedTx(): void {
     const tx = this.tx;
     tx.putUsed(tx.head, 0);
-    this.services.recorder.event(this.txBase | VIRTQ_TX_USED, this.txFrame, tx.head, tx.used_idx);
+    this.services.recorder.event(this.txUsed, this.txFrame, tx.head, tx.used_idx);
   }
 
   // ---- receive: host to guest -----------------------------------------------------------------------------------
@@ -263,7 +274,7 @@ export class NetQueuePair {
     if (bounce !== 0) {
       recorder.stamp[0] = this.at[0]!;
       this.services.copy(bounce, source, bytes);
-      recorder.event(this.rxBackend | PACKET_COPY, frame, bytes, bounce);
+      recorder.event(this.copiedIn, frame, bytes, bounce);
       source = bounce;
     }
     const result = this.guestCsum ? rx.enqueue(source, bytes) : this.withoutFlags(source, bytes);
@@ -272,8 +283,8 @@ export class NetQueuePair {
     if (result < 0) return this.notPlaced(packet, result);
     const head = rx.head;
     if (rx.frameOf[head] !== 0) this.replaced(head);
-    recorder.event(this.rxBackend | PACKET_COPY, frame, bytes, head);
-    recorder.event(this.rxBase | VIRTQ_USED, frame, length, head);
+    recorder.event(this.copiedIn, frame, bytes, head);
+    recorder.event(this.rxUsed, frame, length, head);
     if (this.client) recorder.event(this.rxBase | VIRTQ_CLIENT_RX, frame, length, head);
     else rx.frameOf[head] = frame;
     frames.placed(frame, this.places.driver, length, this.endsFrames);

@@ -105,6 +105,11 @@ export class GuestQueuePair {
   base = 0;
   rxBase = 0;
   txBase = 0;
+  // meta words of the events that each frame brings
+  private taken = 0;
+  private xmitted = 0;
+  private made = 0;
+  private reclaimed = 0;
   /** Buffers of the frame that receive() took last; given back with releaseReceived() or sent on. */
   readonly received = new Int32Array(64);
   receivedCount = 0;
@@ -147,6 +152,10 @@ export class GuestQueuePair {
     this.base = baseOf(this.nic.places.driver, context);
     this.rxBase = baseOf(this.places.rx, context);
     this.txBase = baseOf(this.places.tx, context);
+    this.taken = this.base | GUEST_RX;
+    this.xmitted = this.base | GUEST_XMIT;
+    this.made = this.txBase | VIRTQ_AVAIL;
+    this.reclaimed = this.txBase | VIRTQ_RECLAIM;
     if (this.index === 0) this.nic.base = this.base;
   }
   /** The pair is being worked on: the stack's events belong to it. */
@@ -274,7 +283,7 @@ export class GuestQueuePair {
     nic.rxGsoSize = u16[w + 2]!;
     nic.rxCsumStart = u16[w + 3]!;
     nic.rxCsumOffset = u16[w + 4]!;
-    recorder.event(this.base | GUEST_RX, frame, length, head);
+    recorder.event(this.taken, frame, length, head);
     return frame;
   }
   /** receive_mergeable(): puts the pieces of a frame together. Returns its length, 0 where the device lied. */
@@ -328,7 +337,7 @@ export class GuestQueuePair {
       if (this.gsoPool !== null && this.isGso(gpa)) this.gsoPool.give(gpa);
       else if (this.txPool !== null) this.txPool.give(gpa);
       if (tx.frameOf[head] !== 0) this.takenBack(head);
-      recorder.event(this.txBase | VIRTQ_RECLAIM, tx.nameOf[head]!, head, tx.last_used_idx);
+      recorder.event(this.reclaimed, tx.nameOf[head]!, head, tx.last_used_idx);
     }
     return taken;
   }
@@ -378,36 +387,36 @@ export class GuestQueuePair {
     const length = source.fill(at + headerBytes);
     this.writeHeader(at, source.wish);
     const frame = services.frames.born(this.base, at + headerBytes, length, source.frameRun);
-    services.recorder.event(this.base | GUEST_XMIT, frame, length, gpa);
+    services.recorder.event(this.xmitted, frame, length, gpa);
     const head = long
       ? this.addLong(gpa, length, source.wish[2]!, frame)
       : source.split
         ? tx.addSplit(gpa, headerBytes, gpa + headerBytes, length, frame)
         : tx.add(gpa, headerBytes + length, 0, frame);
-    services.recorder.event(this.txBase | VIRTQ_AVAIL, frame, head, tx.avail_idx_shadow);
+    services.recorder.event(this.made, frame, head, tx.avail_idx_shadow);
     return frame;
   }
   /** A frame of the guest's own that lies at `gpa` behind a header is sent on as it is. */
   forward(gpa: number, length: number, frame: number): void {
     const { tx, services } = this;
     this.writeHeader(this.ram + gpa, NO_WISH);
-    services.recorder.event(this.base | GUEST_XMIT, frame, length, gpa);
+    services.recorder.event(this.xmitted, frame, length, gpa);
     const head = tx.add(gpa, this.headerBytes + length, 0, frame);
-    services.recorder.event(this.txBase | VIRTQ_AVAIL, frame, head, tx.avail_idx_shadow);
+    services.recorder.event(this.made, frame, head, tx.avail_idx_shadow);
   }
 
-  /** struct virtio_net_hdr in front of a frame; num_buffers and hash fields are 0 on transmit. */
+  /** struct virtio_net_hdr in front of a frame, at a multiple of 4; num_buffers and hash fields are 0 on transmit. */
   writeHeader(at: number, wish: Int32Array): void {
-    const u16 = this.services.arena.u16;
-    const w = at >> 1;
-    u16[w] = wish[0]! | (wish[1]! << 8);
-    u16[w + 1] = wish[2]!;
-    u16[w + 2] = wish[3]!;
-    u16[w + 3] = wish[4]!;
-    u16[w + 4] = wish[5]!;
-    const words = this.headerBytes >> 1;
-    if (words > 5) u16[w + 5] = 0;
-    for (let i = 6; i < words; i++) u16[w + i] = 0;
+    const { u32, u16 } = this.services.arena;
+    const w = at >> 2;
+    u32[w] = wish[0]! | (wish[1]! << 8) | (wish[2]! << 16);
+    u32[w + 1] = wish[3]! | (wish[4]! << 16);
+    if (this.headerBytes === 10) {
+      u16[(at >> 1) + 4] = wish[5]!;
+      return;
+    }
+    u32[w + 2] = wish[5]!;
+    for (let i = 12; i < this.headerBytes; i += 4) u32[(at + i) >> 2] = 0;
   }
 
   /** Headers in the linear part (`linear` bytes; 0: those of TCP), the payload in fragments of 32 KiB. */

@@ -32,6 +32,11 @@ import { SplitLayout } from './split-layout.ts';
 /** gather(): device-readable segments first, then device-writable ones. */
 const BOTH = -1;
 
+// flags of the usual chain, which is one descriptor (V8 folds a module's own constants; it loads imported ones at each use)
+const CHAINED = VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT;
+const CHAINED_OR_WRITE = CHAINED | VIRTQ_DESC_F_WRITE;
+const WRITE_ONLY = VIRTQ_DESC_F_WRITE;
+
 export class SplitDeviceQueue extends DeviceQueue {
   /** Replaced where the ring's addresses are translated anew. */
   declare layout: SplitLayout;
@@ -69,7 +74,7 @@ export class SplitDeviceQueue extends DeviceQueue {
     if (head >= l.size) return 0;
     const d = (l.desc + descOffset(head)) >> 2;
     const flags = l.u16[(d << 1) + 6]!;
-    if ((flags & (VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT)) === 0) return Math.min(l.u32[d + 2]!, 65536);
+    if ((flags & CHAINED) === 0) return Math.min(l.u32[d + 2]!, 65536);
     const bytes = this.gather(head, 0);
     return bytes < 0 ? 0 : bytes;
   }
@@ -83,7 +88,7 @@ export class SplitDeviceQueue extends DeviceQueue {
     if (head >= l.size) return this.refused(CHAIN_BAD_HEAD);
     const d = (l.desc + descOffset(head)) >> 2;
     const flags = l.u16[(d << 1) + 6]!;
-    if ((flags & (VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_WRITE)) === 0) {
+    if ((flags & CHAINED_OR_WRITE) === 0) {
       const length = l.u32[d + 2]!;
       const high = l.u32[d + 1]!;
       const at = this.space.translate(high === 0 ? l.u32[d]! : high * 4294967296 + l.u32[d]!, length);
@@ -113,10 +118,7 @@ export class SplitDeviceQueue extends DeviceQueue {
       const d = (l.desc + descOffset(head)) >> 2;
       const flags = l.u16[(d << 1) + 6]!;
       const room = l.u32[d + 2]!;
-      if (
-        (flags & (VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_WRITE)) === VIRTQ_DESC_F_WRITE &&
-        room >= length
-      ) {
+      if ((flags & CHAINED_OR_WRITE) === WRITE_ONLY && room >= length) {
         const high = l.u32[d + 1]!;
         const at = this.space.translate(high === 0 ? l.u32[d]! : high * 4294967296 + l.u32[d]!, room, ACCESS_WRITE);
         if (at >= 0) {

@@ -3,6 +3,7 @@
  * VIRTIO_F_IN_ORDER), indirect tables for chains of several segments, event index or flags for suppression.
  */
 import { assert } from '../../../engine/assert.ts';
+import type { GuestDma } from '../../iommu/dma.ts';
 import type { Arena } from '../../memory/arena.ts';
 import {
   notificationData,
@@ -118,15 +119,17 @@ export class SplitDriverQueue extends DriverQueue {
     const u32 = this.layout.u32;
     const d = at >> 2;
     u32[d + 3] = flags | (next << 16);
-    if (this.dma !== null) {
-      const iova = this.writeMapped(u32, d, this.dma, gpa, length, (flags & VIRTQ_DESC_F_WRITE) !== 0);
-      const index = (at - this.layout.desc) >> 4;
-      if (index >= 0 && index < this.size) this.noteMapped(index, iova, length, (flags & VIRTQ_DESC_F_INDIRECT) !== 0);
-      return;
-    }
+    if (this.dma !== null) return this.mapDesc(this.dma, at, gpa, length, flags);
     u32[d] = gpa;
     u32[d + 1] = 0; // guests have at most 2 GiB: no address needs more than 32 bits
     u32[d + 2] = length;
+  }
+
+  /** The rest of writeDesc() where the buffer has to be mapped. */
+  private mapDesc(dma: GuestDma, at: number, gpa: number, length: number, flags: number): void {
+    const iova = this.writeMapped(this.layout.u32, at >> 2, dma, gpa, length, (flags & VIRTQ_DESC_F_WRITE) !== 0);
+    const index = (at - this.layout.desc) >> 4;
+    if (index >= 0 && index < this.size) this.noteMapped(index, iova, length, (flags & VIRTQ_DESC_F_INDIRECT) !== 0);
   }
 
   private post(head: number, frame: number): void {
