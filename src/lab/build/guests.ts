@@ -142,7 +142,7 @@ export function buildGuest(
   site.guests.push(built);
 
   return () => {
-    const setup = new DeviceSetup(services, vm, vcpus, site.topology.recordDescriptors, host.cores);
+    const setup = new DeviceSetup(services, vm, vcpus, site.topology.recordDescriptors, host.cores, guest.iommu);
     vcpu.onBoot(setup);
     let joined = memory.joined;
     const own: { nic: UserspaceNic; contexts: string[] }[] = [];

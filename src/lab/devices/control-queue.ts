@@ -98,23 +98,26 @@ export class ControlDevice {
       },
     });
   }
-  private queueOf({ device }: NicDevice, q: QueueRegisters): DeviceQueue {
+  private queueOf(nic: NicDevice, q: QueueRegisters): DeviceQueue {
+    const { device } = nic;
     const { arena } = this.vmm.services;
     const { vm } = this.vmm;
     const space = new AddressSpace();
     for (const s of memorySlots(vm.ramBytes)) space.map(s.gpa, s.size, vm.ram + s.offsetInRam);
+    const reach = nic.reachOf(q.index, space);
+    const at = (gpa: number): number => (nic.translates ? 0 : space.translate(gpa, 1));
     const has = (bit: number): boolean => hasFeature(device.driverFeatures, bit);
     return makeDeviceQueue(arena, arena.code.copy, {
       size: q.size,
-      desc: space.translate(q.descGpa, 1),
-      avail: space.translate(q.driverGpa, 1),
-      used: space.translate(q.deviceGpa, 1),
+      desc: at(q.descGpa),
+      avail: at(q.driverGpa),
+      used: at(q.deviceGpa),
       packed: has(VIRTIO_F_RING_PACKED),
       inOrder: has(VIRTIO_F_IN_ORDER),
       eventIdx: has(VIRTIO_RING_F_EVENT_IDX),
       mrgRxbuf: false,
       indirect: has(VIRTIO_RING_F_INDIRECT_DESC),
-      space,
+      ...reach,
       frameOf: new Int32Array(q.size),
     });
   }

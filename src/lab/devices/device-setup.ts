@@ -37,7 +37,9 @@ import { INDIRECT_ENTRIES } from '../../machine/virtio/queue/driver-queue.ts';
 import { makeDriverQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
+import type { GuestIommu as IommuDocument } from '../topology.ts';
 import { COMMAND_BYTES, COMMAND_ENTRIES, guestControl } from './control-queue.ts';
+import { GuestIommu } from './guest-iommu.ts';
 import { discover, type Found } from './guest-machine.ts';
 import { openNetdev } from './nic-backend.ts';
 import { NicDevice } from './nic-device.ts';
@@ -75,6 +77,7 @@ export class DeviceSetup implements GuestBoot {
   private readonly vcpu: LinuxVcpu | PmdVcpu;
   private readonly vcpus: readonly (LinuxVcpu | PmdVcpu)[];
   private readonly descriptors: boolean;
+  private readonly iommuDocument: IommuDocument | null;
   private nextGpa = FIRST_FREE_GPA;
   /** By vCPU. */
   private readonly vectorsUsed: number[];
@@ -86,7 +89,9 @@ export class DeviceSetup implements GuestBoot {
     vcpus: readonly (LinuxVcpu | PmdVcpu)[],
     descriptors: boolean,
     hostCores = 1,
+    iommu: IommuDocument | null = null,
   ) {
+    this.iommuDocument = iommu;
     this.services = services;
     this.vm = vm;
     this.vcpu = vcpus[0]!;
@@ -112,6 +117,7 @@ export class DeviceSetup implements GuestBoot {
       vcpu,
     );
     const nics = this.start();
+    this.findIommu(nics, clock);
     for (const found of discover(services.recorder, exits, nics)) this.probeNic(found, clock);
     return clock.elapsed;
   }
@@ -136,6 +142,27 @@ export class DeviceSetup implements GuestBoot {
     return nics;
   }
 
+  /** The kernel's IOMMU driver comes before those of PCI devices (linux dmar_table_init(), intel_iommu_init()). */
+  private findIommu(nics: readonly NicDevice[], clock: ProbeClock): void {
+    if (this.iommuDocument === null) return;
+    const { vmm, allocator, wirings } = this;
+    const iommu = new GuestIommu(
+      vmm,
+      this.iommuDocument,
+      allocator,
+      wirings.map((w) => w.document),
+      clock,
+    );
+    vmm.iommu = iommu;
+    for (const nic of nics) {
+      const { document, driverPlace, pairs } = nic.wiring;
+      if (document.features['VIRTIO_F_ACCESS_PLATFORM'] !== true) continue;
+      const isStatic = nic.client || this.vcpu instanceof PmdVcpu;
+      nic.behind(iommu.attach(nic.index, driverPlace, pairs.length, isStatic));
+      // DEVIATION: a client's NIC is as a program has it that maps all of the guest's memory, each address to itself
+      nic.iommu?.vfio?.mapRegion(0, 0, this.vm.ramBytes, 2 ** 21);
+    }
+  }
   private readonly allocator: GuestAllocator = {
     alloc: (bytes, align) => {
       const at = Math.ceil(this.nextGpa / align) * align;
@@ -183,10 +210,11 @@ export class DeviceSetup implements GuestBoot {
       assert(pci !== undefined, 'validation gives a polling driver a PCI device');
       probed = probeVirtioPmd(pci, allocator);
     } else {
+      const dma = nic.iommu === null ? {} : { dma: nic.iommu.dmaOf(0) };
       const options =
         this.vcpus.length > 1
-          ? { messages: this.messages(wiring) }
-          : { firstVector: FIRST_VECTOR + (this.vectorsUsed[0]! % DEVICE_VECTORS) };
+          ? { messages: this.messages(wiring), ...dma }
+          : { firstVector: FIRST_VECTOR + (this.vectorsUsed[0]! % DEVICE_VECTORS), ...dma };
       const wanted = linuxFeatures(nic.device.offered);
       probed = pci
         ? probeVirtioNet(pci, allocator, wanted, options)
@@ -208,6 +236,7 @@ export class DeviceSetup implements GuestBoot {
     const gso = this.gsoPool(wiring, probed);
     for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
     this.bringUpControl(nic, probed);
+    nic.iommu?.running();
   }
 
   /**
@@ -302,6 +331,7 @@ export class DeviceSetup implements GuestBoot {
       eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
       inOrder: hasFeature(features, VIRTIO_F_IN_ORDER),
       notificationData: hasFeature(features, VIRTIO_F_NOTIFICATION_DATA),
+      dma: nic.translates ? nic.iommu!.dmaOf(q.index === controlQueue ? -1 : q.index >> 1) : null,
       indirectGpa: entries > 0 ? this.alloc(q.size * entries * 16, 16) : 0,
       indirectEntries: entries,
       frameOf: q.index === controlQueue ? new Int32Array(q.size) : nic.frameOf[q.index]!,

@@ -38,7 +38,14 @@ import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../m
 import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
 import { type StratovirtUserClient, stratovirtUserInit } from '../../machine/vhost/stratovirt-client.ts';
 import { stratovirtNetInit } from '../../machine/vhost/stratovirt-net.ts';
-import { type Features, hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
+import {
+  type Features,
+  featuresOf,
+  hasFeature,
+  orFeatures,
+  VIRTIO_F_ACCESS_PLATFORM,
+  VIRTIO_F_RING_PACKED,
+} from '../../machine/virtio/features.ts';
 import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
@@ -132,7 +139,11 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
     });
     return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tunSteps };
   }
-  const session = vhostUserSession(ovsOffer(wiring.userspaceTso), 2 * pairs.length);
+  // ovs other_config:vhost-iommu-support, for guests that have an IOMMU
+  const iommu = wiring.document.features['VIRTIO_F_ACCESS_PLATFORM'] === true;
+  const offer = ovsOffer(wiring.userspaceTso);
+  const features = iommu ? orFeatures(offer, featuresOf(VIRTIO_F_ACCESS_PLATFORM)) : offer;
+  const session = vhostUserSession(features, 2 * pairs.length);
   const socket = new VhostUserBackend(trace, session);
   const calls = wiring.pairs.flatMap(({ fds }) => [fds.rxCall, fds.txCall]).map((c) => ({ call: c.fd, err: c.fd }));
   const frontend =
@@ -189,13 +200,15 @@ export function handOver(
 /** What a back-end is told of one ring. */
 export function ringParams(wiring: NicWiring, device: VirtioDevice, queue: number, base: number): RingParams {
   const q = device.queues[queue]!;
+  // behind an IOMMU QEMU hands on what the driver wrote, and the back-end translates (vhost_memory_map())
+  const uva = device.has(VIRTIO_F_ACCESS_PLATFORM) ? 0 : QEMU_RAM_UVA;
   return {
     enabled: q.enabled,
     size: q.size,
     base,
-    desc_user_addr: QEMU_RAM_UVA + q.descGpa,
-    avail_user_addr: QEMU_RAM_UVA + q.driverGpa,
-    used_user_addr: QEMU_RAM_UVA + q.deviceGpa,
+    desc_user_addr: uva + q.descGpa,
+    avail_user_addr: uva + q.driverGpa,
+    used_user_addr: uva + q.deviceGpa,
     log_guest_addr: wiring.vmm === 'qemu' ? q.deviceGpa : 0,
     kick: kickOf(wiring, queue).fd,
     call: callOf(wiring, queue).fd,

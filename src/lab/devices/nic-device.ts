@@ -12,18 +12,22 @@ import {
 } from '../../engine/events.ts';
 import { CountingQueuePair } from '../../machine/backend/counting-queue-pair.ts';
 import { steeringStep, TUNSETOFFLOAD } from '../../machine/host/tun-ioctls.ts';
+import type { AddressSpace } from '../../machine/memory/address-space.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
-import { VIRTIO_NET_F_HASH_REPORT } from '../../machine/virtio/features.ts';
+import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_NET_F_HASH_REPORT } from '../../machine/virtio/features.ts';
 import { NetConfig } from '../../machine/virtio/net/net-config.ts';
 import type { NetControl, NetControlHooks } from '../../machine/virtio/net/net-control.ts';
 import { deviceOffer, legacyOffer } from '../../machine/virtio/net/net-offers.ts';
+import type { DeviceQueueOptions } from '../../machine/virtio/queue/device-queue.ts';
 import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
 import { clientMessage } from './client-interrupts.ts';
 import { ControlDevice } from './control-queue.ts';
+import type { NicIommu } from './guest-iommu.ts';
 import { type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './nic-backend.ts';
 import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
+import { NicTranslation } from './nic-translation.ts';
 import { makeTransport, type NicTransport } from './nic-transport.ts';
 import { CONTROL_QUEUE_SIZE, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
@@ -47,6 +51,9 @@ export class NicDevice {
   activePairs = 1;
   /** Nobody in the guest drives it: a client of the API does. */
   readonly client: boolean;
+  /** Behind the guest's IOMMU: the NIC's domain, and how its back-end reaches memory; null without one. */
+  iommu: NicIommu | null = null;
+  translation: NicTranslation | null = null;
   private readonly rings: NicRings;
   private readonly vmm: Vmm;
   /** Context part of the meta words of what the device does: the vCPU's, but for what a back-end finds. */
@@ -81,7 +88,7 @@ export class NicDevice {
       offered,
       legacyOffered: offeredThrough(legacyOffer(document), this.backend),
       queueSizes: sizes,
-      inRam: (gpa, bytes) => gpa + bytes <= vmm.vm.ramBytes,
+      inRam: (gpa, bytes) => (this.translates ? this.iommu!.reaches(gpa, bytes) : gpa + bytes <= vmm.vm.ramBytes),
       netConfig,
       hooks: {
         onStatus: (status, written) => {
@@ -126,6 +133,24 @@ export class NicDevice {
     trace(VIRTIO_FEATURES, 1, this.device.offered.hi);
   }
 
+  /** The guest's kernel has found its IOMMU in front of the device. */
+  behind(iommu: NicIommu): void {
+    this.iommu = iommu;
+    this.translation = new NicTranslation(iommu, this.wiring, this.backend, this.vmm.trace(this.wiring.backendPlace));
+  }
+  /** Addresses of rings and buffers are I/O virtual ones. */
+  get translates(): boolean {
+    return this.translation !== null && this.device.has(VIRTIO_F_ACCESS_PLATFORM);
+  }
+  /** Through which addresses a queue's descriptors are reached; `direct`: where they are guest-physical ones. */
+  reachOf(queue: number, direct: AddressSpace): Pick<DeviceQueueOptions, 'space' | 'areas'> {
+    if (!this.translates) return { space: direct };
+    const { descGpa: desc, driverGpa: avail, deviceGpa: used } = this.device.queues[queue]!;
+    return {
+      space: this.translation!.spaceOf(queue === this.device.controlQueue ? -1 : queue),
+      areas: { desc, avail, used },
+    };
+  }
   /** The rings are the back-end's. */
   get started(): boolean {
     return this.rings.running;

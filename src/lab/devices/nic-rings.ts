@@ -148,7 +148,7 @@ export class NicRings {
       routes = this.notifiers(queues, true);
       reach = qemuReach(vmm.vm, this.handedOver());
     }
-    this.reach = reach;
+    this.reach = this.translated(reach);
     this.running = true;
     for (const [i, { pair }] of wiring.pairs.slice(0, this.usablePairs).entries()) {
       const vcpu = vmm.vcpuOf(i);
@@ -165,6 +165,13 @@ export class NicRings {
     }
     this.coalesce();
     for (const q of queues) if (this.enabled(q) && this.bases[q] !== null) this.poke(q);
+  }
+  /** Behind an IOMMU rings and buffers are looked up as they are used, and not when they are handed over. */
+  private translated(reach: Reach): Reach {
+    const { nic, vmm } = this;
+    if (!nic.translates) return reach;
+    nic.translation!.start(nic.device.queues, this.userspace !== null, vmm.actorBits);
+    return { ...reach, ringAt: () => ({ desc: 0, avail: 0, used: 0 }) };
   }
   /** Guest notifiers (irqfd, or messages of QEMU's), host notifiers (ioeventfd), of the rings that are enabled. */
   private notifiers(queues: readonly number[], byQemu: boolean): (InterruptRoute | null)[] {
@@ -237,6 +244,7 @@ export class NicRings {
       else if (wiring.kind === 'vhost-net') wiring.workers[i]!.reset();
     }
     for (const q of this.doorbells.keys()) this.removeDoorbell(q);
+    this.nic.translation?.stop();
     if (this.userspace !== null) {
       this.userspace.end();
       this.userspace = null;
@@ -425,7 +433,7 @@ export class NicRings {
       eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
       mrgRxbuf: hasFeature(features, VIRTIO_NET_F_MRG_RXBUF),
       indirect: hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC),
-      space: this.reach!.memory,
+      ...this.nic.reachOf(q, this.reach!.memory),
       frameOf: frameOf[q]!,
     });
     if (before !== null && before !== undefined) queue.succeed(before);

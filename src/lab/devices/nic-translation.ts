@@ -10,9 +10,11 @@ import { QemuDma } from '../../machine/iommu/qemu-dma.ts';
 import { pageBytes } from '../../machine/iommu/second-level.ts';
 import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { AddressSpace, type Translator } from '../../machine/memory/address-space.ts';
+import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import type { QueueRegisters } from '../../machine/virtio/virtio-device.ts';
 import type { NicIommu } from './guest-iommu.ts';
-import { QEMU_RAM_UVA } from './nic-backend.ts';
+import { iotlbCarrier } from './iotlb-carriers.ts';
+import { type OpenBackend, QEMU_RAM_UVA } from './nic-backend.ts';
 import type { NicWiring } from './nic-wiring.ts';
 
 const ACCESS_RO = 1;
@@ -58,6 +60,21 @@ class Switch implements Translator {
   }
 }
 
+function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
+  if (wiring.kind === 'vhost-net')
+    return wiring.workers.map((worker) => ({ workers: [worker], resume: () => worker.translated() }));
+  if (wiring.kind === 'qemu') return [];
+  const pmds = [...new Set(wiring.pmds)];
+  return [
+    {
+      workers: pmds,
+      resume: () => {
+        for (const pmd of pmds) pmd.look();
+      },
+    },
+  ];
+}
+
 export class NicTranslation implements LoopSource {
   readonly nic: NicIommu;
   /** QEMU's own way: for its data path, and for the control queue. */
@@ -80,7 +97,10 @@ export class NicTranslation implements LoopSource {
   private first = 0;
   private waiting = 0;
 
-  constructor(nic: NicIommu, wiring: NicWiring, backends: readonly TranslatedBackend[], carrier: IotlbCarrier) {
+  /** `trace`: events of the back-end's place. */
+  constructor(nic: NicIommu, wiring: NicWiring, backend: OpenBackend, trace: Trace) {
+    const backends = backendsOf(wiring);
+    const carrier = iotlbCarrier(backend, trace);
     const { vmm, iommu } = nic.guest;
     const { services, vm } = vmm;
     this.nic = nic;
@@ -116,6 +136,10 @@ export class NicTranslation implements LoopSource {
       return space;
     });
     if (this.iotlbs.length > 0) vmm.mainLoop?.sources.push(this);
+  }
+  /** Of a queue that carries frames, or with -1 of the control queue. */
+  spaceOf(queue: number): AddressSpace {
+    return this.spaces[queue >> 1] ?? this.controlSpace;
   }
   /** The wiring has changed: this is not asked any more. */
   retire(): void {

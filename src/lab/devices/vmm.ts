@@ -17,6 +17,7 @@ import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { EdgePin } from './edge-pin.ts';
+import type { GuestIommu } from './guest-iommu.ts';
 import type { Monitor } from './monitor.ts';
 import type { NicDevice } from './nic-device.ts';
 import { NicPin } from './nic-pin.ts';
@@ -37,6 +38,8 @@ export class Vmm {
   /** Place of the first. */
   readonly vcpuPlace: number;
   mainLoop: QemuMainLoop | null = null;
+  /** Its intel-iommu, once the guest's kernel has found it. */
+  iommu: GuestIommu | null = null;
   /** In place of the main loop where the guest's VMM is StratoVirt. */
   stratovirt: StratovirtLoop | null = null;
   /** What QEMU's user asks for; null until something was asked. */

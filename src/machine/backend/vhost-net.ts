@@ -48,6 +48,7 @@ export class VhostNetWorker extends Context {
   declare private readonly rxCost: number;
   declare private readonly switchCost: number;
   declare private readonly enableCost: number;
+  declare private readonly wakeDelay: number;
   declare private readonly byteCost256: number;
 
   constructor(
@@ -72,6 +73,7 @@ export class VhostNetWorker extends Context {
     this.rxCost = services.ns('vhost_net_rx_per_packet');
     this.switchCost = this.tap.packetCost;
     this.enableCost = services.ns('notification_enable');
+    this.wakeDelay = services.ns('idle_backend_wakeup');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
   }
 
@@ -94,6 +96,18 @@ export class VhostNetWorker extends Context {
     return this.phase <= TAKE;
   }
 
+  /** A translation has come that a ring may wait for: both are looked at again (linux vhost_iotlb_notify_vq()). */
+  translated(): void {
+    if (this.queue.reader !== this) return;
+    if (!this.txWork) {
+      this.txWork = true;
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.pair.disableTxKicks(this.contextBits);
+    }
+    this.queue.paused = false;
+    this.timeline.now[1] = this.timeline.now[0]! + this.wakeDelay;
+    this.rouse();
+  }
   /** The rings are taken away (linux vhost_net_stop()): the tap waits for the next driver. */
   reset(): void {
     this.onHeld = null;

@@ -95,7 +95,8 @@ export class ModernOps extends PciConfigOps implements VirtioConfigOps {
     t.select(index);
     t.write(C.queue_size, size);
     t.select(index);
-    t.writeRingAddresses(ring.descGpa, ring.driverGpa, ring.deviceGpa);
+    const { bus } = ring;
+    t.writeRingAddresses(bus?.desc ?? ring.descGpa, bus?.driver ?? ring.driverGpa, bus?.device ?? ring.deviceGpa);
     if (vector === VIRTIO_MSI_NO_VECTOR) return null;
     if (this.mapQueueVector(index, vector) === vector) return null;
     return `queue ${index}: the device refused vector ${vector}`;

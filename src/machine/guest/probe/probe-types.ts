@@ -1,4 +1,5 @@
 /** What a driver's probe needs (a way to the device, memory) and what it ends with. Shared by the kernel's and DPDK's. */
+import type { GuestDma } from '../../iommu/dma.ts';
 import type { Features } from '../../virtio/features.ts';
 import type { MsiMessage } from '../../virtio/msix.ts';
 
@@ -19,12 +20,16 @@ export interface MmioAccess {
 export interface GuestAllocator {
   /** Zeroed guest memory. Address below 2^53, or -1 if there is none. */
   alloc(bytes: number, align: number): number;
+  /** Memory that devices use, behind an IOMMU: the address under which they reach what alloc() gave (dma_alloc_coherent()). */
+  mapped?(gpa: number, bytes: number): number;
 }
 export interface ProbeOptions {
   /** Largest ring the driver sets up, per queue index; missing = what the device offers. A legacy device's rings are as large as it says. */
   readonly queueSizes?: readonly number[];
   /** False: interrupts through INTx, as without an MSI-X capability. */
   readonly msix?: boolean;
+  /** Maps rings for a device that has VIRTIO_F_ACCESS_PLATFORM. */
+  readonly dma?: GuestDma;
   /** Guest interrupt vector of the first MSI-X entry; the next ones count up. */
   readonly firstVector?: number;
   /** Address that the driver writes into the MSI-X table: APIC id 0, logical mode, as Linux on one vCPU. */

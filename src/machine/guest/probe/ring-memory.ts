@@ -14,6 +14,8 @@ export interface RingPlaces {
   readonly descGpa: number;
   readonly driverGpa: number;
   readonly deviceGpa: number;
+  /** What the device is told, where that is not the same. */
+  readonly bus?: { readonly desc: number; readonly driver: number; readonly device: number };
 }
 const PAGE_SIZE = 4096;
 
@@ -32,16 +34,24 @@ export function allocateRing(
   usedAlign: number,
 ): RingPlaces | null {
   if (!packed) {
-    const descGpa = allocator.alloc(vringBytes(size, usedAlign), PAGE_SIZE);
+    const bytes = vringBytes(size, usedAlign);
+    const descGpa = allocator.alloc(bytes, PAGE_SIZE);
     if (descGpa < 0) return null;
-    return {
-      descGpa,
-      driverGpa: descGpa + virtqDescBytes(size),
-      deviceGpa: descGpa + vringUsedOffset(size, usedAlign),
-    };
+    const driver = virtqDescBytes(size);
+    const device = vringUsedOffset(size, usedAlign);
+    const places = { descGpa, driverGpa: descGpa + driver, deviceGpa: descGpa + device };
+    const desc = allocator.mapped?.(descGpa, bytes);
+    if (desc === undefined) return places;
+    return desc < 0 ? null : { ...places, bus: { desc, driver: desc + driver, device: desc + device } };
   }
   const descGpa = allocator.alloc(pvirtqDescBytes(size), PAGE_SIZE);
   const driverGpa = allocator.alloc(PVIRTQ_EVENT_ALIGN, PAGE_SIZE);
   const deviceGpa = allocator.alloc(PVIRTQ_EVENT_ALIGN, PAGE_SIZE);
-  return descGpa < 0 || driverGpa < 0 || deviceGpa < 0 ? null : { descGpa, driverGpa, deviceGpa };
+  if (descGpa < 0 || driverGpa < 0 || deviceGpa < 0) return null;
+  const places = { descGpa, driverGpa, deviceGpa };
+  if (allocator.mapped === undefined) return places;
+  const desc = allocator.mapped(descGpa, pvirtqDescBytes(size));
+  const driver = allocator.mapped(driverGpa, PVIRTQ_EVENT_ALIGN);
+  const device = allocator.mapped(deviceGpa, PVIRTQ_EVENT_ALIGN);
+  return desc < 0 || driver < 0 || device < 0 ? null : { ...places, bus: { desc, driver, device } };
 }

@@ -6,6 +6,7 @@
  * Runs on the vCPU. Read first: virtio 1.2 §3.1.1; linux drivers/virtio/virtio.c, virtio_dev_probe(); drivers/net/virtio_net.c,
  * virtnet_probe().
  */
+import { DMA_BIDIRECTIONAL } from '../../iommu/dma.ts';
 import {
   andFeatures,
   type Features,
@@ -252,7 +253,7 @@ function probeOver(
   if (typeof config === 'string') return failed(ops, config);
   const packed = hasFeature(features, VIRTIO_F_RING_PACKED);
   const requests = queueRequests(features, config.queuePairs, options);
-  const queues = ops.findQueues(requests, allocator, packed);
+  const queues = ops.findQueues(requests, forDevices(allocator, features, options), packed);
   if (typeof queues === 'string') return failed(ops, queues);
 
   // 4. DRIVER_OK: the queues can be used. The core looks whether the driver did it, then the link work reads the link's state.
@@ -272,6 +273,14 @@ function probeOver(
   return { ...ready, ...readLink(ops, features), status };
 }
 
+/** Rings are mapped where the device reaches memory as other devices of the platform do (linux vring_use_dma_api()). */
+function forDevices(allocator: GuestAllocator, features: Features, { dma }: ProbeOptions): GuestAllocator {
+  if (dma === undefined || !hasFeature(features, VIRTIO_F_ACCESS_PLATFORM)) return allocator;
+  return {
+    alloc: (bytes, align) => allocator.alloc(bytes, align),
+    mapped: (gpa, bytes) => dma.map(gpa, bytes, DMA_BIDIRECTIONAL),
+  };
+}
 /** linux virtio_dev_probe() from the offer to FEATURES_OK and its read-back; a legacy device has no FEATURES_OK. */
 function negotiate(ops: VirtioConfigOps, wanted: Features): Features | string {
   const offered = ops.getFeatures();
