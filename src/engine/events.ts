@@ -196,7 +196,7 @@ export const QEMU_RING_STOP = kind(146, 'qemu.ring_stop', 'a ring is taken from 
 export const QEMU_RING_START = kind(147, 'qemu.ring_start', 'a ring is handed over again; where it stands', { a: 'queue', b: 'base' });
 export const QEMU_DEVICE_STATE = kind(148, 'qemu.device_state', 'the state of a device is saved (0) or loaded (1)', { a: 'bytes', b: 'loaded' });
 export const QEMU_VHOST_FALLBACK = kind(149, 'qemu.vhost_fallback', 'vhost-net did not start: the main loop carries the frames of the NIC', { a: 'errno' });
-export const QEMU_DROP_MIGRATION = kind(150, 'qemu.migration', 'dropped: waited at the port that the NIC was taken from', { role: 'dropped', a: 'bytes' });
+export const QEMU_NETDEV = kind(150, 'qemu.netdev', 'a NIC has another back-end (0 QEMU, 1 vhost-net, 2 vhost-user), or another bridge', { a: 'before', b: 'after' });
 export const VIRTIO_NET_DROP_LINK_DOWN = kind(151, 'virtio_net.link_down', 'dropped: the link of the NIC is down', { role: 'dropped', a: 'bytes' });
 
 // ---- TCP --------------------------------------------------------------------------------------------------------

@@ -144,6 +144,11 @@ export class EngineService {
           return world.guestState(request.guest, request.state);
         case 'link':
           return world.link(findNic(machine, request.guest, request.nic), request.up);
+        case 'patchNic': {
+          const nic = findNic(machine, request.guest, request.nic);
+          world.migrate(nic, request);
+          return nicState(machine, nic);
+        }
         case 'announce':
           return world.announce(findNic(machine, request.guest, request.nic));
         case 'bridge':

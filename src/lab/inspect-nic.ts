@@ -33,6 +33,7 @@ import { deviceWindows } from './device-windows.ts';
 import type { NicTransport } from './devices/nic-transport.ts';
 import { FEATURE_RULES } from './document-features.ts';
 import { controlOf, counter, deviceOf, deviceState } from './inspect.ts';
+import { nicMigration } from './nic-migration-state.ts';
 import type { FeatureState, NicState } from './protocol.ts';
 import { queueName } from './queue-names.ts';
 
@@ -59,6 +60,7 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
     config: configOf(device),
     interrupts: interruptsOf(device),
     control: controlState(nic),
+    bridge: nic.document.bridge,
     linkUp: device.netConfig.linkUp,
     servedBy: deviceState(nic).nic.servedBy,
     contexts: nic.contexts,
@@ -70,6 +72,7 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
       enabled: q.enabled,
       msixVector: q.msixVector,
     })),
+    migration: nicMigration(nic),
     counters: countersOf(machine, nic),
   };
 }
@@ -95,7 +98,8 @@ function featureStates(
     }));
 }
 
-function negotiationOf(machine: Machine, nic: BuiltNic, device: VirtioDevice): Negotiation {
+/** What the device and its back-end offer, and what the driver has accepted. */
+export function negotiationOf(machine: Machine, nic: BuiltNic, device: VirtioDevice): Negotiation {
   const settled = (device.status & VIRTIO_CONFIG_S_FEATURES_OK) !== 0;
   return {
     nic: nic.document,

@@ -11,7 +11,7 @@ import type { RssState } from '../machine/virtio/net/rss.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
-import type { Topology } from './topology.ts';
+import type { Backend, Topology } from './topology.ts';
 
 // ---- traffic ----------------------------------------------------------------------------------------------------
 export type RunState = 'PENDING' | 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'CANCELLED';
@@ -234,12 +234,31 @@ export interface NicState {
     readonly rss: Omit<RssState, 'key'> & { readonly key: string };
     readonly coalescing: readonly { readonly queue: string; readonly usecs: number; readonly packets: number }[];
   } | null;
+  readonly bridge: string;
   readonly linkUp: boolean;
   readonly servedBy: ServedBy;
   /** Name of each context that serves this NIC. */
   readonly contexts: readonly string[];
   readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];
+  /** The last time that the NIC was given another back-end or bridge. */
+  readonly migration: NicMigration | null;
   readonly counters: Readonly<Record<string, number>>;
+}
+/** A NIC given another back-end or bridge while its guest runs. Times are virtual; null: not yet. */
+export interface NicMigration {
+  /** As they are now. */
+  readonly backend: string;
+  readonly bridge: string;
+  readonly state: 'RUNNING' | 'COMPLETED' | 'FAILED';
+  readonly reason: string | null;
+  readonly askedAtSeconds: number;
+  readonly stoppedAtSeconds: number | null;
+  readonly startedAtSeconds: number | null;
+  /** From the vCPUs' stop to their start. */
+  readonly downtimeSeconds: number | null;
+  readonly phases: Readonly<Record<'stopSeconds' | 'saveSeconds' | 'switchSeconds' | 'loadSeconds' | 'startSeconds' | 'announceSeconds', number | null>>;
+  /** Bytes of the device's state. */
+  readonly stateBytes: number;
 }
 /** A guest that QEMU stops and lets go on. `done` false: not yet, virtual time stands still. */
 export interface GuestRunState {
@@ -349,6 +368,8 @@ export type EngineRequest =
   /** QMP stop and cont, and set_link. */
   | { readonly op: 'guestState'; readonly world: number; readonly guest: string; readonly state: 'paused' | 'running' }
   | { readonly op: 'link'; readonly world: number; readonly guest: string; readonly nic: string; readonly up: boolean }
+  /** Another back-end, or another bridge, for a NIC whose guest runs. */
+  | { readonly op: 'patchNic'; readonly world: number; readonly guest: string; readonly nic: string; readonly backend?: Backend | undefined; readonly bridge?: string | undefined }
   /** The device asks its driver to announce itself. */
   | { readonly op: 'announce'; readonly world: number; readonly guest: string; readonly nic: string }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
@@ -376,6 +397,7 @@ export interface EngineAnswers {
   notify: { readonly value: number };
   guestState: GuestRunState;
   link: NicLink;
+  patchNic: NicState;
   announce: null;
   bridge: BridgeState;
 }

@@ -18,6 +18,7 @@ import {
   writeGuestMemory,
 } from './device-access.ts';
 import { conservation, deviceState, findGuest, fingerprint, publishGauges } from './inspect.ts';
+import { migrateNic, type NicChange } from './migrate-nic.ts';
 import type {
   ClockCommand,
   ClockState,
@@ -523,6 +524,11 @@ export class World {
     const built = findGuest(this.machine, guest);
     this.askQemu('guest', `${built.name} ${state}`, () => setGuestState(this.machine, built, state));
     return guestRunState(built);
+  }
+  /** A NIC's other back-end, or bridge. */
+  migrate(nic: BuiltNic, change: NicChange): void {
+    const { backend = nic.document.backend, bridge = nic.document.bridge } = change;
+    this.askQemu('migrate', `${nic.nic.name} to ${backend} on ${bridge}`, () => migrateNic(this.machine, nic, change));
   }
   /** QMP set_link. */
   link(nic: BuiltNic, up: boolean): NicLink {

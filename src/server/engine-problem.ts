@@ -18,7 +18,11 @@ export function engineProblem(fault: EngineFault, parameters: unknown = {}): Pro
     case 'INVALID':
       return invalid(fault.field ?? '', fault.message);
     case 'CONFLICT':
-      return new Problem('RINGSIDE_E_CONFLICT', fault.message);
+      return fault.field === undefined
+        ? new Problem('RINGSIDE_E_CONFLICT', fault.message)
+        : new Problem('RINGSIDE_E_CONFLICT', fault.message, {
+            errors: [{ pointer: fault.field, detail: fault.message }],
+          });
     case 'FORBIDDEN':
       return new Problem('RINGSIDE_E_FORBIDDEN', fault.message);
     case 'FAILED':

@@ -25,6 +25,7 @@ import { clientMessage } from './client-interrupts.ts';
 import { ControlDevice } from './control-queue.ts';
 import type { NicIommu } from './guest-iommu.ts';
 import { type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './nic-backend.ts';
+import type { MigrationTimes } from './nic-migration.ts';
 import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
 import { NicTranslation } from './nic-translation.ts';
@@ -33,13 +34,14 @@ import { CONTROL_QUEUE_SIZE, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
 export class NicDevice {
-  readonly wiring: NicWiring;
+  /** These two are others after the NIC has been given another back-end. */
+  wiring: NicWiring;
   /** The NIC's number in its guest. */
   readonly index: number;
   readonly device: NicTransport;
   /** Its interrupt line, once a driver uses it; null with vectors. */
   pin: NicPin | null = null;
-  readonly backend: OpenBackend;
+  backend: OpenBackend;
   /** Frame of each buffer that the driver made available, by queue: the driver writes it, the device's queue reads it. */
   readonly frameOf: readonly Int32Array[];
   /** What the driver has set through the control queue; null while the device has none. */
@@ -49,6 +51,8 @@ export class NicDevice {
   readonly controlDevice: ControlDevice | null;
   /** Queue pairs that the driver wants, the first ones (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, or RSS). */
   activePairs = 1;
+  /** The last time that the NIC was given another back-end. */
+  migration: MigrationTimes | null = null;
   /** Nobody in the guest drives it: a client of the API does. */
   readonly client: boolean;
   /** Behind the guest's IOMMU: the NIC's domain, and how its back-end reaches memory; null without one. */
@@ -78,11 +82,7 @@ export class NicDevice {
       wiring.control === null
         ? null
         : new ControlDevice(vmm, wiring.control, netConfig, this.controlHooks(), (queue) => this.enabled(queue));
-    if (wiring.kind === 'qemu' && this.control !== null)
-      for (const [i, { pair }] of wiring.pairs.entries()) {
-        wiring.qemu[i]!.filter = this.control.filter;
-        if (pair instanceof CountingQueuePair) pair.count(this.control.stats, 2 * i);
-      }
+    this.receiveAsTold();
     this.device = makeTransport(document, index, {
       mac: document.mac,
       offered,
@@ -159,9 +159,47 @@ export class NicDevice {
   get servedBy(): 'backend' | 'userspace' | null {
     return this.rings.servedBy;
   }
+  /** The driver is asked to announce itself. */
+  announce(): void {
+    this.failing(this.vmm.actorBits, () => this.device.announce());
+  }
+  /**
+   * Another back-end is behind the device, opened as at the start: what the driver has set goes there. The rings are nobody's,
+   * and the features that are in use are among those that it offers.
+   */
+  rewired(wiring: NicWiring): void {
+    const { vmm, activePairs } = this;
+    this.wiring = wiring;
+    this.backend = openNetdev(vmm, wiring);
+    this.translation?.retire();
+    if (this.iommu !== null) this.behind(this.iommu);
+    this.device.offerOnly(offeredThrough(this.device.offered, this.backend));
+    this.receiveAsTold();
+    this.rings.hear();
+    this.pin?.movedTo(wiring.backendPlace);
+    if (wiring.kind === 'qemu') for (const own of wiring.qemu) own.linkDown = !this.device.netConfig.linkUp;
+    this.steer();
+    this.reportHashes();
+    if (activePairs > 1) setQueuePairs(wiring, this.backend, 1, activePairs, this.actor);
+    for (const pair of wiring.nic.pairs)
+      pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmds[pair.index]!.id : -1;
+  }
+  /** QEMU's own data path filters, hashes and counts as commands have said. */
+  private receiveAsTold(): void {
+    const { wiring, control } = this;
+    if (wiring.kind !== 'qemu' || control === null) return;
+    for (const [i, { pair }] of wiring.pairs.entries()) {
+      wiring.qemu[i]!.filter = control.filter;
+      if (pair instanceof CountingQueuePair) pair.count(control.stats, 2 * i);
+    }
+  }
   /** Where the rings stand, by queue, as VHOST_GET_VRING_BASE says it; null where nobody has used one. */
   positions(): readonly (number | null)[] {
     return this.rings.positions();
+  }
+  /** The rings go on from there when they are handed over: a state was loaded. */
+  standAt(bases: readonly (number | null)[]): void {
+    this.rings.standAt(bases);
   }
   /** The VM is stopped: rings are taken back, and the device remembers where they stand. */
   suspend(): void {

@@ -19,7 +19,7 @@ import type { VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 export class NicPin implements LevelLine {
   protected readonly recorder: Recorder;
   protected readonly vcpu: Vcpu;
-  protected readonly backendPlace: number;
+  protected backendPlace: number;
   /** Its number at the vCPU; set when the vCPU has made it. */
   line = -1;
   /** Who changes the level now: the back-end that notifies, or the vCPU that reads the reason. */
@@ -39,6 +39,10 @@ export class NicPin implements LevelLine {
     this.contextBits = this.vcpuBits;
   }
 
+  /** Another back-end notifies. */
+  movedTo(backendPlace: number): void {
+    this.backendPlace = backendPlace;
+  }
   /** `ask`: reads ISR, or InterruptStatus and acknowledges it, by exits on `clock`. */
   bind(ask: () => number, clock: ProbeClock): void {
     this.ask = ask;

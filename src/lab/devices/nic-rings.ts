@@ -19,9 +19,11 @@ import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
 import { vhostNetStartRing, vhostNetStopRing } from '../../machine/vhost/frontend.ts';
 import {
+  type Features,
   hasFeature,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
+  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_NET_F_NOTF_COAL,
@@ -116,13 +118,22 @@ export class NicRings {
     this.inService = true;
     const linkUp = device.netConfig.linkUp;
     if (backend.kind !== 'vhost-user') backend.tunSteps(tapGuestFeatures(wiring, device.driverFeatures));
-    if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(device.driverFeatures);
-    else wiring.tap.setOffloads(tapOffloads(wiring, device.driverFeatures));
+    const offloads = this.offloads();
+    if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(offloads);
+    else wiring.tap.setOffloads(tapOffloads(wiring, offloads));
     // DEVIATION: with vhost-user, too, QEMU takes what the driver sends while the link is down, and drops it; here it stays in
     // the ring. Linux does not send then.
     if (linkUp || wiring.kind !== 'vhost-user') this.hand(linkUp);
     if (record) this.report(QEMU_RING_START);
     if ((device.status & VIRTIO_CONFIG_S_NEEDS_RESET) === 0) nic.controlDevice?.start(nic);
+  }
+  /** Receive offloads, as negotiated at first, and then as commands have left them. */
+  private offloads(): Features {
+    const { device, control } = this.nic;
+    const before = this.bases.some((base) => base !== null);
+    return before && control !== null && device.has(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
+      ? control.offloads
+      : device.driverFeatures;
   }
   /** Gives the rings to the back-end, or to QEMU's main loop where that carries the frames. */
   private hand(linkUp: boolean): void {

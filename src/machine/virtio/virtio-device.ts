@@ -39,6 +39,7 @@ import {
   withoutOrphans,
 } from './features.ts';
 import type { MsiMessage } from './msix.ts';
+import type { SavedDevice } from './net/device-state.ts';
 import { NetConfig } from './net/net-config.ts';
 import {
   legacyStatus,
@@ -94,8 +95,8 @@ function queue(index: number, entries: number): Queue {
 }
 
 export abstract class VirtioDevice {
-  readonly offered: Features;
-  readonly legacyOffered: Features;
+  offered: Features;
+  legacyOffered: Features;
   readonly netConfig: NetConfig;
   /** Accesses of the guest that were ignored because they make no sense. Owner: device. */
   refused = 0;
@@ -401,6 +402,30 @@ export abstract class VirtioDevice {
     this.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
     this.hooks.onNeedsReset?.(reason, queue);
     this.notifyConfig();
+  }
+  /**
+   * Another back-end is behind the device: from now on it offers only what that has as well.
+   * DEVIATION: QEMU's other process offers all that its own back-end has; here bits that went once do not come back.
+   */
+  offerOnly(features: Features): void {
+    this.offered = andFeatures(this.offered, features);
+    this.legacyOffered = andFeatures(this.legacyOffered, features);
+  }
+  /** A state that was saved, of a device with the same queues (qemu virtio_load()). */
+  restore(saved: Pick<SavedDevice, 'status' | 'configGeneration' | 'features' | 'queues'>): void {
+    this.#takeFeatures(saved.features);
+    this.status = saved.status;
+    this.configGeneration = saved.configGeneration;
+    for (const [i, q] of this.#queues.entries()) {
+      const from = saved.queues[i];
+      if (from === undefined) continue;
+      q.size = from.size;
+      q.enabled = from.enabled;
+      q.msixVector = from.msixVector;
+      q.descGpa = from.descGpa;
+      q.driverGpa = from.driverGpa;
+      q.deviceGpa = from.deviceGpa;
+    }
   }
   /** §2.4: what writing 0 to the status does. The link stays, the MAC address is the device's own again. */
   reset(): void {

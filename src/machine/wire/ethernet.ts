@@ -15,6 +15,8 @@ export const ETH_DATA_LEN = 1500;
 export const ETH_WIRE_OVERHEAD = 20;
 export const ETH_P_IP = 0x0800;
 export const ETH_P_ARP = 0x0806;
+/** Reverse ARP, RFC 903. */
+export const ETH_P_RARP = 0x8035;
 export const ETH_P_8021Q = 0x8100;
 export const ETH_P_IPV6 = 0x86dd;
 export const MAC_BROADCAST = 0xffff_ffff_ffff;

@@ -4,7 +4,8 @@
  */
 import { media, problems } from '../responses.ts';
 import { GuestNicPath, GuestPath } from '../schemas/common.ts';
-import { GuestRunStateSchema, GuestStateSchema, LinkSchema, NicLinkSchema } from '../schemas/qemu.ts';
+import { GuestNicSchema } from '../schemas/guest.ts';
+import { GuestRunStateSchema, GuestStateSchema, LinkSchema, NicChangeSchema, NicLinkSchema } from '../schemas/qemu.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
@@ -37,6 +38,27 @@ export function addQemuRoutes(app: App, { registry }: Services): void {
       const { topology, guest } = request.params;
       const { state } = request.body;
       return await registry.get(topology).livingWorld().call('guestState', { guest, state });
+    },
+  );
+
+  app.patch(
+    '/v1/topologies/:topology/guests/:guest/nics/:nic',
+    {
+      schema: {
+        operationId: 'changeGuestNic',
+        tags: ['guests'],
+        summary: 'Gives a NIC another back-end, or another bridge, while its guest runs',
+        description:
+          "As a live migration to the same host: the guest stops with all its back-ends, the state of the device is saved, the old netdev goes (what waits there is dropped, `port.removed`), the new one is opened, the state is loaded, the rings are handed over where they stood, the guest goes on and is announced. Steps of QEMU's main loop in virtual time, with events `qemu.*`; `migration` says how long each took. 409 where the driver uses features that the new back-end does not offer, or where the datapath of the bridge does not go with it (vhost-user needs `netdev`). The document of the topology stays as it is: a world that is built anew begins with that.",
+        params: GuestNicPath,
+        body: ref(NicChangeSchema),
+        response: { 200: media('The device.', { 'application/json': ref(GuestNicSchema) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { topology, guest, nic } = request.params;
+      const { backend, bridge } = request.body;
+      return await registry.get(topology).livingWorld().call('patchNic', { guest, nic, backend, bridge });
     },
   );
 

@@ -1,6 +1,6 @@
 /** What can be seen of a guest: its NICs, their queues, its memory. */
 import { Type } from 'typebox';
-import { servedBy } from './qemu.ts';
+import { NicMigrationSchema, servedBy } from './qemu.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, ref } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
@@ -163,6 +163,7 @@ export const GuestNicSchema = name(
       control: orNull(ref(NicControlSchema), {
         description: 'What the driver has set through the control queue; null where the device has none.',
       }),
+      bridge: Type.String({ description: 'The bridge that it is plugged into.', examples: ['br0'] }),
       linkUp: Type.Boolean({ description: 'The cable is plugged.', examples: [true] }),
       servedBy,
       contexts: Type.Array(Type.String(), {
@@ -179,6 +180,9 @@ export const GuestNicSchema = name(
           msixVector: whole('MSI-X vector.', 2),
         }),
       ),
+      migration: orNull(ref(NicMigrationSchema), {
+        description: 'The last time that it was given another back-end or bridge.',
+      }),
       counters: mapOf(Type.Number(), { examples: [{ kicks: 1 }] }),
     },
     { $id: 'GuestNic', description: 'A virtio-net device as driver and device have left it.' },

@@ -47,3 +47,59 @@ export const NicLinkSchema = name(
     { $id: 'NicLink', description: 'The link of a NIC, and what follows for its rings.' },
   ),
 );
+
+export const NicChangeSchema = name(
+  closed(
+    {
+      backend: Type.Optional(
+        oneOf(['virtio-net', 'vhost-net', 'vhost-user'], {
+          description: 'The back-end that the NIC gets. Default: the one that it has.',
+          examples: ['vhost-net'],
+        }),
+      ),
+      bridge: Type.Optional(
+        Type.String({
+          minLength: 1,
+          maxLength: 200,
+          description: 'The bridge of the host that it is plugged into. Default: the one where it is.',
+          examples: ['br0'],
+        }),
+      ),
+    },
+    {
+      $id: 'NicChange',
+      description: 'Another back-end, or another bridge, for a NIC whose guest runs.',
+      examples: [{ backend: 'vhost-net', bridge: 'br0' }],
+    },
+  ),
+);
+
+const time = (description: string) =>
+  orNull(Type.Number({ minimum: 0, description, examples: [0.002] }), { description, examples: [0.002] });
+export const NicMigrationSchema = name(
+  closed(
+    {
+      backend: Type.String({ description: 'As it is now.', examples: ['vhost-net'] }),
+      bridge: Type.String({ description: 'As it is now.', examples: ['br0'] }),
+      state: oneOf(['RUNNING', 'COMPLETED', 'FAILED'], { examples: ['COMPLETED'] }),
+      reason: orNull(Type.String(), { description: 'Why it failed: the NIC is as it was.', examples: [null] }),
+      askedAtSeconds: Type.Number({ minimum: 0, description: 'Virtual time.', examples: [0.002] }),
+      stoppedAtSeconds: time('Virtual time at which the vCPUs stood still; null: not yet.'),
+      startedAtSeconds: time('Virtual time at which they ran again.'),
+      downtimeSeconds: time('From the one to the other.'),
+      phases: closed(
+        {
+          stopSeconds: time('The back-ends of all NICs leave the rings.'),
+          saveSeconds: time('The state of the device is saved.'),
+          switchSeconds: time('The old netdev goes, the new one is opened.'),
+          loadSeconds: time('The state is loaded.'),
+          startSeconds: time('The rings are handed over, the vCPUs start.'),
+          announceSeconds: time('RARP, and the driver is asked to announce itself.'),
+        },
+        { description: 'How long each phase took, virtual time; null: not yet.' },
+      ),
+      stateBytes: Type.Integer({ minimum: 0, description: "Bytes of the device's state.", examples: [180] }),
+    },
+    { $id: 'NicMigration', description: 'A NIC given another back-end or bridge while its guest ran.' },
+  ),
+);
