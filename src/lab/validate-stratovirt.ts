@@ -12,6 +12,8 @@ const LEAST_QUEUE = 256;
 const MOST_QUEUE = 4096;
 /** micro_common/mod.rs, MMIO_REPLACEABLE_NET_NR: slots of a microVM for devices that StratoVirt itself serves. */
 const MICROVM_NICS = 2;
+/** Lines 5 to 15 (devices/src/sysbus/mod.rs), less those of its four block and two network slots. */
+const MICROVM_LINES = 5;
 
 /** StratoVirt has two machines: a microVM with virtio-mmio, a standard VM with PCI. One NIC that needs PCI makes it the second. */
 export function stratovirtTransport(guest: DraftGuest): Transport {
@@ -31,6 +33,14 @@ export function checkStratovirt(guest: DraftGuest, at: string, faults: Faults): 
       'wrong-vmm',
       "StratoVirt's microVM has virtio-mmio and no PCI, and its standard VM has no virtio-mmio",
       'one transport for all NICs of the guest',
+    );
+  const all = (guest.nics ?? []).filter((nic) => nic?.transport === 'mmio').length;
+  if (all > MICROVM_LINES)
+    faults.add(
+      `${at}/nics`,
+      'wrong-vmm',
+      `${all} NICs, and StratoVirt's microVM has interrupt lines for ${MICROVM_LINES}`,
+      `at most ${MICROVM_LINES}, or "transport": "pci-modern"`,
     );
   const own = (guest.nics ?? []).filter((nic) => nic?.transport === 'mmio' && nic.backend === 'virtio-net').length;
   if (own > MICROVM_NICS)

@@ -44,7 +44,8 @@ import { discover, type Found } from './guest-machine.ts';
 import { openNetdev } from './nic-backend.ts';
 import { NicDevice } from './nic-device.ts';
 import type { NicWiring } from './nic-wiring.ts';
-import { QemuStart, startStratovirt } from './qemu-start.ts';
+import { QemuStart } from './qemu-start.ts';
+import { startStratovirt, startStratovirtVcpus } from './stratovirt-start.ts';
 import { Vmm } from './vmm.ts';
 
 /** What the set-up of one NIC left behind. */
@@ -127,7 +128,9 @@ export class DeviceSetup implements GuestBoot {
     const { vmm, wirings } = this;
     if (vmm.stratovirt !== null) {
       startStratovirt(vmm);
-      return wirings.map((w, i) => new NicDevice(vmm, i, w));
+      const nics = wirings.map((w, i) => new NicDevice(vmm, i, w));
+      startStratovirtVcpus(vmm);
+      return nics;
     }
     const qemu = new QemuStart(vmm);
     qemu.accelerate();

@@ -13,6 +13,7 @@ import { FIRST_FREE_SLOT, q35HostBridge } from '../../machine/pci/q35.ts';
 import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MMIO_SIZE } from '../../machine/wire/virtio-mmio.ts';
+import type { VmmKind } from '../topology.ts';
 
 /** A NIC's device, its number in the guest, and the base of its driver's events. */
 export interface Plugged {
@@ -26,10 +27,20 @@ export type Found<T extends Plugged> =
   | { readonly what: T; readonly mmio: MmioAccess; readonly pci?: undefined };
 
 /** Guest-physical address of a NIC's registers on virtio-mmio, below what firmware gives to PCI, and its interrupt line. */
-export const mmioPlaceOf = (index: number): { readonly address: number; readonly irq: number } => ({
-  address: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_SIZE,
-  irq: VIRTIO_MMIO_FIRST_IRQ + index,
-});
+export function mmioPlaceOf(index: number, vmm: VmmKind): { readonly address: number; readonly irq: number } {
+  if (vmm === 'qemu')
+    return { address: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_SIZE, irq: VIRTIO_MMIO_FIRST_IRQ + index };
+  const slot = MICROVM_REPLACEABLE + index;
+  return { address: MICROVM_MMIO_BASE + slot * VIRTIO_MMIO_SIZE, irq: MICROVM_IRQ_BASE + slot };
+}
+/**
+ * stratovirt 2.5.0 machine/src/x86_64/micro.rs, MEM_LAYOUT; devices/src/sysbus/mod.rs, IRQ_BASE; four block and two network
+ * devices that can be replaced have the first slots.
+ * DEVIATION: the NICs that StratoVirt serves itself are two of those; here they have slots of their own, like the others.
+ */
+const MICROVM_MMIO_BASE = 0xf010_0000;
+const MICROVM_IRQ_BASE = 5;
+const MICROVM_REPLACEABLE = 6;
 const VIRTIO_MMIO_BASE = 0xfd00_0000;
 /** Lines below belong to the ISA bus and to PCI. */
 const VIRTIO_MMIO_FIRST_IRQ = 24;

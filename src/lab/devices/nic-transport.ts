@@ -3,7 +3,7 @@ import type { Features } from '../../machine/virtio/features.ts';
 import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import type { VirtioDeviceOptions } from '../../machine/virtio/virtio-device-types.ts';
-import type { GuestNic as GuestNicDocument } from '../topology.ts';
+import type { GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
 import { mmioPlaceOf } from './guest-machine.ts';
 
 export type NicTransport = VirtioPciDevice | VirtioMmioDevice;
@@ -14,9 +14,10 @@ const FLAVOURS = { 'pci-modern': 'modern', 'pci-transitional': 'transitional', '
 export function makeTransport(
   document: GuestNicDocument,
   index: number,
-  options: VirtioDeviceOptions & { readonly legacyOffered: Features },
+  options: VirtioDeviceOptions & { readonly legacyOffered: Features; readonly vmm?: VmmKind },
 ): NicTransport {
-  if (document.transport === 'mmio') return new VirtioMmioDevice({ ...options, ...mmioPlaceOf(index) });
+  if (document.transport === 'mmio')
+    return new VirtioMmioDevice({ ...options, ...mmioPlaceOf(index, options.vmm ?? 'qemu') });
   const flavour = FLAVOURS[document.transport];
   return new VirtioPciDevice({ ...options, flavour, vectors: document.vectors });
 }

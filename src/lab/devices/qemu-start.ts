@@ -108,24 +108,6 @@ export class QemuStart {
   }
 }
 
-/**
- * StratoVirt's start: KVM, memory, interrupt controllers, vCPUs; its netdevs come with the devices. stratovirt machine/src/,
- * micro_vm (2.4): init_memory(), init_interrupt_controller(), init_vcpu().
- */
-export function startStratovirt({ process, vm, vcpus }: Vmm): void {
-  process.openKvm();
-  process.createVm();
-  process.setMemory(QEMU_RAM_UVA);
-  process.machine(K.KVM_SET_TSS_ADDR, TSS_BASE);
-  process.createIrqchip();
-  process.setRoutes(pcRoutes());
-  for (let id = 0; id < vm.cpus; id++) {
-    const fd = process.createVcpu(id);
-    const vcpu = vcpus[id];
-    if (vcpu !== undefined) vcpu.fd = fd;
-  }
-}
-
 /** kvm_pc_setup_irq_routing(): 16 lines on the PICs, 24 on the I/O APIC, where the timer's comes by pin 2. */
 function pcRoutes(): IrqRoute[] {
   const routes: IrqRoute[] = [];

@@ -170,6 +170,11 @@ export class VmmProcess {
     this.gsiOf.delete(eventfd);
     if (![...this.gsiOf.values()].includes(gsi)) this.routes = this.routes.filter((r) => r.gsi !== gsi);
   }
+  /** KVM_IRQFD on a line of the interrupt controllers: each signal is an edge. */
+  lineIrqfd(eventfd: EventFd, gsi: number): number {
+    this.gsiOf.set(eventfd, gsi);
+    return this.irqfdIoctl(eventfd, gsi, 0);
+  }
   private irqfdIoctl(eventfd: EventFd, gsi: number, flags: number): number {
     const argument = new Uint8Array(K.kvm_irqfd.SIZE);
     const m = viewOf(argument);

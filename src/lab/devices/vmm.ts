@@ -13,6 +13,7 @@ import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
 import { Irqfd, msiVector, SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
 import type { Services } from '../../machine/services.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
@@ -157,19 +158,18 @@ export class Vmm {
   pin(nic: NicDevice): NicPin {
     const { vcpu, services } = this;
     const { wiring } = nic;
-    const { stratovirt } = this;
     const pin: NicPin =
-      stratovirt === null
+      this.stratovirt === null
         ? new NicPin(services.recorder, vcpu, wiring.backendPlace)
-        : new EdgePin(
-            services,
-            vcpu,
-            wiring.backendPlace,
-            stratovirt,
-            new EventFd(nic.index, `${wiring.nic.name} irqfd`),
-          );
+        : this.edgePin(nic, this.stratovirt);
     pin.line = vcpu.addIrq({ pairs: wiring.nic.pairs, config: () => nic.configInterrupt(), level: pin });
     return pin;
+  }
+  /** The same on StratoVirt's microVM: an irqfd on a line of the interrupt controllers. */
+  private edgePin({ wiring, device }: NicDevice, loop: StratovirtLoop): EdgePin {
+    const irqfd = new EventFd(-1, `${wiring.nic.name} irqfd`);
+    if (device instanceof VirtioMmioDevice) this.process.lineIrqfd(irqfd, device.irq);
+    return new EdgePin(this.services, this.vcpu, wiring.backendPlace, loop, irqfd);
   }
   /** QEMU sends a message by itself: the configuration changed, or a vector was unmasked that had something pending. */
   signal(nic: NicDevice, vector: number, contextBits: number): void {
