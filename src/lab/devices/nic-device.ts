@@ -85,6 +85,7 @@ export class NicDevice {
     this.receiveAsTold();
     this.device = makeTransport(document, index, {
       mac: document.mac,
+      vmm: wiring.vmm,
       offered,
       legacyOffered: offeredThrough(legacyOffer(document), this.backend),
       queueSizes: sizes,
