@@ -3,7 +3,6 @@ export const EPERM = 1;
 export const ENOENT = 2;
 export const EINTR = 4;
 export const ENXIO = 6;
-export const ENXIO = 6;
 export const EIO = 5;
 export const E2BIG = 7;
 export const EBADF = 9;
