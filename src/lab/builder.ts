@@ -21,12 +21,15 @@ import { buildGuest } from './build/guests.ts';
 import type { Machine } from './build/machine.ts';
 import { jumboSlots, layOut, mostPlaces, poolSlots, SPARE_CONTEXTS, TEMPLATE_SLOTS } from './build/memory.ts';
 import { buildBridges, buildHostNics, buildLinks } from './build/network.ts';
-import { type HostSite, pollerCores, Site } from './build/site.ts';
+import { type HostSite, type PortNumbers, pollerCores, Site } from './build/site.ts';
 import { Cores } from './cores.ts';
 import type { Topology } from './topology.ts';
 
-/** Builds the world. Throws AssertionFailed where the document's validation has left a hole. */
-export function buildMachine(topology: Topology): Machine {
+/**
+ * Builds the world. `ports`: numbers that ports shall have. Throws AssertionFailed where the document's validation has left a
+ * hole.
+ */
+export function buildMachine(topology: Topology, ports: PortNumbers | null = null): Machine {
   const plan = new ArenaPlan();
   const layout = layOut(topology, plan);
   const guests = topology.hosts.flatMap((host) => host.guests);
@@ -50,7 +53,7 @@ export function buildMachine(topology: Topology): Machine {
   const costs = costTable(topology.costs);
   const services = new Services(arena, recorder, frames, pool, costs);
   const pattern = new BytePattern(services, patternAt);
-  const site = new Site(topology, services, layout.placeRoom);
+  const site = new Site(topology, services, layout.placeRoom, ports);
   const injectors = new Map<string, Injector>();
 
   site.places.add({ name: 'world', type: 'world', description: 'the topology itself: traffic runs and faults' });

@@ -16,15 +16,23 @@ import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapa
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device-queue.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
+import type { PortNumbers } from './build/site.ts';
+import { buildMachine } from './builder.ts';
 import { conservation, deviceState } from './inspect.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
-import type { Topology } from './topology.ts';
+import type { GuestNic as GuestNicDocument, Topology } from './topology.ts';
 import { twinOf } from './twin.ts';
 import { World } from './world.ts';
 
 /** What a world has learned and where its clock stands, as plain data. */
 export interface LearnedState {
   readonly standing: Standing;
+  /** Keys of the contexts by id: a twin, built anew, has other numbers than a world that contexts came to and left. */
+  readonly contexts: readonly string[];
+  /** NICs of guests as they are wired now, in order. */
+  readonly nics: readonly GuestNicDocument[];
+  /** By bridge, its name with the host's prefix: its ports' numbers, which the twin's have as well. */
+  readonly ports: PortNumbers;
   /** In the order of the machine's bridges. */
   readonly bridges: readonly (LearnedKernel | LearnedNetdev | LearnedBridge)[];
   /** Neighbour tables in the order of the guests. */
@@ -71,6 +79,14 @@ const STEPS_PER_LOOK = 64;
 export function learnedState(machine: Machine): LearnedState {
   return {
     standing: machine.scheduler.standing(),
+    contexts: contextKeys(machine),
+    nics: nicsOf(machine).map((nic) => nic.document),
+    ports: new Map(
+      machine.bridges.map(({ bridge }) => [
+        bridge.name,
+        new Map(Array.from(bridge.ports.values(), ({ name, number }) => [name, number])),
+      ]),
+    ),
     bridges: machine.bridges.map(({ bridge }) => {
       if (bridge instanceof KernelDatapath || bridge instanceof LinuxBridge) return bridge.learned();
       assert(bridge instanceof NetdevDatapath, 'a bridge is one of three');
@@ -87,6 +103,35 @@ export function learnedState(machine: Machine): LearnedState {
     rest: restState(machine),
     runs: machine.frames.ledgers.length,
   };
+}
+
+/** What a context is, whatever its number: its kind, its place, and which one of those; empty for one that has ended. */
+function contextKeys({ catalog, scheduler }: Machine): string[] {
+  const seen = new Map<string, number>();
+  return catalog.contexts.map(({ id, kind, retired }) => {
+    if (retired === true) return '';
+    const key = `${kind} ${catalog.places[scheduler.contexts[id]!.place]!.name}`;
+    const n = seen.get(key) ?? 0;
+    seen.set(key, n + 1);
+    return `${key} ${n}`;
+  });
+}
+/**
+ * The standing in the numbers of the twin's contexts.
+ * DEVIATION: in a world whose NICs have got other back-ends, the twin's threads have the cores and receive queues that they
+ * would have had from the beginning.
+ */
+function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState, keys: readonly string[]): Standing {
+  const there = scheduler.standing();
+  const ids = keys.map((key) => contexts.indexOf(key));
+  const parkedAt = there.parkedAt.map((_, id) =>
+    ids[id] === undefined || ids[id] < 0 ? -1 : standing.parkedAt[ids[id]]!,
+  );
+  const lastOn = there.lastOn.map((_, core) => {
+    const id = keys.indexOf(contexts[standing.lastOn[core] ?? -1] ?? 'nobody');
+    return id >= 0 && scheduler.contexts[id]!.core === core ? id : -1;
+  });
+  return { now: standing.now, parkedAt, lastOn };
 }
 
 function restState(machine: Machine): RestState | null {
@@ -108,7 +153,7 @@ function restState(machine: Machine): RestState | null {
     turns: machine.scheduler.contexts.map((context) => context.turns),
   };
 }
-function adoptRest(machine: Machine, rest: RestState): void {
+function adoptRest(machine: Machine, rest: RestState, contexts: readonly string[], keys: readonly string[]): void {
   for (const [n, built] of nicsOf(machine).entries()) {
     const { nic, wiring } = built;
     const stood = rest.nics[n] ?? null;
@@ -123,7 +168,10 @@ function adoptRest(machine: Machine, rest: RestState): void {
       if (wiring.kind === 'qemu') wiring.qemu[i]!.rxKicks = queue.rxKicks;
     }
   }
-  for (const [i, context] of machine.scheduler.contexts.entries()) context.turns = rest.turns[i]!;
+  for (const [id, context] of machine.scheduler.contexts.entries()) {
+    const turns = rest.turns[contexts.indexOf(keys[id]!)];
+    if (turns !== undefined) context.turns = turns;
+  }
 }
 const controlQueue = (nic: BuiltNic): DeviceQueue | null => deviceState(nic).nic.controlDevice?.end.queue ?? null;
 const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) => guest.nics);
@@ -141,7 +189,8 @@ function adopt(machine: Machine, learned: LearnedState): void {
     const flows = learned.flows[i] ?? null;
     if ('tap' in wiring && flows !== null) wiring.tap.flows?.adopt(flows);
   }
-  if (learned.rest !== null) adoptRest(machine, learned.rest);
+  const keys = contextKeys(machine);
+  if (learned.rest !== null) adoptRest(machine, learned.rest, learned.contexts, keys);
   else {
     for (const [i, { nic }] of nicsOf(machine).entries()) {
       for (const [p, pair] of nic.pairs.entries()) {
@@ -153,7 +202,17 @@ function adopt(machine: Machine, learned: LearnedState): void {
     }
   }
   while (machine.frames.ledgers.length < learned.runs) machine.frames.ledgers.push(null);
-  machine.scheduler.resumeFrom(learned.standing);
+  machine.scheduler.resumeFrom(standingOf(machine, learned, keys));
+}
+
+/** The topology with the NICs that its world has now. */
+function asWired(topology: Topology, nics: readonly GuestNicDocument[]): Topology {
+  let next = 0;
+  const hosts = topology.hosts.map((host) => ({
+    ...host,
+    guests: host.guests.map((guest) => ({ ...guest, nics: guest.nics.map(() => nics[next++]!) })),
+  }));
+  return { ...topology, hosts };
 }
 
 /** A dry run in progress. */
@@ -165,7 +224,8 @@ export class Rehearsal {
 
   /** Builds the twin and sends the frame; throws Refusal where it cannot be sent. */
   constructor(topology: Topology, learned: LearnedState, spec: DryRunSpec) {
-    this.world = new World(twinOf(topology));
+    const twin = twinOf(asWired(topology, learned.nics));
+    this.world = new World(twin, buildMachine(twin, learned.ports));
     const { machine } = this.world;
     adopt(machine, learned);
     this.startNs = this.world.now;

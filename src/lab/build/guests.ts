@@ -217,8 +217,8 @@ export function wire(
   const { services } = site;
   const bridge = site.bridge(host, document.bridge);
   const bridgeName = prefix + bridge.name;
-  const number = site.portNumber(bridgeName);
   const portName = `${labels.guest.slice(prefix.length)}.${document.name}`;
+  const number = site.portNumber(bridgeName, portName);
   const port = site.places.add({
     name: `${bridgeName}/${portName}`,
     type: 'port',

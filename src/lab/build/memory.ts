@@ -79,9 +79,10 @@ export function poolSlots(topology: Topology): number {
     n += host.bridges.length * UPCALL_QUEUE;
     const pmds = Math.max(1, pmdThreads(host.bridges));
     for (const nic of host.nics) n += (1 + pmds) * IN_FLIGHT + nic.rxRing + nic.txRing;
+    const userspace = host.bridges.some((b) => b.datapath === 'netdev') ? VHOST_USER_BATCH * pmds : 0;
     for (const guest of host.guests) {
-      for (const nic of guest.nics)
-        n += nic.backend === 'vhost-user' ? VHOST_USER_BATCH * pmds : nic.queuePairs * nic.tapQueueLength;
+      // whichever it has: it may get the other
+      for (const nic of guest.nics) n += Math.max(userspace, nic.queuePairs * nic.tapQueueLength);
     }
   }
   return n;

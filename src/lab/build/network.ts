@@ -90,7 +90,7 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
     const bridge = site.bridge(host, document.bridge);
     const bridgeName = prefix + bridge.name;
     const labels = { host: host.name, nic: name, bridge: bridgeName };
-    const number = site.portNumber(bridgeName);
+    const number = site.portNumber(bridgeName, document.name);
     const place = site.places.add({
       name,
       type: 'nic',

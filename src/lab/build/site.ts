@@ -26,6 +26,9 @@ export interface HostSite {
   readonly pollers: ReadonlyMap<string, readonly number[]>;
 }
 
+/** Numbers of ports by bridge (with its host's prefix) and name: a world that ports came to and left has other ones than a new one. */
+export type PortNumbers = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
 export class Site {
   readonly topology: Topology;
   readonly services: Services;
@@ -41,12 +44,15 @@ export class Site {
   readonly onGrowth = new Set<() => void>();
   /** Hosts by name, with their cores. */
   readonly hosts = new Map<string, HostSite>();
+  private readonly ports: PortNumbers | null;
   /** Places at most. */
   private readonly placeRoom: number;
   private fds = 10;
   private pids = 1200;
 
-  constructor(topology: Topology, services: Services, placeRoom: number) {
+  /** `ports`: numbers that ports shall have. */
+  constructor(topology: Topology, services: Services, placeRoom: number, ports: PortNumbers | null = null) {
+    this.ports = ports;
     this.topology = topology;
     this.placeRoom = placeRoom;
     this.services = services;
@@ -89,10 +95,11 @@ export class Site {
   pmdsOf({ prefix }: HostSite): Pmd[] {
     return this.pmds.filter((p) => p.name.startsWith(prefix));
   }
-  /** The next port of a bridge. */
-  portNumber(bridge: string): number {
-    const n = (this.portNumbers.get(bridge) ?? 0) + 1;
-    this.portNumbers.set(bridge, n);
+  /** The number of a bridge's port `name`: the next one, or the one that it has in the world that this is the twin of. */
+  portNumber(bridge: string, name: string): number {
+    const given = this.ports?.get(bridge)?.get(name);
+    const n = given ?? (this.portNumbers.get(bridge) ?? 0) + 1;
+    this.portNumbers.set(bridge, Math.max(n, this.portNumbers.get(bridge) ?? 0));
     return n;
   }
   nextFd(): number {

@@ -46,7 +46,8 @@ export class LinuxBridge extends Forwarder {
 
   override addPort(port: Port): void {
     super.addPort(port);
-    this.order.unshift(port.number);
+    this.order.push(port.number);
+    this.order.sort((a, b) => b - a);
   }
   protected override portGone(number: number): void {
     this.order.splice(this.order.indexOf(number), 1);

@@ -23,7 +23,7 @@ export abstract class Bridge extends Forwarder {
 
   override addPort(port: Port): void {
     super.addPort(port);
-    this.ofproto.ports.push(port.number);
+    this.ofproto.addPort(port.number);
   }
   /**
    * MAC entries and flows that name the port go with it (ovs mac_learning_flush of a bundle, bundle_destroy(); revalidators

@@ -72,6 +72,10 @@ export class Ofproto {
     return source.multicast || reserved(destinationOf(key)) || this.fdb.get(source.id)?.port === key[0];
   }
 
+  addPort(port: number): void {
+    this.ports.push(port);
+    this.ports.sort((a, b) => a - b);
+  }
   /** The port is gone, and with it what was learned there. */
   removePort(port: number): void {
     this.ports.splice(this.ports.indexOf(port), 1);
