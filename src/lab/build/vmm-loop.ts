@@ -59,8 +59,9 @@ export function buildLoop(
 ): Context {
   const { guest, vmm } = of;
   const { services } = site;
-  // without frames to carry it has next to nothing to do, and takes no core from those that have
-  const core = nics.length > 0 ? cores.shared() : cores.least();
+  // without frames to carry, or interrupts to pass on, it has next to nothing to do, and takes no core from those that have
+  const passes = guest.vmm === 'stratovirt' && guest.nics.some((nic) => nic.transport === 'mmio');
+  const core = nics.length > 0 || passes ? cores.shared() : cores.least();
   const name = `${prefix}${guest.vmm}-${guest.name}`;
   const labels = { core: cores.local(core), host: host.name, guest: of.name, backend: of.label, polls: false } as const;
   if (guest.vmm === 'qemu') {

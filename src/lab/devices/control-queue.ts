@@ -20,7 +20,6 @@ import {
 } from '../../machine/guest/net-commands.ts';
 import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { Probed, ProbedQueue } from '../../machine/guest/probe/probe-types.ts';
-import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { SignalMsi } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
 import { baseOf } from '../../machine/services.ts';
@@ -52,7 +51,7 @@ export class ControlDevice {
   readonly control: NetControl;
   readonly end: ControlEnd;
   private readonly vmm: Vmm;
-  private readonly wiring: ControlWiring;
+  private wiring: ControlWiring;
   /** Kept while the device is out of service without a reset. */
   private queue: DeviceQueue | null = null;
   private doorbell: Doorbell | null = null;
@@ -82,6 +81,7 @@ export class ControlDevice {
     const index = device.controlQueue;
     const q = device.queues[index];
     if (q === undefined || !q.enabled) return;
+    const resumed = this.queue !== null;
     this.queue ??= this.queueOf(nic, q);
     end.onUsed = () => vmm.vcpu.controlUsed();
     end.onBroken = (code, contextBits) => nic.failing(contextBits, () => device.needsReset(-code, index));
@@ -97,13 +97,14 @@ export class ControlDevice {
         else signal.trigger(contextBits);
       },
     });
+    if (resumed) this.takeUp();
   }
   private queueOf(nic: NicDevice, q: QueueRegisters): DeviceQueue {
     const { device } = nic;
     const { arena } = this.vmm.services;
     const { vm } = this.vmm;
     const space = new AddressSpace();
-    for (const s of memorySlots(vm.ramBytes)) space.map(s.gpa, s.size, vm.ram + s.offsetInRam);
+    for (const s of vm.layout) space.map(s.gpa, s.size, vm.ram + s.offsetInRam);
     const reach = nic.reachOf(q.index, space);
     const at = (gpa: number): number => (nic.translates ? 0 : space.translate(gpa, 1));
     const has = (bit: number): boolean => hasFeature(device.driverFeatures, bit);
@@ -158,6 +159,23 @@ export class ControlDevice {
     this.doorbell = null;
     vmm.removeUserDoorbell(doorbell.address);
     if (this.wired) vmm.process.ioeventfd(doorbell, this.wiring.kick, false);
+    this.wired = false;
+    // whoever reads it next takes what waits in the ring by itself
+    this.wiring.kick.waiter = null;
+  }
+  /** The NIC has another netdev, and eventfds of its own again. The queue is out of service. */
+  rewired(wiring: ControlWiring): void {
+    this.wiring = wiring;
+    this.end.kick = wiring.kick;
+  }
+  /** Commands that came before the queue was out of service, and have not been taken. */
+  private takeUp(): void {
+    const { vmm, end } = this;
+    if (end.waiting === 0) return;
+    const { clock } = vmm.vcpu;
+    clock[1] = clock[0]! + vmm.services.ns('idle_backend_wakeup');
+    if (end.byEventfd) this.wiring.kick.signal();
+    else end.run(vmm.actorBits);
   }
   /** The driver resets the queue. */
   letGo(): void {

@@ -10,7 +10,6 @@ import { eventFdOf, openEventFd } from '../../machine/kernel/eventfd-file.ts';
 import { FdTable } from '../../machine/kernel/files.ts';
 import { defaultRoutes, type IrqRoute } from '../../machine/kvm/irq-routing.ts';
 import { KvmDevice } from '../../machine/kvm/kvm-files.ts';
-import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { Irqfd, type Vm } from '../../machine/kvm/vm.ts';
 import type { Services } from '../../machine/services.ts';
 import type { MsiMessage } from '../../machine/virtio/msix.ts';
@@ -106,7 +105,7 @@ export class VmmProcess {
   /** Guest RAM, which the process has mapped from `userspace_addr` on: a slot for each part that has memory. */
   setMemory(userspace_addr: number): void {
     const r = K.kvm_userspace_memory_region;
-    for (const slot of memorySlots(this.vm.ramBytes)) {
+    for (const slot of this.vm.layout) {
       const argument = new Uint8Array(r.SIZE);
       const m = viewOf(argument);
       r.slot.set(m, 0, slot.slot);

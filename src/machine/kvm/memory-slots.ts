@@ -16,6 +16,9 @@ export const LEGACY_HOLE_END = 0xc_0000;
 export const GUEST_RAM_MAX = 2 * 1024 ** 3;
 export const PAGE_SIZE = 4096;
 
+/** stratovirt machine/src/x86_64/micro.rs and standard.rs, MEM_LAYOUT: RAM from 0 on, in one piece up to 2 GiB. */
+export const flatMemory = (ramBytes: number): MemorySlot[] => [{ slot: 0, gpa: 0, size: ramBytes, offsetInRam: 0 }];
+
 /**
  * The hole swallows the RAM behind it, as on hardware: a guest of 16 MiB has 128 KiB less to use, and its highest address is
  * still 16 MiB. DEVIATION: QEMU splits 0xc0000-0x100000 further where firmware shadow is read-only (PAM); here it is RAM.

@@ -21,6 +21,7 @@ import {
 import { msiTarget } from './apic.ts';
 import { IoBus } from './io-bus.ts';
 import { defaultRoutes, type IrqRoute, KVM_MAX_IRQ_ROUTES, parseRoutes } from './irq-routing.ts';
+import { flatMemory, type MemorySlot, memorySlots } from './memory-slots.ts';
 import { MemSlots } from './memslots.ts';
 import type { VcpuRun } from './vcpu-run.ts';
 
@@ -64,6 +65,8 @@ export class Vm {
   irqchip = false;
   /** Lines of the I/O APIC, as the guest has programmed its redirection table: who takes a pin. */
   private readonly pins: ({ readonly target: InterruptTarget; readonly line: number } | undefined)[] = [];
+  /** Its machine has RAM from 0 on without a hole for old devices (StratoVirt's), instead of a PC's layout. */
+  flatMemory = false;
   /** The VMM's answer to a write that no ioeventfd takes. Runs on the vCPU's thread. */
   onUserWrite: (address: number, value: number, contextBits: number, width: number) => void = () => {};
   declare private readonly recorder: Recorder | null;
@@ -74,6 +77,11 @@ export class Vm {
     this.ramBytes = ramBytes;
     this.cpus = cpus;
     this.recorder = recorder;
+  }
+
+  /** Where its RAM lies. */
+  get layout(): MemorySlot[] {
+    return this.flatMemory ? flatMemory(this.ramBytes) : memorySlots(this.ramBytes);
   }
 
   /** The eventfd that takes a write of `width` bytes to an address or port; null: userspace answers. */
