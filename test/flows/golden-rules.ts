@@ -24,6 +24,7 @@ export interface Rule {
 const has = (run: GoldenRun, option: string): boolean => run.row.config.includes(option);
 const eventIdx = (run: GoldenRun): boolean => !has(run, 'event_idx_off');
 const ioeventfd = (run: GoldenRun): boolean => !has(run, 'ioeventfd_off');
+const txTimer = (run: GoldenRun): boolean => has(run, 'tx_timer');
 const tx = (run: GoldenRun): boolean => run.queue === 'tx';
 const paced = ({ row }: GoldenRun): boolean => row.workload.includes('paced') || row.workload.startsWith('ping');
 const single = ({ row }: GoldenRun): boolean => row.frames === 1;
@@ -91,6 +92,11 @@ export const RULES: readonly Rule[] = [
     text: 'Under load doorbells are fewer than frames',
     of: (r) => load(r) && tx(r) && eventIdx(r),
     holds: (r) => r.counts.doorbells < r.counts.pops / 2,
+  },
+  {
+    text: '`tx=timer`, sending under load: a doorbell for many frames, as kicks are off while the timer runs (at most one for 12 frames)',
+    of: (r) => txTimer(r) && tx(r) && load(r),
+    holds: (r) => r.counts.doorbells <= r.counts.pops / 12,
   },
   {
     text: 'One frame at a time (1 ms apart, or echoes): one doorbell, one handling, one chain and one interrupt for each frame sent',

@@ -72,6 +72,8 @@ describe('defaults', () => {
         vcpus: 1,
         memory: '16MiB',
         app: 'stack',
+        haltPollNs: 0,
+        postedInterrupts: false,
         nics: [
           {
             name: 'net0',
@@ -85,6 +87,8 @@ describe('defaults', () => {
             packed: false,
             transport: 'pci-modern',
             ioeventfd: true,
+            tx: 'bh',
+            txTimer: 150_000,
             features: { ...on(DEFAULT_ON, true), ...on(DEFAULT_OFF, false) },
             tapQueueLength: 1000,
           },
@@ -172,7 +176,8 @@ test('every field reaches the topology', () => {
             vcpus: 2,
             memory: 8 * 2 ** 20,
             app: 'io',
-            iommu: null,
+            haltPollNs: 50_000,
+            postedInterrupts: true,
             nics: [
               {
                 name: 'p0',
@@ -189,6 +194,7 @@ test('every field reaches the topology', () => {
                 mtu: 9000,
                 speed: 10_000,
                 duplex: 'full',
+                txTimer: 20_000,
                 features: {
                   VIRTIO_NET_F_STATUS: false,
                   VIRTIO_RING_F_EVENT_IDX: false,
@@ -253,6 +259,9 @@ test('every field reaches the topology', () => {
             vcpus: 2,
             memory: 8 * 2 ** 20,
             app: 'io',
+            haltPollNs: 50_000,
+            postedInterrupts: true,
+            iommu: null,
             nics: [
               {
                 name: 'p0',
@@ -275,6 +284,8 @@ test('every field reaches the topology', () => {
                 duplex: 'full',
                 coalescing: null,
                 ioeventfd: true,
+                tx: 'bh',
+                txTimer: 20_000,
                 features,
                 tapQueueLength: 5,
               },
