@@ -43,6 +43,7 @@ cost('irqfd_write', 400, 'ns', [250, 900], 'no source', 'as signal_msi_ioctl: a 
 cost('qemu_vm_stop', 50000, 'ns', [20000, 500000], 'no source', 'a signal to each vCPU thread and the wait until all have left KVM_RUN', 'QMP stop and cont: the vCPUs');
 cost('qemu_ring_handover', 20000, 'ns', [5000, 200000], 'no source', 'a few ioctls or messages, and the grace period of an ioeventfd or irqfd', 'one ring taken from whoever serves it, or handed over');
 cost('qemu_device_state', 30000, 'ns', [10000, 300000], 'no source', 'a few hundred bytes through a migration stream', 'saving or loading the state of one device');
+cost('vhost_busy_poll_iteration', 100, 'ns', [20, 300], 'no source', 'a look at two rings and a socket, cpu_relax()', 'one look of a vhost worker that polls before it sleeps (poll-us)');
 cost('vhost_worker_iteration', 800, 'ns', [400, 2000], 'no source', 'work list, signalling and weight check', 'once per wake-up of a vhost worker');
 // ---- host kernel
 cost('vhost_net_tx_per_packet', 930, 'ns', [600, 1100], 'derived', 'linux commit 5503fcecd', 'descriptor, copy from the guest, skb, tap, host stack entry, without bytes');

@@ -4,7 +4,7 @@
  */
 import { child, type FaultCode, type Faults, oneOf, suggestion } from './document-faults.ts';
 import { TopologyDocument } from './document-schema.ts';
-import type { Backend, Datapath, Driver, GuestApp, IommuMode, Transport, TxMode, VmmKind } from './topology.ts';
+import type { Backend, Datapath, Driver, GuestApp, IommuMode, PageSize, Transport, TxMode, VmmKind } from './topology.ts';
 import * as units from './units.ts';
 import { type Parsed, show } from './units.ts';
 
@@ -199,6 +199,7 @@ export interface DraftGuestNic {
   ioeventfd: Maybe<boolean>;
   tx: Maybe<TxMode>;
   txTimer: Maybe<number>;
+  pollUs: Maybe<number>;
   features: Maybe<Record<string, Maybe<boolean | null>>>;
   coalescing: Maybe<Record<'rx' | 'tx', Maybe<Record<'usecs' | 'packets', Maybe<number>>>> | null>;
   tapQueueLength: Maybe<number>;
@@ -212,11 +213,14 @@ export interface DraftGuest {
   haltPollNs: Maybe<number>;
   postedInterrupts: Maybe<boolean>;
   iommu: Maybe<{ mode: Maybe<IommuMode>; cachingMode: Maybe<boolean | null> } | null>;
+  hugepages: Maybe<PageSize | null>;
+  dpdk: Maybe<{ hugepages: Maybe<PageSize>; mempool: Maybe<number | null> } | null>;
   nics: Items<DraftGuestNic>;
 }
 export interface DraftHost {
   name: Maybe<string | null>;
   cores: Maybe<number>;
+  hugepages: Maybe<{ '2MiB': Maybe<number>; '1GiB': Maybe<number>; socketMem: Maybe<number> } | null>;
   bridges: Items<DraftBridge>;
   nics: Items<DraftHostNic>;
   guests: Items<DraftGuest>;

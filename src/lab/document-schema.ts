@@ -281,6 +281,12 @@ const GuestNic = object(
       0,
       1_000_000_000,
     ),
+    pollUs: integer(
+      "How long a vhost-net worker polls its rings and the tap before it asks to be woken, microseconds; 0: not at all. QEMU's netdev property `poll-us`, VHOST_SET_VRING_BUSYLOOP_TIMEOUT.",
+      0,
+      0,
+      1_000_000,
+    ),
     features: section(Object.fromEntries(FEATURE_RULES.map((rule) => [rule.name, unset(featureText(rule))])), {
       description:
         'Feature bits: whether the device offers them, as far as the back-end has them. A bit that is not named and lacks what it needs is off; one that is turned on and lacks it is a fault. Bits that follow from other fields are in a complete document only where they were turned off.',
@@ -324,9 +330,9 @@ const Guest = object(
       false,
     ),
     app: choice(
-      '`stack`: the kernel’s IP stack with sockets and ICMP echo. `macswap` and `io`: DPDK programs that forward every frame, for guests whose NICs all have the driver virtio-pmd.',
+      '`stack`: the kernel’s IP stack with sockets and ICMP echo. The others are DPDK programs as testpmd has them, for guests whose NICs all have the driver virtio-pmd: `macswap` and `io` forward every frame, `rxonly` takes frames and frees them, `txonly` looks at no receive queue and sends what UDP traffic from its NICs asks for, in bursts of 32.',
       'stack',
-      ['stack', 'macswap', 'io'],
+      ['stack', 'macswap', 'io', 'txonly', 'rxonly'],
     ),
     haltPollNs: integer(
       'Halt polling (`halt_poll_ns` of the kernel module kvm, whose own default is 200000): for so long at most the thread of a halted vCPU looks for a wake-up before it sleeps, nanoseconds. How long it does follows from how long halts last. A wake-up that it finds comes earlier, and its time is busy time. 0 = it sleeps at once.',
@@ -357,6 +363,39 @@ const Guest = object(
         },
       ),
     ),
+    hugepages: Type.Optional(
+      Type.Enum(['4KiB', '2MiB', '1GiB'], {
+        type: 'string',
+        description:
+          'Pages of the host that back the guest’s RAM (`-object memory-backend-file,mem-path=/dev/hugepages`). Hugepages are taken from the host’s `hugepages`, RAM being rounded up to whole ones. Default: `2MiB` with a vhost-user NIC, whose back-end shares the memory, else `4KiB`.',
+        examples: ['2MiB'],
+      }),
+    ),
+    dpdk: Type.Optional(
+      object(
+        {
+          hugepages: choice(
+            'Pages of the guest that hold the memory of its DPDK program: rings, mbufs. With an `iommu` VFIO maps each one for the devices. `4KiB`: the program runs with `--no-huge`, and its addresses are I/O virtual ones, which takes an `iommu`.',
+            '2MiB',
+            ['4KiB', '2MiB', '1GiB'],
+          ),
+          mempool: Type.Optional(
+            Type.Integer({
+              description:
+                'mbufs of the program’s pool (testpmd’s `--total-num-mbufs`), shared by all its receive and transmit rings. With too few rings stay short, and are counted in rx_mbuf_allocation_errors. Default: as many as the rings hold, and two bursts of 32 for each lcore.',
+              minimum: 32,
+              maximum: 1_000_000,
+              examples: [4096],
+            }),
+          ),
+        },
+        {
+          description:
+            'The DPDK program of a guest whose NICs have the driver virtio-pmd. Default: hugepages of 2 MiB.',
+          examples: [{ hugepages: '2MiB' }],
+        },
+      ),
+    ),
     nics: list(GuestNic, 'Virtio-net devices.', 64),
   },
   { description: 'A virtual machine.' },
@@ -372,6 +411,23 @@ const Host = object(
       8,
       1,
       256,
+    ),
+    hugepages: Type.Optional(
+      object(
+        {
+          '2MiB': integer('Pages of 2 MiB (`hugepagesz=2M hugepages=…`).', 0, 0, 1_000_000),
+          '1GiB': integer('Pages of 1 GiB.', 0, 0, 1000),
+          socketMem: size(
+            'What Open vSwitch with DPDK takes when it starts, on a host with a netdev bridge (`other_config:dpdk-socket-mem`): pages of 1 GiB as long as there are any, then of 2 MiB. A multiple of 2 MiB.',
+            '1GiB',
+          ),
+        },
+        {
+          description:
+            'Hugepages of the host. Open vSwitch with DPDK and the RAM of guests are taken from them; where they do not suffice, the document is refused. Default: as many as anybody asks for.',
+          examples: [{ '2MiB': 1024, '1GiB': 0 }],
+        },
+      ),
     ),
     bridges: list(Bridge, 'Bridges. Default: `br0` with the system datapath.', 64, { default: [{ name: 'br0' }] }),
     nics: list(HostNic, 'Physical NICs.', 64),

@@ -18,7 +18,7 @@ import {
 import { type Fault, Faults, MAX_FAULTS } from './document-faults.ts';
 import { FEATURES, writtenFeatures } from './document-features.ts';
 import type { TopologyDocument } from './document-schema.ts';
-import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, Topology } from './topology.ts';
+import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, PageSize, Topology } from './topology.ts';
 import {
   type Address,
   type Address6,
@@ -95,6 +95,7 @@ function hostOf(host: DraftHost): Host {
   return {
     name: sure(host.name),
     cores: sure(host.cores),
+    hugepages: hostHugepagesOf(host),
     bridges: all(host.bridges, (bridge) => ({
       name: sure(bridge.name),
       datapath: sure(bridge.datapath),
@@ -134,8 +135,25 @@ function guestOf(guest: DraftGuest): Guest {
     haltPollNs: sure(guest.haltPollNs),
     postedInterrupts: sure(guest.postedInterrupts),
     iommu: iommuOf(guest),
+    hugepages: sure(guest.hugepages),
+    dpdk: dpdkOf(guest),
     nics: all(guest.nics, guestNicOf),
   };
+}
+function dpdkOf({ dpdk }: DraftGuest): Guest['dpdk'] {
+  return dpdk === null || dpdk === undefined
+    ? null
+    : { hugepages: sure(dpdk.hugepages), mempool: dpdk.mempool ?? null };
+}
+function hostHugepagesOf({ hugepages }: DraftHost): Host['hugepages'] {
+  if (hugepages === null || hugepages === undefined) return null;
+  return { '2MiB': sure(hugepages['2MiB']), '1GiB': sure(hugepages['1GiB']), socketMem: sure(hugepages.socketMem) };
+}
+function dpdkDocument({ hugepages, mempool }: NonNullable<Guest['dpdk']>): {
+  hugepages: PageSize;
+  mempool?: number;
+} {
+  return { hugepages, ...(mempool === null ? {} : { mempool }) };
 }
 function iommuOf({ iommu }: DraftGuest): Guest['iommu'] {
   return iommu === null || iommu === undefined
@@ -164,6 +182,7 @@ function guestNicOf(nic: DraftGuestNic): GuestNic {
     ioeventfd: sure(nic.ioeventfd),
     tx: sure(nic.tx),
     txTimer: sure(nic.txTimer),
+    pollUs: sure(nic.pollUs),
     features,
     coalescing: coalescingOf(nic),
     tapQueueLength: sure(nic.tapQueueLength),
@@ -206,6 +225,9 @@ export function documentOf(topology: Topology): TopologyDocument {
     hosts: topology.hosts.map((host) => ({
       name: host.name,
       cores: host.cores,
+      ...(host.hugepages === null
+        ? {}
+        : { hugepages: { ...host.hugepages, socketMem: formatSize(host.hugepages.socketMem) } }),
       bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds, userspaceTso, pmds }) => ({
         name,
         datapath,
@@ -231,6 +253,8 @@ export function documentOf(topology: Topology): TopologyDocument {
         haltPollNs: guest.haltPollNs,
         postedInterrupts: guest.postedInterrupts,
         ...(guest.iommu === null ? {} : { iommu: { ...guest.iommu } }),
+        hugepages: guest.hugepages,
+        ...(guest.dpdk === null ? {} : { dpdk: dpdkDocument(guest.dpdk) }),
         nics: guest.nics.map((nic) => nicDocument(nic, guest)),
       })),
     })),
@@ -267,6 +291,7 @@ function nicDocument(nic: GuestNic, { vmm, iommu }: Guest): GuestNicDocument {
     ioeventfd: nic.ioeventfd,
     tx: nic.tx,
     txTimer: nic.txTimer,
+    pollUs: nic.pollUs,
     features: writtenFeatures({ ...nic, vmm, iommu: iommu !== null }),
     ...(nic.coalescing === null ? {} : { coalescing: { rx: { ...nic.coalescing.rx }, tx: { ...nic.coalescing.tx } } }),
     tapQueueLength: nic.tapQueueLength,

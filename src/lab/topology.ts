@@ -11,8 +11,13 @@ export type Transport = 'pci-modern' | 'pci-transitional' | 'pci-legacy' | 'mmio
 export type Datapath = 'system' | 'netdev' | 'linux';
 /** The program that runs the virtual machine. */
 export type VmmKind = 'qemu' | 'stratovirt';
-/** What runs in the guest: its IP stack (with sockets and icmp echo), or a DPDK forwarding program (`virtio-pmd` only). */
-export type GuestApp = 'stack' | 'macswap' | 'io';
+/**
+ * What runs in the guest: its IP stack (with sockets and icmp echo), or a DPDK program that forwards, only sends or only
+ * receives (`virtio-pmd` only).
+ */
+export type GuestApp = 'stack' | 'macswap' | 'io' | 'txonly' | 'rxonly';
+/** Pages of memory by their size. */
+export type PageSize = '4KiB' | '2MiB' | '1GiB';
 
 export interface Topology {
   readonly name: string;
@@ -37,9 +42,17 @@ export interface Topology {
 export interface Host {
   readonly name: string;
   readonly cores: number;
+  /** Hugepages of the host, an amount; null: as many as anybody asks for. */
+  readonly hugepages: HostHugepages | null;
   readonly bridges: readonly Bridge[];
   readonly nics: readonly HostNic[];
   readonly guests: readonly Guest[];
+}
+export interface HostHugepages {
+  readonly '2MiB': number;
+  readonly '1GiB': number;
+  /** Bytes that Open vSwitch with DPDK takes when it starts (`other_config:dpdk-socket-mem`). */
+  readonly socketMem: number;
 }
 export interface Bridge {
   readonly name: string;
@@ -82,7 +95,17 @@ export interface Guest {
   readonly postedInterrupts: boolean;
   /** QEMU's intel-iommu and how the guest's kernel uses it; null: none. */
   readonly iommu: GuestIommu | null;
+  /** Pages of the host that back the guest's RAM. */
+  readonly hugepages: PageSize;
+  /** The DPDK program of a guest with virtio-pmd; null without. */
+  readonly dpdk: GuestDpdk | null;
   readonly nics: readonly GuestNic[];
+}
+export interface GuestDpdk {
+  /** Pages of the guest that the program's memory lies in; `4KiB`: `--no-huge`, with I/O virtual addresses. */
+  readonly hugepages: PageSize;
+  /** mbufs of its pool; null: what its rings and bursts can hold at once. */
+  readonly mempool: number | null;
 }
 /** `strict`: every unmapped buffer is invalidated at once (iommu.strict=1); `lazy`: in batches; `passthrough`: addresses are their own. */
 export type IommuMode = 'strict' | 'lazy' | 'passthrough';
@@ -123,6 +146,8 @@ export interface GuestNic {
   /** QEMU's `tx` and `x-txtimer` (ns): a kick schedules the transmission at once, or in a while. For the virtio-net backend. */
   readonly tx: TxMode;
   readonly txTimer: number;
+  /** QEMU's `poll-us` of a tap with vhost: microseconds that the worker polls before it sleeps; 0 = it does not. */
+  readonly pollUs: number;
   /**
    * Every feature bit that a document knows, by specification name: whether the device offers it, as far as its back-end lets
    * it. The last word also on bits that follow from other fields (`packed`, `mtu`, …): a document may turn those off.

@@ -18,6 +18,7 @@ import { RANGES } from './document-schema.ts';
 import { iommuPages } from './iommu-memory.ts';
 import type { Transport } from './topology.ts';
 import { formatSize } from './units.ts';
+import { checkDpdk, checkGuestPages, dpdkBytes } from './validate-hugepages.ts';
 import { checkStratovirt, stratovirtTransport } from './validate-stratovirt.ts';
 
 /** Places of a guest that are not NICs have these names. */
@@ -48,6 +49,13 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
         `${nic.backend} gets its kicks through an ioeventfd and has no other way`,
         'true, or "backend": "virtio-net"',
       );
+    if ((nic.pollUs ?? 0) > 0 && nic.backend !== undefined && nic.backend !== 'vhost-net')
+      faults.add(
+        `${p}/pollUs`,
+        'wrong-backend',
+        `${nic.backend} has no vhost worker that could poll`,
+        '0, or "backend": "vhost-net"',
+      );
     if (nic.tx === 'timer' && nic.backend !== undefined && nic.backend !== 'virtio-net')
       faults.add(
         `${p}/tx`,
@@ -65,7 +73,9 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
   if (guest.vmm === 'stratovirt') checkStratovirt(guest, at, faults);
   if (guest.vcpus === null) guest.vcpus = Math.max(1, ...(guest.nics ?? []).map((nic) => nic?.queuePairs ?? 1));
   checkDrivers(guest, at, faults);
+  checkDpdk(guest, at, faults);
   checkGuestMemory(guest, at, limits, faults);
+  checkGuestPages(guest, at, faults);
 }
 
 // ---- the IOMMU --------------------------------------------------------------------------------------------------
@@ -232,12 +242,13 @@ function checkDrivers(guest: DraftGuest, at: string, faults: Faults): void {
   const drivers = new Set((guest.nics ?? []).flatMap((nic) => nic?.driver ?? []));
   // a NIC without a driver of ours is beside any other
   drivers.delete('none');
-  if (guest.app === 'macswap' || guest.app === 'io') {
+  if (guest.app !== undefined && guest.app !== 'stack') {
+    const does = { macswap: 'forwards', io: 'forwards', txonly: 'sends', rxonly: 'receives' }[guest.app];
     if (guest.nics?.length === 0)
       faults.add(
         `${at}/app`,
         'wrong-driver',
-        `${guest.app} forwards frames, and this guest has no NIC`,
+        `${guest.app} ${does} frames, and this guest has no NIC`,
         'at least one NIC',
       );
     eachOf(guest.nics, `${at}/nics`, (nic, p) => {
@@ -246,7 +257,7 @@ function checkDrivers(guest: DraftGuest, at: string, faults: Faults): void {
           `${p}/driver`,
           'wrong-driver',
           nic.driver === 'none'
-            ? `${guest.app} forwards frames, and without a driver it gets none`
+            ? `${guest.app} ${does} frames, and without a driver it has none`
             : `${guest.app} is a DPDK program and cannot use the kernel's driver`,
           '"virtio-pmd"',
         );
@@ -318,7 +329,7 @@ function ringBytes(size: number, packed: boolean): number {
 
 /** What all NICs need and the kernel; null where a field that it depends on has a fault. */
 function neededBytes(guest: DraftGuest): number | null {
-  let needed = KERNEL_BYTES;
+  let needed = 0;
   for (const nic of guest.nics ?? []) {
     const { driver, queueSize, queuePairs, packed, features } = nic ?? {};
     if (driver === undefined || queueSize === undefined || queuePairs === undefined || packed === undefined)
@@ -327,13 +338,20 @@ function neededBytes(guest: DraftGuest): number | null {
     const known = features as Record<string, boolean>;
     needed += nicBytes({ driver, queueSize, queuePairs, packed, mtu: nic?.mtu ?? null, features: known });
   }
+  let kernel = KERNEL_BYTES;
   if (guest.iommu !== null && guest.iommu !== undefined) {
     const mapped = (guest.nics ?? []).map((nic) => ({
       queueSize: nic?.queueSize ?? 0,
       queuePairs: nic?.queuePairs ?? 0,
     }));
-    needed += PAGE * iommuPages(mapped, guest.memory ?? DEFAULT_MEMORY);
+    kernel += PAGE * iommuPages(mapped, guest.memory ?? DEFAULT_MEMORY);
   }
+  const { dpdk } = guest;
+  if (dpdk !== null && dpdk !== undefined) {
+    if (dpdk.hugepages === undefined || dpdk.mempool === undefined) return null;
+    needed = dpdkBytes(guest, needed, kernel);
+  }
+  needed += kernel;
   return Math.ceil(needed / PAGE) * PAGE;
 }
 

@@ -15,12 +15,17 @@ import type { NetQueuePair } from './net-queue-pair.ts';
 /** linux drivers/vhost/net.c: frames per batch, and frames before the other direction gets its turn. */
 const VHOST_NET_BATCH = 64;
 const VHOST_NET_PKT_WEIGHT = 256;
+/** And bytes. */
+const VHOST_NET_WEIGHT = 0x8_0000;
+/** VHOST_SET_VRING_BUSYLOOP_TIMEOUT is in microseconds. */
+const NS_PER_US = 1000;
 
 const TAKE = PHASE_OWN;
 const LAND_TX = PHASE_OWN + 1;
 const LAND_RX = PHASE_OWN + 2;
 const RECHECK_TX = PHASE_OWN + 3;
 const RECHECK_RX = PHASE_OWN + 4;
+const BUSY_POLL = PHASE_OWN + 5;
 
 export class VhostNetWorker extends Context {
   declare readonly pair: NetQueuePair;
@@ -35,6 +40,12 @@ export class VhostNetWorker extends Context {
   /** Told when the worker has left the batch that it was in; null: it goes on as usual. */
   private onHeld: (() => void) | null = null;
   private weight = 0;
+  private weightBytes = 0;
+  /** How long the worker polls both rings and the tap before it asks to be woken, ns; 0: not at all. */
+  private busyloop = 0;
+  private pollUntil = 0;
+  /** It has polled since it last found something. */
+  private polled = false;
   private count = 0;
   /** The ring that the batch under way was looked up in: by the time it lands there may be another, or none. */
   private ring: DeviceQueue | null = null;
@@ -50,6 +61,7 @@ export class VhostNetWorker extends Context {
   declare private readonly enableCost: number;
   declare private readonly wakeDelay: number;
   declare private readonly byteCost256: number;
+  declare private readonly pollCost: number;
 
   constructor(
     name: string,
@@ -75,6 +87,7 @@ export class VhostNetWorker extends Context {
     this.enableCost = services.ns('notification_enable');
     this.wakeDelay = services.ns('idle_backend_wakeup');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
+    this.pollCost = services.ns('vhost_busy_poll_iteration');
   }
 
   begin(): void {
@@ -85,6 +98,11 @@ export class VhostNetWorker extends Context {
     this.queue.reader = this;
     this.txKick.waiter = this;
     this.rxKick.waiter = this;
+  }
+
+  /** VHOST_SET_VRING_BUSYLOOP_TIMEOUT, microseconds; QEMU gives both rings the same (`poll-us` of its netdev). */
+  setBusyloop(microseconds: number): void {
+    this.busyloop = microseconds * NS_PER_US;
   }
 
   /**
@@ -140,6 +158,9 @@ export class VhostNetWorker extends Context {
       case RECHECK_RX:
         this.recheckRx();
         break;
+      case BUSY_POLL:
+        if (this.busyPolls()) return;
+        break;
     }
     if (this.timeline.contended(this.id)) {
       this.phase = TAKE;
@@ -155,14 +176,42 @@ export class VhostNetWorker extends Context {
       return;
     }
     this.readKicks();
-    if (this.weight >= VHOST_NET_PKT_WEIGHT) this.changeTurn();
+    if (this.weight >= VHOST_NET_PKT_WEIGHT || this.weightBytes >= VHOST_NET_WEIGHT) this.changeTurn();
     if (this.receiving ? this.takeRx() : this.takeTx()) return;
     this.changeTurn();
     if (this.receiving ? this.takeRx() : this.takeTx()) return;
+    if (this.pollsFirst()) return;
     this.sleep();
+  }
+  /**
+   * vhost_net_busy_poll(): before it asks to be woken, the worker looks at both rings and the tap for a while. True: it does,
+   * and has not done so since it last found something.
+   * DEVIATION: it looks on a grid of `vhost_busy_poll_iteration`; Linux leaves the loop too when the core has other work.
+   */
+  private pollsFirst(): boolean {
+    if (this.busyloop === 0 || this.polled) return false;
+    this.polled = true;
+    if (!this.txWork) {
+      this.recorder.stamp[0] = this.timeline.now[0]!;
+      this.txWork = true;
+      this.pair.disableTxKicks(this.contextBits);
+    }
+    this.pollUntil = this.timeline.now[0]! + this.busyloop;
+    this.spend(this.pollCost, BUSY_POLL);
+    return true;
+  }
+  /** One look. True: nothing is there, and the time is not over. */
+  private busyPolls(): boolean {
+    const { pair, queue } = this;
+    const found = pair.tx.available() > 0 || (!queue.paused && queue.queue.length > 0);
+    if (found || this.rxKick.counter > 0 || this.onHeld !== null) return false;
+    if (this.timeline.now[0]! >= this.pollUntil) return false;
+    this.spend(this.pollCost, BUSY_POLL);
+    return true;
   }
   private changeTurn(): void {
     this.weight = 0;
+    this.weightBytes = 0;
     this.receiving = !this.receiving;
   }
 
@@ -205,6 +254,7 @@ export class VhostNetWorker extends Context {
       this.pair.lost('tx');
       return false;
     }
+    if (this.pollsFirst()) return true;
     this.recorder.stamp[0] = this.timeline.now[0]!;
     this.pair.enableTxKicks();
     this.spend(this.enableCost, RECHECK_TX);
@@ -217,9 +267,11 @@ export class VhostNetWorker extends Context {
     if (pair.tx !== this.ring) return false;
     const n = this.count;
     this.weight += n;
+    this.polled = false;
     let begin = this.begun + this.fixedCost;
     for (let i = 0; i < n; i++) {
       const bytes = pair.tx.peekBytes(0);
+      this.weightBytes += bytes;
       const copied = begin + this.txCost + ((bytes * this.byteCost256) >> 8);
       const end = copied + this.switchCost;
       pair.at[0] = begin;
@@ -281,10 +333,13 @@ export class VhostNetWorker extends Context {
     const lengths = this.services.pool.length;
     const now = this.timeline.now[0]!;
     this.weight += this.count;
+    this.polled = false;
     let begin = this.begun + this.fixedCost;
     let pushed = 0;
     for (let i = 0; i < this.count && queue.queue.length > 0; i++) {
-      const end = begin + this.rxCost + (((lengths[queue.queue.peek(0)]! + FRAME_OFFSET) * this.byteCost256) >> 8);
+      const bytes = lengths[queue.queue.peek(0)]! + FRAME_OFFSET;
+      this.weightBytes += bytes;
+      const end = begin + this.rxCost + ((bytes * this.byteCost256) >> 8);
       recorder.stamp[0] = begin;
       if (pair.rx.available(1) <= 0) break; // a frame took several buffers
       const packet = queue.dequeue(this.contextBits);

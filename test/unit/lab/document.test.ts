@@ -89,6 +89,7 @@ describe('defaults', () => {
             ioeventfd: true,
             tx: 'bh',
             txTimer: 150_000,
+            pollUs: 0,
             features: { ...on(DEFAULT_ON, true), ...on(DEFAULT_OFF, false) },
             tapQueueLength: 1000,
           },
@@ -195,6 +196,7 @@ test('every field reaches the topology', () => {
                 speed: 10_000,
                 duplex: 'full',
                 txTimer: 20_000,
+                pollUs: 0,
                 features: {
                   VIRTIO_NET_F_STATUS: false,
                   VIRTIO_RING_F_EVENT_IDX: false,
@@ -286,6 +288,7 @@ test('every field reaches the topology', () => {
                 ioeventfd: true,
                 tx: 'bh',
                 txTimer: 20_000,
+                pollUs: 0,
                 features,
                 tapQueueLength: 5,
               },

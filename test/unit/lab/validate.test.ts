@@ -314,6 +314,8 @@ describe('meaning', () => {
       },
       ['/hosts/0/nics/1/speed out-of-range'],
     ],
+    ['poll-us in QEMU', { nic: { pollUs: 50, backend: 'virtio-net' } }, [`${NIC}/pollUs wrong-backend`]],
+    ['poll-us in vhost-net', { nic: { pollUs: 50 } }, []],
     ['ioeventfd off in vhost-net', { nic: { ioeventfd: false } }, [`${NIC}/ioeventfd wrong-backend`]],
     ['ioeventfd off in QEMU', { nic: { ioeventfd: false, backend: 'virtio-net' } }, []],
     ['macswap with the kernel driver', { guest: { app: 'macswap' } }, [`${NIC} wrong-driver`]],

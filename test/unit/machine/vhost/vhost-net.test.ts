@@ -22,9 +22,9 @@ import {
   VHOST_SET_VRING_NUM,
   VhostNetDevice,
 } from '../../../../src/machine/vhost/ioctl-carrier.ts';
-import { u64Payload, vringStatePayload } from '../../../../src/machine/vhost/messages.ts';
 import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, VHOST_NET_OFFER } from '../../../../src/machine/vhost/offers.ts';
 import { NO_FD } from '../../../../src/machine/vhost/session.ts';
+import { u64Payload, vringStatePayload } from '../../../../src/machine/vhost/user/codec.ts';
 import { featuresHex } from '../../../../src/machine/virtio/features.ts';
 import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
@@ -65,6 +65,20 @@ function open(): { device: VhostNetDevice; calls: string[]; frontend: VhostNetFr
 }
 
 describe('vhost-net hand-over', () => {
+  it('says how long the worker polls, for each ring, where that is asked for', () => {
+    const device = new VhostNetDevice(() => {});
+    vhostNetInit(device);
+    assert.deepEqual(
+      [0, 1].map((ring) => device.busyloopOf(ring)),
+      [0, 0],
+    );
+    const polling = new VhostNetDevice(() => {});
+    vhostNetInit(polling, 50);
+    assert.deepEqual(
+      [0, 1].map((ring) => polling.busyloopOf(ring)),
+      [50, 50],
+    );
+  });
   it('follows the reference order (flow DD-4) and leaves rings that run', () => {
     const { device, calls, frontend } = open();
     assert.equal(vhostNetStart(frontend, params, 9), 0);
