@@ -35,7 +35,7 @@ test('a guest is paused and goes on', async () => {
   });
   assert.equal((await server.get(`${A}/nics/net0`)).body.servedBy, 'backend');
   const wrong = await server.put(`${A}/state`, { state: 'asleep' });
-  assert.equal(wrong.status, 400, wrong.text);
+  assert.equal(wrong.status, 422, wrong.text);
   assert.equal((await server.put(`${T}/guests/z/state`, { state: 'paused' })).status, 404);
 });
 
@@ -83,6 +83,6 @@ test('what cannot be is refused with the field and the reason', async () => {
   const nowhere = await patch({ bridge: 'br7' });
   assert.equal(nowhere.status, 422, nowhere.text);
   assert.equal(nowhere.body.errors[0].pointer, '/bridge');
-  assert.equal((await patch({ backend: 'vdpa' })).status, 400);
+  assert.equal((await patch({ backend: 'vdpa' })).status, 422);
   assert.equal((await server.get(`${A}/nics/net0`)).body.migration, null);
 });

@@ -106,6 +106,11 @@ export function openNetdev(vmm: Vmm, wiring: NicWiring): OpenBackend {
   vmm.openEventFds(wiring);
   return openBackend(wiring, vmm.trace(wiring.backendPlace));
 }
+/** The netdev goes, and with it the eventfds of the NIC's rings. */
+export function closeNetdev(vmm: Vmm, { pairs, control }: NicWiring): void {
+  for (const { fds } of pairs) for (const eventfd of Object.values(fds)) vmm.process.closeEventFd(eventfd);
+  if (control !== null) vmm.process.closeEventFd(control.kick);
+}
 /** When the netdev is created: the tap is opened, the vhost device or socket is set up as far as it goes without a guest. */
 export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   const tunSteps = (steps: readonly TunStep[]): void => {

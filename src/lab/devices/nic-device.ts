@@ -24,7 +24,7 @@ import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
 import { clientMessage } from './client-interrupts.ts';
 import { ControlDevice } from './control-queue.ts';
 import type { NicIommu } from './guest-iommu.ts';
-import { type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './nic-backend.ts';
+import { closeNetdev, type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './nic-backend.ts';
 import type { MigrationTimes } from './nic-migration.ts';
 import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
@@ -170,7 +170,9 @@ export class NicDevice {
    */
   rewired(wiring: NicWiring): void {
     const { vmm, activePairs } = this;
+    closeNetdev(vmm, this.wiring);
     this.wiring = wiring;
+    this.controlDevice?.rewired(wiring.control!);
     this.backend = openNetdev(vmm, wiring);
     this.translation?.retire();
     if (this.iommu !== null) this.behind(this.iommu);

@@ -13,7 +13,8 @@ import { type DeviceQueue, RING_BROKEN } from '../virtio/queue/device-queue.ts';
 
 export class ControlEnd {
   declare readonly control: NetControl;
-  declare readonly kick: EventFd;
+  /** Another one after the NIC was given another back-end. */
+  declare kick: EventFd;
   /** null until the driver has set the queue up. */
   queue: DeviceQueue | null = null;
   /** The main loop has read a kick and not looked yet. */
