@@ -13,7 +13,6 @@ import {
   type TunStep,
   tapQueueStep,
 } from '../../machine/host/tun-ioctls.ts';
-import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
@@ -21,33 +20,24 @@ import {
   type RingParams,
   type StartParams,
   type VhostNetFrontend,
-  type VhostUserFrontend,
   vhostNetInit,
   vhostNetStart,
   vhostNetStop,
-  vhostUserInit,
 } from '../../machine/vhost/frontend.ts';
 import { type Trace, VhostNetDevice } from '../../machine/vhost/ioctl-carrier.ts';
-import {
-  offeredWithBackend,
-  ovsOffer,
-  QEMU_KERNEL_FEATURE_BITS,
-  QEMU_USER_FEATURE_BITS,
-} from '../../machine/vhost/offers.ts';
+import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../../machine/vhost/offers.ts';
 import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../machine/vhost/session.ts';
-import { VhostUserBackend, vhostUserSession } from '../../machine/vhost/socket-carrier.ts';
-import { type StratovirtUserClient, stratovirtUserInit } from '../../machine/vhost/stratovirt-client.ts';
 import { stratovirtNetInit } from '../../machine/vhost/stratovirt-net.ts';
 import {
   type Features,
-  featuresOf,
   hasFeature,
-  orFeatures,
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_RING_PACKED,
+  VIRTIO_NET_F_MTU,
 } from '../../machine/virtio/features.ts';
 import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
+import { openVhostUser, type VhostUserConnection } from './vhost-user-connection.ts';
 import type { Vmm } from './vmm.ts';
 
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
@@ -62,11 +52,7 @@ export type OpenBackend =
       readonly frontend: VhostNetFrontend;
       readonly tunSteps: (steps: readonly TunStep[]) => void;
     }
-  | {
-      readonly kind: 'vhost-user';
-      readonly frontend: VhostUserFrontend | StratovirtUserClient;
-      readonly session: VhostSession;
-    };
+  | VhostUserConnection;
 
 /** A device with a vhost back-end offers what the back-end has of the bits that it decides about; QEMU's own decides alone. */
 export function offeredThrough(device: Features, backend: OpenBackend): Features {
@@ -104,7 +90,7 @@ export function tapGuestFeatures(wiring: NicWiring, features: Features): readonl
 /** The process makes the eventfds of the NIC's rings, and opens its netdev. */
 export function openNetdev(vmm: Vmm, wiring: NicWiring): OpenBackend {
   vmm.openEventFds(wiring);
-  return openBackend(wiring, vmm.trace(wiring.backendPlace));
+  return openBackend(vmm, wiring, vmm.trace(wiring.backendPlace));
 }
 /** The netdev goes, and with it the eventfds of the NIC's rings. */
 export function closeNetdev(vmm: Vmm, { pairs, control }: NicWiring): void {
@@ -112,7 +98,7 @@ export function closeNetdev(vmm: Vmm, { pairs, control }: NicWiring): void {
   if (control !== null) vmm.process.closeEventFd(control.kick);
 }
 /** When the netdev is created: the tap is opened, the vhost device or socket is set up as far as it goes without a guest. */
-export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
+function openBackend(vmm: Vmm, wiring: NicWiring, trace: Trace): OpenBackend {
   const tunSteps = (steps: readonly TunStep[]): void => {
     for (const s of steps) trace(TUN_IOCTL, s.ioctl, s.argument);
   };
@@ -135,28 +121,17 @@ export function openBackend(wiring: NicWiring, trace: Trace): OpenBackend {
   }
   if (wiring.kind === 'vhost-net') {
     // qemu net/tap.c, net_init_tap(): each queue is opened, then its vhost device
-    const opened = pairs.map(() => {
+    const opened = pairs.map((_, i) => {
       openTap();
       const device = new VhostNetDevice(trace);
-      const frontend = vhostNetInit(device);
+      device.hooks = { onBusyloop: (_ring, microseconds) => wiring.workers[i]!.setBusyloop(microseconds) };
+      const frontend = vhostNetInit(device, wiring.document.pollUs);
       assert(typeof frontend !== 'number', 'our vhost-net takes an owner');
       return { frontend, session: device.session };
     });
     return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tunSteps };
   }
-  // ovs other_config:vhost-iommu-support, for guests that have an IOMMU
-  const iommu = wiring.document.features['VIRTIO_F_ACCESS_PLATFORM'] === true;
-  const offer = ovsOffer(wiring.userspaceTso);
-  const features = iommu ? orFeatures(offer, featuresOf(VIRTIO_F_ACCESS_PLATFORM)) : offer;
-  const session = vhostUserSession(features, 2 * pairs.length);
-  const socket = new VhostUserBackend(trace, session);
-  const calls = wiring.pairs.flatMap(({ fds }) => [fds.rxCall, fds.txCall]).map((c) => ({ call: c.fd, err: c.fd }));
-  const frontend =
-    wiring.vmm === 'stratovirt'
-      ? stratovirtUserInit(socket, trace)
-      : vhostUserInit(socket, calls, wiring.pairs[0]!.fds.rxCall.fd, trace);
-  assert(typeof frontend !== 'number', `our vhost-user back-end takes a front-end: ${socket.closeReason}`);
-  return { kind: 'vhost-user', frontend, session: socket.session };
+  return openVhostUser(vmm, wiring);
 }
 
 /**
@@ -172,20 +147,22 @@ export function handOver(
   pairs = wiring.pairs.length,
 ): Reach | number {
   const features = device.driverFeatures;
-  const slots = memorySlots(vm.ramBytes);
+  const slots = vm.layout;
   if (backend.kind === 'qemu' || wiring.kind === 'qemu') return qemuReach(vm, bases);
-  const regions: MemoryRegion[] = slots.map((s, i) => ({
+  const regions: MemoryRegion[] = slots.map((s) => ({
     guest_phys_addr: s.gpa,
     memory_size: s.size,
     userspace_addr: QEMU_RAM_UVA + s.offsetInRam,
     mmap_offset: backend.kind === 'vhost-user' ? s.offsetInRam : 0,
-    fd: backend.kind === 'vhost-user' ? 100 + i : NO_FD,
+    fd: backend.kind === 'vhost-user' ? backend.ramFd : NO_FD,
   }));
   const rings = Array.from({ length: 2 * pairs }, (_, i) => ringParams(wiring, device, i, bases[i]!));
   const packed = hasFeature(features, VIRTIO_F_RING_PACKED);
   if (backend.kind === 'vhost-user') {
     const params: StartParams = { features, regions, rings };
-    const result = backend.frontend.start(params);
+    // qemu hw/net/virtio-net.c, virtio_net_vhost_status(): before each start
+    const mtu = hasFeature(features, VIRTIO_NET_F_MTU) ? backend.setMtu() : 0;
+    const result = mtu < 0 ? mtu : backend.frontend.start(params);
     return result === 0 ? vhostReach(vm, [backend.session], true, packed) : result;
   }
   assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
@@ -262,7 +239,7 @@ export function setQueuePairs(
 /** QEMU's mapping of guest RAM. */
 export function qemuReach(vm: Vm, bases: readonly number[]): Reach {
   const memory = new AddressSpace();
-  for (const slot of memorySlots(vm.ramBytes)) memory.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
+  for (const slot of vm.layout) memory.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
   const at = (gpa: number): number => {
     const offset = memory.translate(gpa, 1);
     assert(offset >= 0, 'the device has checked that its rings are in memory');

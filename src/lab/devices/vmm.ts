@@ -3,7 +3,14 @@
  * the record of what the set-up does.
  */
 import { EventFd } from '../../engine/eventfd.ts';
-import { KVM_SIGNAL_MSI, SCHED_SYSCALL, VHOST_USER_MESSAGE } from '../../engine/events.ts';
+import {
+  KVM_SIGNAL_MSI,
+  SCHED_SYSCALL,
+  VHOST_USER_BACKEND_MESSAGE,
+  VHOST_USER_BACKEND_REPLY,
+  VHOST_USER_BACKEND_REQUEST,
+  VHOST_USER_MESSAGE,
+} from '../../engine/events.ts';
 import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
 import type { StratovirtLoop } from '../../machine/backend/stratovirt.ts';
 import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
@@ -98,7 +105,9 @@ export class Vmm {
       recorder.event(base | kind, 0, a, b);
       if (message === undefined) return;
       const position = recorder.foreignBytes(arena.u8, message);
-      recorder.event(base | VHOST_USER_MESSAGE, 0, position, message.length);
+      const second = kind === VHOST_USER_BACKEND_REQUEST || kind === VHOST_USER_BACKEND_REPLY;
+      const bytes = second ? VHOST_USER_BACKEND_MESSAGE : VHOST_USER_MESSAGE;
+      recorder.event(base | bytes, 0, position, message.length);
     };
   }
 

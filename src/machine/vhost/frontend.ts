@@ -93,6 +93,9 @@ function vringFilePayload(index: number, fd: number): Uint8Array {
   return out;
 }
 
+/** Rings of one vhost-net file: a receive and a transmit queue. */
+const VRINGS_OF_PAIR = 2;
+
 // ---- vhost-net ------------------------------------------------------------------------------------------------------
 
 /** The open /dev/vhost-net. */

@@ -6,6 +6,7 @@
  * Where the two real back-ends differ, the constructor says which one it is. Read first: linux drivers/vhost/vhost.c,
  * vhost_vring_ioctl(); dpdk lib/vhost/vhost_user.c.
  */
+import { E2BIG, EBUSY, EFAULT, EINVAL, ENOBUFS, EOPNOTSUPP, EPERM } from '../kernel/errno.ts';
 import {
   type Features,
   hasFeature,
@@ -27,7 +28,6 @@ import {
   virtqDescBytes,
   virtqUsedBytes,
 } from '../wire/virtio-ring.ts';
-import { E2BIG, EBUSY, EFAULT, EINVAL, ENOBUFS, EOPNOTSUPP, EPERM } from '../kernel/errno.ts';
 
 /** No file descriptor. linux VHOST_FILE_UNBIND. */
 export const NO_FD = -1;

@@ -1,8 +1,7 @@
 /** What QEMU does around rewire(): takes the rings back, wires the NIC anew, opens the back-end, hands the rings over. */
-import { metaOf } from '../../../src/engine/events.ts';
 import type { BuiltNic } from '../../../src/lab/build/machine.ts';
 import { rewire } from '../../../src/lab/build/rewire.ts';
-import { openBackend } from '../../../src/lab/devices/nic-backend.ts';
+import { openNetdev } from '../../../src/lab/devices/nic-backend.ts';
 import type { NicWiring } from '../../../src/lab/devices/nic-wiring.ts';
 import { deviceState, findNic } from '../../../src/lab/inspect.ts';
 import type { Backend } from '../../../src/lab/topology.ts';
@@ -16,8 +15,7 @@ export function switchOver(world: World, guest: string, backend: Backend, bridge
   machine.recorder.stamp[0] = machine.scheduler.now[0]!;
   device.suspend();
   const wiring = rewire(machine, built, { ...built.document, backend, bridge });
-  const base = metaOf(0, wiring.backendPlace, built.guest.vcpu.id);
-  const opened = openBackend(wiring, (kind, a, b) => machine.recorder.event(base | kind, 0, a, b));
+  const opened = openNetdev(built.setup.vmm, wiring);
   Object.assign(device, { wiring, backend: opened });
   (device as unknown as { rings: { hear(): void } }).rings.hear();
   for (const [i, pair] of built.nic.pairs.entries()) {

@@ -85,6 +85,8 @@ export interface BackendOptions {
   readonly hooks?: BackendHooks;
   /** Bytes of the device's configuration space (CONFIG). */
   readonly config?: Uint8Array;
+  /** Behind a vIOMMU: the data path translates the rings' areas itself and asks for what it misses. */
+  readonly dataPathTranslates?: boolean;
 }
 /** Answer of a request that is always answered. */
 export interface Reply {
@@ -114,6 +116,7 @@ export class VhostUserBackend {
   /** Files beside the last reply of `receive`. */
   replyFiles: readonly OpenFile[] = [];
   private readonly trace: Trace;
+  private readonly dataPathTranslates: boolean;
   /** Set while no reply is sent: a test's or a fault's doing. */
   mute = false;
   private socketFd = NO_FD;
@@ -124,6 +127,7 @@ export class VhostUserBackend {
 
   constructor(options: BackendOptions = {}) {
     this.trace = options.trace ?? (() => {});
+    this.dataPathTranslates = options.dataPathTranslates ?? false;
     this.profile = options.profile ?? DPDK_22_11;
     this.session = vhostUserSession(this.profile, options.vrings ?? 2);
     this.table = options.table ?? new FdTable();
@@ -226,7 +230,8 @@ export class VhostUserBackend {
   /** Served: started, enabled, and with an IOMMU its areas are translated. */
   serving(index: number): boolean {
     const v = this.session.vrings[index];
-    return v !== undefined && this.session.running(index) && (!this.session.translates || this.firstMissing(v) < 0);
+    if (v === undefined || !this.session.running(index)) return false;
+    return !this.session.translates || this.dataPathTranslates || this.firstMissing(v) < 0;
   }
   /** First address of a ring's areas without a translation, or -1; in DPDK's order (translate_ring_addresses()). */
   private firstMissing(v: Vring): number {
@@ -237,7 +242,8 @@ export class VhostUserBackend {
   }
   /** The addresses of a ring that is enabled are looked up as soon as they are known; the front-end is asked for the first gap. */
   lookUp(v: Vring): void {
-    if (!this.session.translates || !v.enabled || v.num === 0 || v.used_user_addr === 0) return;
+    if (!this.session.translates || this.dataPathTranslates || !v.enabled || v.num === 0 || v.used_user_addr === 0)
+      return;
     const missing = this.firstMissing(v);
     if (missing >= 0) this.iotlbMiss(missing, VHOST_ACCESS_RW);
   }

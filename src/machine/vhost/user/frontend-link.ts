@@ -138,12 +138,12 @@ export class FrontendLink {
     return this.close(right ? 'number of file descriptors' : 'wrong reply', request);
   }
 
-  /** For a request that is always answered by a payload of that length. */
-  ask(request: number, payload: Uint8Array = NO_PAYLOAD, bytes = vhost_user_u64.SIZE): DataView | null {
-    if (this.send(request, payload) < 0) return null;
+  /** For a request that is always answered by a payload of 8 bytes. */
+  ask(request: number, payload: Uint8Array = NO_PAYLOAD, flags = 0): DataView | null {
+    if (this.send(request, payload, [], flags) < 0) return null;
     const answer = this.read(request);
     if (answer === null) return null;
-    if (answer.message.payload.length === bytes) return viewOf(answer.message.payload);
+    if (answer.message.payload.length === vhost_user_u64.SIZE) return viewOf(answer.message.payload);
     return this.close('wrong reply', request);
   }
   /** With need_reply where REPLY_ACK is there: 0, or -EPROTO where the back-end says no, -EPIPE where it is gone. */
