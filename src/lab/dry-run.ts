@@ -13,6 +13,7 @@ import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/kernel-datapath.ts';
 import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import { featureNames } from '../machine/virtio/features.ts';
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device-queue.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
@@ -27,8 +28,8 @@ import { World } from './world.ts';
 /** What a world has learned and where its clock stands, as plain data. */
 export interface LearnedState {
   readonly standing: Standing;
-  /** Keys of the contexts by id: a twin, built anew, has other numbers than a world that contexts came to and left. */
-  readonly contexts: readonly string[];
+  /** By id: a twin, built anew, has other numbers than a world that contexts came to and left. */
+  readonly contexts: readonly Who[];
   /** NICs of guests as they are wired now, in order. */
   readonly nics: readonly GuestNicDocument[];
   /** By bridge, its name with the host's prefix: its ports' numbers, which the twin's have as well. */
@@ -79,8 +80,8 @@ const STEPS_PER_LOOK = 64;
 export function learnedState(machine: Machine): LearnedState {
   return {
     standing: machine.scheduler.standing(),
-    contexts: contextKeys(machine),
-    nics: nicsOf(machine).map((nic) => nic.document),
+    contexts: contextsOf(machine),
+    nics: nicsOf(machine).map((nic) => documentNow(machine, nic)),
     ports: new Map(
       machine.bridges.map(({ bridge }) => [
         bridge.name,
@@ -105,32 +106,58 @@ export function learnedState(machine: Machine): LearnedState {
   };
 }
 
-/** What a context is, whatever its number: its kind, its place, and which one of those; empty for one that has ended. */
-function contextKeys({ catalog, scheduler }: Machine): string[] {
+/**
+ * A NIC's document as it stands. Where it has got another back-end, with the features only that its driver has from before: in
+ * the twin it would meet the back-end at boot, and accept what that offers beyond them.
+ */
+function documentNow({ topology }: Machine, nic: BuiltNic): GuestNicDocument {
+  const { document } = nic;
+  const same = topology.hosts.some((host) => host.guests.some((guest) => guest.nics.includes(document)));
+  if (same) return document;
+  const accepted = new Set(featureNames(deviceState(nic).nic.device.driverFeatures));
+  const features = Object.fromEntries(Object.entries(document.features).map(([f, on]) => [f, on && accepted.has(f)]));
+  return { ...document, features };
+}
+
+/** Who a context is, whatever its number: its kind, its place, and which one of those; empty for one that has ended. */
+interface Who {
+  readonly key: string;
+  /** World-wide number. */
+  readonly core: number;
+}
+function contextsOf({ catalog, scheduler }: Machine): Who[] {
   const seen = new Map<string, number>();
   return catalog.contexts.map(({ id, kind, retired }) => {
-    if (retired === true) return '';
-    const key = `${kind} ${catalog.places[scheduler.contexts[id]!.place]!.name}`;
+    const { place, core } = scheduler.contexts[id]!;
+    if (retired === true) return { key: '', core };
+    const key = `${kind} ${catalog.places[place]!.name}`;
     const n = seen.get(key) ?? 0;
     seen.set(key, n + 1);
-    return `${key} ${n}`;
+    return { key: `${key} ${n}`, core };
   });
+}
+/** By context of the twin: its number in the world, -1 where there is none. */
+function numbersIn(world: readonly Who[], twin: readonly Who[]): number[] {
+  return twin.map(({ key }) => world.findIndex((who) => who.key === key));
 }
 /**
  * The standing in the numbers of the twin's contexts.
  * DEVIATION: in a world whose NICs have got other back-ends, the twin's threads have the cores and receive queues that they
  * would have had from the beginning.
  */
-function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState, keys: readonly string[]): Standing {
+function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState, twin: readonly Who[]): Standing {
   const there = scheduler.standing();
-  const ids = keys.map((key) => contexts.indexOf(key));
-  const parkedAt = there.parkedAt.map((_, id) =>
-    ids[id] === undefined || ids[id] < 0 ? -1 : standing.parkedAt[ids[id]]!,
-  );
-  const lastOn = there.lastOn.map((_, core) => {
-    const id = keys.indexOf(contexts[standing.lastOn[core] ?? -1] ?? 'nobody');
-    return id >= 0 && scheduler.contexts[id]!.core === core ? id : -1;
-  });
+  const numbers = numbersIn(contexts, twin);
+  const parkedAt = there.parkedAt.map((_, id) => standing.parkedAt[numbers[id] ?? -1] ?? -1);
+  const lastOn = there.lastOn.fill(-1);
+  for (const [id, { core }] of twin.entries()) {
+    const number = numbers[id]!;
+    const before = contexts[number]?.core ?? -1;
+    if (core < 0 || before < 0) continue;
+    const last = standing.lastOn[before] ?? -1;
+    // where it has another core here, one that it had alone counts as well
+    if (last === number || (before !== core && last < 0 && lastOn[core]! < 0)) lastOn[core] = id;
+  }
   return { now: standing.now, parkedAt, lastOn };
 }
 
@@ -153,7 +180,7 @@ function restState(machine: Machine): RestState | null {
     turns: machine.scheduler.contexts.map((context) => context.turns),
   };
 }
-function adoptRest(machine: Machine, rest: RestState, contexts: readonly string[], keys: readonly string[]): void {
+function adoptRest(machine: Machine, rest: RestState, numbers: readonly number[]): void {
   for (const [n, built] of nicsOf(machine).entries()) {
     const { nic, wiring } = built;
     const stood = rest.nics[n] ?? null;
@@ -169,7 +196,7 @@ function adoptRest(machine: Machine, rest: RestState, contexts: readonly string[
     }
   }
   for (const [id, context] of machine.scheduler.contexts.entries()) {
-    const turns = rest.turns[contexts.indexOf(keys[id]!)];
+    const turns = rest.turns[numbers[id]!];
     if (turns !== undefined) context.turns = turns;
   }
 }
@@ -189,8 +216,8 @@ function adopt(machine: Machine, learned: LearnedState): void {
     const flows = learned.flows[i] ?? null;
     if ('tap' in wiring && flows !== null) wiring.tap.flows?.adopt(flows);
   }
-  const keys = contextKeys(machine);
-  if (learned.rest !== null) adoptRest(machine, learned.rest, learned.contexts, keys);
+  const twin = contextsOf(machine);
+  if (learned.rest !== null) adoptRest(machine, learned.rest, numbersIn(learned.contexts, twin));
   else {
     for (const [i, { nic }] of nicsOf(machine).entries()) {
       for (const [p, pair] of nic.pairs.entries()) {
@@ -202,7 +229,7 @@ function adopt(machine: Machine, learned: LearnedState): void {
     }
   }
   while (machine.frames.ledgers.length < learned.runs) machine.frames.ledgers.push(null);
-  machine.scheduler.resumeFrom(standingOf(machine, learned, keys));
+  machine.scheduler.resumeFrom(standingOf(machine, learned, twin));
 }
 
 /** The topology with the NICs that its world has now. */

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { RingReader } from '../../../src/engine/event-ring.ts';
 import { DP_PORT_DEL, PORT_DROP_REMOVED, placeOf } from '../../../src/engine/events.ts';
 import { rewireFault } from '../../../src/lab/build/rewire.ts';
+import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
 import { findNic, fingerprint } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { KernelDatapath } from '../../../src/machine/ovs/kernel-datapath.ts';
@@ -14,7 +15,7 @@ const COUNT = 4000;
 const RATE = 400_000;
 
 /** What drivers accept of vhost-user, the other back-ends offer as well. */
-function document(seed: number, backend = 'vhost-net', bridge = 'br0'): object {
+function document(seed: number, backend = 'vhost-net', bridge = 'br0', costs = {}): object {
   const guests = ['a', 'b'].map((name, i) => ({
     name,
     nics: [{ name: 'net0', backend, bridge, addresses: [`10.0.0.${i + 1}/24`] }],
@@ -23,7 +24,7 @@ function document(seed: number, backend = 'vhost-net', bridge = 'br0'): object {
     { name: 'br0', datapath: 'system' },
     { name: 'br1', datapath: 'netdev' },
   ];
-  return { seed, recorder: { events: 1 << 18, bytes: '8MiB' }, hosts: [{ name: 'h1', bridges, guests }] };
+  return { seed, recorder: { events: 1 << 18, bytes: '8MiB' }, costs, hosts: [{ name: 'h1', bridges, guests }] };
 }
 
 const to = (world: World, seconds: number): void => {
@@ -37,8 +38,8 @@ const holds = (world: World): void => {
 };
 
 /** Traffic from a to b, and both change over: to the other bridge, there to userspace of QEMU, and back. */
-function changes(seed: number): World {
-  const world = makeWorld(document(seed, 'vhost-user', 'br1'));
+function changes(seed: number, costs = {}): World {
+  const world = makeWorld(document(seed, 'vhost-user', 'br1', costs));
   world.startTraffic(udp('a/net0', 'b/net0', { id: 'run', count: COUNT, rate: RATE }));
   const start = world.now / 1e9;
   to(world, start + 0.002);
@@ -117,7 +118,7 @@ describe('a NIC that changes its back-end', () => {
   });
 
   test('frames that wait at the old port are dropped, its addresses and flows are forgotten', () => {
-    const world = makeWorld({ ...document(4), costs: { vhost_net_rx_per_packet: 20_000 } });
+    const world = makeWorld(document(4, 'vhost-net', 'br0', { vhost_net_rx_per_packet: 20_000 }));
     traffic(world, ping('a/net0', 'b/net0', { count: 1 }));
     world.startTraffic(udp('a/net0', 'b/net0', { id: 'run', count: 2000, generator: 'pktgen' }));
     to(world, world.now / 1e9 + 0.001);
@@ -166,5 +167,32 @@ describe('a NIC that changes its back-end', () => {
     expect(() => switchOver(world, 'a', backend(), 'br0')).toThrow(/the running world cannot grow: no room for/);
     runOut(world);
     holds(world);
+  });
+
+  test('a dry run does what the world then does', () => {
+    // the twin's threads have other cores, so that switches of these cannot be compared
+    const world = changes(7, { thread_context_switch: 0 });
+    for (const [id, from, to, guest] of [
+      ['one', 'a/net0', 'b/net0', 'a'],
+      ['two', 'b/net0', 'a/net0', 'b'],
+      ['three', 'a/net0', 'b/net0', 'a'],
+    ] as const) {
+      // alone on its bridge, then both, then one in QEMU's own data path
+      switchOver(world, guest, id === 'three' ? 'virtio-net' : 'vhost-net', 'br0');
+      runOut(world);
+      traffic(world, ping('a/net0', 'b/net0', { count: 1 }));
+      const spec = { ...udp(from, to, { id, count: 1 }), kind: 'udp' as const };
+      const rehearsal = new Rehearsal(world.machine.topology, structuredClone(learnedState(world.machine)), spec);
+      let said = rehearsal.turn(50);
+      while (said === null) said = rehearsal.turn(50);
+      assert.equal(said.ended, 'idle');
+      assert.ok(said.run.received + said.run.elsewhere + Object.keys(said.run.dropped).length > 0);
+      const [done] = traffic(world, spec);
+      assert.deepEqual(
+        { ...said.run, wall: 0, contexts: 0 },
+        { ...done, wall: 0, contexts: 0, frames: said.run.frames },
+      );
+      assert.equal(said.endNs, world.now);
+    }
   });
 });
