@@ -139,10 +139,6 @@ describe('a kernel guest', () => {
       expect(exits(lazy!)).toBeGreaterThan(0);
       expect(exits(lazy!)).toBeLessThan(0.1);
       expect([exits(through!), exits(none!)]).toEqual([0, 0]);
-      console.log(
-        backend,
-        [strict, lazy, through, none].map((r) => [ns(r!), exits(r!), r!.received]),
-      );
       expect(ns(strict!)).toBeGreaterThan(ns(lazy!));
       expect(ns(lazy!)).toBeGreaterThan(ns(through!));
       expect(ns(through!)).toBe(ns(none!));
