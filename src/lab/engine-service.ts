@@ -7,6 +7,7 @@ import { NEVER } from '../engine/timeline.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import { learnedState, Rehearsal } from './dry-run.ts';
 import { bridgeState, findNic, guestMemory } from './inspect.ts';
+import { kvmState } from './inspect-kvm.ts';
 import { nicState } from './inspect-nic.ts';
 import { queueState } from './inspect-queue.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
@@ -130,6 +131,8 @@ export class EngineService {
           return world.clock(request.command);
         case 'nic':
           return nicState(machine, findNic(machine, request.guest, request.nic));
+        case 'kvm':
+          return kvmState(machine, request.guest);
         case 'queue':
           return queueState(machine, findNic(machine, request.guest, request.nic), request.queue);
         case 'memory':

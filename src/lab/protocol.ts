@@ -11,6 +11,7 @@ import type { RssState } from '../machine/virtio/net/rss.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
+import type { KvmState } from './kvm-state.ts';
 import type { Backend, Topology } from './topology.ts';
 
 // ---- traffic ----------------------------------------------------------------------------------------------------
@@ -359,6 +360,7 @@ export type EngineRequest =
   | { readonly op: 'cancel'; readonly world: number; readonly run: string }
   | { readonly op: 'clock'; readonly world: number; readonly command: ClockCommand | null }
   | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
+  | { readonly op: 'kvm'; readonly world: number; readonly guest: string }
   | { readonly op: 'queue'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string }
   | { readonly op: 'memory'; readonly world: number; readonly guest: string; readonly address: number; readonly length: number }
   /** A client in the guest's place: only in topologies with `debug`, but for reads without effect. */
@@ -389,6 +391,7 @@ export interface EngineAnswers {
   cancel: RunResult;
   clock: ClockState;
   nic: NicState;
+  kvm: KvmState;
   queue: QueueState;
   memory: { readonly bytes: Uint8Array };
   writeMemory: null;

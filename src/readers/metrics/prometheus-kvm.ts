@@ -1,5 +1,6 @@
 /** Metrics of vCPUs, notifications and execution contexts: what KVM, virtio and the scheduler count. */
 import * as E from '../../engine/events.ts';
+import { EXIT_KINDS } from '../../engine/exit-kinds.ts';
 import { isRx } from '../place-kinds.ts';
 import {
   boot,
@@ -17,15 +18,13 @@ import {
 } from './prometheus-family.ts';
 import type { WorldNames } from './prometheus-labels.ts';
 
-/** Exit kinds with the reason as the processor names it and who handled it. */
-const EXITS: readonly (readonly [kind: number, reason: string, handledBy: 'kernel' | 'userspace'])[] = [
-  [E.KVM_EXIT_MMIO_KERNEL, 'EPT_MISCONFIG', 'kernel'],
-  [E.KVM_EXIT_MMIO_USER, 'EPT_MISCONFIG', 'userspace'],
-  [E.KVM_EXIT_IO, 'IO_INSTRUCTION', 'userspace'],
-  [E.KVM_EXIT_IO_KERNEL, 'IO_INSTRUCTION', 'kernel'],
-  [E.KVM_EXIT_HLT, 'HLT', 'kernel'],
-  [E.KVM_EXIT_EXTERNAL_INTERRUPT, 'EXTERNAL_INTERRUPT', 'kernel'],
-];
+/** A counter of each vCPU. */
+const VCPU = ['topology', 'guest', 'backend', 'vcpu'] as const;
+function perVcpu(w: WorldNames, elements: (place: number) => readonly number[]): Series[] {
+  return w
+    .places('vcpu')
+    .map((p) => counted([w.catalog.topology, w.guest(p), w.backend(p), lastPart(p.name)], elements(p.id)));
+}
 
 const CONTEXT = ['topology', 'context', 'kind', 'core', 'host', 'guest', 'backend'] as const;
 function perContext(w: WorldNames, from: 'busy' | 'idlePolls'): Series[] {
@@ -55,7 +54,7 @@ const COUNTERS: readonly Family[] = [
       w
         .places('vcpu')
         .flatMap((p) =>
-          EXITS.map(([kind, reason, handledBy]) =>
+          EXIT_KINDS.map(({ kind, reason, handledBy }) =>
             counted(
               [w.catalog.topology, w.guest(p), w.backend(p), lastPart(p.name), reason, handledBy],
               [countOf(p.id, kind)],
@@ -66,6 +65,65 @@ const COUNTERS: readonly Family[] = [
       counterpart:
         'kvm_stat and QEMU `query-stats` (provider kvm, target vcpu): `exits` (all), `mmio_exits` (EPT_MISCONFIG to userspace), `io_exits` (IO_INSTRUCTION), `halt_exits` (HLT), `irq_exits` (EXTERNAL_INTERRUPT); tracepoints kvm:kvm_exit, kvm:kvm_userspace_exit',
     },
+  ),
+  counter(
+    'kvm_run_exits_total',
+    'Returns of KVM_RUN to userspace, by what struct kvm_run says.',
+    [...VCPU, 'exit_reason'],
+    (w) =>
+      w
+        .places('vcpu')
+        .flatMap((p) =>
+          EXIT_KINDS.filter((e) => e.exit_reason !== null).map(({ kind, exit_reason }) =>
+            counted(
+              [w.catalog.topology, w.guest(p), w.backend(p), lastPart(p.name), exit_reason!],
+              [countOf(p.id, kind)],
+            ),
+          ),
+        ),
+    { counterpart: 'tracepoint kvm:kvm_userspace_exit' },
+  ),
+  counter(
+    'posted_interrupts_total',
+    'Interrupts that reached a running vCPU without an exit.',
+    VCPU,
+    (w) => perVcpu(w, (place) => [countOf(place, E.KVM_POSTED_INTERRUPT)]),
+    { counterpart: 'tracepoint kvm:kvm_apicv_accept_irq' },
+  ),
+  counter(
+    'halt_attempted_poll_total',
+    'Halts of a vCPU during which its thread polled for a wake-up.',
+    VCPU,
+    (w) => perVcpu(w, (place) => [countOf(place, E.KVM_HALT_POLL_SUCCESS), countOf(place, E.KVM_HALT_POLL_FAIL)]),
+    { counterpart: '`halt_attempted_poll` of kvm_stat and `query-stats`' },
+  ),
+  counter(
+    'halt_successful_poll_total',
+    'Those that were woken while the thread still polled.',
+    VCPU,
+    (w) => perVcpu(w, (place) => [countOf(place, E.KVM_HALT_POLL_SUCCESS)]),
+    { counterpart: '`halt_successful_poll` of kvm_stat and `query-stats`' },
+  ),
+  counter(
+    'halt_poll_invalid_total',
+    'Those of them that were woken for nothing; on x86 there are none.',
+    VCPU,
+    (w) => perVcpu(w, () => []),
+    { counterpart: '`halt_poll_invalid` of kvm_stat and `query-stats`' },
+  ),
+  counter(
+    'halt_poll_success_seconds_total',
+    'Virtual time that threads of halted vCPUs polled until they were woken, in seconds.',
+    VCPU,
+    (w) => perVcpu(w, (place) => [sumOf(place, E.KVM_HALT_POLL_SUCCESS)]),
+    { counterpart: '`halt_poll_success_ns` of kvm_stat and `query-stats`', divisor: 1e9 },
+  ),
+  counter(
+    'halt_poll_fail_seconds_total',
+    'Virtual time that they polled in vain, in seconds.',
+    VCPU,
+    (w) => perVcpu(w, (place) => [sumOf(place, E.KVM_HALT_POLL_FAIL)]),
+    { counterpart: '`halt_poll_fail_ns` of kvm_stat and `query-stats`', divisor: 1e9 },
   ),
   counter(
     'interrupts_injected_total',

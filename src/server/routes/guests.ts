@@ -7,6 +7,7 @@ import { notFound, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
 import { GuestNicPath, GuestPath, PageQuery, QueuePath, TopologyPath } from '../schemas/common.ts';
 import { GuestNicSchema, GuestPage, GuestSchema, MemoryQuery, MemorySchema, QueueSchema } from '../schemas/guest.ts';
+import { KvmSchema } from '../schemas/kvm.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
@@ -47,6 +48,24 @@ export function addGuestRoutes(app: App, { registry, settings }: Services): void
       if (found.length !== 1 || found[0] === undefined)
         throw notFound(`Topology '${topology}' has no guest '${guest}'`);
       return found[0];
+    },
+  );
+
+  app.get(
+    '/v1/topologies/:topology/guests/:guest/kvm',
+    {
+      schema: {
+        operationId: 'getGuestKvm',
+        tags: ['guests'],
+        summary:
+          'Shows what KVM knows of a guest: exits by reason and by who handled them, memory slots, ioeventfds, irqfds, interrupt routes',
+        params: GuestPath,
+        response: { 200: media('KVM.', { 'application/json': ref(KvmSchema) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { topology, guest } = request.params;
+      return await registry.get(topology).livingWorld().call('kvm', { guest });
     },
   );
 
