@@ -8,12 +8,11 @@ import type { LoopSource } from '../../machine/backend/qemu.ts';
 import { DeviceIotlb, type InFlight, type IotlbStatistics } from '../../machine/iommu/device-iotlb.ts';
 import { QemuDma } from '../../machine/iommu/qemu-dma.ts';
 import { pageBytes } from '../../machine/iommu/second-level.ts';
-import { memorySlots } from '../../machine/kvm/memory-slots.ts';
 import { AddressSpace, type Translator } from '../../machine/memory/address-space.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import type { QueueRegisters } from '../../machine/virtio/virtio-device.ts';
 import type { NicIommu } from './guest-iommu.ts';
-import { iotlbCarrier } from './iotlb-carriers.ts';
+import { type IotlbCarrier, iotlbCarrier } from './iotlb-carriers.ts';
 import { type OpenBackend, QEMU_RAM_UVA } from './nic-backend.ts';
 import type { NicWiring } from './nic-wiring.ts';
 
@@ -21,13 +20,6 @@ const ACCESS_RO = 1;
 /** Misses on their way to QEMU, of one NIC. */
 const WAITING_MAX = 1024;
 
-/** The messages themselves: how each back-end is told. Nothing of it decides what is translated. */
-export interface IotlbCarrier {
-  /** The back-end has sent a miss; QEMU reads it. */
-  missed(device: number, iova: number, access: number): void;
-  update(device: number, iova: number, bytes: number, uaddr: number): void;
-  invalidate(device: number, iova: number, bytes: number): void;
-}
 /** Who moves frames with the translations of a device: 0 for a vhost-user NIC, the pair's number with vhost-net. */
 export interface TranslatedBackend {
   readonly workers: readonly InFlight[];
@@ -112,7 +104,7 @@ export class NicTranslation implements LoopSource {
     this.cost = services.ns('viommu_walk') + (kernel ? 2 * messageCost : messageCost);
     this.wakeDelay = services.ns('idle_backend_wakeup');
     this.ram = new AddressSpace();
-    for (const slot of memorySlots(vm.ramBytes)) this.ram.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
+    for (const slot of vm.layout) this.ram.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
     this.qemu = new QemuDma(iommu, nic.sourceId, this.ram);
     this.qemu.contextBits = (vmm.mainLoop?.id ?? vmm.vcpu.id) << 20;
     this.controlSpace.translator = this.qemu;
@@ -202,6 +194,7 @@ export class NicTranslation implements LoopSource {
     this.first = (this.first + 1) % WAITING_MAX;
     this.waiting--;
     const device = this.devices[at]!;
+    this.carrier.read(device);
     if (!this.answer(device, this.iovas[at]!, this.accesses[at] !== ACCESS_RO, contextBits)) return;
     this.backends[device]!.resume();
   }
@@ -216,7 +209,7 @@ export class NicTranslation implements LoopSource {
       return false;
     }
     // as much as one entry of the tables covers, but not beyond the piece of memory that it lies in
-    const slot = memorySlots(vmm.vm.ramBytes).find((s) => t.gpa >= s.gpa && t.gpa < s.gpa + s.size);
+    const slot = vmm.vm.layout.find((s) => t.gpa >= s.gpa && t.gpa < s.gpa + s.size);
     if (slot === undefined) {
       iotlb.faults++;
       return false;
@@ -227,7 +220,7 @@ export class NicTranslation implements LoopSource {
       ? slot.size
       : Math.min(bytes - (iova % bytes) + before, slot.gpa + slot.size - (t.gpa - before));
     const inRam = slot.offsetInRam + (t.gpa - before - slot.gpa);
-    this.carrier.update(device, iova - before, length, QEMU_RAM_UVA + inRam);
+    if (this.carrier.update(device, iova - before, length, QEMU_RAM_UVA + inRam) < 0) return false;
     iotlb.update(iova - before, length, vmm.vm.ram + inRam, contextBits);
     return true;
   }
