@@ -186,6 +186,7 @@ const SYSCALLS = new Map([
   [0, 'read'],
   [1, 'write'],
   [16, 'ioctl'],
+  [19, 'readv'],
   [20, 'writev'],
 ]);
 const CFG_TYPES = ['', 'common', 'notify', 'ISR', 'device', 'PCI access'];

@@ -22,6 +22,8 @@ import {
   KVM_SET_USER_MEMORY_REGION,
 } from '../../src/machine/wire/kvm.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';
+import { SV_COUNTED_FROM, SV_FLOWS } from './flows-sv.ts';
+import { since, windowOf } from './scopes.ts';
 
 // ---- documents --------------------------------------------------------------------------------------------------
 function twoGuests(backend: string, nic: object = {}, host: object = {}): object {
@@ -49,18 +51,6 @@ const PING_FRAMES = 6;
 const FIRST_REQUEST = 3;
 
 // ---- scopes -----------------------------------------------------------------------------------------------------
-const bookkeeping = new Set(['packet.bytes', 'traffic.start', 'traffic.end']);
-/** From a frame's first event until another frame is born, of all that happens in the world. */
-export function windowOf(events: readonly FlowEvent[], frame: number): FlowEvent[] {
-  const begin = events.findIndex((e) => e.frame === frame);
-  const length = events.slice(begin + 1).findIndex((e) => e.event === 'packet.born');
-  const window = events.slice(begin, length < 0 ? undefined : begin + 1 + length);
-  return window.filter((e) => !bookkeeping.has(e.event));
-}
-/** Everything from a frame's first event on. */
-export function since(events: readonly FlowEvent[], frame: number): FlowEvent[] {
-  return events.slice(events.findIndex((e) => e.frame === frame));
-}
 /** The set-up of guest a's NIC, until `last` has happened, without its register accesses. */
 function setUp(contexts: readonly string[], last: (e: FlowEvent) => boolean) {
   return (events: readonly FlowEvent[]): FlowEvent[] => {
@@ -845,9 +835,10 @@ const dd6: Flow = {
   journeys: [3, 5],
 };
 
-export const FLOWS: readonly Flow[] = [dd1, dd2, dd3, dd3flags, dd4, dd5, dd6, vu1, vu2];
+export const FLOWS: readonly Flow[] = [dd1, dd2, dd3, dd3flags, dd4, dd5, dd6, ...SV_FLOWS, vu1, vu2];
 /** The first frame that a flow's counts look at. */
 export const COUNTED_FROM: Readonly<Record<string, number>> = {
+  ...SV_COUNTED_FROM,
   'dd-2': FIRST_REQUEST,
   'dd-4': FIRST_REQUEST,
   'dd-5': FIRST_REQUEST,

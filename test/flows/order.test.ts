@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { COSTS } from '../../src/engine/costs.ts';
 import { Ringside } from '../tools/ringside.ts';
 import { checkTimes, matchSteps, record } from './flow.ts';
-import { COUNTED_FROM, FLOWS, since } from './flows.ts';
+import { COUNTED_FROM, FLOWS } from './flows.ts';
+import { since } from './scopes.ts';
 
 let server: Ringside;
 beforeAll(async () => {

@@ -13,7 +13,8 @@ import {
   record,
   reference,
 } from '../flows/flow.ts';
-import { COUNTED_FROM, FLOWS, since } from '../flows/flows.ts';
+import { COUNTED_FROM, FLOWS } from '../flows/flows.ts';
+import { since } from '../flows/scopes.ts';
 import { Ringside } from './ringside.ts';
 import { ROOT } from './source.ts';
 
