@@ -10,6 +10,7 @@ import { bridgeState, findNic, guestMemory } from './inspect.ts';
 import { kvmState } from './inspect-kvm.ts';
 import { nicState } from './inspect-nic.ts';
 import { queueState } from './inspect-queue.ts';
+import { translationOf } from './inspect-translation.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 import { World } from './world.ts';
@@ -131,6 +132,8 @@ export class EngineService {
           return world.clock(request.command);
         case 'nic':
           return nicState(machine, findNic(machine, request.guest, request.nic));
+        case 'translate':
+          return translationOf(findNic(machine, request.guest, request.nic), request.iova, request.write);
         case 'kvm':
           return kvmState(machine, request.guest);
         case 'queue':

@@ -33,6 +33,7 @@ import { deviceWindows } from './device-windows.ts';
 import type { NicTransport } from './devices/nic-transport.ts';
 import { FEATURE_RULES } from './document-features.ts';
 import { controlOf, counter, deviceOf, deviceState } from './inspect.ts';
+import { iommuState } from './inspect-translation.ts';
 import { nicMigration } from './nic-migration-state.ts';
 import type { FeatureState, NicState } from './protocol.ts';
 import { queueName } from './queue-names.ts';
@@ -72,6 +73,7 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
       enabled: q.enabled,
       msixVector: q.msixVector,
     })),
+    iommu: iommuState(deviceState(nic).nic),
     migration: nicMigration(nic),
     counters: countersOf(machine, nic),
   };

@@ -112,6 +112,23 @@ export const PRESETS: readonly Preset[] = [
     },
   },
   {
+    name: 'viommu',
+    summary:
+      'Two guests behind an IOMMU whose polling drivers map their memory once, through VFIO; the userspace bridge asks QEMU for what it does not know',
+    document: {
+      hosts: [
+        {
+          name: 'h1',
+          bridges: [{ name: 'br0', datapath: 'netdev' }],
+          guests: [
+            { name: 'a', iommu: { mode: 'strict' }, nics: [pmd('br0', '10.0.0.1/24')] },
+            { name: 'b', iommu: { mode: 'strict' }, nics: [pmd('br0', '10.0.0.2/24')] },
+          ],
+        },
+      ],
+    },
+  },
+  {
     name: 'stratovirt',
     summary:
       'The three backends under StratoVirt, two microVMs each with the kernel driver, on a kernel and a userspace bridge',

@@ -5,14 +5,16 @@
  * Ends: `guest/nic` (sent or received by that driver), `bridge/port` (ingress there, sending only), a NIC's name (its
  * wire side); `host/` in front where a document has several hosts.
  */
+
 import type { WorldCatalog } from '../engine/catalog.ts';
+import type { IotlbStatistics } from '../machine/iommu/device-iotlb.ts';
 import type { FilterState } from '../machine/virtio/net/net-filter.ts';
 import type { RssState } from '../machine/virtio/net/rss.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { KvmState } from './kvm-state.ts';
-import type { Backend, Topology } from './topology.ts';
+import type { Backend, IommuMode, Topology } from './topology.ts';
 
 // ---- traffic ----------------------------------------------------------------------------------------------------
 export type RunState = 'PENDING' | 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'CANCELLED';
@@ -241,9 +243,70 @@ export interface NicState {
   /** Name of each context that serves this NIC. */
   readonly contexts: readonly string[];
   readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];
+  /** Behind an IOMMU; null without one. */
+  readonly iommu: NicIommuState | null;
   /** The last time that the NIC was given another back-end or bridge. */
   readonly migration: NicMigration | null;
   readonly counters: Readonly<Record<string, number>>;
+}
+/** The IOMMU in front of a NIC, and the translations that its back-end has. */
+export interface NicIommuState {
+  readonly mode: IommuMode;
+  readonly cachingMode: boolean;
+  /** Bus, device, function. */
+  readonly function: string;
+  /** null: addresses are their own. */
+  readonly domain: number | null;
+  /** Who maps: the kernel's driver for each buffer, a program through VFIO once, or nobody. */
+  readonly user: 'dma-api' | 'vfio' | 'none';
+  readonly maps: number;
+  readonly unmaps: number;
+  /** What a program has mapped. */
+  readonly regions: readonly { readonly iova: string; readonly gpa: string; readonly bytes: number }[];
+  readonly iotlb: IotlbStatistics;
+  /** The first ones. */
+  readonly faults: readonly { readonly reason: number; readonly text: string; readonly iova: string; readonly access: string; readonly atSeconds: number }[];
+}
+/** One entry of the second-level tables on the way of an address. */
+export interface TranslationStep {
+  /** 1 is a table whose entries are pages of 4 KiB. */
+  readonly level: number;
+  readonly pteGpa: string;
+  readonly pte: string;
+  readonly read: boolean;
+  readonly write: boolean;
+  readonly leaf: boolean;
+  readonly coversBytes: number;
+}
+/** An address on its way through the three translations. */
+export interface TranslationState {
+  readonly iova: string;
+  readonly access: 'read' | 'write';
+  /** null: the device reaches memory by guest-physical addresses. */
+  readonly iommu: {
+    readonly function: string;
+    readonly domain: number | null;
+    readonly mode: IommuMode;
+    readonly passThrough: boolean;
+    readonly pageBytes: number | null;
+    readonly steps: readonly TranslationStep[];
+  } | null;
+  readonly gpa: string;
+  readonly qemu: { readonly hva: string; readonly slot: number; readonly slotGpa: string; readonly slotBytes: number; readonly slotHva: string };
+  /** null: QEMU itself moves the frames. */
+  readonly backend: {
+    readonly kind: 'vhost-net' | 'vhost-user';
+    readonly hva: string;
+    readonly region: number;
+    readonly regionGpa: string;
+    readonly regionBytes: number;
+    readonly regionUserAddress: string;
+    /** vhost-user: where the region starts in its file, and where the back-end has mapped the file. */
+    readonly mmapOffset: string | null;
+    readonly mmapAddress: string | null;
+  } | null;
+  /** By vhost device. */
+  readonly iotlb: readonly { readonly device: number; readonly state: 'held' | 'pending' | 'absent'; readonly iova: string | null; readonly bytes: number | null }[];
 }
 /** A NIC given another back-end or bridge while its guest runs. Times are virtual; null: not yet. */
 export interface NicMigration {
@@ -361,6 +424,7 @@ export type EngineRequest =
   | { readonly op: 'clock'; readonly world: number; readonly command: ClockCommand | null }
   | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
   | { readonly op: 'kvm'; readonly world: number; readonly guest: string }
+  | { readonly op: 'translate'; readonly world: number; readonly guest: string; readonly nic: string; readonly iova: number; readonly write: boolean }
   | { readonly op: 'queue'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string }
   | { readonly op: 'memory'; readonly world: number; readonly guest: string; readonly address: number; readonly length: number }
   /** A client in the guest's place: only in topologies with `debug`, but for reads without effect. */
@@ -392,6 +456,7 @@ export interface EngineAnswers {
   clock: ClockState;
   nic: NicState;
   kvm: KvmState;
+  translate: TranslationState;
   queue: QueueState;
   memory: { readonly bytes: Uint8Array };
   writeMemory: null;

@@ -9,6 +9,7 @@ import { GuestNicPath, GuestPath, PageQuery, QueuePath, TopologyPath } from '../
 import { GuestNicSchema, GuestPage, GuestSchema, MemoryQuery, MemorySchema, QueueSchema } from '../schemas/guest.ts';
 import { KvmSchema } from '../schemas/kvm.ts';
 import { ref } from '../schemas/reference.ts';
+import { TranslateQuery, TranslationSchema } from '../schemas/translation.ts';
 import type { App, Services } from '../services.ts';
 
 const refusals = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED');
@@ -100,6 +101,31 @@ export function addGuestRoutes(app: App, { registry, settings }: Services): void
     async (request) => {
       const { topology, guest, nic, queue } = request.params;
       return await registry.get(topology).livingWorld().call('queue', { guest, nic, queue });
+    },
+  );
+
+  app.get(
+    '/v1/topologies/:topology/guests/:guest/nics/:nic/translate',
+    {
+      schema: {
+        operationId: 'translateAddress',
+        tags: ['guests'],
+        summary: 'Follows an address of the device to guest memory, to QEMU, and to the back-end',
+        description:
+          'Each step as it stands now: the entries of the vIOMMU’s tables, QEMU’s memory slot, the region that the back-end has mapped, and what the back-end’s IOTLB holds. An address that does not translate is a conflict that says why, and where the walk ended. Nothing is cached, asked for or counted.',
+        params: GuestNicPath,
+        querystring: TranslateQuery,
+        response: {
+          200: media('The translations.', { 'application/json': ref(TranslationSchema) }),
+          ...problems('RINGSIDE_E_REQUEST', 'RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED'),
+        },
+      },
+    },
+    async (request) => {
+      const { topology, guest, nic } = request.params;
+      const iova = Number(request.query.iova);
+      const write = request.query.access === 'write';
+      return await registry.get(topology).livingWorld().call('translate', { guest, nic, iova, write });
     },
   );
 

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { NicMigrationSchema, servedBy } from './qemu.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, ref } from './reference.ts';
+import { NicIommuSchema } from './translation.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
 const hex = (description: string, example: string) => Type.String({ description, examples: [example] });
@@ -180,6 +181,7 @@ export const GuestNicSchema = name(
           msixVector: whole('MSI-X vector.', 2),
         }),
       ),
+      iommu: orNull(ref(NicIommuSchema), { description: 'The IOMMU in front of the device; null without one.' }),
       migration: orNull(ref(NicMigrationSchema), {
         description: 'The last time that it was given another back-end or bridge.',
       }),
