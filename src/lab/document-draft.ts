@@ -215,6 +215,8 @@ export interface DraftGuest {
   iommu: Maybe<{ mode: Maybe<IommuMode>; cachingMode: Maybe<boolean | null> } | null>;
   hugepages: Maybe<PageSize | null>;
   dpdk: Maybe<{ hugepages: Maybe<PageSize>; mempool: Maybe<number | null> } | null>;
+  hugepages: Maybe<PageSize | null>;
+  dpdk: Maybe<{ hugepages: Maybe<PageSize>; mempool: Maybe<number | null> } | null>;
   nics: Items<DraftGuestNic>;
 }
 export interface DraftHost {

@@ -42,6 +42,7 @@ export type FaultCode =
   | 'memory-too-small'
   | 'memory-too-large'
   | 'not-enough-cores'
+  | 'not-enough-hugepages'
   | 'unknown-cost';
 
 export interface Fault {

@@ -142,7 +142,15 @@ export function buildGuest(
   site.guests.push(built);
 
   return () => {
-    const setup = new DeviceSetup(services, vm, vcpus, site.topology.recordDescriptors, host.cores, guest.iommu);
+    const setup = new DeviceSetup(
+      services,
+      vm,
+      vcpus,
+      site.topology.recordDescriptors,
+      host.cores,
+      guest.iommu,
+      guest.dpdk ?? undefined,
+    );
     vcpu.onBoot(setup);
     let joined = memory.joined;
     const own: { nic: UserspaceNic; contexts: string[] }[] = [];

@@ -16,6 +16,7 @@ import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../mac
 import { probeVirtioPmd } from '../../machine/guest/probe/virtio-pmd-probe.ts';
 import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/probe/virtio-probe.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
+import type { GuestDma } from '../../machine/iommu/dma.ts';
 import { msiAddress } from '../../machine/kvm/apic.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
@@ -37,8 +38,10 @@ import { INDIRECT_ENTRIES } from '../../machine/virtio/queue/driver-queue.ts';
 import { makeDriverQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import { ETH_DATA_LEN, ETH_HLEN } from '../../machine/wire/ethernet.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
-import type { GuestIommu as IommuDocument } from '../topology.ts';
+import type { GuestDpdk, GuestIommu as IommuDocument } from '../topology.ts';
+import { nicBytes } from '../validate-guest.ts';
 import { COMMAND_BYTES, COMMAND_ENTRIES, guestControl } from './control-queue.ts';
+import { DpdkGuest } from './dpdk-guest.ts';
 import { GuestIommu } from './guest-iommu.ts';
 import { discover, type Found } from './guest-machine.ts';
 import { openNetdev } from './nic-backend.ts';
@@ -79,6 +82,9 @@ export class DeviceSetup implements GuestBoot {
   private readonly vcpus: readonly (LinuxVcpu | PmdVcpu)[];
   private readonly descriptors: boolean;
   private readonly iommuDocument: IommuDocument | null;
+  private readonly dpdkDocument: GuestDpdk;
+  /** The program of a guest with virtio-pmd, once it has started. */
+  dpdk: DpdkGuest | null = null;
   private nextGpa = FIRST_FREE_GPA;
   /** By vCPU. */
   private readonly vectorsUsed: number[];
@@ -91,8 +97,10 @@ export class DeviceSetup implements GuestBoot {
     descriptors: boolean,
     hostCores = 1,
     iommu: IommuDocument | null = null,
+    dpdk: GuestDpdk = { hugepages: '2MiB', mempool: null },
   ) {
     this.iommuDocument = iommu;
+    this.dpdkDocument = dpdk;
     this.services = services;
     this.vm = vm;
     this.vcpu = vcpus[0]!;
@@ -108,7 +116,6 @@ export class DeviceSetup implements GuestBoot {
 
   probe(now: number): number {
     const clock = new ProbeClock(this.services.recorder, now);
-    if (this.vcpu instanceof PmdVcpu) this.makeMempool();
     const { services, vcpu } = this;
     const exits = new Exits(
       services.recorder,
@@ -119,7 +126,10 @@ export class DeviceSetup implements GuestBoot {
     );
     const nics = this.start();
     this.findIommu(nics, clock);
-    for (const found of discover(services.recorder, exits, nics)) this.probeNic(found, clock);
+    const found = discover(services.recorder, exits, nics);
+    if (vcpu instanceof PmdVcpu) this.startDpdk(clock);
+    for (const f of found) this.probeNic(f, clock);
+    if (this.dpdk !== null) this.makeMempool(this.dpdk);
     return clock.elapsed;
   }
 
@@ -163,7 +173,7 @@ export class DeviceSetup implements GuestBoot {
       const isStatic = nic.client || this.vcpu instanceof PmdVcpu;
       nic.behind(iommu.attach(nic.index, driverPlace, pairs.length, isStatic));
       // DEVIATION: a client's NIC is as a program has it that maps all of the guest's memory, each address to itself
-      nic.iommu?.vfio?.mapRegion(0, 0, this.vm.ramBytes, 2 ** 21);
+      if (nic.client) nic.iommu?.vfio?.mapRegion(0, 0, this.vm.ramBytes, 2 ** 21);
     }
   }
   private readonly allocator: GuestAllocator = {
@@ -175,17 +185,34 @@ export class DeviceSetup implements GuestBoot {
     },
   };
   private alloc(bytes: number, align: number): number {
-    const at = this.allocator.alloc(bytes, align);
+    const at = (this.dpdk?.allocator ?? this.allocator).alloc(bytes, align);
     assert(at >= 0, 'validation gives a guest the memory that its rings and buffers need');
     return at;
   }
 
-  private makeMempool(): void {
+  /** The kernel is up, and the guest's DPDK program starts. */
+  private startDpdk(clock: ProbeClock): void {
+    const { services, vmm, vcpu } = this;
+    const run = {
+      base: baseOf(vmm.vcpuPlace, vcpu.id),
+      spend: (ns: number) => clock.spend(ns),
+      syscall: services.ns('syscall_entry_exit'),
+      recorder: services.recorder,
+      world: services.arena.u8,
+    };
+    const { dpdkDocument: document } = this;
+    const rings = this.wirings.reduce((n, w) => n + nicBytes(w.document), 0);
+    const needed = rings + (document.mempool ?? 0) * SLOT_BYTES;
+    this.dpdk = new DpdkGuest(vmm, { document, run, from: this.nextGpa, needed });
+    this.dpdk.start();
+  }
+  /** testpmd makes its pool when the devices are known, and then starts the ports. */
+  private makeMempool(dpdk: DpdkGuest): void {
     const driven = this.wirings.filter((w) => w.document.driver !== 'none');
     const descriptors = driven.reduce((n, w) => n + 2 * w.pairs.length * w.document.queueSize, 0);
-    const count = descriptors + 2 * MAX_PKT_BURST * this.vcpus.length;
-    const mempool = new BufferPool(this.alloc(count * SLOT_BYTES, 4096), count, SLOT_BYTES);
+    const mempool = dpdk.makeMempool(descriptors + 2 * MAX_PKT_BURST * this.vcpus.length);
     for (const vcpu of this.vcpus) if (vcpu instanceof PmdVcpu) vcpu.mempool = mempool;
+    for (const { nic, probed } of this.states) if (probed !== undefined) this.bringUp(nic, probed);
   }
 
   /** MSI-X messages of a NIC by entry: the configuration, then each queue on the vCPU that serves its pair. */
@@ -211,7 +238,8 @@ export class DeviceSetup implements GuestBoot {
     let probed: ProbeResult;
     if (this.vcpu instanceof PmdVcpu) {
       assert(pci !== undefined, 'validation gives a polling driver a PCI device');
-      probed = probeVirtioPmd(pci, allocator);
+      this.dpdk!.setUp(nic);
+      probed = probeVirtioPmd(pci, this.dpdk!.allocator);
     } else {
       const dma = nic.iommu === null ? {} : { dma: nic.iommu.dmaOf(0) };
       const options =
@@ -236,7 +264,11 @@ export class DeviceSetup implements GuestBoot {
     this.states.push({ nic, probed });
     // dpdk rte_eth_dev_configure(): a port's MTU is 1500 until the program sets another
     wiring.nic.mtu = Math.min(probed.mtu ?? ETH_DATA_LEN, this.vcpu instanceof PmdVcpu ? ETH_DATA_LEN : 65_535);
-    const gso = this.gsoPool(wiring, probed);
+    if (this.dpdk === null) this.bringUp(nic, probed);
+  }
+  /** The driver's side of the rings. */
+  private bringUp(nic: NicDevice, probed: Probed): void {
+    const gso = this.gsoPool(nic.wiring, probed);
     for (let i = 0; i < probed.queuePairs; i++) this.bringUpPair(nic, probed, i, gso);
     this.bringUpControl(nic, probed);
     nic.iommu?.running();
@@ -334,12 +366,16 @@ export class DeviceSetup implements GuestBoot {
       eventIdx: hasFeature(features, VIRTIO_RING_F_EVENT_IDX),
       inOrder: hasFeature(features, VIRTIO_F_IN_ORDER),
       notificationData: hasFeature(features, VIRTIO_F_NOTIFICATION_DATA),
-      dma: nic.translates ? nic.iommu!.dmaOf(q.index === controlQueue ? -1 : q.index >> 1) : null,
+      dma: nic.translates ? this.dmaOf(nic, q.index === controlQueue ? -1 : q.index >> 1) : null,
       indirectGpa: entries > 0 ? this.alloc(q.size * entries * 16, 16) : 0,
       indirectEntries: entries,
       frameOf: q.index === controlQueue ? new Int32Array(q.size) : nic.frameOf[q.index]!,
       ...(this.descriptors ? { record: this.descriptorRecord(nic.wiring, q.index, q.index === controlQueue) } : {}),
     });
+  }
+  /** What turns guest-physical addresses into those of descriptors; null where they are the same. */
+  private dmaOf(nic: NicDevice, pair: number): GuestDma | null {
+    return this.dpdk === null ? nic.iommu!.dmaOf(pair) : this.dpdk.dma;
   }
   private descriptorRecord({ pairs, control }: NicWiring, queue: number, isControl: boolean): DescriptorRecord {
     const { arena, recorder } = this.services;

@@ -26,7 +26,7 @@ export const MAX_PKT_BURST = 32;
 /** usleep() between two looks at the control queue. */
 const COMMAND_POLL_NS = 100_000;
 
-export type PmdProgram = 'stack' | 'macswap' | 'io';
+export type PmdProgram = 'stack' | 'macswap' | 'io' | 'txonly' | 'rxonly';
 
 export class PmdVcpu extends GuestVcpu {
   declare private readonly program: PmdProgram;

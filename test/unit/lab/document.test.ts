@@ -74,6 +74,7 @@ describe('defaults', () => {
         app: 'stack',
         haltPollNs: 0,
         postedInterrupts: false,
+        hugepages: '4KiB',
         nics: [
           {
             name: 'net0',
@@ -160,6 +161,7 @@ test('every field reaches the topology', () => {
       {
         name: 'left',
         cores: 8,
+        hugepages: { '2MiB': 600, socketMem: '512MiB' },
         bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingTime: 20, userspaceTso: true, pmds: 3 }],
         nics: [
           {
@@ -179,6 +181,8 @@ test('every field reaches the topology', () => {
             app: 'io',
             haltPollNs: 50_000,
             postedInterrupts: true,
+            hugepages: '4KiB',
+            dpdk: { mempool: 700 },
             nics: [
               {
                 name: 'p0',
@@ -241,6 +245,7 @@ test('every field reaches the topology', () => {
       {
         name: 'left',
         cores: 8,
+        hugepages: { '2MiB': 600, '1GiB': 0, socketMem: 2 ** 29 },
         bridges: [
           { name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingSeconds: 20, userspaceTso: true, pmds: 3 },
         ],
@@ -264,6 +269,8 @@ test('every field reaches the topology', () => {
             haltPollNs: 50_000,
             postedInterrupts: true,
             iommu: null,
+            hugepages: '4KiB',
+            dpdk: { hugepages: '2MiB', mempool: 700 },
             nics: [
               {
                 name: 'p0',

@@ -326,6 +326,58 @@ describe('meaning', () => {
       { guest: { nics: [{ name: 'n0' }, { name: 'n1', driver: 'virtio-pmd' }] } },
       ['/hosts/0/guests/0/nics mixed-drivers'],
     ],
+    ['pages of a program without the driver', { guest: { dpdk: {} } }, ['/hosts/0/guests/0/dpdk wrong-driver']],
+    [
+      'a program without hugepages and without an IOMMU',
+      { guest: { dpdk: { hugepages: '4KiB' } }, nic: { driver: 'virtio-pmd' } },
+      ['/hosts/0/guests/0/dpdk/hugepages wrong-feature'],
+    ],
+    [
+      'a program without hugepages and an IOMMU that a NIC goes around',
+      {
+        guest: { dpdk: { hugepages: '4KiB' }, iommu: {} },
+        nic: { driver: 'virtio-pmd', features: { VIRTIO_F_ACCESS_PLATFORM: false } },
+      },
+      ['/hosts/0/guests/0/dpdk/hugepages wrong-feature'],
+    ],
+    [
+      'a program without hugepages',
+      { guest: { dpdk: { hugepages: '4KiB' }, iommu: {} }, nic: { driver: 'virtio-pmd' } },
+      [],
+    ],
+    [
+      'a program in a page of 1 GiB, for which memory grows',
+      { guest: { dpdk: { hugepages: '1GiB' } }, nic: { driver: 'virtio-pmd' } },
+      [],
+    ],
+    [
+      'a pool that does not fit',
+      { guest: { memory: '16MiB', dpdk: { mempool: 8000 } }, nic: { driver: 'virtio-pmd' } },
+      ['/hosts/0/guests/0/memory memory-too-small'],
+    ],
+    [
+      'RAM of less than a page',
+      { guest: { memory: '16MiB', hugepages: '1GiB' } },
+      ['/hosts/0/guests/0/hugepages memory-too-small'],
+    ],
+    ['RAM of half a page more', { guest: { memory: '17MiB', hugepages: '2MiB' } }, []],
+    [
+      'socket memory of no whole pages',
+      { host: { hugepages: { '2MiB': 600, socketMem: '1MiB' } } },
+      ['/hosts/0/hugepages/socketMem not-page-aligned'],
+    ],
+    [
+      'too few hugepages for Open vSwitch',
+      { host: { hugepages: { '2MiB': 511 }, bridges: netdev }, nic: pmd },
+      ['/hosts/0/hugepages not-enough-hugepages'],
+    ],
+    [
+      'too few hugepages for the guest behind it',
+      { host: { hugepages: { '2MiB': 519 }, bridges: netdev }, nic: pmd },
+      ['/hosts/0/guests/0 not-enough-hugepages'],
+    ],
+    ['just enough hugepages', { host: { hugepages: { '2MiB': 520 }, bridges: netdev }, nic: pmd }, []],
+    ['a large page in their place', { host: { hugepages: { '1GiB': 1, '2MiB': 8 }, bridges: netdev }, nic: pmd }, []],
     ['cores for pollers', { host: { cores: 2, bridges: netdev }, nic: pmd }, ['/hosts/0/cores not-enough-cores']],
     ['just enough cores', { host: { cores: 3, bridges: netdev }, nic: pmd }, []],
     [
@@ -425,7 +477,10 @@ describe('meaning', () => {
     for (const nic of nics) {
       const parsed = parseTopology(document({ nic }), { name: 't' });
       const guest = parsed.ok ? parsed.topology.hosts[0]?.guests[0] : undefined;
-      const needed = 2 ** 20 + Math.ceil(nicBytes(guest!.nics[0]!) / 4096) * 4096;
+      // a DPDK program begins at its first hugepage, and takes whole ones
+      const page = nic.driver === 'virtio-pmd' ? 2 ** 21 : 4096;
+      const kernel = Math.max(2 ** 20, nic.driver === 'virtio-pmd' ? page : 0);
+      const needed = kernel + Math.ceil(nicBytes(guest!.nics[0]!) / page) * page;
       expect(guest!.memory).toBe(Math.max(16 * 2 ** 20, Math.ceil(needed / 2 ** 20) * 2 ** 20));
       expect(faults(document({ guest: { memory: needed }, nic }))).toEqual([]);
       const [fault] = faults(document({ guest: { memory: needed - 4096 }, nic }));

@@ -162,7 +162,10 @@ function setupQueue(t: Transport, allocator: GuestAllocator, index: number, pack
   if (base < 0) return `queue ${index}: no memory for a ring of ${size}`;
   const ring = layOut(base, size, packed);
   t.select(index);
-  t.writeRingAddresses(ring.descGpa, ring.driverGpa, ring.deviceGpa);
+  // IOVAs, where the program has others than physical addresses
+  const at = allocator.mapped?.(base, bytes) ?? base;
+  const bus = layOut(at, size, packed);
+  t.writeRingAddresses(bus.descGpa, bus.driverGpa, bus.deviceGpa);
   const register = t.notifyRegister(t.read(C.queue_notify_off));
   if (register === null) return `queue ${index}: notify register lies outside its window`;
   t.write(C.queue_enable, 1);
