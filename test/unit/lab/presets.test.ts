@@ -17,6 +17,7 @@ test('the list', () => {
     'vhost-user',
     'compare',
     'pvp',
+    'viommu',
     'stratovirt',
     'two-hosts',
   ]);
