@@ -83,11 +83,12 @@ export class LinuxVcpu extends GuestVcpu {
   }
 
   override get turns(): readonly number[] {
-    return [this.napiTurn, Number(this.senderFirst)];
+    return [this.napiTurn, Number(this.senderFirst), ...this.halting];
   }
   override set turns(turns: readonly number[]) {
     this.napiTurn = turns[0]!;
     this.senderFirst = turns[1] === 1;
+    this.halting = turns.slice(2);
   }
 
   /** Something may be due earlier than the halt thinks. */

@@ -65,6 +65,17 @@ export class HaltPoll {
     return this.attempted;
   }
 
+  /** What the next halt, or the one under way, depends on. */
+  get state(): readonly number[] {
+    return [this.halt_poll_ns, this.span[0]!, this.span[1]!, Number(this.attempted)];
+  }
+  set state(state: readonly number[]) {
+    this.halt_poll_ns = state[0]!;
+    this.span[0] = state[1]!;
+    this.span[1] = state[2]!;
+    this.attempted = state[3] === 1;
+  }
+
   private adapt(halted: number): void {
     if (halted <= this.halt_poll_ns) return;
     if (this.halt_poll_ns > 0 && halted > this.max) this.halt_poll_ns = 0;

@@ -114,6 +114,16 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     this.pollDelay = Math.max(0, injected + services.ns('halt_poll_wakeup'));
   }
 
+  /** For `turns`: what a halt under way depends on. */
+  protected get halting(): readonly number[] {
+    return this.poll === null ? [] : [this.timeline.leftCore[this.id]!, ...this.poll.state];
+  }
+  protected set halting(state: readonly number[]) {
+    if (this.poll === null || state.length === 0) return;
+    this.timeline.leftCore[this.id] = state[0]!;
+    this.poll.state = state.slice(1);
+  }
+
   /** Called once when the id and place are known. */
   begin(): void {
     this.vcpuBase = baseOf(this.place, this.id);
