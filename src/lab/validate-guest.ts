@@ -22,7 +22,7 @@ import { checkDpdk, checkGuestPages, dpdkBytes } from './validate-hugepages.ts';
 import { checkStratovirt, stratovirtTransport } from './validate-stratovirt.ts';
 
 /** Places of a guest that are not NICs have these names. */
-const RESERVED_NIC = /^vcpu[0-9]+$/;
+const RESERVED_NIC = /^(vcpu[0-9]+|qemu|stratovirt)$/;
 const MiB = 1 << 20;
 
 export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limits: Limits, faults: Faults): void {
@@ -36,7 +36,7 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
       faults.add(
         `${p}/name`,
         'reserved-name',
-        `"${nic.name}" is what a vCPU is called`,
+        `"${nic.name}" is what a vCPU or the VMM is called`,
         'another name, such as "net0"',
       );
     checkQueueSize(nic, p, faults);

@@ -60,6 +60,7 @@ function checkNic(nic: DraftGuestNic, at: string, faults: Faults): void {
   if (transport === 'pci-transitional' || transport === 'pci-legacy')
     lacks('transport', "StratoVirt's devices have no legacy interface", '"mmio" or "pci-modern"');
   if (nic.tx === 'timer') lacks('tx', 'StratoVirt transmits at each kick, and has no timer for it', '"bh"');
+  if ((nic.pollUs ?? 0) > 0) lacks('pollUs', 'StratoVirt does not set VHOST_SET_VRING_BUSYLOOP_TIMEOUT', '0');
   if (nic.ioeventfd === false) lacks('ioeventfd', 'StratoVirt has an ioeventfd for each queue', 'true');
   if (queueSize !== undefined && (queueSize < LEAST_QUEUE || queueSize > MOST_QUEUE))
     lacks('queueSize', `StratoVirt has no queues of ${queueSize} entries`, `from ${LEAST_QUEUE} to ${MOST_QUEUE}`);

@@ -61,6 +61,7 @@ export function buildGuest(
   const { ram, replySlots } = memory;
   const name = prefix + guest.name;
   const vm = new Vm(name, ram, guest.memory, guest.vcpus, services.recorder);
+  vm.flatMemory = guest.vmm === 'stratovirt';
   vm.haltPollNs = guest.haltPollNs;
   vm.postedInterrupts = guest.postedInterrupts;
   const backends = new Set(guest.nics.map((n) => n.backend));

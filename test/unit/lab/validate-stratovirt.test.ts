@@ -84,6 +84,7 @@ test.each<[string, object, string]>([
   ['transport', { transport: 'pci-legacy' }, "StratoVirt's devices have no legacy interface"],
   ['transport', { transport: 'pci-transitional' }, "StratoVirt's devices have no legacy interface"],
   ['ioeventfd', { backend: 'virtio-net', ioeventfd: false }, 'StratoVirt has an ioeventfd for each queue'],
+  ['pollUs', { pollUs: 50 }, 'StratoVirt does not set VHOST_SET_VRING_BUSYLOOP_TIMEOUT'],
   ['queueSize', { queueSize: 128 }, 'StratoVirt has no queues of 128 entries'],
   ['queueSize', { queueSize: 8192 }, 'StratoVirt has no queues of 8192 entries'],
   ['queuePairs', { queuePairs: 2, transport: 'mmio' }, "StratoVirt's microVM has one queue pair for each NIC"],
