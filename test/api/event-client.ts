@@ -42,6 +42,8 @@ export interface EventMessage {
   readonly reason: string;
   readonly events: readonly EventObject[];
   readonly dictionary: Dictionary;
+  readonly places: readonly Entry[];
+  readonly contexts: readonly Entry[];
   readonly problem: {
     readonly code: string;
     readonly detail: string;
@@ -134,7 +136,13 @@ export class EventClient {
   private get dictionary(): Dictionary {
     const [hello] = this.messages;
     assert.ok(hello, 'hello comes first');
-    return hello.dictionary;
+    const { kinds, places, contexts } = hello.dictionary;
+    const gained = this.messages.filter((message) => message.type === 'names');
+    return {
+      kinds,
+      places: places.concat(...gained.map((names) => names.places)),
+      contexts: contexts.concat(...gained.map((names) => names.contexts)),
+    };
   }
   private wake(): void {
     this.changed.resolve();

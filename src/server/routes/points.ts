@@ -33,6 +33,6 @@ export function addPointRoutes(app: App, { registry }: Services): void {
   );
 }
 
-function pointOf({ id: _, order: __, queueIndex: ___, ...point }: Place) {
-  return point;
+function pointOf({ id: _, order: __, queueIndex: ___, retired, ...point }: Place) {
+  return retired === true ? { ...point, retired } : point;
 }

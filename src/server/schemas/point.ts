@@ -27,6 +27,12 @@ export const CapturePoint = name(
       queue: label('Queue of that NIC.', 'tx0'),
       bridge: label('Bridge that it belongs to.', 'br0'),
       port: label('Port of that bridge.', 'a.net0'),
+      retired: Type.Optional(
+        Type.Boolean({
+          description: 'True where it is no more: a port or back-end that its NIC has left. What it has counted stays.',
+          examples: [true],
+        }),
+      ),
     },
     { $id: 'CapturePoint', description: 'A hop that can be captured at.' },
   ),
