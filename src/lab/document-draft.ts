@@ -4,7 +4,17 @@
  */
 import { child, type FaultCode, type Faults, oneOf, suggestion } from './document-faults.ts';
 import { TopologyDocument } from './document-schema.ts';
-import type { Backend, Datapath, Driver, GuestApp, IommuMode, PageSize, Transport, TxMode, VmmKind } from './topology.ts';
+import type {
+  Backend,
+  Datapath,
+  Driver,
+  GuestApp,
+  IommuMode,
+  PageSize,
+  Transport,
+  TxMode,
+  VmmKind,
+} from './topology.ts';
 import * as units from './units.ts';
 import { type Parsed, show } from './units.ts';
 
@@ -213,8 +223,6 @@ export interface DraftGuest {
   haltPollNs: Maybe<number>;
   postedInterrupts: Maybe<boolean>;
   iommu: Maybe<{ mode: Maybe<IommuMode>; cachingMode: Maybe<boolean | null> } | null>;
-  hugepages: Maybe<PageSize | null>;
-  dpdk: Maybe<{ hugepages: Maybe<PageSize>; mempool: Maybe<number | null> } | null>;
   hugepages: Maybe<PageSize | null>;
   dpdk: Maybe<{ hugepages: Maybe<PageSize>; mempool: Maybe<number | null> } | null>;
   nics: Items<DraftGuestNic>;
