@@ -6,6 +6,7 @@
  * told (QEMU docs/interop/vhost-user.rst; dpdk vhost_user_msg_handler()); nothing throws. Whatever way it ends, every
  * descriptor and mapping that came over it is let go of.
  */
+import { assert } from '../../../engine/assert.ts';
 import { VHOST_USER_CLOSE, VHOST_USER_REPLY, VHOST_USER_RING } from '../../../engine/events.ts';
 import { EBUSY, EINVAL } from '../../kernel/errno.ts';
 import { FdTable, type OpenFile } from '../../kernel/files.ts';
@@ -142,6 +143,7 @@ export class VhostUserBackend {
   // ---- the socket ---------------------------------------------------------------------------------------------------
   /** Takes its end of the connection. */
   attach(socket: UnixSocket): void {
+    assert(this.socket === null && !this.closed, 'a back-end has one connection in its life');
     this.socketFd = this.table.install(socket);
     this.socket = socket;
     this.reader = new MessageReader(socket, this.table);

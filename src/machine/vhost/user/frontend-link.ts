@@ -4,6 +4,7 @@
  *
  * Read first: qemu hw/virtio/vhost-user.c, vhost_user_write(), vhost_user_read(), process_message_reply(), slave_read().
  */
+import { assert } from '../../../engine/assert.ts';
 import { VHOST_USER_BACKEND_REPLY, VHOST_USER_CLOSE, VHOST_USER_REQUEST } from '../../../engine/events.ts';
 import { EINVAL, EPIPE, EPROTO } from '../../kernel/errno.ts';
 import type { FdTable, OpenFile } from '../../kernel/files.ts';
@@ -84,6 +85,7 @@ export class FrontendLink {
 
   /** The socket is connected. */
   open(socket: UnixSocket): void {
+    assert(this.closed, 'one connection at a time');
     this.socketFd = this.table.install(socket);
     this.socket = socket;
     this.reader = new MessageReader(socket, this.table);

@@ -17,7 +17,7 @@ import {
 } from '../../virtio/status.ts';
 import { mac48, viewOf } from '../../wire/struct.ts';
 import { VHOST_VRING_F_LOG, vhost_vring_state } from '../../wire/vhost.ts';
-import { VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
+import { VHOST_USER_INFLIGHT_UNPADDED, VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
 import type { RingParams, StartParams } from '../frontend.ts';
 import { ackedFeatures, QEMU_USER_FEATURE_BITS, VHOST_USER_ALWAYS } from '../offers.ts';
 import { type MemoryRegion, NO_FD } from '../session.ts';
@@ -348,7 +348,8 @@ export class VhostUserFrontend extends FrontendLink {
       const answer = this.read(R.VHOST_USER_GET_INFLIGHT_FD, 1);
       if (answer === null) return -EPIPE;
       const fd = answer.fds[0];
-      if (fd === undefined || answer.message.payload.length < 20) {
+      if (fd === undefined || answer.message.payload.length < VHOST_USER_INFLIGHT_UNPADDED) {
+        if (fd !== undefined) this.table.close(fd);
         this.close('wrong reply', R.VHOST_USER_GET_INFLIGHT_FD);
         return -EPIPE;
       }

@@ -93,9 +93,7 @@ export class InflightPacked {
       slots += desc.num.get(m, e);
     }
     const from = this.position();
-    const next = this.advance(from, slots);
-    region.used_wrap_counter.set(m, at, next.wrap);
-    region.used_idx.set(m, at, next.idx);
+    this.setUsed(this.advance(from, slots), from);
     publish(from);
     for (const first of entries) desc.inflight.set(m, this.entry(first), 0);
     this.commit();
@@ -113,11 +111,25 @@ export class InflightPacked {
     const to = idx + slots;
     return to < this.size ? { idx: to, wrap } : { idx: to - this.size, wrap: wrap === 0 ? 1 : 0 };
   }
+  /** The batch in progress is the driver's. */
   private commit(): void {
     const { m, at } = this;
     region.old_free_head.set(m, at, region.free_head.get(m, at));
-    region.old_used_idx.set(m, at, region.used_idx.get(m, at));
-    region.old_used_wrap_counter.set(m, at, region.used_wrap_counter.get(m, at));
+    const { idx, wrap } = this.pending();
+    this.setUsed({ idx, wrap }, { idx, wrap });
+  }
+  private pending(): PackedPosition {
+    const { m, at } = this;
+    return { idx: region.used_idx.get(m, at), wrap: region.used_wrap_counter.get(m, at) === 0 ? 0 : 1 };
+  }
+  /**
+   * used_idx, old_used_idx and both wrap counters in one store: they are the eight bytes from 16 on. One after the other, as the
+   * document has it, a crash between them leaves an index with the other round's wrap counter.
+   */
+  private setUsed(pending: PackedPosition, committed: PackedPosition): void {
+    const low = BigInt(pending.idx) | (BigInt(committed.idx) << 16n);
+    const high = BigInt(pending.wrap) | (BigInt(committed.wrap) << 8n);
+    this.m.setBigUint64(this.at + region.used_idx.offset, low | (high << 32n), true);
   }
 
   /**
@@ -126,14 +138,13 @@ export class InflightPacked {
    */
   reconnect(isUsed: (position: PackedPosition) => boolean): InflightChain[] {
     const { m, at } = this;
-    const moved =
-      region.used_idx.get(m, at) !== region.old_used_idx.get(m, at) ||
-      region.used_wrap_counter.get(m, at) !== region.old_used_wrap_counter.get(m, at);
+    const committed = this.position();
+    const pending = this.pending();
+    const moved = pending.idx !== committed.idx || pending.wrap !== committed.wrap;
     // the driver has been told of the batch that was in progress: it stands; else it is rolled back
-    if (moved && isUsed(this.position())) this.commit();
+    if (moved && isUsed(committed)) this.commit();
     region.free_head.set(m, at, region.old_free_head.get(m, at));
-    region.used_idx.set(m, at, region.old_used_idx.get(m, at));
-    region.used_wrap_counter.set(m, at, region.old_used_wrap_counter.get(m, at));
+    this.setUsed(this.position(), this.position());
     const free = region.free_head.get(m, at);
     for (let i = free, n = 0; i < this.size && n < this.size; i = desc.next.get(m, this.entry(i)), n++)
       desc.inflight.set(m, this.entry(i), 0);

@@ -48,9 +48,9 @@ export class Pair {
     return new VhostUserBackend({ vrings: this.eventfds.length, table: ovs, mappings, ...this.backendOptions });
   }
   /** A new back-end, and the sockets between the two. */
-  plug(): this {
+  plug(here?: UnixSocket, there?: UnixSocket): this {
     this.backend = this.newBackend();
-    const [here, there] = socketPair();
+    if (here === undefined || there === undefined) return this.plug(...socketPair());
     this.frontend.open(here);
     this.backend.attach(there);
     there.onReadable = () => this.backend.serve();
