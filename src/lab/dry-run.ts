@@ -19,6 +19,7 @@ import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device
 import type { BuiltNic, Machine } from './build/machine.ts';
 import type { PortNumbers } from './build/site.ts';
 import { buildMachine } from './builder.ts';
+import type { IommuStanding, NicIommuStanding } from './devices/guest-iommu.ts';
 import { conservation, deviceState } from './inspect.ts';
 import type { DryRunSpec, RehearsalResult } from './protocol.ts';
 import type { GuestNic as GuestNicDocument, Topology } from './topology.ts';
@@ -54,11 +55,15 @@ export interface LearnedState {
 export interface RestState {
   readonly nics: readonly (NicRest | null)[];
   readonly turns: readonly (readonly number[])[];
+  /** By guest. */
+  readonly iommus: readonly (IommuStanding | null)[];
 }
 interface NicRest {
   readonly driver: NicStanding;
   /** By queue pair. */
   readonly queues: readonly PairRest[];
+  /** Behind an IOMMU: addresses in use, and what the back-end holds, by vhost device. */
+  readonly iommu: { readonly nic: NicIommuStanding; readonly iotlbs: readonly Float64Array[] } | null;
   /** The device's end of the control queue. What commands have set is what they set at boot: the drivers send no others. */
   readonly control: DeviceStanding | null;
 }
@@ -175,16 +180,38 @@ function restState(machine: Machine): RestState | null {
           paused: 'tap' in wiring && wiring.tap.queues[i]!.paused,
           rxKicks: wiring.kind === 'qemu' && wiring.qemu[i]!.rxKicks,
         }));
-      return { driver: nic.standing(), queues, control: controlQueue(built)?.standing() ?? null };
+      const { iommu, translation } = deviceState(built).nic;
+      const { ram } = built.guest.vm;
+      return {
+        driver: nic.standing(),
+        queues,
+        iommu:
+          iommu === null
+            ? null
+            : { nic: iommu.standing(), iotlbs: translation!.iotlbs.map((iotlb) => iotlb.standing(ram)) },
+        control: controlQueue(built)?.standing() ?? null,
+      };
     }),
     turns: machine.scheduler.contexts.map((context) => context.turns),
+    iommus: machine.guests.map((guest) => guest.nics[0]?.setup.vmm.iommu?.standing() ?? null),
   };
 }
 function adoptRest(machine: Machine, rest: RestState, numbers: readonly number[]): void {
+  // tables before the rings whose addresses they translate
+  for (const [n, guest] of machine.guests.entries()) {
+    const stood = rest.iommus[n] ?? null;
+    if (stood !== null) guest.nics[0]?.setup.vmm.iommu?.standAs(stood);
+  }
   for (const [n, built] of nicsOf(machine).entries()) {
     const { nic, wiring } = built;
     const stood = rest.nics[n] ?? null;
     if (stood === null || !nic.up) continue;
+    if (stood.iommu !== null) {
+      const { iommu, translation } = deviceState(built).nic;
+      iommu?.standAs(stood.iommu.nic);
+      for (const [i, iotlb] of (translation?.iotlbs ?? []).entries())
+        iotlb.standAs(stood.iommu.iotlbs[i] ?? new Float64Array(0), built.guest.vm.ram);
+    }
     nic.standAs(stood.driver);
     if (stood.control !== null) controlQueue(built)?.standAs(stood.control);
     for (const [i, queue] of stood.queues.entries()) {

@@ -9,10 +9,10 @@ import type { GuestVcpu } from '../../machine/guest/guest-vcpu.ts';
 import type { ProbeClock } from '../../machine/guest/probe/boot.ts';
 import type { GuestAllocator } from '../../machine/guest/probe/probe-types.ts';
 import { type GuestDma, IDENTITY_DMA } from '../../machine/iommu/dma.ts';
-import { DmaPort, type DmaSpace } from '../../machine/iommu/dma-iommu.ts';
+import { DmaPort, type DmaSpace, type FlushStanding } from '../../machine/iommu/dma-iommu.ts';
 import { type DmaOwner, IntelIommuDriver, type IommuDomain } from '../../machine/iommu/intel-driver.ts';
 import { IntelIommu } from '../../machine/iommu/intel-iommu.ts';
-import { IovaDomain } from '../../machine/iommu/iova.ts';
+import { IovaDomain, type IovaStanding } from '../../machine/iommu/iova.ts';
 import { ADDRESS_LIMIT, pageBytes, Walk, walkTables } from '../../machine/iommu/second-level.ts';
 import { VfioDma } from '../../machine/iommu/static-dma.ts';
 import { FIRST_FREE_SLOT } from '../../machine/pci/q35.ts';
@@ -66,6 +66,10 @@ export class GuestIommu {
   private readonly services: Services;
   private readonly owner: DmaOwner;
   private readonly exitCost: number;
+  /** Guest memory for tables: where, how many pages, and how many are in use. */
+  private readonly first: number;
+  private readonly pages: number;
+  private taken = 0;
 
   /** The kernel finds it and switches translation on, on the clock of the probe. `nics`: for how many buffers to keep tables. */
   constructor(
@@ -87,18 +91,31 @@ export class GuestIommu {
       cachingMode: document.cachingMode,
       descriptorCost: services.ns('viommu_descriptor'),
     });
-    let left = iommuPages(nics, vm.ramBytes);
-    const first = allocator.alloc(left * PAGE, PAGE);
-    assert(first >= 0, 'validation gives a guest the memory that its IOMMU tables need');
-    let next = first;
-    const take = (): number => {
-      if (left === 0) return -1;
-      left--;
-      next += PAGE;
-      return next - PAGE;
-    };
+    this.pages = iommuPages(nics, vm.ramBytes);
+    this.first = allocator.alloc(this.pages * PAGE, PAGE);
+    assert(this.first >= 0, 'validation gives a guest the memory that its IOMMU tables need');
+    const take = (): number => (this.taken === this.pages ? -1 : this.first + PAGE * this.taken++);
     this.driver = new IntelIommuDriver(this.iommu, recorder, { take }, services.ns('qi_submit'));
     this.driver.enable(this.owner);
+  }
+
+  standing(): IommuStanding {
+    const { iommu, driver, first, pages, taken } = this;
+    const { arena, ram } = iommu.memory;
+    const at = ram + first;
+    return {
+      pages: arena.u8.slice(at, at + pages * PAGE),
+      taken,
+      tail: driver.tail,
+      registers: iommu.standing(),
+    };
+  }
+  standAs({ pages, taken, tail, registers }: IommuStanding): void {
+    const { arena, ram } = this.iommu.memory;
+    arena.u8.set(pages, ram + this.first);
+    this.taken = taken;
+    this.driver.tail = tail;
+    this.iommu.standAs(registers);
   }
 
   /** A NIC is probed: its domain and the DMA users of its driver. `polls`: DPDK with VFIO, or a client, has it. */
@@ -108,6 +125,20 @@ export class GuestIommu {
   ownerOf(vcpu: GuestVcpu): DmaOwner {
     return new VcpuOwner(vcpu, this.exitCost);
   }
+}
+
+/** A guest's IOMMU at rest, as plain data. */
+export interface IommuStanding {
+  /** Tables, queue and status words. */
+  readonly pages: Uint8Array;
+  readonly taken: number;
+  readonly tail: number;
+  readonly registers: Uint8Array;
+}
+/** And one NIC behind it. */
+export interface NicIommuStanding {
+  readonly iova: IovaStanding | null;
+  readonly flushes: readonly FlushStanding[];
 }
 
 interface NicOptions {
@@ -129,6 +160,7 @@ export class NicIommu {
   readonly ports: readonly DmaPort[];
   /** What a program has mapped through VFIO. */
   readonly vfio: VfioDma | null;
+  private readonly iova: IovaDomain | null;
 
   constructor(guest: GuestIommu, options: NicOptions) {
     const { driver } = guest;
@@ -139,9 +171,12 @@ export class NicIommu {
     this.domain = through ? null : driver.domain();
     driver.attach(owner, this.sourceId, this.domain);
     const costs = { map: services.ns('dma_map'), unmap: services.ns('dma_unmap') };
-    if (this.domain === null || options.isStatic) this.ports = [];
-    else {
-      const space: DmaSpace = { driver, domain: this.domain, iova: new IovaDomain(), lazy: guest.mode === 'lazy' };
+    if (this.domain === null || options.isStatic) {
+      this.ports = [];
+      this.iova = null;
+    } else {
+      this.iova = new IovaDomain();
+      const space: DmaSpace = { driver, domain: this.domain, iova: this.iova, lazy: guest.mode === 'lazy' };
       const port = (): DmaPort => new DmaPort(space, services.recorder, place, owner, costs);
       this.ports = Array.from({ length: options.pairs + 1 }, port);
     }
@@ -149,6 +184,14 @@ export class NicIommu {
       this.domain !== null && options.isStatic
         ? new VfioDma(driver, this.domain, services.recorder, place, owner, costs)
         : null;
+  }
+
+  standing(): NicIommuStanding {
+    return { iova: this.iova?.standing() ?? null, flushes: this.ports.map((port) => port.standing()) };
+  }
+  standAs({ iova, flushes }: NicIommuStanding): void {
+    if (iova !== null) this.iova?.standAs(iova);
+    for (const [i, port] of this.ports.entries()) port.standAs(flushes[i]!);
   }
 
   /** What the driver of a queue pair puts into rings; -1: of the control queue. */

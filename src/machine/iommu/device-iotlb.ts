@@ -85,6 +85,24 @@ export class DeviceIotlb implements Translator, DeviceTlb {
     return { entries: this.table.count, hits, misses, updates, invalidations, evictions, faults };
   }
 
+  /** What is held: first address, bytes, and offset from `base`, one after the other. */
+  standing(base: number): Float64Array {
+    const { table } = this;
+    const out = new Float64Array(3 * table.count);
+    for (let i = 0; i < table.count; i++) {
+      const e = table.entryAt(i);
+      out.set([table.startOf(e), table.bytesOf(e), table.targetOf(e) - base], 3 * i);
+    }
+    return out;
+  }
+  standAs(entries: Float64Array, base: number): void {
+    this.clear();
+    for (let i = 0; i < entries.length; i += 3) {
+      this.came[this.table.entryAt(this.table.count)] = this.clock++;
+      this.table.insert(entries[i]!, entries[i + 1]!, entries[i + 2]! + base);
+    }
+  }
+
   // ---- lookups ------------------------------------------------------------------------------------------------------
   translate(iova: number, length: number, access: number): number {
     const { table } = this;

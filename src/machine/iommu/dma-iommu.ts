@@ -41,6 +41,13 @@ export interface DmaCosts {
   readonly unmap: number;
 }
 
+/** A flush queue as plain data. */
+export interface FlushStanding {
+  readonly due: number;
+  readonly pfns: Float64Array;
+  readonly pages: Int32Array;
+}
+
 export class DmaPort implements GuestDma {
   /** Who runs now: the boot first, then the queue's vCPU. */
   owner: DmaOwner;
@@ -70,6 +77,17 @@ export class DmaPort implements GuestDma {
     this.unmapCost = costs.unmap;
     this.pfns = new Float64Array(space.lazy ? IOVA_FQ_SIZE : 0);
     this.pages = new Int32Array(space.lazy ? IOVA_FQ_SIZE : 0);
+  }
+
+  standing(): FlushStanding {
+    const { flushDue, pfns, pages, waiting } = this;
+    return { due: flushDue[0]!, pfns: pfns.slice(0, waiting), pages: pages.slice(0, waiting) };
+  }
+  standAs({ due, pfns, pages }: FlushStanding): void {
+    this.flushDue[0] = due;
+    this.pfns.set(pfns);
+    this.pages.set(pages);
+    this.waiting = pfns.length;
   }
 
   map(gpa: number, bytes: number, direction: DmaDirection): number {

@@ -74,7 +74,8 @@ export class IntelIommuDriver {
   private readonly queue: number;
   /** Status words of wait descriptors, one for each descriptor. */
   private readonly status: number;
-  private tail = 0;
+  /** The next descriptor to write. */
+  tail = 0;
   private domains = 0;
   /** Invalidations submitted. */
   submitted = 0;

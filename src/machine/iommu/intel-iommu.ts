@@ -142,6 +142,15 @@ export class IntelIommu {
     m.setUint32(DMAR_FECTL_REG, DMA_FECTL_IM, true);
   }
 
+  /** Registers as plain data, and taken over; what QEMU has cached is not among them. */
+  standing(): Uint8Array {
+    return new Uint8Array(this.registers.buffer).slice();
+  }
+  standAs(registers: Uint8Array): void {
+    new Uint8Array(this.registers.buffer).set(registers);
+    this.iotlb.clear();
+  }
+
   private word(gpa: number): number {
     return this.memory.arena.u32[(this.memory.ram + gpa) >> 2]!;
   }

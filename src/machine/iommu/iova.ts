@@ -15,12 +15,35 @@ const MSI_LAST_PFN = 0xfeeff;
 /** Caches by the logarithm of their size in pages: up to 512 MiB. */
 const ORDERS = 18;
 
+/** A domain's addresses as plain data. */
+export interface IovaStanding {
+  readonly next: number;
+  readonly allocated: number;
+  /** What is free, by the logarithm of its size. */
+  readonly free: readonly Float64Array[];
+}
+
 export class IovaDomain {
   private next = LIMIT_PFN;
   private readonly caches: Float64Array[] = Array.from({ length: ORDERS }, () => new Float64Array(16));
   private readonly counts = new Int32Array(ORDERS);
   /** Page frames handed out and not freed. */
   allocated = 0;
+
+  standing(): IovaStanding {
+    const { next, allocated, caches, counts } = this;
+    return { next, allocated, free: caches.map((cache, order) => cache.slice(0, counts[order])) };
+  }
+  standAs({ next, allocated, free }: IovaStanding): void {
+    this.next = next;
+    this.allocated = allocated;
+    for (const [order, pfns] of free.entries()) {
+      const cache = new Float64Array(Math.max(16, pfns.length));
+      cache.set(pfns);
+      this.caches[order] = cache;
+      this.counts[order] = pfns.length;
+    }
+  }
 
   /** First page frame of `pages` pages; -1 where the address space is exhausted. */
   alloc(pages: number): number {

@@ -51,8 +51,10 @@ export interface DriverStanding {
   /** Numbers that only one format has. */
   readonly position: readonly number[];
   readonly order: OrderStanding;
-  /** The areas of the ring, as 16-bit words. */
+  /** The areas of the ring, and where buffers are mapped for the device of the indirect tables, as 16-bit words. */
   readonly words: readonly Uint16Array[];
+  /** What is mapped, by descriptor or buffer id; empty where nothing is. */
+  readonly mapped: { readonly at: Float64Array; readonly bytes: Int32Array; readonly tables: Uint8Array };
 }
 
 /** What VIRTIO_F_IN_ORDER needs; empty without it. */
@@ -244,7 +246,8 @@ export abstract class DriverQueue {
       count: this.count.slice(),
       position: this.position(),
       order: { order, orderOf, writableOf, first: this.orderFirst, next: this.orderNext },
-      words: this.areas().map(([from, to]) => this.u16.slice(from, to)),
+      words: this.wordRanges().map(([from, to]) => this.u16.slice(from, to)),
+      mapped: { at: this.mappedAt.slice(), bytes: this.mappedBytes.slice(), tables: this.mappedTable.slice() },
     };
   }
   /** Stands as another queue of the same format, size and place stood. Frames that lay in it have no name here. */
@@ -265,8 +268,16 @@ export abstract class DriverQueue {
     this.batchLeft = 0;
     this.frameOf.fill(0);
     this.nameOf.fill(0);
-    for (const [i, [from]] of this.areas().entries()) this.u16.set(other.words[i]!, from);
+    for (const [i, [from]] of this.wordRanges().entries()) this.u16.set(other.words[i]!, from);
+    this.mappedAt.set(other.mapped.at);
+    this.mappedBytes.set(other.mapped.bytes);
+    this.mappedTable.set(other.mapped.tables);
     this.standAt(other.position);
+  }
+  private wordRanges(): readonly (readonly [number, number])[] {
+    if (this.dma === null || this.indirectGpa === 0) return this.areas();
+    const tables = (this.ram + this.indirectGpa) >> 1;
+    return [...this.areas(), [tables, tables + this.size * this.indirectEntries * 8]];
   }
   /** The ring's areas as ranges of 16-bit words. */
   protected abstract areas(): readonly (readonly [number, number])[];
