@@ -49,11 +49,20 @@ export class Switch {
       kernel.handler = { upcallQueued: () => {} };
       this.bridge = kernel;
     }
-    for (let n = 1; n <= ports; n++) {
-      this.bridge.addPort(
-        new KeepingPort(services, n, (port, packet) => this.out.push({ port, bytes: this.bare.bytesOf(packet) })),
-      );
-    }
+    for (let n = 1; n <= ports; n++) this.bridge.addPort(this.port(n));
+  }
+  private port(number: number): Port {
+    const { services } = this.bare;
+    return new KeepingPort(services, number, (port, packet) =>
+      this.out.push({ port, bytes: this.bare.bytesOf(packet) }),
+    );
+  }
+  /** A port comes to the running bridge, or goes. */
+  plug(number: number): void {
+    this.bridge.plugPort(this.port(number), 0);
+  }
+  unplug(number: number): void {
+    this.bridge.removePort(number, 0);
   }
 
   /** One frame comes in at `port` at `seconds`; the ports that it leaves by, sorted. */
