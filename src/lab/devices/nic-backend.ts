@@ -93,7 +93,8 @@ export function openNetdev(vmm: Vmm, wiring: NicWiring): OpenBackend {
   return openBackend(vmm, wiring, vmm.trace(wiring.backendPlace));
 }
 /** The netdev goes, and with it the eventfds of the NIC's rings. */
-export function closeNetdev(vmm: Vmm, { pairs, control }: NicWiring): void {
+export function closeNetdev(vmm: Vmm, { pairs, control }: NicWiring, backend: OpenBackend): void {
+  if (backend.kind === 'vhost-user') backend.dispose();
   for (const { fds } of pairs) for (const eventfd of Object.values(fds)) vmm.process.closeEventFd(eventfd);
   if (control !== null) vmm.process.closeEventFd(control.kick);
 }

@@ -170,7 +170,7 @@ export class NicDevice {
    */
   rewired(wiring: NicWiring): void {
     const { vmm, activePairs } = this;
-    closeNetdev(vmm, this.wiring);
+    closeNetdev(vmm, this.wiring, this.backend);
     this.wiring = wiring;
     this.controlDevice?.rewired(wiring.control!);
     this.backend = openNetdev(vmm, wiring);

@@ -9,9 +9,9 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { QEMU_DEVICE_STATE, QEMU_NETDEV } from '../../engine/events.ts';
-import { clearHeader } from '../../machine/packet/net-header.ts';
+import { rarpPacket } from '../../machine/packet/rarp.ts';
+import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
 import { hasFeature, VIRTIO_NET_F_GUEST_ANNOUNCE } from '../../machine/virtio/features.ts';
-import { ETH_HLEN, ETH_P_RARP, ETH_ZLEN } from '../../machine/wire/ethernet.ts';
 import type { MonitorStep } from './monitor.ts';
 import type { NicDevice } from './nic-device.ts';
 import { loadNic, saveNic } from './nic-state.ts';
@@ -132,38 +132,13 @@ function announceSelf(vmm: Vmm, nic: NicDevice): void {
   if (!device.live || !device.netConfig.linkUp) return;
   const itself = hasFeature(device.driverFeatures, VIRTIO_NET_F_GUEST_ANNOUNCE);
   if (wiring.kind !== 'vhost-user') {
-    const packet = rarp(vmm, wiring, device.netConfig.mac);
+    const packet = rarpPacket(vmm.services, (wiring.backendPlace << 8) | vmm.actorBits, device.netConfig.mac);
     wiring.tap.queues[0]!.receive(packet, vmm.actorBits);
     wiring.tap.process(packet, vmm.actorBits);
     wiring.tap.takeDebt();
-  } else if (!itself && backend.kind === 'vhost-user') {
-    // vhost_user_migration_done(), then rte_vhost_dequeue_burst() puts it in front of what the guest sends
-    wiring.port.rxqs[0]!.rarp = rarp(vmm, wiring, device.netConfig.mac);
-    wiring.pmds[0]!.look();
+  } else if (!itself && backend.kind === 'vhost-user' && backend.frontend instanceof VhostUserFrontend) {
+    // vhost_user_migration_done()
+    backend.frontend.sendRarp(device.netConfig.mac.reduce((n, byte) => 256 * n + byte, 0));
   }
   if (itself) nic.announce();
-}
-
-/** ARP hardware and protocol of Ethernet and IPv4 with their lengths, and `request reverse` (RFC 903). */
-const RARP_HEAD: readonly number[] = [0, 1, 8, 0, 6, 4, 0, 3];
-/** announce_self_create(): a packet with the frame, born at the back-end. */
-function rarp(vmm: Vmm, wiring: NicWiring, mac: readonly number[]): number {
-  const { pool, arena, frames } = vmm.services;
-  const packet = pool.alloc();
-  clearHeader(arena.u32, pool.slot(packet));
-  const at = pool.at(packet);
-  const u8 = arena.u8;
-  u8.fill(0, at, at + ETH_ZLEN);
-  u8.fill(0xff, at, at + mac.length);
-  u8.set(mac, at + mac.length);
-  u8[at + ETH_HLEN - 2] = ETH_P_RARP >>> 8;
-  u8[at + ETH_HLEN - 1] = ETH_P_RARP & 0xff;
-  u8.set(RARP_HEAD, at + ETH_HLEN);
-  const sender = at + ETH_HLEN + RARP_HEAD.length;
-  u8.set(mac, sender);
-  // behind the sender's protocol address, which nobody knows
-  u8.set(mac, sender + mac.length + 4);
-  pool.length[packet] = ETH_ZLEN;
-  pool.frame[packet] = frames.born((wiring.backendPlace << 8) | vmm.actorBits, at, ETH_ZLEN, 0);
-  return packet;
 }

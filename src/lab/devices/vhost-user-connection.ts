@@ -133,6 +133,13 @@ export class VhostUserConnection {
 /** The socket of a NIC is set up as far as it goes without a guest. */
 export function openVhostUser(vmm: Vmm, wiring: UserWiring): VhostUserConnection {
   const connection = new VhostUserConnection(vmm, wiring);
+  const { port, pmds } = wiring;
+  connection.hooks = {
+    onRarp: (mac) => {
+      port.sendRarp(mac);
+      pmds[0]!.look();
+    },
+  };
   const result = connection.connect();
   assert(result === 0, `our vhost-user back-end takes a front-end: ${connection.backend.closeReason}`);
   connection.realize();

@@ -20,6 +20,7 @@ import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
 import { FRAME_OFFSET, PacketQueue } from '../packet/pool.ts';
+import { rarpPacket } from '../packet/rarp.ts';
 import type { Services } from '../services.ts';
 import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
@@ -41,6 +42,7 @@ export class VhostUserPort extends Port {
   declare private readonly pairs: (NetQueuePair | null)[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
+  declare private readonly services: Services;
 
   constructor(
     services: Services,
@@ -52,6 +54,7 @@ export class VhostUserPort extends Port {
     pmds = 1,
   ) {
     super(number, name, place, 'dpdkvhostuserclient');
+    this.services = services;
     this.pairs = new Array<NetQueuePair | null>(pairs).fill(null);
     this.rxqs = this.pairs.map(() => new VhostUserRxq(services, this, datapath));
     this.txqs = Array.from({ length: pmds }, (_, pmd) => new VhostUserTxq(services, this, pmd));
@@ -83,6 +86,13 @@ export class VhostUserPort extends Port {
     this.txqOf[context] = pmd;
   }
 
+  /** SEND_RARP: the port sends it with its next burst, in front of what the guest sends. `mac`: 48 bits, first byte highest. */
+  sendRarp(mac: number): void {
+    const rxq = this.rxqs[0]!;
+    if (rxq.rarp >= 0) return; // one is waiting
+    const bytes = Array.from({ length: 6 }, (_, i) => Math.floor(mac / 2 ** (8 * (5 - i))) & 0xff);
+    rxq.rarp = rarpPacket(this.services, (this.place << 8) | (rxq.context << 20), bytes);
+  }
   override transmit(packet: number, contextBits: number): void {
     this.txqs[this.txqOf[contextBits >>> 20]!]!.add(packet, contextBits);
   }

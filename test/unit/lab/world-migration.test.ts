@@ -7,7 +7,7 @@ import { nicMigration } from '../../../src/lab/nic-migration-state.ts';
 import { Refusal } from '../../../src/lab/refusal.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { BRIDGE, holds, migrationWorld, nicA, peerOf, ringsOf } from './migration-worlds.ts';
-import { BACKENDS, type Backend, collect, full, runOne, runOut, udp } from './world-driver.ts';
+import { BACKENDS, type Backend, collect, full, runOne, runOut, udp, watch } from './world-driver.ts';
 
 const PAIRS_OF_BACKENDS = BACKENDS.flatMap((from) => BACKENDS.filter((to) => to !== from).map((to) => ({ from, to })));
 const CASES = PAIRS_OF_BACKENDS.flatMap((c) =>
@@ -177,6 +177,46 @@ test('the same commands at the same times do the same', () => {
     return world.status().fingerprint;
   };
   assert.equal(once(), once());
+});
+
+test('nothing of the old netdev is left open', () => {
+  const world = migrationWorld({ backend: 'virtio-net', pairs: 4 });
+  runOut(world);
+  const { fds } = nicA(world).setup.vmm.process;
+  const open = new Map<Backend, number>();
+  for (let round = 0; round < 3; round++) {
+    for (const backend of ['vhost-net', 'vhost-user', 'virtio-net'] as const) {
+      move(world, backend);
+      runOut(world);
+      // the file behind guest RAM is opened for the first vhost-user back-end, and is the guest's
+      if (round === 0) continue;
+      assert.equal(fds.open, open.get(backend) ?? fds.open, `${backend}, round ${round}`);
+      open.set(backend, fds.open);
+    }
+  }
+});
+
+test.each(BACKENDS)('where the driver does not announce itself, a RARP does: to %s', (to) => {
+  const from = to === 'virtio-net' ? 'vhost-net' : 'virtio-net';
+  const world = migrationWorld({ backend: from, features: { VIRTIO_NET_F_GUEST_ANNOUNCE: false } });
+  runOut(world);
+  const { machine } = world;
+  const born: string[] = [];
+  watch(machine, (e) => {
+    if (e.kind !== E.PACKET_BYTES || e.b !== 60) return;
+    const at = machine.catalog.layout.byteRing + 8 * (e.a >>> 0);
+    born.push(Buffer.from(machine.arena.u8.slice(at, at + 60)).toString('hex'));
+  });
+  const outputs = collect(machine, E.DP_OUTPUT);
+  move(world, to);
+  runOut(world);
+  const mac = nicA(world)
+    .document.mac.map((b) => b.toString(16).padStart(2, '0'))
+    .join('');
+  const rarp = born.filter((hex) => hex.slice(24, 28) === '8035');
+  assert.deepEqual(rarp, [`ffffffffffff${mac}80350001080006040003${mac}00000000${mac}`.padEnd(120, '0')]);
+  assert.equal(outputs.length, 1, 'the only other port gets it');
+  holds(world);
 });
 
 describe('refused, and nothing has changed', () => {
