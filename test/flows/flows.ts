@@ -15,10 +15,19 @@ import {
 import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
 import * as M from '../../src/machine/vhost/user/requests.ts';
 import {
+  KVM_CHECK_EXTENSION,
+  KVM_CREATE_IRQCHIP,
   KVM_CREATE_VCPU,
   KVM_CREATE_VM,
+  KVM_GET_API_VERSION,
+  KVM_GET_VCPU_MMAP_SIZE,
   KVM_IOEVENTFD,
   KVM_IRQFD,
+  KVM_SET_GSI_ROUTING,
+  KVM_SET_IDENTITY_MAP_ADDR,
+  KVM_SET_REGS,
+  KVM_SET_SREGS,
+  KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
 } from '../../src/machine/wire/kvm.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';
@@ -51,13 +60,28 @@ const PING_FRAMES = 6;
 const FIRST_REQUEST = 3;
 
 // ---- scopes -----------------------------------------------------------------------------------------------------
+/**
+ * Without what QEMU asks KVM for, the bytes and results of its ioctls, and KVM_RUN after each exit: of these only the first is told.
+ */
+function outline(events: readonly FlowEvent[]): FlowEvent[] {
+  const runs = new Set<string>();
+  return events.filter((e) => {
+    if (/^kvm\.(ioctl_argument|ioctl_result|userspace_exit)$/.test(e.event)) return false;
+    if (e.event === 'kvm.ioctl') return !SMALL_PRINT.includes(Number(e['ioctl']));
+    if (e.event !== 'kvm.run') return true;
+    const first = !runs.has(e.context);
+    runs.add(e.context);
+    return first;
+  });
+}
+const SMALL_PRINT: readonly number[] = [KVM_CHECK_EXTENSION, KVM_GET_VCPU_MMAP_SIZE, KVM_SET_REGS, KVM_SET_SREGS];
 /** The set-up of guest a's NIC, until `last` has happened, without its register accesses. */
 function setUp(contexts: readonly string[], last: (e: FlowEvent) => boolean) {
   return (events: readonly FlowEvent[]): FlowEvent[] => {
     const own = events.filter(
       (e) => contexts.includes(e.context) && !/^kvm\.(exit_.*_user|exit_hlt|entry)$/.test(e.event),
     );
-    return own.slice(0, own.findIndex(last) + 1);
+    return outline(own.slice(0, own.findIndex(last) + 1));
   };
 }
 
@@ -175,11 +199,31 @@ const status = (value: number, text: string): Step =>
 const features = (word: number, text: string): Step =>
   step('a/vcpu0', 'a/net0', 'virtio.features', { is: { word }, text });
 
+const phase = (number: number, text: string): Step =>
+  step('a/vcpu0', 'a/vcpu0', 'qemu.phase', { is: { phase: number }, text });
 const hypervisor: readonly Step[] = [
-  kvm(KVM_CREATE_VM),
+  phase(1, 'QEMU has read its command line'),
+  step('a/vcpu0', 'a/vcpu0', 'kvm.open', { text: 'the accelerator: /dev/kvm' }),
+  kvm(KVM_GET_API_VERSION),
+  kvm(KVM_CREATE_VM, 'a descriptor for the machine'),
+  kvm(KVM_SET_IDENTITY_MAP_ADDR),
+  kvm(KVM_SET_TSS_ADDR),
+  kvm(KVM_CREATE_IRQCHIP, 'local APICs, I/O APIC and PICs are the kernel’s'),
+  phase(2, 'the accelerator is there; netdevs come next'),
+];
+const board: readonly Step[] = [
+  phase(3, 'back-ends are there; now the board'),
+  kvm(KVM_CREATE_VCPU),
   kvm(KVM_SET_USER_MEMORY_REGION, 'guest RAM below the legacy video memory'),
   kvm(KVM_SET_USER_MEMORY_REGION, 'and above it'),
-  kvm(KVM_CREATE_VCPU),
+  kvm(KVM_SET_GSI_ROUTING, 'pins of the interrupt controllers'),
+  phase(4, 'the machine is there; devices come next'),
+];
+const ready = (backend: string): Step[] => [
+  step('a/vcpu0', `a/net0/${backend}`, 'qemu.device_realize', { text: 'the device, with what its back-end offers' }),
+  phase(5, 'all is there'),
+  step('a/vcpu0', `a/net0/${backend}`, 'qemu.device_reset'),
+  step('a/vcpu0', 'a/vcpu0', 'kvm.run', { text: 'KVM_RUN: from here on the guest runs' }),
 ];
 function tapOpened(backend: string): Step[] {
   const tap = (number: number, argument?: number): Step => ioctl(`a/net0/${backend}`, 'tap.ioctl', number, argument);
@@ -208,9 +252,8 @@ const capability = (id: number, text: string): Step =>
 /** PCI_CAP_ID_VNDR with a cfg_type (virtio 1.2 §4.1.4); PCI_CAP_ID_MSIX. */
 const VENDOR = (type: number): number => 9 | (type << 8);
 const MSIX = 0x11;
+const offered: readonly Step[] = [features(0, 'what the device offers'), features(1, 'and the upper word')];
 const probedByLinux: readonly Step[] = [
-  features(0, 'what the device offers'),
-  features(1, 'and the upper word'),
   capability(MSIX, 'the firmware has scanned the bus and placed the BARs; the PCI core looks for MSI-X'),
   capability(VENDOR(1), 'the driver walks the list once per type'),
   capability(VENDOR(3), 'interrupt status'),
@@ -271,6 +314,9 @@ const dd1: Flow = {
   steps: [
     ...hypervisor,
     ...tapOpened('virtio-net'),
+    ...board,
+    ...offered,
+    ...ready('virtio-net'),
     ...probedByLinux,
     ...tapLearnsFeatures('virtio-net'),
     kvm(KVM_IOEVENTFD, 'doorbell of the receive queue'),
@@ -317,9 +363,13 @@ const dd4: Flow = {
     ...tapOpened('vhost-net'),
     vhost(V.VHOST_SET_OWNER, 0, 'QEMU owns this vhost device; the worker exists'),
     vhost(V.VHOST_GET_FEATURES, undefined, 'limits what the device may offer'),
+    ...board,
+    ...ready('vhost-net'),
     ...probedByLinux.filter((s) => !['pci.capability', 'virtio.features'].includes(s.event)),
     ...tapLearnsFeatures('vhost-net'),
+    kvm(KVM_SET_GSI_ROUTING, 'one route more: the message of the receive queue’s vector'),
     kvm(KVM_IRQFD, 'interrupts of the receive queue'),
+    kvm(KVM_SET_GSI_ROUTING, 'and that of the transmit queue’s'),
     kvm(KVM_IRQFD, 'interrupts of the transmit queue'),
     kvm(KVM_IOEVENTFD, 'doorbell of the receive queue'),
     kvm(KVM_IOEVENTFD, 'doorbell of the transmit queue'),
@@ -394,7 +444,7 @@ const vu1: Flow = {
         !named('pci.capability', 'virtio.features', 'vhost.user_message')(e) &&
         !/^kvm\.exit/.test(e.event),
     );
-    return own.slice(0, own.findLastIndex((e) => e.event === 'virtq.kicks_off') + 1);
+    return outline(own.slice(0, own.findLastIndex((e) => e.event === 'virtq.kicks_off') + 1));
   },
   steps: [
     ...hypervisor,
@@ -409,7 +459,9 @@ const vu1: Flow = {
     request(M.VHOST_USER_SET_VRING_ERR),
     request(M.VHOST_USER_SET_VRING_CALL),
     request(M.VHOST_USER_SET_VRING_ERR),
+    ...board,
     ...enabled('not started yet: enabling them is without effect'),
+    ...ready('vhost-user'),
     status(0, 'the guest’s driver resets the device'),
     ...enabled('QEMU says so whenever the guest’s choice may have changed'),
     status(1, 'ACKNOWLEDGE'),
@@ -421,8 +473,6 @@ const vu1: Flow = {
     step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 1 } }),
     step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 2 } }),
     status(0xf, 'DRIVER_OK: the hand-over begins'),
-    kvm(KVM_IRQFD, 'call eventfd of the receive queue'),
-    kvm(KVM_IRQFD, 'call eventfd of the transmit queue'),
     kvm(KVM_IOEVENTFD, 'kick eventfd of the receive queue'),
     kvm(KVM_IOEVENTFD, 'kick eventfd of the transmit queue'),
     ...enabled('once more'),
@@ -451,7 +501,7 @@ const dd2: Flow = {
   ],
   notes: [
     'With `ioeventfd` on, which is QEMU’s default, step 2 is answered in the kernel: `kvm.exit_ept_misconfig_kernel`, then `eventfd.signal`, and the main loop additionally reads the eventfd: one system call more, and `vm_exit_in_kernel_device` instead of `vm_exit_userspace` for the guest.',
-    'KVM_RUN, the system call to resume the vCPU, is not recorded by itself: `vm_exit_userspace` is the round trip with it. QEMU’s big lock is not modelled; what the article calls synchronisation shows as the main loop’s wake-up.',
+    'KVM_RUN, the system call to resume the vCPU, has no cost of its own: `vm_exit_userspace` is the round trip with it. QEMU’s big lock is not modelled; what the article calls synchronisation shows as the main loop’s wake-up.',
     'The switching off of kicks is recorded for QEMU’s main loop although the vCPU thread does it while it schedules the bottom half.',
   ],
   document: twoGuests('virtio-net', { ioeventfd: false }),
@@ -461,9 +511,14 @@ const dd2: Flow = {
     ...driverSends,
     step('a/vcpu0', 'a/net0/tx0', 'virtq.kick', { name: 'kicked', text: '2: available buffer notification' }),
     step('a/vcpu0', 'a/vcpu0', 'kvm.exit_ept_misconfig_user', { text: '2: the vCPU stops, control goes to QEMU' }),
+    step('a/vcpu0', 'a/vcpu0', 'kvm.userspace_exit', {
+      is: { exit_reason: 6 },
+      text: '2: KVM_RUN returns, KVM_EXIT_MMIO',
+    }),
     step('a/vcpu0', 'a/net0/tx0', 'virtq.kicks_off', {
       text: 'virtio_queue_notify() schedules the bottom half, on the vCPU’s thread',
     }),
+    step('a/vcpu0', 'a/vcpu0', 'kvm.run', { text: '7: the system call that resumes the vCPU; it comes back with it' }),
     step('a/vcpu0', 'a/vcpu0', 'kvm.exit_hlt', {
       after: 'kicked',
       takes: ['vm_exit_userspace'],
@@ -525,6 +580,7 @@ const dd2: Flow = {
       of: named('kvm.exit_ept_misconfig_user'),
       expected: PING_FRAMES,
     },
+    { text: 'system calls that resume the vCPU', of: named('kvm.run'), expected: PING_FRAMES },
     { text: 'available buffer notifications', of: named('virtq.kick'), expected: PING_FRAMES },
     {
       text: 'QEMU’s threads have to be woken: main loops, for transmit and for receive',
