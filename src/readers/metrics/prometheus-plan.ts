@@ -6,6 +6,7 @@ import type { WorldCatalog } from '../../engine/catalog.ts';
 import { LATENCY_BOUNDS_NS, LATENCY_BUCKETS } from '../../engine/latency.ts';
 import type { Family, Source } from './prometheus-family.ts';
 import { boundText, labelPairs } from './prometheus-format.ts';
+import { IOMMU_FAMILIES } from './prometheus-iommu.ts';
 import { KVM_FAMILIES } from './prometheus-kvm.ts';
 import { WorldNames } from './prometheus-labels.ts';
 import { HOP_FAMILIES, NETWORK_FAMILIES } from './prometheus-network.ts';
@@ -13,7 +14,13 @@ import { type LineStarts, lineStarts } from './prometheus-text.ts';
 import { WORLD_FAMILIES } from './prometheus-world.ts';
 
 /** In the order of their worth: where there are too many series, the last ones are left out first. */
-export const FAMILIES: readonly Family[] = [...WORLD_FAMILIES, ...NETWORK_FAMILIES, ...KVM_FAMILIES, ...HOP_FAMILIES];
+export const FAMILIES: readonly Family[] = [
+  ...WORLD_FAMILIES,
+  ...NETWORK_FAMILIES,
+  ...KVM_FAMILIES,
+  ...IOMMU_FAMILIES,
+  ...HOP_FAMILIES,
+];
 
 /** Samples of one step: less than a millisecond, some more when their text is made for the first time. */
 export const STEP_SAMPLES = 1000;
