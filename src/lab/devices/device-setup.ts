@@ -10,12 +10,14 @@ import { linuxCaps } from '../../machine/guest/guest-nic.ts';
 import { LinkWatch } from '../../machine/guest/link-watch.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { announceAck } from '../../machine/guest/net-commands.ts';
+import { VirtnetStats } from '../../machine/guest/pmd-stats.ts';
 import { MAX_PKT_BURST, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import { Exits, type GuestBoot, ProbeClock } from '../../machine/guest/probe/boot.ts';
 import type { GuestAllocator, Probed, ProbedQueue, ProbeResult } from '../../machine/guest/probe/probe-types.ts';
 import { probeVirtioPmd } from '../../machine/guest/probe/virtio-pmd-probe.ts';
 import { linuxFeatures, probeVirtioMmio, probeVirtioNet } from '../../machine/guest/probe/virtio-probe.ts';
 import { headerBytesOf, rxLayoutOf } from '../../machine/guest/rx-buffers.ts';
+import { VIRTIO_MAX_TX_INDIRECT } from '../../machine/guest/scattered-tx.ts';
 import type { GuestDma } from '../../machine/iommu/dma.ts';
 import { msiAddress } from '../../machine/kvm/apic.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
@@ -319,9 +321,13 @@ export class DeviceSetup implements GuestBoot {
     const tables = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC) && pmd === null;
     const pair = wiring.nic.pairs[i]!;
     const rxBuffers = rxLayoutOf(features, probed.mtu, rx.size);
+    const indirect = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC);
+    const tables = indirect && pmd === null;
+    const scattered = pmd !== null && indirect && rxBuffers.spreads ? VIRTIO_MAX_TX_INDIRECT : 0;
+    if (pmd !== null) pair.stats = { rx: new VirtnetStats(), tx: new VirtnetStats() };
     pair.bringUp({
       rx: this.driverQueue(nic, probed, rx, tables && rxBuffers.kind === 'big' ? BIG_ENTRIES : 0),
-      tx: this.driverQueue(nic, probed, tx, tables ? (gso === null ? INDIRECT_ENTRIES : GSO_ENTRIES) : 0),
+      tx: this.driverQueue(nic, probed, tx, tables ? (gso === null ? INDIRECT_ENTRIES : GSO_ENTRIES) : scattered),
       rxIrq: irq(rx),
       txIrq: irq(tx),
       doorbells: {

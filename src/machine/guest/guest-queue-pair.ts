@@ -24,7 +24,9 @@ import { virtio_net_hdr_v1 } from '../wire/virtio-net.ts';
 import { VIRTQ_DESC_F_WRITE } from '../wire/virtio-ring.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
+import type { PairStats } from './pmd-stats.ts';
 import { PADDED_HEADER, type RxLayout } from './rx-buffers.ts';
+import { ScatteredTx, type ScatteredStanding } from './scattered-tx.ts';
 import type { TrafficSource } from './traffic/source.ts';
 
 export interface QueuePlaces {
@@ -61,6 +63,7 @@ export interface PairStanding {
   readonly rxNapi: boolean;
   readonly txNapi: boolean;
   readonly txStopped: boolean;
+  readonly scattered: ScatteredStanding | null;
 }
 
 /** Header, and the largest frame: an IP packet of 65,535 bytes behind Ethernet and a VLAN tag. */
@@ -112,7 +115,16 @@ export class GuestQueuePair {
   private reclaimed = 0;
   /** Buffers of the frame that receive() took last; given back with releaseReceived() or sent on. */
   readonly received = new Int32Array(64);
+  /** Bytes that the device wrote into each, the header among those of the first. */
+  readonly receivedBytes = new Int32Array(64);
   receivedCount = 0;
+  /** Of a polling driver: frames that it sends from several mbufs, and what it counts. */
+  scattered: ScatteredTx | null = null;
+  stats: PairStats | null = null;
+  /** And receive descriptors that stayed without an mbuf, each time that it wanted one. */
+  nombuf = 0;
+  /** Where putAt() wrote the frame that it took last: its length. */
+  putLength = 0;
   declare private readonly services: Services;
   declare private readonly ram: number;
   private readonly pieceAt = new Int32Array(24);
@@ -143,6 +155,8 @@ export class GuestQueuePair {
     this.txPool = queues.txPool;
     this.gsoPool = queues.gsoPool;
     this.joined = queues.joined;
+    const spreads = queues.rxBuffers.spreads && queues.txPool !== null;
+    this.scattered = spreads ? new ScatteredTx(queues.tx, queues.txPool, queues.headerBytes) : null;
   }
   get up(): boolean {
     return this.rx !== undefined;
@@ -171,7 +185,8 @@ export class GuestQueuePair {
       tx: this.txPool?.free ?? null,
       gso: this.gsoPool?.free ?? null,
     };
-    return { rx: this.rx.standing(), tx: this.tx.standing(), pools, rxNapi, txNapi, txStopped };
+    const scattered = this.scattered?.standing() ?? null;
+    return { rx: this.rx.standing(), tx: this.tx.standing(), pools, rxNapi, txNapi, txStopped, scattered };
   }
   standAs(other: PairStanding): void {
     this.rx.standAs(other.rx);
@@ -182,6 +197,7 @@ export class GuestQueuePair {
     this.rxNapi = other.rxNapi;
     this.txNapi = other.txNapi;
     this.txStopped = other.txStopped;
+    if (this.scattered !== null && other.scattered !== null) this.scattered.standAs(other.scattered);
   }
 
   // ---- receive ------------------------------------------------------------------------------------------------------
@@ -252,6 +268,7 @@ export class GuestQueuePair {
     if (head < 0) return 0;
     const gpa = rx.bufferOf[head]!;
     this.received[0] = gpa;
+    this.receivedBytes[0] = rx.usedLength;
     this.receivedCount = 1;
     const frame = rx.frameOf[head]!;
     rx.frameOf[head] = 0;
@@ -296,6 +313,7 @@ export class GuestQueuePair {
       const head = rx.takeUsed();
       if (head < 0) return 0;
       const gpa = rx.bufferOf[head]!;
+      this.receivedBytes[this.receivedCount] = rx.usedLength;
       this.received[this.receivedCount++] = gpa;
       if (rx.frameOf[head] !== 0) {
         this.malformed(rx.frameOf[head]!, rx.usedLength);
@@ -336,6 +354,7 @@ export class GuestQueuePair {
       const gpa = tx.bufferOf[head]!;
       if (this.gsoPool !== null && this.isGso(gpa)) this.gsoPool.give(gpa);
       else if (this.txPool !== null) this.txPool.give(gpa);
+      if (this.scattered !== null) this.scattered.release(head);
       if (tx.frameOf[head] !== 0) this.takenBack(head);
       recorder.event(this.reclaimed, tx.nameOf[head]!, head, tx.last_used_idx);
     }
@@ -385,6 +404,7 @@ export class GuestQueuePair {
     const { tx, headerBytes, services } = this;
     const at = this.ram + gpa;
     const length = source.fill(at + headerBytes);
+    this.putLength = length;
     this.writeHeader(at, source.wish);
     const frame = services.frames.born(this.base, at + headerBytes, length, source.frameRun);
     services.recorder.event(this.xmitted, frame, length, gpa);
@@ -403,6 +423,16 @@ export class GuestQueuePair {
     services.recorder.event(this.xmitted, frame, length, gpa);
     const head = tx.add(gpa, this.headerBytes + length, 0, frame);
     services.recorder.event(this.made, frame, head, tx.avail_idx_shadow);
+  }
+
+  /** The same for one that lies in the buffers which `from` received it in; `scattered` has said that there is room. */
+  forwardScattered(from: GuestQueuePair, length: number, frame: number): void {
+    const { tx, services } = this;
+    const gpa = from.received[0]!;
+    this.writeHeader(this.ram + gpa, NO_WISH);
+    services.recorder.event(this.base | GUEST_XMIT, frame, length, gpa);
+    const head = this.scattered!.add(from.received, from.receivedBytes, from.receivedCount, frame);
+    services.recorder.event(this.txBase | VIRTQ_AVAIL, frame, head, tx.avail_idx_shadow);
   }
 
   /** struct virtio_net_hdr in front of a frame, at a multiple of 4; num_buffers and hash fields are 0 on transmit. */

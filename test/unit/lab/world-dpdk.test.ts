@@ -116,7 +116,7 @@ describe('VFIO', () => {
   });
   test('phases', () => {
     const { events } = recorded(booted(), E.EAL_PHASE);
-    expect(events.map((e) => EAL_PHASES[e.a])).toEqual(EAL_PHASES.slice(0, 5));
+    expect(events.map((e) => EAL_PHASES[e.a])).toEqual([...EAL_PHASES]);
   });
 });
 
