@@ -5,7 +5,18 @@ import * as E from '../../../src/engine/events.ts';
 import { conservation, deviceState } from '../../../src/lab/inspect.ts';
 import { nicLink } from '../../../src/lab/qemu-commands.ts';
 import type { World } from '../../../src/lab/world.ts';
-import { BACKENDS, type Backend, collect, makeWorld, pairDocument, runOne, runOut, udp } from './world-driver.ts';
+import { scenario, unhex } from '../machine/vhost/user/golden.ts';
+import {
+  BACKENDS,
+  type Backend,
+  collect,
+  makeWorld,
+  pairDocument,
+  runOne,
+  runOut,
+  udp,
+  watch,
+} from './world-driver.ts';
 
 const nicOf = (world: World, guest: number) => world.machine.guests[guest]!.nics[0]!;
 const vmmOf = (world: World, guest: number) => nicOf(world, guest).setup.vmm;
@@ -110,6 +121,38 @@ describe.each(CASES)('$backend, packed $packed', ({ backend, packed }) => {
     assert.equal(runOne(world, udp('b/net0', 'a/net0', { count: 40, rate: 50_000 })).received, 40);
     assert.ok(conservation(world.machine).holds);
   });
+});
+
+/** Requests of the front-end in a phase of a recorded conversation, and those whose bytes carry a base. */
+function recorded(name: string, phase: string): number[] {
+  const golden = scenario(name);
+  return golden
+    .between(...golden.phase(phase))
+    .filter((m) => m.from === 'F')
+    .map((m) => unhex(m.hex)[0]!);
+}
+test.each([
+  ['plain', false],
+  ['packed', true],
+] as const)('vhost-user is stopped and started by the messages of QEMU 7.2, as recorded: %s', (name, packed) => {
+  const world = worldOf('vhost-user', packed);
+  runOne(world, udp('a/net0', 'b/net0', { count: 7 }));
+  const { machine } = world;
+  const requests: number[] = [];
+  const place = nicOf(world, 0).wiring.backendPlace;
+  watch(machine, (e) => {
+    if (e.kind === E.VHOST_USER_REQUEST && e.place === place) requests.push(e.a);
+  });
+  const sent = (): number[] => requests.splice(0);
+  world.guestState('a', 'paused');
+  assert.deepEqual(sent(), recorded(name, 'qmp_stop'));
+  world.guestState('a', 'running');
+  assert.deepEqual(sent(), recorded(name, 'qmp_cont'));
+  if (name !== 'plain') return;
+  world.link(nicOf(world, 0), false);
+  assert.deepEqual(sent(), recorded(name, 'qmp_set_link_off'));
+  world.link(nicOf(world, 0), true);
+  assert.deepEqual(sent(), recorded(name, 'qmp_set_link_on'));
 });
 
 test('what QEMU is asked for is done when the clock goes on', () => {
