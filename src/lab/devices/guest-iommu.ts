@@ -15,6 +15,8 @@ import { IntelIommu } from '../../machine/iommu/intel-iommu.ts';
 import { IovaDomain, type IovaStanding } from '../../machine/iommu/iova.ts';
 import { ADDRESS_LIMIT, pageBytes, Walk, walkTables } from '../../machine/iommu/second-level.ts';
 import { VfioDma } from '../../machine/iommu/static-dma.ts';
+import { TranslatorSwitch } from '../../machine/iommu/translator-switch.ts';
+import { AddressSpace } from '../../machine/memory/address-space.ts';
 import { FIRST_FREE_SLOT } from '../../machine/pci/q35.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import { iommuPages, type MappedNic } from '../iommu-memory.ts';
@@ -160,6 +162,10 @@ export class NicIommu {
   readonly ports: readonly DmaPort[];
   /** What a program has mapped through VFIO. */
   readonly vfio: VfioDma | null;
+  /** Who translates for the rings of each queue pair, and for the control queue. */
+  readonly pairs: readonly TranslatorSwitch[];
+  readonly control = new TranslatorSwitch();
+  private readonly spaces: readonly AddressSpace[];
   private readonly iova: IovaDomain | null;
 
   constructor(guest: GuestIommu, options: NicOptions) {
@@ -167,6 +173,12 @@ export class NicIommu {
     const { owner, services, place } = options;
     this.guest = guest;
     this.sourceId = sourceIdOf(options.index);
+    this.pairs = Array.from({ length: options.pairs }, () => new TranslatorSwitch());
+    this.spaces = [...this.pairs, this.control].map((translator) => {
+      const space = new AddressSpace();
+      space.translator = translator;
+      return space;
+    });
     const through = guest.mode === 'passthrough' && !options.isStatic;
     this.domain = through ? null : driver.domain();
     driver.attach(owner, this.sourceId, this.domain);
@@ -194,6 +206,10 @@ export class NicIommu {
     for (const [i, port] of this.ports.entries()) port.standAs(flushes[i]!);
   }
 
+  /** The addresses of a queue that carries frames, or with -1 of the control queue, as the device uses them. */
+  spaceOf(queue: number): AddressSpace {
+    return this.spaces.at(queue < 0 ? -1 : queue >> 1)!;
+  }
   /** What the driver of a queue pair puts into rings; -1: of the control queue. */
   dmaOf(pair: number): GuestDma {
     return this.vfio ?? this.ports.at(pair) ?? IDENTITY_DMA;

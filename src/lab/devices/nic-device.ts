@@ -89,7 +89,7 @@ export class NicDevice {
       offered,
       legacyOffered: offeredThrough(legacyOffer(document), this.backend),
       queueSizes: sizes,
-      inRam: (gpa, bytes) => (this.translates ? this.iommu!.reaches(gpa, bytes) : gpa + bytes <= vmm.vm.ramBytes),
+      inRam: (address, bytes) => this.inMemory(address, bytes),
       netConfig,
       hooks: {
         onStatus: (status, written) => {
@@ -143,12 +143,16 @@ export class NicDevice {
   get translates(): boolean {
     return this.translation !== null && this.device.has(VIRTIO_F_ACCESS_PLATFORM);
   }
+  /** All of [address, address + bytes) is memory of the guest, for this device. */
+  inMemory(address: number, bytes: number): boolean {
+    return this.translates ? this.iommu!.reaches(address, bytes) : address + bytes <= this.vmm.vm.ramBytes;
+  }
   /** Through which addresses a queue's descriptors are reached; `direct`: where they are guest-physical ones. */
   reachOf(queue: number, direct: AddressSpace): Pick<DeviceQueueOptions, 'space' | 'areas'> {
     if (!this.translates) return { space: direct };
     const { descGpa: desc, driverGpa: avail, deviceGpa: used } = this.device.queues[queue]!;
     return {
-      space: this.translation!.spaceOf(queue === this.device.controlQueue ? -1 : queue),
+      space: this.iommu!.spaceOf(queue === this.device.controlQueue ? -1 : queue),
       areas: { desc, avail, used },
     };
   }

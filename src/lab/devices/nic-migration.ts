@@ -98,7 +98,7 @@ export function migrate(
     {
       cost: stateCost,
       run: () => {
-        const fault = loadNic(nic, state, vmm.vm.ramBytes);
+        const fault = loadNic(nic, state);
         assert(fault === null, `a state that was saved is loaded: ${fault}`);
         vmm.record(QEMU_DEVICE_STATE, state.length, 1);
         times.loadedNs = now();

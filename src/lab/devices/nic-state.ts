@@ -46,7 +46,7 @@ export function saveNic(nic: NicDevice): Uint8Array {
  * Loads the state into a NIC whose rings nobody has. Returns null, or what does not fit; then nothing has changed.
  * DEVIATION: what the control queue has set is still in the device, because it is the same one; it is compared.
  */
-export function loadNic(nic: NicDevice, bytes: Uint8Array, ramBytes: number): string | null {
+export function loadNic(nic: NicDevice, bytes: Uint8Array): string | null {
   const { device, wiring } = nic;
   const { queueSize, queuePairs } = wiring.document;
   const sizes = device.queues.map((q) => (q.index === device.controlQueue ? CONTROL_QUEUE_SIZE : queueSize));
@@ -54,7 +54,7 @@ export function loadNic(nic: NicDevice, bytes: Uint8Array, ramBytes: number): st
     offered: device.offered,
     queueSizes: sizes,
     pairs: queuePairs,
-    inRam: (gpa, length) => gpa + length <= ramBytes,
+    inRam: (address, length) => nic.inMemory(address, length),
   });
   if (typeof loaded === 'string') return loaded;
   const own = controlBytes(nic.control);

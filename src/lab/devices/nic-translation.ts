@@ -8,7 +8,7 @@ import type { LoopSource } from '../../machine/backend/qemu.ts';
 import { DeviceIotlb, type InFlight, type IotlbStatistics } from '../../machine/iommu/device-iotlb.ts';
 import { QemuDma } from '../../machine/iommu/qemu-dma.ts';
 import { pageBytes } from '../../machine/iommu/second-level.ts';
-import { AddressSpace, type Translator } from '../../machine/memory/address-space.ts';
+import { AddressSpace } from '../../machine/memory/address-space.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import type { QueueRegisters } from '../../machine/virtio/virtio-device.ts';
 import type { NicIommu } from './guest-iommu.ts';
@@ -25,31 +25,6 @@ export interface TranslatedBackend {
   readonly workers: readonly InFlight[];
   /** A translation has come that something may wait for. */
   resume(): void;
-}
-
-/** A space of one queue pair whose translator can change: the back-end's, or QEMU's where it carries the frames. */
-class Switch implements Translator {
-  private to: Translator;
-  private count = 0;
-  private seen: number;
-  constructor(to: Translator) {
-    this.to = to;
-    this.seen = to.generation;
-  }
-  set target(to: Translator) {
-    this.to = to;
-    this.count++;
-  }
-  get generation(): number {
-    if (this.to.generation !== this.seen) {
-      this.seen = this.to.generation;
-      this.count++;
-    }
-    return this.count;
-  }
-  translate(address: number, length: number, access: number): number {
-    return this.to.translate(address, length, access);
-  }
 }
 
 function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
@@ -73,11 +48,7 @@ export class NicTranslation implements LoopSource {
   readonly qemu: QemuDma;
   /** By vhost device: one for all rings with vhost-user, one for each pair with vhost-net; none with QEMU's own. */
   readonly iotlbs: readonly DeviceIotlb[];
-  /** By queue pair. */
-  readonly spaces: readonly AddressSpace[];
-  readonly controlSpace = new AddressSpace();
   readonly cost: number;
-  private readonly switches: readonly Switch[];
   private readonly backends: readonly TranslatedBackend[];
   private readonly carrier: IotlbCarrier;
   private readonly wakeDelay: number;
@@ -107,7 +78,7 @@ export class NicTranslation implements LoopSource {
     for (const slot of vm.layout) this.ram.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
     this.qemu = new QemuDma(iommu, nic.sourceId, this.ram);
     this.qemu.contextBits = (vmm.mainLoop?.id ?? vmm.vcpu.id) << 20;
-    this.controlSpace.translator = this.qemu;
+    nic.control.to(this.qemu);
     iommu.attach(nic.sourceId, this.qemu);
     this.iotlbs = backends.map((backend, device) => {
       const iotlb = new DeviceIotlb(services.recorder, {
@@ -121,17 +92,8 @@ export class NicTranslation implements LoopSource {
       iommu.attach(nic.sourceId, iotlb);
       return iotlb;
     });
-    this.switches = wiring.pairs.map((_, i) => new Switch(this.iotlbs[kernel ? i : 0] ?? this.qemu));
-    this.spaces = this.switches.map((to) => {
-      const space = new AddressSpace();
-      space.translator = to;
-      return space;
-    });
+    for (const to of nic.pairs) to.to(null);
     if (this.iotlbs.length > 0) vmm.mainLoop?.sources.push(this);
-  }
-  /** Of a queue that carries frames, or with -1 of the control queue. */
-  spaceOf(queue: number): AddressSpace {
-    return this.spaces[queue >> 1] ?? this.controlSpace;
   }
   /** The wiring has changed: this is not asked any more. */
   retire(): void {
@@ -157,18 +119,19 @@ export class NicTranslation implements LoopSource {
    */
   start(queues: readonly QueueRegisters[], byQemu: boolean, contextBits: number): void {
     const kernel = this.iotlbs.length > 1;
-    for (const [i, to] of this.switches.entries())
-      to.target = byQemu || this.iotlbs.length === 0 ? this.qemu : this.iotlbs[kernel ? i : 0]!;
+    for (const [i, to] of this.nic.pairs.entries())
+      to.to(byQemu || this.iotlbs.length === 0 ? this.qemu : this.iotlbs[kernel ? i : 0]!);
     if (byQemu) return;
     for (const iotlb of this.iotlbs) iotlb.clear();
     for (const q of queues) {
-      if (!q.enabled || q.index >= 2 * this.spaces.length || this.iotlbs.length === 0) continue;
+      if (!q.enabled || q.index >= 2 * this.nic.pairs.length || this.iotlbs.length === 0) continue;
       this.answer(kernel ? q.index >> 1 : 0, q.deviceGpa, true, contextBits);
     }
   }
   /** They are taken back: nothing is held. Misses on their way are not answered. */
   stop(): void {
     this.waiting = 0;
+    for (const to of this.nic.pairs) to.to(null);
     for (const iotlb of this.iotlbs) iotlb.clear();
   }
 
