@@ -116,7 +116,8 @@ export class Traffic {
   private forwarderBehind(end: End): BuiltNic | null {
     if (end.kind !== 'wire') return null;
     for (const g of this.machine.guests) {
-      if (g.document.app === 'stack' || g.host.name !== end.nic.host) continue;
+      const forwards = g.document.app === 'macswap' || g.document.app === 'io';
+      if (!forwards || g.host.name !== end.nic.host) continue;
       const nic = g.nics.find((n) => n.document.bridge === end.nic.bridge);
       if (nic) return nic;
     }
@@ -257,7 +258,9 @@ export class Traffic {
     const segments = spec.segments ?? 1;
     if (segments > 1 && (from.kind !== 'guest' || generator.batch !== 1))
       throw new Refusal('INVALID', `${from.name} sends from no socket; expected the field to be left out`, '/segments');
-    const stacks = from.kind === 'guest' && to.kind === 'guest' && to.nic.guest.document.app === 'stack';
+    // testpmd asks for no addresses: it is told its peer's (--eth-peer)
+    const txonly = from.kind === 'guest' && from.nic.guest.document.app === 'txonly';
+    const stacks = from.kind === 'guest' && !txonly && to.kind === 'guest' && to.nic.guest.document.app === 'stack';
     const addresses = stacks
       ? addressesOf(this.stackEnd(from, '/from', 'send datagrams'), to.nic, spec.family ?? null)
       : null;
@@ -273,7 +276,7 @@ export class Traffic {
       target = addresses === null ? identityOf(to.nic, family) : { mac: to.nic.document.mac, ip: addresses.to };
     } else if (to.kind === 'wire') target = wireEnd(to.nic.wire!, family);
     else throw new Refusal('INVALID', 'expected an end that receives', '/to');
-    if (from.kind === 'guest') {
+    if (from.kind === 'guest' && !txonly) {
       this.stackEnd(from, '/from', 'send datagrams');
       if (family === 4 && from.nic.document.addresses.length === 0)
         throw new Refusal(

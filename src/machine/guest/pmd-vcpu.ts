@@ -315,7 +315,7 @@ export class PmdVcpu extends GuestVcpu {
     const length = nic.frameLength;
     const gpa = pair.received[0]!;
     const mbufs = pair.receivedCount;
-    const room = mbufs === 1 ? out.tx.num_free > 0 : (out.scattered?.roomFor(mbufs) ?? false);
+    const room = mbufs === 1 ? out.tx.num_free > 0 : this.roomScattered(out, mbufs);
     if (!room) {
       recorder.event(pair.base | GUEST_DROP_TX_FULL, frame, length, 0);
       this.services.frames.dropped(frame, GUEST_DROP_TX_FULL);
@@ -333,6 +333,13 @@ export class PmdVcpu extends GuestVcpu {
     if (mbufs === 1) out.forward(gpa, length, frame);
     else out.forwardScattered(pair, length, frame);
     return true;
+  }
+
+  /** virtio_xmit_pkts(): a frame that needs more descriptors than are free lets the driver look for used ones again. */
+  private roomScattered(out: GuestQueuePair, mbufs: number): boolean {
+    if (out.scattered === null) return false;
+    if (!out.scattered.roomFor(mbufs)) out.reclaim();
+    return out.scattered.roomFor(mbufs);
   }
 
   private swapMacs(at: number): void {
