@@ -13,6 +13,7 @@ import type {
   PageSize,
   Transport,
   TxMode,
+  VhostUserMode,
   VmmKind,
 } from './topology.ts';
 import * as units from './units.ts';
@@ -210,6 +211,7 @@ export interface DraftGuestNic {
   tx: Maybe<TxMode>;
   txTimer: Maybe<number>;
   pollUs: Maybe<number>;
+  vhostUser: Maybe<{ mode: Maybe<VhostUserMode>; reconnectMs: Maybe<number>; inflight: Maybe<boolean> } | null>;
   features: Maybe<Record<string, Maybe<boolean | null>>>;
   coalescing: Maybe<Record<'rx' | 'tx', Maybe<Record<'usecs' | 'packets', Maybe<number>>>> | null>;
   tapQueueLength: Maybe<number>;

@@ -287,6 +287,31 @@ const GuestNic = object(
       0,
       1_000_000,
     ),
+    vhostUser: Type.Optional(
+      object(
+        {
+          mode: choice(
+            'Which side of the socket the VMM is. `server`: it listens, and the switch connects (`dpdkvhostuserclient`). `client`: the switch listens (`dpdkvhostuser`).',
+            'server',
+            ['server', 'client'],
+          ),
+          reconnectMs: integer(
+            'After a lost connection the side that connects tries again so long after the last time, ms; 0: never.',
+            1000,
+            0,
+            3_600_000,
+          ),
+          inflight: flag(
+            'The back-end notes in shared memory what it has taken from the rings, so that its successor can go on after a crash (VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD).',
+            false,
+          ),
+        },
+        {
+          description: 'The socket of the vhost-user back-end. Default: the VMM listens, nothing is noted.',
+          examples: [{ mode: 'client' }],
+        },
+      ),
+    ),
     features: section(Object.fromEntries(FEATURE_RULES.map((rule) => [rule.name, unset(featureText(rule))])), {
       description:
         'Feature bits: whether the device offers them, as far as the back-end has them. A bit that is not named and lacks what it needs is off; one that is turned on and lacks it is a fault. Bits that follow from other fields are in a complete document only where they were turned off.',

@@ -183,10 +183,16 @@ function guestNicOf(nic: DraftGuestNic): GuestNic {
     tx: sure(nic.tx),
     txTimer: sure(nic.txTimer),
     pollUs: sure(nic.pollUs),
+    vhostUser: vhostUserOf(nic),
     features,
     coalescing: coalescingOf(nic),
     tapQueueLength: sure(nic.tapQueueLength),
   };
+}
+function vhostUserOf({ vhostUser }: DraftGuestNic): GuestNic['vhostUser'] {
+  if (vhostUser === null || vhostUser === undefined) return null;
+  const { mode, reconnectMs, inflight } = vhostUser;
+  return { mode: sure(mode), reconnectMs: sure(reconnectMs), inflight: sure(inflight) };
 }
 function coalescingOf({ coalescing }: DraftGuestNic): GuestNic['coalescing'] {
   if (coalescing === null || coalescing === undefined) return null;
@@ -292,6 +298,7 @@ function nicDocument(nic: GuestNic, { vmm, iommu }: Guest): GuestNicDocument {
     tx: nic.tx,
     txTimer: nic.txTimer,
     pollUs: nic.pollUs,
+    ...(nic.vhostUser === null ? {} : { vhostUser: { ...nic.vhostUser } }),
     features: writtenFeatures({ ...nic, vmm, iommu: iommu !== null }),
     ...(nic.coalescing === null ? {} : { coalescing: { rx: { ...nic.coalescing.rx }, tx: { ...nic.coalescing.tx } } }),
     tapQueueLength: nic.tapQueueLength,

@@ -116,6 +116,21 @@ export interface GuestIommu {
 }
 /** When QEMU's virtio-net transmits after a kick: by a bottom half, or by a timer. */
 export type TxMode = 'bh' | 'timer';
+/** Which side of the socket the VMM is. */
+export type VhostUserMode = 'server' | 'client';
+export interface VhostUserOptions {
+  readonly mode: VhostUserMode;
+  /** After a lost connection the side that connects tries again so long after the last time, ms; 0: never. */
+  readonly reconnectMs: number;
+  /** VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD is offered and used. */
+  readonly inflight: boolean;
+}
+/** Of a NIC whose document says nothing about its socket. StratoVirt connects, QEMU listens. */
+export const vhostUserDefaults = (vmm: VmmKind): VhostUserOptions => ({
+  mode: vmm === 'stratovirt' ? 'client' : 'server',
+  reconnectMs: 1000,
+  inflight: false,
+});
 export interface GuestNic {
   readonly name: string;
   readonly bridge: string;
@@ -148,6 +163,8 @@ export interface GuestNic {
   readonly txTimer: number;
   /** QEMU's `poll-us` of a tap with vhost: microseconds that the worker polls before it sleeps; 0 = it does not. */
   readonly pollUs: number;
+  /** The socket of a vhost-user back-end; null: not given, which is as vhostUserDefaults() has it. */
+  readonly vhostUser: VhostUserOptions | null;
   /**
    * Every feature bit that a document knows, by specification name: whether the device offers it, as far as its back-end lets
    * it. The last word also on bits that follow from other fields (`packed`, `mtu`, …): a document may turn those off.

@@ -56,6 +56,13 @@ export function checkGuest(host: DraftHost, guest: DraftGuest, at: string, limit
         `${nic.backend} has no vhost worker that could poll`,
         '0, or "backend": "vhost-net"',
       );
+    if (
+      nic.vhostUser !== null &&
+      nic.vhostUser !== undefined &&
+      nic.backend !== undefined &&
+      nic.backend !== 'vhost-user'
+    )
+      faults.add(`${p}/vhostUser`, 'wrong-backend', `${nic.backend} has no socket`, 'none, or "backend": "vhost-user"');
     if (nic.tx === 'timer' && nic.backend !== undefined && nic.backend !== 'virtio-net')
       faults.add(
         `${p}/tx`,

@@ -71,6 +71,9 @@ function checkNic(nic: DraftGuestNic, at: string, faults: Faults): void {
   for (const field of ['mtu', 'speed', 'duplex'] as const)
     if (nic[field] !== null && nic[field] !== undefined)
       lacks(field, `StratoVirt's device does not say its ${field === 'mtu' ? 'MTU' : field}`, `no "${field}"`);
+  if (nic.vhostUser?.mode === 'server') lacks('vhostUser/mode', 'StratoVirt connects to the socket', '"client"');
+  if (nic.vhostUser?.inflight === true)
+    lacks('vhostUser/inflight', 'StratoVirt negotiates no protocol features', 'false');
   if (nic.coalescing !== null && nic.coalescing !== undefined)
     lacks('coalescing', "StratoVirt's device holds no notifications back", 'none');
 }

@@ -23,7 +23,13 @@ import { JUMBO_BYTES, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { runningVcpus } from '../cores.ts';
 import { DeviceSetup } from '../devices/device-setup.ts';
 import type { NicWiring, PairWiring, RingFds, VhostNetWiring } from '../devices/nic-wiring.ts';
-import type { Backend, Guest, GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
+import {
+  type Backend,
+  type Guest,
+  type GuestNic as GuestNicDocument,
+  type VmmKind,
+  vhostUserDefaults,
+} from '../topology.ts';
 import type { BuiltGuest } from './machine.ts';
 import { assignRxq } from './network.ts';
 import type { HostSite, Site } from './site.ts';
@@ -254,7 +260,10 @@ export function wire(
   const base = { vmm, document, nic, driverPlace: places.driver, backendPlace: backend, pairs, control, bounce };
   if (bridge.bridge instanceof NetdevDatapath) {
     const pmds = site.pmdsOf(hostSite);
-    const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, pairs.length, pmds.length);
+    const { mode } = document.vhostUser ?? vhostUserDefaults(vmm);
+    const type = mode === 'server' ? 'dpdkvhostuserclient' : 'dpdkvhostuser';
+    const queues = [pairs.length, pmds.length] as const;
+    const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, ...queues, type);
     vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
     addPort(bridge.bridge, vhostPort);
     const polled = vhostPort.rxqs.map((rxq) => assignRxq(pmds, rxq));

@@ -19,7 +19,9 @@ import { type BackendHooks, VhostUserBackend } from '../../machine/vhost/user/ba
 import type { CloseReason } from '../../machine/vhost/user/close-reasons.ts';
 import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
 import { type BackendProfile, DPDK_22_11 } from '../../machine/vhost/user/profiles.ts';
+import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/vhost/user/requests.ts';
 import { featuresOf, orFeatures, VIRTIO_F_ACCESS_PLATFORM } from '../../machine/virtio/features.ts';
+import { type VhostUserOptions, vhostUserDefaults } from '../topology.ts';
 import { callOf, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
 
@@ -33,7 +35,13 @@ type UserWiring = Extract<NicWiring, { readonly kind: 'vhost-user' }>;
 function profileOf(wiring: UserWiring): BackendProfile {
   const offer = ovsOffer(wiring.userspaceTso);
   const iommu = wiring.document.features['VIRTIO_F_ACCESS_PLATFORM'] === true;
-  return { ...DPDK_22_11, features: iommu ? orFeatures(offer, featuresOf(VIRTIO_F_ACCESS_PLATFORM)) : offer };
+  // an option here: DPDK's library has it, and Open vSwitch does not ask for it
+  const inflight = wiring.document.vhostUser?.inflight === true ? 1 << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD : 0;
+  return {
+    ...DPDK_22_11,
+    features: iommu ? orFeatures(offer, featuresOf(VIRTIO_F_ACCESS_PLATFORM)) : offer,
+    protocolFeatures: DPDK_22_11.protocolFeatures | inflight,
+  };
 }
 
 export class VhostUserConnection {
@@ -53,12 +61,15 @@ export class VhostUserConnection {
   private readonly calls: readonly Pick<RingParams, 'call' | 'err'>[];
   /** Connections made. */
   connections = 0;
+  /** How the two sides find each other, and what they do after they lost each other. */
+  readonly options: VhostUserOptions;
 
   constructor(vmm: Vmm, wiring: UserWiring) {
     this.vmm = vmm;
     this.wiring = wiring;
     this.trace = vmm.trace(wiring.backendPlace);
     this.profile = profileOf(wiring);
+    this.options = wiring.document.vhostUser ?? vhostUserDefaults(wiring.vmm);
     const options = { table: vmm.process.fds, trace: this.trace, name: `${wiring.nic.name} backend channel` };
     this.frontend = wiring.vmm === 'stratovirt' ? new StratovirtUserClient(options) : new VhostUserFrontend(options);
     this.backend = this.newBackend();
@@ -89,7 +100,7 @@ export class VhostUserConnection {
     const { wiring, trace } = this;
     assert(this.frontend.closed, 'one connection at a time');
     const [here, there] = socketPair(wiring.nic.name);
-    const frontendServes = wiring.port.type === 'dpdkvhostuserclient';
+    const frontendServes = this.options.mode === 'server';
     if (this.connections === 0) trace(VHOST_USER_LISTEN, frontendServes ? SIDE_FRONTEND : SIDE_BACKEND, 0);
     this.connections++;
     this.backend = this.newBackend();

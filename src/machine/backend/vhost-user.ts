@@ -52,8 +52,9 @@ export class VhostUserPort extends Port {
     place: number,
     pairs = 1,
     pmds = 1,
+    type: 'dpdkvhostuserclient' | 'dpdkvhostuser' = 'dpdkvhostuserclient',
   ) {
-    super(number, name, place, 'dpdkvhostuserclient');
+    super(number, name, place, type);
     this.services = services;
     this.pairs = new Array<NetQueuePair | null>(pairs).fill(null);
     this.rxqs = this.pairs.map(() => new VhostUserRxq(services, this, datapath));

@@ -37,7 +37,7 @@ export abstract class Port {
   declare readonly number: number;
   declare readonly name: string;
   declare readonly place: number;
-  /** `tap`, `dpdkvhostuserclient`, `system` (a NIC of the kernel) or `dpdk` (a NIC of the netdev datapath). */
+  /** `tap`, `dpdkvhostuserclient` or `dpdkvhostuser`, `system` (a NIC of the kernel) or `dpdk` (a NIC of the netdev datapath). */
   declare readonly type: string;
 
   /**

@@ -98,6 +98,11 @@ const nearly = some({
               speed: or(fc.constantFrom(0, 10_000)),
               duplex: or(fc.constantFrom('half', 'full')),
               ioeventfd: or(fc.boolean()),
+              vhostUser: some({
+                mode: or(fc.constantFrom('server', 'client')),
+                reconnectMs: or(fc.nat(5000)),
+                inflight: or(fc.boolean()),
+              }),
               coalescing: some({
                 rx: some({ usecs: or(fc.nat(50)), packets: or(fc.nat(50)) }),
                 tx: or(fc.constant({})),

@@ -296,6 +296,7 @@ test('every field reaches the topology', () => {
                 tx: 'bh',
                 txTimer: 20_000,
                 pollUs: 0,
+                vhostUser: null,
                 features,
                 tapQueueLength: 5,
               },

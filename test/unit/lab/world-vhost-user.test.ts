@@ -1,0 +1,138 @@
+/** Worlds with vhost-user: what is said on the socket, who listens, what both processes have open. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'vitest';
+import * as E from '../../../src/engine/events.ts';
+import { buildMachine } from '../../../src/lab/builder.ts';
+import { VhostUserConnection } from '../../../src/lab/devices/vhost-user-connection.ts';
+import { parseTopology } from '../../../src/lab/document.ts';
+import { deviceState, findNic } from '../../../src/lab/inspect.ts';
+import { World } from '../../../src/lab/world.ts';
+import * as R from '../../../src/machine/vhost/user/requests.ts';
+import { scenario } from '../machine/vhost/user/golden.ts';
+import { collect, makeWorld, pairDocument, runOne, runOut, type SeenEvent, udp } from './world-driver.ts';
+
+const LINUX = { driver: 'virtio-net' };
+function boot(nic: object, ...kinds: number[]): { world: World; events: SeenEvent[] } {
+  const document = pairDocument('vhost-user', { guests: ['a'], nic });
+  const parsed = parseTopology({ recorder: { events: 1 << 16, bytes: '4MiB' }, ...document }, { name: 't' });
+  assert.ok(parsed.ok);
+  const machine = buildMachine(parsed.topology);
+  const events = collect(machine, ...kinds);
+  const world = new World(parsed.topology, machine);
+  runOut(world);
+  return { world, events };
+}
+function connectionOf(world: World, guest = 'a'): VhostUserConnection {
+  const { backend } = deviceState(findNic(world.machine, guest, 'net0')).nic;
+  assert.ok(backend instanceof VhostUserConnection);
+  return backend;
+}
+/** Requests of QEMU in a recording, from the connection to DRIVER_OK. */
+const recorded = (name: string): number[] =>
+  scenario(name)
+    .between(0, scenario(name).phase('virtio_net_probed')[1])
+    .filter((m) => m.from === 'F')
+    .map((m) => Number.parseInt(m.hex.slice(0, 2), 16));
+
+describe('a world says what QEMU says', () => {
+  it.each([
+    ['plain', {}],
+    ['mtu', { mtu: 1450 }],
+    ['packed', { packed: true }],
+    ['transitional', { transport: 'pci-transitional' }],
+    ['queues2', { queuePairs: 2 }],
+  ])('%s, from the connection to DRIVER_OK', (name, nic) => {
+    const { events } = boot({ ...LINUX, ...nic }, E.VHOST_USER_REQUEST);
+    assert.deepEqual(
+      events.map((e) => e.a),
+      recorded(name),
+    );
+  });
+});
+
+describe('the socket', () => {
+  it('QEMU listens and the switch connects, or the other way round', () => {
+    const sides = (nic: object): [number, number][] => {
+      const { events } = boot({ ...LINUX, ...nic }, E.VHOST_USER_LISTEN, E.VHOST_USER_CONNECT, E.VHOST_USER_REQUEST);
+      assert.equal(events[2]!.kind, E.VHOST_USER_REQUEST, 'nothing is said before');
+      return events.slice(0, 2).map((e) => [e.kind, e.a]);
+    };
+    const server = [
+      [E.VHOST_USER_LISTEN, 0],
+      [E.VHOST_USER_CONNECT, 1],
+    ];
+    const client = [
+      [E.VHOST_USER_LISTEN, 1],
+      [E.VHOST_USER_CONNECT, 0],
+    ];
+    assert.deepEqual(sides({}), server);
+    assert.deepEqual(sides({ vhostUser: { mode: 'server' } }), server);
+    assert.deepEqual(sides({ vhostUser: { mode: 'client' } }), client);
+    const { world } = boot({ vhostUser: { mode: 'client' } });
+    assert.equal(connectionOf(world).backend.closed, false);
+    const { wiring } = findNic(world.machine, 'a', 'net0');
+    assert.ok(wiring.kind === 'vhost-user' && wiring.port.type === 'dpdkvhostuser');
+  });
+  it("the switch has the rings' descriptors, guest memory is mapped once, and all of it goes with the connection", () => {
+    const { world } = boot(LINUX);
+    const connection = connectionOf(world);
+    const { process, vm } = findNic(world.machine, 'a', 'net0').setup.vmm;
+    const ram = process.fds.file(connection.ramFd)!;
+    const slots = connection.session.regions.length;
+    assert.equal(connection.mappings.count, slots);
+    // the socket, the second channel, kick, call and err of two rings, and one for each region
+    assert.equal(connection.table.open, 2 + 3 * 2 + slots);
+    assert.equal(ram.references, 1 + 2 * slots);
+    const mapped = connection.session.regions.reduce((n, r) => n + r.memory_size, 0);
+    assert.equal(mapped, vm.ramBytes - 0x2_0000, 'all but the window of the VGA');
+    const before = process.fds.open;
+    connection.disconnect();
+    assert.equal(connection.table.open, 0);
+    assert.equal(connection.mappings.count, 0);
+    assert.equal(ram.references, 1);
+    assert.equal(connection.frontend.closed, true);
+    assert.equal(process.fds.open, before - 2, "QEMU's ends of both channels");
+  });
+  it('inflight: offered, and the memory for it shared before the rings', () => {
+    const { world, events } = boot({ ...LINUX, vhostUser: { inflight: true } }, E.VHOST_USER_REQUEST);
+    const said = events.map((e) => e.a);
+    const at = said.indexOf(R.VHOST_USER_GET_INFLIGHT_FD);
+    assert.deepEqual(said.slice(at - 1, at + 3), [
+      R.VHOST_USER_SET_MEM_TABLE,
+      R.VHOST_USER_GET_INFLIGHT_FD,
+      R.VHOST_USER_SET_INFLIGHT_FD,
+      R.VHOST_USER_SET_VRING_NUM,
+    ]);
+    assert.ok(connectionOf(world).backend.memory.splitTracker(0) !== null);
+    const { events: without } = boot(LINUX, E.VHOST_USER_REQUEST);
+    assert.ok(without.every((e) => e.a !== R.VHOST_USER_GET_INFLIGHT_FD));
+  });
+  it.each([{}, { mode: 'client' }, { inflight: true }])('frames go both ways with %j', (vhostUser) => {
+    const world = makeWorld(pairDocument('vhost-user', { nic: { vhostUser } }));
+    const result = runOne(world, udp('a/net0', 'b/net0', { count: 200 }));
+    assert.equal(result.received, 200);
+  });
+});
+
+describe('the field of the document', () => {
+  const faults = (backend: 'vhost-net' | 'vhost-user', vhostUser: object, guest: object = {}): string[] => {
+    const document = pairDocument(backend, { guests: ['a'], nic: { vhostUser, driver: 'virtio-net' } }) as {
+      hosts: { guests: object[] }[];
+    };
+    Object.assign(document.hosts[0]!.guests[0]!, guest);
+    const parsed = parseTopology(document, { name: 't' });
+    return parsed.ok ? [] : parsed.faults.map(({ pointer, code }) => `${pointer.replace(/.*nics\/0\//, '')} ${code}`);
+  };
+  it('is of vhost-user only, and has defaults', () => {
+    assert.deepEqual(faults('vhost-user', {}), []);
+    assert.deepEqual(faults('vhost-net', {}), ['vhostUser wrong-backend']);
+    assert.deepEqual(faults('vhost-user', { mode: 'both' }), ['vhostUser/mode unknown-value']);
+    assert.deepEqual(faults('vhost-user', { reconnectMs: -1 }), ['vhostUser/reconnectMs out-of-range']);
+    assert.deepEqual(faults('vhost-user', { inflight: 1 }), ['vhostUser/inflight wrong-type']);
+    const parsed = parseTopology(pairDocument('vhost-user', { guests: ['a'], nic: { vhostUser: {} } }), { name: 't' });
+    assert.ok(parsed.ok);
+    const whole = { mode: 'server', reconnectMs: 1000, inflight: false };
+    assert.deepEqual(parsed.topology.hosts[0]!.guests[0]!.nics[0]!.vhostUser, whole);
+    assert.deepEqual(parsed.document.hosts[0]!.guests![0]!.nics![0]!.vhostUser, whole);
+  });
+});
