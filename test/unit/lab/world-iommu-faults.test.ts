@@ -119,6 +119,57 @@ describe('a hostile guest', () => {
   );
 });
 
+describe('the back-end’s IOTLB in a world', () => {
+  const load = fc.record({
+    count: fc.integer({ min: 1, max: 60 }),
+    frameSize: fc.integer({ min: 64, max: 1500 }),
+    rate: fc.constantFrom(0, 20_000, 200_000),
+    back: fc.boolean(),
+  });
+  test.each(['vhost-net', 'vhost-user'] as const)(
+    'in strict mode gives only what the guest’s tables say at that moment (%s)',
+    (backend) => {
+      fc.assert(
+        fc.property(
+          fc.array(load, { minLength: 1, maxLength: 5 }),
+          fc.boolean(),
+          fc.nat(7),
+          (loads, packed, forget) => {
+            const { world } = booted(backend, { mode: 'strict' }, { packed });
+            let given = 0;
+            for (const name of ['a', 'b']) {
+              const built = nicOf(world, name);
+              const { translation } = built.setup.states.find((s) => s.nic.wiring === built.wiring)!.nic;
+              const { guest, sourceId } = translation!.nic;
+              for (const iotlb of translation!.iotlbs) {
+                const translate = iotlb.translate.bind(iotlb);
+                iotlb.translate = (address, length, access) => {
+                  const at = translate(address, length, access);
+                  if (at < 0) return at;
+                  const { walk } = guest.iommu.look(sourceId, address, access === 2)!;
+                  expect(walk.fault).toBe(0);
+                  expect(at).toBe(guest.iommu.memory.ram + walk.gpa);
+                  // a back-end may forget what it likes
+                  if (++given % (50 + forget) === 0) iotlb.invalidate(address - (address % 4096), 4096, 0);
+                  return at;
+                };
+              }
+            }
+            const account = new FrameAccount(world);
+            for (const { back, ...options } of loads) {
+              runOne(world, back ? udp('b/net0', 'a/net0', options) : udp('a/net0', 'b/net0', options));
+              runOut(world);
+            }
+            expect(given).toBeGreaterThan(0);
+            account.check();
+          },
+        ),
+        { numRuns: 12 },
+      );
+    },
+  );
+});
+
 describe('an exchanged back-end', () => {
   test.each([
     ['vhost-net', 'virtio-net'],

@@ -50,13 +50,21 @@ class Translations {
   readonly at = new Float64Array(3);
   readonly translator: Translator;
   private readonly areas: RingAreas;
+  /** What the device does with each: linux vq_access_ok(). */
+  private readonly accesses: readonly [number, number, number];
   private readonly lengths: readonly [number, number, number];
   /** Generation of the translations that were looked at. */
   private seen = -1;
   /** Chains are good up to this one, counted as last_avail_idx. */
   resolvedTo = 0;
 
-  constructor(translator: Translator, areas: RingAreas, lengths: readonly [number, number, number]) {
+  constructor(
+    translator: Translator,
+    areas: RingAreas,
+    lengths: readonly [number, number, number],
+    accesses: readonly [number, number, number],
+  ) {
+    this.accesses = accesses;
     this.translator = translator;
     this.areas = areas;
     this.lengths = lengths;
@@ -75,7 +83,7 @@ class Translations {
     this.seen = translator.generation;
     for (let i = 0; i < 3; i++) {
       const address = i === 0 ? areas.desc : i === 1 ? areas.avail : areas.used;
-      const offset = translator.translate(address, lengths[i]!, i === 0 ? ACCESS_READ : ACCESS_BOTH);
+      const offset = translator.translate(address, lengths[i]!, this.accesses[i]!);
       if (offset < 0) {
         this.fault = offset !== TRANSLATION_MISSING;
         return false;
@@ -106,9 +114,13 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     this.arena = arena;
     const { size } = options;
     const lengths = [virtqDescBytes(size), virtqAvailBytes(size), virtqUsedBytes(size)] as const;
-    this.translations = new Translations(translator, areas, lengths);
+    this.translations = new Translations(translator, areas, lengths, [ACCESS_READ, ACCESS_READ, ACCESS_WRITE]);
   }
 
+  /** Where the ring lies is not known yet; all that was taken has been used. */
+  protected override usedAt(base: number): number {
+    return base & 0xffff;
+  }
   /** The areas are where the layout says. */
   private prefetch(): boolean {
     const t = this.translations;
@@ -217,7 +229,9 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     super(arena, copy, options);
     this.arena = arena;
     const event = pvirtq_event_suppress.SIZE;
-    this.translations = new Translations(translator, areas, [virtqDescBytes(options.size), event, event]);
+    const lengths = [virtqDescBytes(options.size), event, event] as const;
+    // used descriptors are written into the descriptor ring
+    this.translations = new Translations(translator, areas, lengths, [ACCESS_BOTH, ACCESS_READ, ACCESS_WRITE]);
   }
 
   private prefetch(): boolean {
