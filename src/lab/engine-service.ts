@@ -5,6 +5,7 @@
 import { AssertionFailed } from '../engine/assert.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { collectGarbage } from './collect-garbage.ts';
+import { controlPlane } from './control-plane.ts';
 import { learnedState, Rehearsal } from './dry-run.ts';
 import { bridgeState, findNic, guestMemory } from './inspect.ts';
 import { kvmState } from './inspect-kvm.ts';
@@ -134,6 +135,8 @@ export class EngineService {
           return nicState(machine, findNic(machine, request.guest, request.nic));
         case 'translate':
           return translationOf(findNic(machine, request.guest, request.nic), request.iova, request.write);
+        case 'controlPlane':
+          return controlPlane(machine, request.guest, request.query);
         case 'kvm':
           return kvmState(machine, request.guest);
         case 'queue':
@@ -157,6 +160,12 @@ export class EngineService {
         }
         case 'announce':
           return world.announce(findNic(machine, request.guest, request.nic));
+        case 'xstats':
+          return nicXstats(findNic(machine, request.guest, request.nic));
+        case 'driver':
+          return world.driver(findNic(machine, request.guest, request.nic), request.change);
+        case 'dpdk':
+          return dpdkState(machine, findGuest(machine, request.guest));
         case 'bridge':
           return bridgeState(machine, request.bridge);
       }

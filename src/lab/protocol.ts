@@ -8,9 +8,11 @@
 
 import type { WorldCatalog } from '../engine/catalog.ts';
 import type { IotlbStatistics } from '../machine/iommu/device-iotlb.ts';
+import type { PortChange } from '../machine/guest/pmd-port.ts';
 import type { FilterState } from '../machine/virtio/net/net-filter.ts';
 import type { RssState } from '../machine/virtio/net/rss.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';
+import type { ControlPlaneQuery, ControlSteps } from './control-steps.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { KvmState } from './kvm-state.ts';
@@ -88,6 +90,8 @@ export interface RunResult {
   readonly received: number;
   /** Copies made by flooding, and frames that ended at another place than `to`. */
   readonly replicated: number;
+  /** Frames sent again after a vhost-user back-end had died. */
+  readonly duplicated: number;
   readonly elsewhere: number;
   /** By reason (event kind name); reasons without drops are left out. */
   readonly dropped: Readonly<Record<string, number>>;
@@ -339,6 +343,40 @@ export interface NicLink {
 }
 /** The back-end of the document, the VMM's main loop in place of a vhost that is not there, or nobody. */
 export type ServedBy = 'backend' | 'userspace' | null;
+/** A port of a guest's DPDK program: filters, and how many changes of them the device refused. */
+export interface DriverState {
+  readonly guest: string;
+  readonly nic: string;
+  readonly promiscuous: boolean;
+  readonly allmulticast: boolean;
+  /** Beside its own. */
+  readonly macAddrs: readonly string[];
+  readonly vlanFilter: readonly number[];
+  readonly failed: number;
+  readonly done: boolean;
+}
+/** A guest's DPDK program. */
+export interface DpdkState {
+  readonly guest: string;
+  readonly app: string;
+  readonly iovaMode: 'pa' | 'va';
+  readonly iommu: 'type1' | 'noiommu';
+  readonly hugepages: { readonly size: string; readonly pages: number; readonly bytes: number; readonly freeBytes: number };
+  readonly memsegs: readonly { readonly virtual: string; readonly physical: string; readonly iova: string; readonly bytes: number }[];
+  readonly vfio: {
+    readonly groups: readonly string[];
+    readonly dmaMaps: number;
+    readonly descriptors: readonly { readonly fd: number; readonly file: string }[];
+  };
+  readonly mempool: { readonly mbufs: number; readonly free: number; readonly mbufBytes: number };
+  readonly lcores: readonly { readonly lcore: number; readonly vcpu: string; readonly core: number; readonly queues: readonly string[] }[];
+}
+export interface NicXstats {
+  readonly guest: string;
+  readonly nic: string;
+  /** By DPDK's names. */
+  readonly xstats: Readonly<Record<string, number>>;
+}
 /** A ring of either format; what a format does not have is null, and all of it while the device has no ring. */
 export interface QueueState {
   readonly name: string;
@@ -385,6 +423,7 @@ export interface BridgeState {
 export interface Conservation {
   readonly injected: number;
   readonly replicated: number;
+  readonly duplicated: number;
   readonly segments: number;
   readonly delivered: number;
   readonly consumed: number;
@@ -424,6 +463,7 @@ export type EngineRequest =
   | { readonly op: 'clock'; readonly world: number; readonly command: ClockCommand | null }
   | { readonly op: 'nic'; readonly world: number; readonly guest: string; readonly nic: string }
   | { readonly op: 'kvm'; readonly world: number; readonly guest: string }
+  | { readonly op: 'controlPlane'; readonly world: number; readonly guest: string; readonly query: ControlPlaneQuery }
   | { readonly op: 'translate'; readonly world: number; readonly guest: string; readonly nic: string; readonly iova: number; readonly write: boolean }
   | { readonly op: 'queue'; readonly world: number; readonly guest: string; readonly nic: string; readonly queue: string }
   | { readonly op: 'memory'; readonly world: number; readonly guest: string; readonly address: number; readonly length: number }
@@ -438,6 +478,10 @@ export type EngineRequest =
   | { readonly op: 'patchNic'; readonly world: number; readonly guest: string; readonly nic: string; readonly backend?: Backend | undefined; readonly bridge?: string | undefined }
   /** The device asks its driver to announce itself. */
   | { readonly op: 'announce'; readonly world: number; readonly guest: string; readonly nic: string }
+  | { readonly op: 'xstats'; readonly world: number; readonly guest: string; readonly nic: string }
+  /** `change`: null to look only. */
+  | { readonly op: 'driver'; readonly world: number; readonly guest: string; readonly nic: string; readonly change: PortChange | null }
+  | { readonly op: 'dpdk'; readonly world: number; readonly guest: string }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
 
 export interface EngineAnswers {
@@ -456,6 +500,7 @@ export interface EngineAnswers {
   clock: ClockState;
   nic: NicState;
   kvm: KvmState;
+  controlPlane: ControlSteps;
   translate: TranslationState;
   queue: QueueState;
   memory: { readonly bytes: Uint8Array };
@@ -465,6 +510,9 @@ export interface EngineAnswers {
   notify: { readonly value: number };
   guestState: GuestRunState;
   link: NicLink;
+  xstats: NicXstats;
+  driver: DriverState;
+  dpdk: DpdkState;
   patchNic: NicState;
   announce: null;
   bridge: BridgeState;

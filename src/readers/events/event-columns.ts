@@ -1,16 +1,6 @@
 /** The columns `a` and `b` of an event as readers show them: their names, and `a` as a full number. */
 import { type RingReader, restore, restoreNear } from '../../engine/event-ring.ts';
-import {
-  KIND_BY_ID,
-  KIND_STRIDE,
-  KVM_IOCTL_ARGUMENT,
-  PACKET_BYTES,
-  PACKET_CLONE,
-  PACKET_MERGE,
-  PACKET_SEGMENT,
-  VHOST_USER_MESSAGE,
-  VIRTQ_DESCRIPTORS,
-} from '../../engine/events.ts';
+import { KIND_BY_ID, KIND_STRIDE, PACKET_CLONE, PACKET_MERGE, PACKET_SEGMENT } from '../../engine/events.ts';
 
 /** Name of a column: the first words of the table's entry, in camelCase; empty where the column is unused. */
 function columnName(column: string): string {
@@ -29,14 +19,10 @@ export const NAME_B: readonly string[] = Array.from({ length: KIND_STRIDE }, (_,
   columnName(KIND_BY_ID[k]?.b ?? ''),
 );
 
+const STORES_BYTES = Uint8Array.from({ length: KIND_STRIDE }, (_, k) => (KIND_BY_ID[k]?.a === 'position/8' ? 1 : 0));
 /** Whether events of the kind say where bytes lie in the byte ring: position / 8 in `a`, length in `b`. */
 export function storesBytes(kind: number): boolean {
-  return (
-    kind === PACKET_BYTES ||
-    kind === VHOST_USER_MESSAGE ||
-    kind === VIRTQ_DESCRIPTORS ||
-    kind === KVM_IOCTL_ARGUMENT
-  );
+  return STORES_BYTES[kind] === 1;
 }
 
 /** Whether column `a` of the kind is a frame. */

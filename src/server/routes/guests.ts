@@ -6,6 +6,7 @@ import { pageOfList } from '../pages.ts';
 import { notFound, Problem } from '../problem.ts';
 import { media, problems } from '../responses.ts';
 import { GuestNicPath, GuestPath, PageQuery, QueuePath, TopologyPath } from '../schemas/common.ts';
+import { ControlPlaneQuery, ControlPlaneSchema } from '../schemas/control-plane.ts';
 import { GuestNicSchema, GuestPage, GuestSchema, MemoryQuery, MemorySchema, QueueSchema } from '../schemas/guest.ts';
 import { KvmSchema } from '../schemas/kvm.ts';
 import { ref } from '../schemas/reference.ts';
@@ -67,6 +68,27 @@ export function addGuestRoutes(app: App, { registry, settings }: Services): void
     async (request) => {
       const { topology, guest } = request.params;
       return await registry.get(topology).livingWorld().call('kvm', { guest });
+    },
+  );
+
+  app.get(
+    '/v1/topologies/:topology/guests/:guest/control-plane',
+    {
+      schema: {
+        operationId: 'getGuestControlPlane',
+        tags: ['guests'],
+        summary: 'Shows how a guest was set up and its data plane handed over, every call with its decoded fields',
+        description:
+          'From the recorded events: ioctls on /dev/kvm and its descriptors, on taps, vhost and VFIO; vhost-user messages on both channels; phases of the VMM; register writes of the driver that matter. What the recorder no longer holds is left out.',
+        params: GuestPath,
+        querystring: ControlPlaneQuery,
+        response: { 200: media('Steps, oldest first.', { 'application/json': ref(ControlPlaneSchema) }), ...refusals },
+      },
+    },
+    async (request) => {
+      const { topology, guest } = request.params;
+      const { query } = request;
+      return await registry.get(topology).livingWorld().call('controlPlane', { guest, query });
     },
   );
 
