@@ -14,8 +14,11 @@ import {
   featureName,
   featureNames,
   featuresHex,
+  featuresOf,
   hasFeature,
   NO_FEATURES,
+  orFeatures,
+  VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MTU,
@@ -129,7 +132,11 @@ function backendOffer(machine: Machine, nic: BuiltNic): BackendOffer {
   if (backend === 'vhost-net') return { kind: 'vhost-net', offer: VHOST_NET_OFFER, decides: QEMU_KERNEL_FEATURE_BITS };
   const host = machine.topology.hosts.find((h) => h.name === nic.guest.host.name);
   const userspaceTso = host?.bridges.find((b) => b.name === bridge)?.userspaceTso ?? false;
-  return { kind: 'vhost-user', offer: ovsOffer(userspaceTso), decides: QEMU_USER_FEATURE_BITS, userspaceTso };
+  // ovs other_config:vhost-iommu-support, for guests that have an IOMMU
+  const iommu = nic.document.features['VIRTIO_F_ACCESS_PLATFORM'] === true;
+  const own = ovsOffer(userspaceTso);
+  const offer = iommu ? orFeatures(own, featuresOf(VIRTIO_F_ACCESS_PLATFORM)) : own;
+  return { kind: 'vhost-user', offer, decides: QEMU_USER_FEATURE_BITS, userspaceTso };
 }
 
 // ---- configuration ----------------------------------------------------------------------------------------------

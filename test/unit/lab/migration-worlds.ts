@@ -26,6 +26,8 @@ export interface MigrationWorld {
   readonly driver?: 'virtio-net' | 'virtio-pmd';
   readonly nic?: object;
   readonly features?: object;
+  /** Fields of guest a. */
+  readonly guest?: object;
 }
 /** Guest a is on `backend`; guests k and u stand by on the kernel's bridge and on the other one, so that it always has a peer. */
 export function migrationWorld({
@@ -35,6 +37,7 @@ export function migrationWorld({
   driver = 'virtio-net',
   nic,
   features,
+  guest: own = {},
 }: MigrationWorld): World {
   const guest = (name: string, i: number, its: Backend, more: object) => ({
     name,
@@ -62,7 +65,7 @@ export function migrationWorld({
           { name: 'br2', datapath: 'system' },
         ],
         guests: [
-          guest('a', 1, backend, { packed, driver, ...multi, ...nic }),
+          { ...guest('a', 1, backend, { packed, driver, ...multi, ...nic }), ...own },
           guest('k', 2, 'vhost-net', {}),
           guest('u', 3, 'vhost-user', {}),
         ],

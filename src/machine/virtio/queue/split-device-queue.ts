@@ -350,9 +350,13 @@ export class SplitDeviceQueue extends DeviceQueue {
   /** Which entries are used is what the ring itself says (linux vhost_vq_init_access(), qemu virtio_queue_update_used_idx()). */
   override resume(base: number): void {
     this.last_avail_idx = base & 0xffff;
-    this.used_idx = this.layout.u16[this.layout.usedIdx]!;
+    this.used_idx = this.usedAt(base);
     this.signalled_used_valid = false;
     this.batch = 0;
+  }
+  /** used.idx, for a ring that stands at `base`. */
+  protected usedAt(_base: number): number {
+    return this.layout.u16[this.layout.usedIdx]!;
   }
   override succeed(before: DeviceQueue): void {
     const { last_avail_idx, used_idx } = this;
