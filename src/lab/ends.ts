@@ -11,6 +11,12 @@ export class Ends {
   private readonly byName = new Map<string, End>();
 
   constructor(machine: Machine) {
+    this.fill(machine);
+    machine.site.onGrowth.add(() => this.fill(machine));
+  }
+  /** The ends as they are now: ports come and go. */
+  private fill(machine: Machine): void {
+    this.byName.clear();
     const several = machine.topology.hosts.length > 1;
     const add = (host: string, local: string, end: (name: string) => End): void => {
       const name = several ? `${host}/${local}` : local;

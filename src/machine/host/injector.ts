@@ -3,6 +3,7 @@
  * injector's own time: it stands for no thread of the host and occupies no core.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
+import { PORT_DROP_REMOVED } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { Forwarder } from '../bridge/forwarder.ts';
 import type { Pmd } from '../ovs/pmd.ts';
@@ -85,6 +86,11 @@ export class Injector extends Context {
     pool.length[packet] = length;
     pool.inPort[packet] = port.number;
     pool.frame[packet] = frames.born(baseOf(port.place, this.id), pool.at(packet), length, stream.ledger.index);
+    if (datapath.ports.get(port.number) !== port) {
+      // the port was removed while frames were put in there
+      datapath.drop(packet, this.contextBits, PORT_DROP_REMOVED);
+      return;
+    }
     datapath.ingress(packet, this.contextBits);
     datapath.process(packet, this.contextBits);
     datapath.debt = 0;

@@ -140,6 +140,26 @@ describe('a NIC that changes its back-end', () => {
     holds(world);
   });
 
+  test('frames that are put in at a port that goes are dropped from then on; traffic begins at the ports that there are', () => {
+    const world = makeWorld(document(8));
+    world.startTraffic(udp('br0/a.net0', 'b/net0', { id: 'run', count: 100, rate: 100_000 }));
+    const start = world.now / 1e9;
+    to(world, start + 0.0005);
+    switchOver(world, 'a', 'vhost-user', 'br1');
+    world.clock({ state: 'RUNNING' });
+    runOut(world);
+    const run = world.run('run');
+    assert.equal(run.state, 'SUCCEEDED', run.reason);
+    assert.equal(run.sent, 100);
+    assert.ok(run.received >= 45 && run.received <= 55, `${run.received}`);
+    assert.equal(run.dropped['port.removed'], 100 - run.received);
+    holds(world);
+    expect(() => world.startTraffic(udp('br0/a.net0', 'b/net0'))).toThrow(/br1\/a\.net0/);
+    const [inside] = traffic(world, udp('br1/a.net0', 'a/net0', { count: 3 }));
+    assert.equal(inside!.sent, 3);
+    holds(world);
+  });
+
   test('what cannot be wired is refused with the reason, and nothing has changed', () => {
     const world = makeWorld(document(5));
     const { machine } = world;
