@@ -6,6 +6,7 @@ import { AssertionFailed } from '../engine/assert.ts';
 import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/events.ts';
 import { HoldGate } from '../engine/hold.ts';
 import { NEVER, type RunStop } from '../engine/timeline.ts';
+import type { PortChange } from '../machine/guest/pmd-port.ts';
 import { VIRTIO_NET_F_GUEST_ANNOUNCE } from '../machine/virtio/features.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
 import { buildMachine } from './builder.ts';
@@ -17,11 +18,13 @@ import {
   type RegisterAccess,
   writeGuestMemory,
 } from './device-access.ts';
+import { changeDriver, driverState } from './dpdk-view.ts';
 import { conservation, deviceState, findGuest, fingerprint, publishGauges } from './inspect.ts';
 import { migrateNic, type NicChange } from './migrate-nic.ts';
 import type {
   ClockCommand,
   ClockState,
+  DriverState,
   FramesSpec,
   GuestRunState,
   NicLink,
@@ -529,6 +532,12 @@ export class World {
   migrate(nic: BuiltNic, change: NicChange): void {
     const { backend = nic.document.backend, bridge = nic.document.bridge } = change;
     this.askQemu('migrate', `${nic.nic.name} to ${backend} on ${bridge}`, () => migrateNic(this.machine, nic, change));
+  }
+  /** The DPDK program of a guest changes its port; null: only looks. */
+  driver(nic: BuiltNic, change: PortChange | null): DriverState {
+    if (change !== null)
+      this.askQemu('driver', `${nic.nic.name} ${JSON.stringify(change)}`, () => changeDriver(this.machine, nic, change));
+    return driverState(nic);
   }
   /** QMP set_link. */
   link(nic: BuiltNic, up: boolean): NicLink {

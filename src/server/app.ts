@@ -29,6 +29,7 @@ import { addJourneyRoutes } from './routes/journeys.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
 import { addPointRoutes } from './routes/points.ts';
 import { addPresetRoutes } from './routes/presets.ts';
+import { addDpdkRoutes } from './routes/dpdk.ts';
 import { addQemuRoutes } from './routes/qemu.ts';
 import { addReplayRoutes } from './routes/replays.ts';
 import { addServerRoutes } from './routes/server.ts';
@@ -176,6 +177,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addGuestRoutes(scope, services);
     addGuestAccessRoutes(scope, services);
     addQemuRoutes(scope, services);
+    addDpdkRoutes(scope, services);
     addBridgeRoutes(scope, services);
     addTrafficRoutes(scope, services);
     addTimelineRoute(scope, services);

@@ -10,6 +10,7 @@ import { DPDK_MEMPOOL } from '../../engine/events.ts';
 import { Eal, type EalRun } from '../../machine/dpdk/eal.ts';
 import { EalMemory } from '../../machine/dpdk/eal-memory.ts';
 import { BufferPool } from '../../machine/guest/buffer-pool.ts';
+import { PmdPort } from '../../machine/guest/pmd-port.ts';
 import type { GuestAllocator } from '../../machine/guest/probe/probe-types.ts';
 import { DMA_MAPPING_ERROR, type GuestDma, type StaticDma } from '../../machine/iommu/dma.ts';
 import { SLOT_BYTES } from '../../machine/packet/pool.ts';
@@ -46,6 +47,7 @@ export class DpdkGuest {
   mempool: BufferPool | null = null;
   mbufs = 0;
   private readonly nics: NicDevice[] = [];
+  private readonly ports = new Map<NicDevice, PmdPort>();
   private readonly run: EalRun;
   private readonly vmm: Vmm;
 
@@ -120,6 +122,24 @@ export class DpdkGuest {
     this.groups.push(group);
     const reason = this.eal.setUpDevice(group, name, fn.msixBar);
     assert(reason === null, `the EAL sets up ${name}: ${reason}`);
+  }
+
+  /** The port of a device, as the program has it. */
+  port(nic: NicDevice): PmdPort {
+    let port = this.ports.get(nic);
+    if (port === undefined) {
+      const made = new PmdPort(nic.wiring.nic.mac, nic.device.driverFeatures);
+      port = made;
+      this.ports.set(nic, made);
+      const { control } = nic.wiring.nic;
+      const onAnswer = control?.onAnswer ?? (() => {});
+      if (control !== null)
+        control.onAnswer = (command, ok) => {
+          onAnswer(command, ok);
+          made.answered(command, ok);
+        };
+    }
+    return port;
   }
 
   /** Memory for rings and commands: memzones of the heap. */
