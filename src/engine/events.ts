@@ -274,6 +274,17 @@ export const DPDK_LCORE = kind(208, 'dpdk.lcore', 'an lcore begins to run the pr
 export const GUEST_APP_TAKE = kind(209, 'guest.app_take', 'a DPDK program that only receives took the frame and frees its mbufs', { role: 'delivered', a: 'bytes' });
 export const DPDK_PORT = kind(210, 'dpdk.port', 'a physical NIC becomes a port of a DPDK program, through VFIO', { a: 'receive descriptors', b: 'transmit descriptors' });
 
+// ---- faults that were asked for, back-ends that die (172-183) --------------------------------------------------------
+export const VHOST_USER_DROP_CRASH = kind(172, 'vhost_user.backend_crash', 'dropped: the vhost-user back-end that held it has died', { role: 'dropped', a: 'bytes' });
+export const PACKET_DUPLICATE = kind(173, 'packet.duplicate', 'a frame that is sent again, with an id of its own: its descriptor was not marked used when the back-end died', { role: 'cloned', a: 'parent frame', b: 'bytes' });
+export const FAULT_BEGIN = kind(174, 'fault.begin', 'a fault that was asked for begins', { a: 'fault', b: 'times' });
+export const FAULT_END = kind(175, 'fault.end', 'it is over: all is as before', { a: 'fault', b: 'times' });
+export const VHOST_USER_BACKEND_DEAD = kind(176, 'vhost_user.backend_dead', 'the back-end of the port has died: what it held is lost', { a: 'frames dropped', b: 'frames to be sent again' });
+export const QEMU_BACKEND_GONE = kind(177, 'qemu.backend_gone', 'the front-end finds its vhost-user socket closed; the link of the NIC goes down');
+export const QEMU_BACKEND_BACK = kind(178, 'qemu.backend_back', 'the front-end is connected again; the link of the NIC comes up', { a: 'connection', b: 'tries in vain' });
+export const FAULT_KICK_LOST = kind(179, 'fault.kick_lost', 'an available buffer notification is lost on its way', { a: 'fault' });
+export const FAULT_INTERRUPT_LOST = kind(180, 'fault.interrupt_lost', 'a used buffer notification is lost on its way', { a: 'fault' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */

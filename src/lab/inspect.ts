@@ -8,6 +8,7 @@ import {
   KIND_STRIDE,
   PACKET_BORN,
   PACKET_CLONE,
+  PACKET_DUPLICATE,
   PACKET_MERGE,
   PACKET_SEGMENT,
   PACKET_SEGMENTED,
@@ -51,12 +52,13 @@ export function fingerprint(machine: Machine): string {
 }
 
 /**
- * injected + replicated + segments = delivered + consumed + dropped + segmented + merged + in flight. The left side and the
+ * injected + replicated + duplicated + segments = delivered + consumed + dropped + segmented + merged + in flight. The left side and the
  * ends come from recorded events; what is in flight is counted in the rings, queues and buffers themselves.
  */
 export function conservation(machine: Machine): Conservation {
   const injected = total(machine, PACKET_BORN);
   const replicated = total(machine, PACKET_CLONE);
+  const duplicated = total(machine, PACKET_DUPLICATE);
   const segments = total(machine, PACKET_SEGMENT);
   const segmented = total(machine, PACKET_SEGMENTED);
   const merged = total(machine, PACKET_MERGE);
@@ -80,6 +82,7 @@ export function conservation(machine: Machine): Conservation {
   return {
     injected,
     replicated,
+    duplicated,
     segments,
     delivered,
     consumed,
@@ -87,7 +90,8 @@ export function conservation(machine: Machine): Conservation {
     segmented,
     merged,
     inFlight,
-    holds: injected + replicated + segments === delivered + consumed + drops + segmented + merged + inFlight,
+    holds:
+      injected + replicated + duplicated + segments === delivered + consumed + drops + segmented + merged + inFlight,
   };
 }
 

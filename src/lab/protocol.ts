@@ -7,8 +7,8 @@
  */
 
 import type { WorldCatalog } from '../engine/catalog.ts';
-import type { IotlbStatistics } from '../machine/iommu/device-iotlb.ts';
 import type { PortChange } from '../machine/guest/pmd-port.ts';
+import type { IotlbStatistics } from '../machine/iommu/device-iotlb.ts';
 import type { FilterState } from '../machine/virtio/net/net-filter.ts';
 import type { RssState } from '../machine/virtio/net/rss.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';

@@ -182,6 +182,7 @@ export class Run {
       sent: this.sentBySource ? this.sentBySource() : ledger.sent,
       received: this.kind === 'tcp' ? ledger.delivered : ledger.received,
       replicated: ledger.replicated,
+      duplicated: ledger.duplicated,
       elsewhere: ledger.elsewhere,
       dropped,
       virtual: {

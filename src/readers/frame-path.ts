@@ -16,6 +16,7 @@ const steps = new Set<number>([
   E.VIRTQ_POP,
   E.PACKET_BORN,
   E.PACKET_CLONE,
+  E.PACKET_DUPLICATE,
   E.PACKET_SEGMENT,
   E.PACKET_COPY,
   E.PACKET_DMA,

@@ -267,6 +267,7 @@ function emptyResult(id: string, kind: string, from: string, to: string | null):
     sent: 0,
     received: 0,
     replicated: 0,
+    duplicated: 0,
     elsewhere: 0,
     dropped: {},
     virtual: {
@@ -344,6 +345,7 @@ function answer(request: EngineRequest): unknown {
         conservation: {
           injected: 0,
           replicated: 0,
+          duplicated: 0,
           segments: 0,
           delivered: 0,
           consumed: 0,

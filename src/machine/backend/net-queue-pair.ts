@@ -256,6 +256,15 @@ export class NetQueuePair {
     this.services.recorder.event(this.txUsed, this.txFrame, tx.head, tx.used_idx);
   }
 
+  /**
+   * The chain that popTx() took last goes back to nobody: its back-end dies, and who comes next finds it in the ring. What it
+   * holds is a frame of its own then. `length`: bytes of the frame.
+   */
+  repeatTx(length: number): void {
+    const { frames } = this.services;
+    this.tx.frameOf[this.tx.head] = frames.duplicate(this.txBase, this.txFrame, length);
+  }
+
   // ---- receive: host to guest -----------------------------------------------------------------------------------
   /**
    * Puts a packet into the guest: begins at at[0], copied at at[1]. With `bounce` (arena offset of a buffer) the frame

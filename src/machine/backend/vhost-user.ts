@@ -13,12 +13,14 @@ import {
   DP_INGRESS,
   MAX_CONTEXTS,
   PORT_DROP_REMOVED,
+  VHOST_USER_BACKEND_DEAD,
+  VHOST_USER_DROP_CRASH,
   VHOST_USER_DROP_IOTLB_MISS,
   VHOST_USER_DROP_RX_FULL,
 } from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
-import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
+import type { Pmd, PmdBurst, PmdRxq, PmdTxq } from '../ovs/pmd.ts';
 import { FRAME_OFFSET, PacketQueue } from '../packet/pool.ts';
 import { rarpPacket } from '../packet/rarp.ts';
 import type { Services } from '../services.ts';
@@ -39,6 +41,10 @@ export class VhostUserPort extends Port {
   active = 1;
   /** The device is about to go: no further burst begins (destroy_device()). */
   stopping = false;
+  /** Frames of both directions until the back-end dies: a fault that was asked for. */
+  framesLeft = Number.POSITIVE_INFINITY;
+  /** Has the back-end die in the burst in which `framesLeft` runs out, which lands now. */
+  onLastFrame: () => void = () => {};
   declare private readonly pairs: (NetQueuePair | null)[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
@@ -104,6 +110,36 @@ export class VhostUserPort extends Port {
     for (const rxq of this.rxqs) rxq.close(contextBits);
     for (const txq of this.txqs) txq.close(contextBits);
   }
+  /** The burst that lands holds the last frame. */
+  lastFrame(): void {
+    this.framesLeft = Number.POSITIVE_INFINITY;
+    this.onLastFrame();
+  }
+  /**
+   * The back-end dies at the time `until`, which is now: of bursts that are under way, what has been handed on by then has left
+   * it, and the driver will not learn of it; what was being looked at is lost with all that waits at the port. `pmds`: by queue
+   * pair. Returns the number of frames dropped.
+   *
+   * DEVIATION: what dies is the device of one port with its connection, and not the process with all its ports. DPDK marks
+   * descriptors as used before the datapath has their frames; here a burst is marked when it has been handed on.
+   */
+  crash(pmds: readonly Pmd[], until: number, contextBits: number): number {
+    const { recorder } = this.services;
+    let dropped = 0;
+    let again = 0;
+    for (const [i, rxq] of this.rxqs.entries()) {
+      rxq.breakOff(pmds[i]?.underWay(rxq) ?? null, until);
+      dropped += rxq.lost;
+      again += rxq.again;
+    }
+    recorder.stamp[0] = until;
+    this.pairs.fill(null);
+    this.remap();
+    for (const rxq of this.rxqs) dropped += rxq.close(contextBits, VHOST_USER_DROP_CRASH);
+    for (const txq of this.txqs) dropped += txq.close(contextBits, VHOST_USER_DROP_CRASH);
+    recorder.event((this.place << 8) | contextBits | VHOST_USER_BACKEND_DEAD, 0, dropped, again);
+    return dropped;
+  }
   override get waiting(): number {
     let n = 0;
     for (let i = 0; i < this.txqs.length; i++) n += this.txqs[i]!.pending;
@@ -130,6 +166,11 @@ export class VhostUserRxq implements PmdRxq {
   private taken = 0;
   /** The ring that it was looked up in: by the time it lands there may be another, or none. */
   private ring: DeviceQueue | null = null;
+  /** Of the burst in which the back-end died: frames that were lost, and chains whose frames will be sent again. */
+  lost = 0;
+  again = 0;
+  /** Frames of the burst that lands before the back-end dies. */
+  private most = Number.POSITIVE_INFINITY;
 
   constructor(services: Services, port: VhostUserPort, datapath: NetdevDatapath) {
     this.services = services;
@@ -170,6 +211,12 @@ export class VhostUserRxq implements PmdRxq {
     const ingressBits = (this.port.place << 8) | contextBits;
     let begin = begun + this.burstCost;
     const chains = this.rarp < 0 ? n : n - 1;
+    if (this.port.framesLeft <= chains) {
+      this.most = this.port.framesLeft;
+      this.port.lastFrame();
+      return;
+    }
+    this.port.framesLeft -= chains;
     if (this.rarp >= 0) this.sendRarp(begin, ingressBits, contextBits);
     for (let i = 0; i < chains; i++) {
       const bytes = pair.tx.peekBytes(0);
@@ -199,16 +246,63 @@ export class VhostUserRxq implements PmdRxq {
     recorder.event(ingressBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, this.port.number);
     this.datapath.process(packet, contextBits);
   }
-  /** The port is gone before it was sent. */
-  close(contextBits: number): void {
-    const { recorder, pool, frames } = this.services;
+  /** The port is gone before it was sent. Returns frames dropped. */
+  close(contextBits: number, reason: number = PORT_DROP_REMOVED): number {
     const packet = this.rarp;
-    if (packet < 0) return;
+    if (packet < 0) return 0;
     this.rarp = -1;
+    this.drop(packet, contextBits, reason);
+    return 1;
+  }
+  private drop(packet: number, contextBits: number, reason: number): void {
+    const { recorder, pool, frames } = this.services;
     const frame = pool.frame[packet]!;
-    recorder.event((this.port.place << 8) | contextBits | PORT_DROP_REMOVED, frame, pool.length[packet]!, 0);
-    frames.dropped(frame, PORT_DROP_REMOVED);
+    recorder.event((this.port.place << 8) | contextBits | reason, frame, pool.length[packet]!, 0);
+    frames.dropped(frame, reason);
     pool.release(packet);
+  }
+
+  /**
+   * The back-end dies at `until`, with the burst under way (null: none). Frames that have been handed on by then go their way;
+   * one that was being copied or classified is lost; those behind it have not been touched. Nothing is marked used, so that all
+   * of the taken chains are in the ring as before: what they hold is sent again, as frames of their own.
+   */
+  breakOff(burst: PmdBurst | null, until: number): void {
+    const { recorder, pool } = this.services;
+    const { most, pair, context, port } = this;
+    this.most = Number.POSITIVE_INFINITY;
+    this.taken = 0;
+    this.lost = 0;
+    this.again = 0;
+    if (burst === null || pair === null || pair.tx !== this.ring) return;
+    const contextBits = context << 20;
+    const ingressBits = (port.place << 8) | contextBits;
+    const chains = this.rarp < 0 ? burst.count : burst.count - 1;
+    let begin = burst.begun + this.burstCost;
+    for (let i = 0; i < chains && begin < until && i <= most; i++) {
+      const bytes = pair.tx.peekBytes(0);
+      const copied = begin + this.dequeueCost + ((bytes * this.byteCost256) >> 8);
+      const end = copied + this.passCost;
+      pair.at[0] = begin;
+      pair.at[1] = Math.min(copied, until);
+      const packet = pair.popTx(bytes);
+      begin = end;
+      // a bad chain is given back when it is looked at again
+      if (packet < 0) continue;
+      const length = pool.length[packet]!;
+      recorder.stamp[0] = Math.min(end, until);
+      pair.repeatTx(length);
+      this.again++;
+      if (end > until || i === most) {
+        this.drop(packet, contextBits, VHOST_USER_DROP_CRASH);
+        this.lost++;
+        continue;
+      }
+      pool.inPort[packet] = port.number;
+      recorder.event(ingressBits | DP_INGRESS, pair.txFrame, length, port.number);
+      recorder.stamp[0] = end;
+      this.datapath.process(packet, contextBits);
+    }
   }
   received(timeline: { unpark(id: number): void }): void {
     const pair = this.pair;
@@ -260,8 +354,11 @@ export class VhostUserTxq implements PmdTxq {
     frames.dropped(frame, reason);
     pool.release(packet);
   }
-  close(contextBits: number): void {
-    while (this.batch.length > 0) this.drop(this.batch.shift(), contextBits, PORT_DROP_REMOVED);
+  /** Returns frames dropped. */
+  close(contextBits: number, reason: number = PORT_DROP_REMOVED): number {
+    const waiting = this.batch.length;
+    while (this.batch.length > 0) this.drop(this.batch.shift(), contextBits, reason);
+    return waiting;
   }
   flushCost(n: number): number {
     const lengths = this.services.pool.length;
@@ -277,6 +374,13 @@ export class VhostUserTxq implements PmdTxq {
     let begin = begun + this.burstCost;
     // none, where the port was closed meanwhile
     const waiting = Math.min(n, this.batch.length);
+    if (this.port.framesLeft <= waiting) {
+      // used entries are published when the burst has landed: what is copied by now, the driver never sees
+      this.served = null;
+      this.port.lastFrame();
+      return;
+    }
+    this.port.framesLeft -= waiting;
     for (let i = 0; i < waiting; i++) {
       const packet = this.batch.shift();
       const end = begin + this.enqueueCost + (((pool.length[packet]! + FRAME_OFFSET) * this.byteCost256) >> 8);

@@ -32,6 +32,12 @@ export interface PmdTxq {
   attach(context: number): void;
 }
 
+/** A burst that has begun and not landed. */
+export interface PmdBurst {
+  readonly begun: number;
+  readonly count: number;
+}
+
 const TAKE = PHASE_OWN;
 const LAND_RX = PHASE_OWN + 1;
 const LAND_FLUSH = PHASE_OWN + 2;
@@ -96,6 +102,11 @@ export class Pmd extends Context {
   /** Something that no doorbell tells has changed: its next poll looks. */
   look(): void {
     if (this.phase === PARKED) this.timeline.unpark(this.id);
+  }
+  /** The burst of `rxq` that is under way, or that lands now; null: none. */
+  underWay(rxq: PmdRxq): PmdBurst | null {
+    const { begun, count } = this;
+    return this.phase === LAND_RX && this.rxq === rxq ? { begun, count } : null;
   }
   /** Calls `then` when the slice under way has landed (ovsrcu_synchronize()). True: none is, and `then` is not called. */
   quiesce(then: () => void): boolean {

@@ -8,6 +8,7 @@ import {
   PACKET_BORN,
   PACKET_BYTES,
   PACKET_CLONE,
+  PACKET_DUPLICATE,
   PACKET_MERGE,
   PACKET_SEGMENT,
   PACKET_SEGMENTED,
@@ -92,6 +93,21 @@ export class Frames {
     const ledger = this.open(id);
     if (ledger !== null) {
       ledger.replicated++;
+      ledger.live++;
+    }
+    return id;
+  }
+
+  /**
+   * `parent` will be sent again: the frame that comes then, with an id of its own. It belongs to the parent's run whatever
+   * became of that, and counts its time from the parent's birth. Called while the parent lives.
+   */
+  duplicate(base: number, parent: number, length: number): number {
+    const id = this.child(parent);
+    this.recorder.event(base | PACKET_DUPLICATE, id, parent, length);
+    const ledger = this.open(id);
+    if (ledger !== null) {
+      ledger.duplicated++;
       ledger.live++;
     }
     return id;

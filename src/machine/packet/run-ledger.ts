@@ -20,6 +20,8 @@ export class RunLedger {
   /** Deliveries in both directions: what perFrame divides by. */
   delivered = 0;
   replicated = 0;
+  /** Frames that were sent again after a back-end had died. */
+  duplicated = 0;
   /** Frames that were cut from frames of the run, and frames that were cut into such. */
   segments = 0;
   segmented = 0;

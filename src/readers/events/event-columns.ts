@@ -1,6 +1,13 @@
 /** The columns `a` and `b` of an event as readers show them: their names, and `a` as a full number. */
 import { type RingReader, restore, restoreNear } from '../../engine/event-ring.ts';
-import { KIND_BY_ID, KIND_STRIDE, PACKET_CLONE, PACKET_MERGE, PACKET_SEGMENT } from '../../engine/events.ts';
+import {
+  KIND_BY_ID,
+  KIND_STRIDE,
+  PACKET_CLONE,
+  PACKET_DUPLICATE,
+  PACKET_MERGE,
+  PACKET_SEGMENT,
+} from '../../engine/events.ts';
 
 /** Name of a column: the first words of the table's entry, in camelCase; empty where the column is unused. */
 function columnName(column: string): string {
@@ -27,13 +34,13 @@ export function storesBytes(kind: number): boolean {
 
 /** Whether column `a` of the kind is a frame. */
 export function namesFrame(kind: number): boolean {
-  return kind === PACKET_CLONE || kind === PACKET_SEGMENT || kind === PACKET_MERGE;
+  return kind === PACKET_CLONE || kind === PACKET_DUPLICATE || kind === PACKET_SEGMENT || kind === PACKET_MERGE;
 }
 
 /** Column `a` of an event of the reader's current block as a full number: positions and parents are recorded as their low halves. */
 export function valueOfA(reader: RingReader, kind: number, frame: number, a: number): number {
   if (storesBytes(kind)) return reader.bytePosition(a);
-  if (kind === PACKET_CLONE || kind === PACKET_SEGMENT) return restore(a, frame);
+  if (kind === PACKET_CLONE || kind === PACKET_DUPLICATE || kind === PACKET_SEGMENT) return restore(a, frame);
   if (kind === PACKET_MERGE) return restoreNear(a, frame);
   return a;
 }

@@ -142,7 +142,12 @@ export class JourneyGroups {
     const w = row * WORDS;
     const n = row * NUMBERS;
     if (words[w + STATE] === UNSEEN) {
-      if (kind !== E.PACKET_BORN && kind !== E.PACKET_CLONE && kind !== E.PACKET_SEGMENT) {
+      if (
+        kind !== E.PACKET_BORN &&
+        kind !== E.PACKET_CLONE &&
+        kind !== E.PACKET_DUPLICATE &&
+        kind !== E.PACKET_SEGMENT
+      ) {
         words[w + STATE] = HEADLESS;
         if (this.filter === null && this.run < 0) this.incomplete++;
       } else this.begin(page, w, n, frame, kind, time, a, b);

@@ -169,7 +169,8 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
       const a = block.a[i]!;
       const of = block.frame[i]!;
       if (a === low && of !== frame) {
-        if (kind === E.PACKET_CLONE && restore(a, of) === frame) relatives.clones.push(of);
+        if ((kind === E.PACKET_CLONE || kind === E.PACKET_DUPLICATE) && restore(a, of) === frame)
+          relatives.clones.push(of);
         else if (kind === E.PACKET_SEGMENT && restore(a, of) === frame) relatives.segments.push(of);
         else if (kind === E.PACKET_MERGE && restoreNear(a, of) === frame) relatives.merged.push(of);
       }
@@ -180,7 +181,8 @@ export function* findJourney(reader: RingReader, frame: number): Generator<void,
       if (kind === E.VIRTQ_USED) announcement.begin(block.first + i, block.meta[i]!);
       const role = E.KIND_BY_ID[kind]?.role ?? 'none';
       if (role === 'born' || role === 'cloned') born = true;
-      if (kind === E.PACKET_CLONE || kind === E.PACKET_SEGMENT) relatives.parent = restore(a, frame);
+      if (kind === E.PACKET_CLONE || kind === E.PACKET_DUPLICATE || kind === E.PACKET_SEGMENT)
+        relatives.parent = restore(a, frame);
       if (kind === E.PACKET_MERGE) relatives.mergedInto = restoreNear(a, frame);
       if (ended < 0 && (role === 'delivered' || role === 'consumed' || role === 'dropped' || role === 'replaced'))
         ended = block.first + i;
@@ -228,7 +230,7 @@ function* versionOf(
         const time = block.time[i]!;
         if (kind === E.PACKET_BYTES && time <= before.time) {
           found = { time, position: reader.bytePosition(block.a[i]!), bytes: block.b[i]! };
-        } else if (kind === E.PACKET_CLONE) {
+        } else if (kind === E.PACKET_CLONE || kind === E.PACKET_DUPLICATE) {
           parent = restore(block.a[i]!, of);
           birth = { seq: block.first + i, time };
         }

@@ -24,7 +24,9 @@ const perRole = (w: WorldNames, role: E.FrameRole): Series[] =>
 const perKind = (w: WorldNames, kind: number): Series[] => everywhere(w, [kind]);
 
 /** What went wrong: the emulator's own failures, and what a device refused. */
-const FAULTS = E.EVENT_KINDS.filter((k) => k.name.startsWith('fault.') || k.id === E.VIRTQ_ERROR);
+const FAULTS = E.EVENT_KINDS.filter(
+  (k) => (k.name.startsWith('fault.') && k.id !== E.FAULT_END) || k.id === E.VIRTQ_ERROR,
+);
 
 export const WORLD_FAMILIES: readonly Family[] = [
   single(
@@ -95,6 +97,9 @@ export const WORLD_FAMILIES: readonly Family[] = [
   counter('frames_replicated_total', 'Copies of frames made by flooding.', ['topology'], (w) =>
     perKind(w, E.PACKET_CLONE),
   ),
+  counter('frames_duplicated_total', 'Frames sent again after a vhost-user back-end had died.', ['topology'], (w) =>
+    perKind(w, E.PACKET_DUPLICATE),
+  ),
   counter('frames_segments_total', 'Frames cut from longer ones (GSO, TSO, USO).', ['topology'], (w) =>
     perKind(w, E.PACKET_SEGMENT),
   ),
@@ -143,7 +148,7 @@ export const WORLD_FAMILIES: readonly Family[] = [
   single(
     'conservation_holds',
     'gauge',
-    'Whether injected, replicated and segment frames were the delivered, consumed, dropped, segmented, merged and in flight ones when that was counted last: 1, else 0.',
+    'Whether injected, replicated, duplicated and segment frames were the delivered, consumed, dropped, segmented, merged and in flight ones when that was counted last: 1, else 0.',
     ({ reader }) => reader.gauges[GAUGE_CONSERVATION]!,
   ),
   single('events_total', 'counter', 'Events recorded.', ({ reader }) => reader.head()),

@@ -12,6 +12,7 @@ export const ConservationSchema = name(
     {
       injected: whole('Frames that entered the world.', 100),
       replicated: whole('Copies made by flooding.', 1),
+      duplicated: whole('Frames sent again after a vhost-user back-end had died.'),
       segments: whole('Frames made by segmentation.'),
       delivered: whole('Frames that reached an end that wanted them.', 98),
       consumed: whole('Frames that a protocol took.', 2),
@@ -23,7 +24,8 @@ export const ConservationSchema = name(
     },
     {
       $id: 'Conservation',
-      description: 'injected + replicated + segments = delivered + consumed + dropped + segmented + merged + inFlight.',
+      description:
+        'injected + replicated + duplicated + segments = delivered + consumed + dropped + segmented + merged + inFlight.',
     },
   ),
 );

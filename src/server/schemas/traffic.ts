@@ -172,6 +172,9 @@ export const RunSchema = name(
         100000,
       ),
       replicated: whole('Copies made by flooding.'),
+      duplicated: whole(
+        'Frames sent again after a vhost-user back-end had died: frames of their own, beside those that were sent.',
+      ),
       elsewhere: whole('Frames that ended at another place than `to`.'),
       dropped: mapOf(Type.Integer(), { description: 'Dropped frames by reason.', examples: [{}] }),
       virtual: closed({

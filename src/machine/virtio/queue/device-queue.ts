@@ -228,6 +228,11 @@ export abstract class DeviceQueue {
    * (qemu virtio_queue_invalidate_signalled_used()).
    */
   abstract resume(base: number): void;
+  /**
+   * Whoever served the ring has died: what it had taken and not published as used is available again, and `base` is where the
+   * ring says that it was (qemu virtio_queue_restore_last_avail_idx()).
+   */
+  abstract abandon(): void;
   /** The same ring in other hands: counts for the record go on, and what was broken stays so. */
   succeed(before: DeviceQueue): void {
     this.last_avail_idx = before.last_avail_idx;

@@ -55,6 +55,7 @@ export class IdleQueue extends DeviceQueue {
     return 0;
   }
   override resume(): void {}
+  override abandon(): void {}
   override get availEvent(): number {
     return 0;
   }

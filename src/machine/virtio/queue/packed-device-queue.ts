@@ -548,6 +548,17 @@ export class PackedDeviceQueue extends DeviceQueue {
     this.signalled_used_valid = false;
     this.forget();
   }
+  /**
+   * DEVIATION: the ring does not say where its used entries end, and QEMU 7.2 goes on where the ring stood at its last start; here
+   * it is known, as with tracking of what is in flight.
+   */
+  override abandon(): void {
+    const { base, used_idx } = this;
+    const unpublished = this.shadows;
+    this.resume(((base >>> 16) | (base & 0xffff0000)) >>> 0);
+    this.used_idx = (used_idx - unpublished) & 0xffff;
+    this.last_avail_idx = this.used_idx;
+  }
   override get availEvent(): number {
     return this.layout.u16[this.layout.deviceOffWrap]!;
   }

@@ -358,6 +358,9 @@ export class SplitDeviceQueue extends DeviceQueue {
   protected usedAt(_base: number): number {
     return this.layout.u16[this.layout.usedIdx]!;
   }
+  override abandon(): void {
+    this.resume(this.layout.u16[this.layout.usedIdx]!);
+  }
   override succeed(before: DeviceQueue): void {
     const { last_avail_idx, used_idx } = this;
     super.succeed(before);
