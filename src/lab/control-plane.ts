@@ -6,7 +6,8 @@ import { RingReader } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
 import { TUN_IOCTL_NAMES } from '../machine/host/tun-ioctls.ts';
 import { VHOST_IOCTL_NAMES } from '../machine/vhost/ioctl-carrier.ts';
-import { messageFields, type PayloadFields } from '../machine/vhost/user/fields.ts';
+import { featureName } from '../machine/virtio/features.ts';
+import { messageFields, type PayloadFields } from '../machine/wire/vhost-user-fields.ts';
 import {
   KVM_CAP_NAMES,
   KVM_CHECK_EXTENSION,
@@ -105,7 +106,7 @@ export function controlPlane(machine: Machine, guest: string, { from, limit, exi
         step.result = 0;
         step.fields = a === KVM_CHECK_EXTENSION ? { capability: KVM_CAP_NAMES.get(b) ?? b } : { argument: b };
       } else if (channel !== undefined) {
-        const message = messageFields(bytesOf(reader, a, b), channel);
+        const message = messageFields(bytesOf(reader, a, b), channel, featureName);
         if (message === null) continue;
         step.call = message.name;
         step.fields = { reply: message.reply ? 1 : 0, need_reply: message.needReply ? 1 : 0, ...message.payload };

@@ -1,5 +1,5 @@
 /** The control plane of a guest as the API has it. */
-import type { PayloadFields } from '../machine/vhost/user/fields.ts';
+import type { PayloadFields } from '../machine/wire/vhost-user-fields.ts';
 
 export interface ControlPlaneQuery {
   /** Sequence number of the first event to look at. */

@@ -13,7 +13,7 @@ import {
   TUNSETVNETHDRSZ,
 } from '../../src/machine/host/tun-ioctls.ts';
 import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
-import * as M from '../../src/machine/vhost/user/requests.ts';
+import * as M from '../../src/machine/wire/vhost-user-requests.ts';
 import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_IRQCHIP,

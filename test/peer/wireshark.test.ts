@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, expect } from 'vitest';
 import { TUN_IOCTL_NAMES } from '../../src/machine/host/tun-ioctls.ts';
 import { VHOST_IOCTL_NAMES } from '../../src/machine/vhost/ioctl-carrier.ts';
-import { VHOST_USER_MESSAGES } from '../../src/machine/vhost/user/messages.ts';
+import { VHOST_USER_MESSAGES } from '../../src/machine/wire/vhost-user-messages.ts';
 import { FEATURE_BITS } from '../../src/machine/virtio/features.ts';
 import { KVM_IOCTL_NAMES } from '../../src/machine/wire/kvm.ts';
 import { ROOT, readText } from '../tools/source.ts';

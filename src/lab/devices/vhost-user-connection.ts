@@ -19,7 +19,7 @@ import { type BackendHooks, VhostUserBackend } from '../../machine/vhost/user/ba
 import type { CloseReason } from '../../machine/vhost/user/close-reasons.ts';
 import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
 import { type BackendProfile, DPDK_22_11 } from '../../machine/vhost/user/profiles.ts';
-import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/vhost/user/requests.ts';
+import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/wire/vhost-user-requests.ts';
 import { featuresOf, orFeatures, VIRTIO_F_ACCESS_PLATFORM } from '../../machine/virtio/features.ts';
 import { type VhostUserOptions, vhostUserDefaults } from '../topology.ts';
 import { callOf, type NicWiring } from './nic-wiring.ts';

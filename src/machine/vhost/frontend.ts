@@ -14,6 +14,7 @@ import {
   vhost_vring_file,
   vhost_vring_state,
 } from '../wire/vhost.ts';
+import { u64Payload, vringStatePayload } from '../wire/vhost-user-codec.ts';
 import {
   VHOST_GET_BACKEND_FEATURES,
   VHOST_GET_FEATURES,
@@ -32,7 +33,6 @@ import {
 } from './ioctl-carrier.ts';
 import { ackedFeatures, QEMU_KERNEL_FEATURE_BITS } from './offers.ts';
 import { type MemoryRegion, NO_FD } from './session.ts';
-import { u64Payload, vringStatePayload } from './user/codec.ts';
 
 /** A ring to hand over. Addresses are the front-end's own (QEMU's mapping of guest memory). */
 export interface RingParams {

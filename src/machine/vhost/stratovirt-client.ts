@@ -17,11 +17,11 @@ import {
 } from '../virtio/features.ts';
 import { vhost_vring_state } from '../wire/vhost.ts';
 import { VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../wire/vhost-user.ts';
+import { u64Payload, vringStatePayload } from '../wire/vhost-user-codec.ts';
+import * as R from '../wire/vhost-user-requests.ts';
 import type { RingParams, StartParams } from './frontend.ts';
-import { u64Payload, vringStatePayload } from './user/codec.ts';
 import { FrontendLink } from './user/frontend-link.ts';
 import { memoryPayload, vringAddrPayload } from './user/frontend-payloads.ts';
-import * as R from './user/requests.ts';
 
 export class StratovirtUserClient extends FrontendLink {
   /** What the back-end offered. */

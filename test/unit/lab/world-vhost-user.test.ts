@@ -7,7 +7,7 @@ import { VhostUserConnection } from '../../../src/lab/devices/vhost-user-connect
 import { parseTopology } from '../../../src/lab/document.ts';
 import { deviceState, findNic } from '../../../src/lab/inspect.ts';
 import { World } from '../../../src/lab/world.ts';
-import * as R from '../../../src/machine/vhost/user/requests.ts';
+import * as R from '../../../src/machine/wire/vhost-user-requests.ts';
 import { scenario } from '../machine/vhost/user/golden.ts';
 import { collect, makeWorld, pairDocument, runOne, runOut, type SeenEvent, udp } from './world-driver.ts';
 

@@ -13,11 +13,11 @@ import {
   vhost_user_config,
   vhost_user_u64,
 } from '../../wire/vhost-user.ts';
+import { NO_PAYLOAD, u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
+import * as R from '../../wire/vhost-user-requests.ts';
 import { NO_FD, type Vring } from '../session.ts';
 import type { Reply, VhostUserBackend } from './backend.ts';
 import { readIotlb } from './backend-iotlb.ts';
-import { NO_PAYLOAD, u64Payload, vringStatePayload } from './codec.ts';
-import * as R from './requests.ts';
 
 /** Smallest MTU that DPDK takes, and the largest an Ethernet header's length field leaves room for. */
 const MTU_MIN = 68;

@@ -20,6 +20,17 @@ import {
   VIRTIO_F_RING_PACKED,
 } from '../../virtio/features.ts';
 import { VHOST_USER_REPLY_MASK } from '../../wire/vhost-user.ts';
+import {
+  decodeMessage,
+  encodeMessage,
+  fdRange,
+  NO_PAYLOAD,
+  payloadSizeOk,
+  u64Payload,
+  vringStatePayload,
+} from '../../wire/vhost-user-codec.ts';
+import { vhostUserMessage } from '../../wire/vhost-user-messages.ts';
+import * as R from '../../wire/vhost-user-requests.ts';
 import { virtqAvailBytes, virtqDescBytes, virtqUsedBytes } from '../../wire/virtio-ring.ts';
 import type { Trace } from '../ioctl-carrier.ts';
 import { NO_FD, type VhostSession, type Vring } from '../session.ts';
@@ -36,19 +47,8 @@ import {
 import { BackendMemory } from './backend-memory.ts';
 import { handleRequest } from './backend-requests.ts';
 import { type CloseReason, closeCode } from './close-reasons.ts';
-import {
-  decodeMessage,
-  encodeMessage,
-  fdRange,
-  NO_PAYLOAD,
-  payloadSizeOk,
-  u64Payload,
-  vringStatePayload,
-} from './codec.ts';
 import { MessageReader } from './framing.ts';
-import { vhostUserMessage } from './messages.ts';
 import { type BackendProfile, DPDK_22_11, vhostUserSession } from './profiles.ts';
-import * as R from './requests.ts';
 
 /** What the owner of the data path wants to know; each runs while the message is handled. */
 export interface BackendHooks {

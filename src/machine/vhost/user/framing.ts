@@ -7,7 +7,7 @@ import type { FdTable } from '../../kernel/files.ts';
 import type { UnixSocket } from '../../kernel/unix-socket.ts';
 import { viewOf } from '../../wire/struct.ts';
 import { VHOST_USER_FDS_MAX, vhost_user_header } from '../../wire/vhost-user.ts';
-import { headerOk } from './codec.ts';
+import { headerOk } from '../../wire/vhost-user-codec.ts';
 
 export interface Framed {
   readonly bytes: Uint8Array;

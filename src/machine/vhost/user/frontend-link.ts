@@ -11,9 +11,6 @@ import type { FdTable, OpenFile } from '../../kernel/files.ts';
 import { socketPair, type UnixSocket } from '../../kernel/unix-socket.ts';
 import { viewOf } from '../../wire/struct.ts';
 import { VHOST_USER_NEED_REPLY_MASK, VHOST_USER_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
-import type { Trace } from '../ioctl-carrier.ts';
-import { NO_FD } from '../session.ts';
-import { type CloseReason, closeCode } from './close-reasons.ts';
 import {
   type DecodedMessage,
   decodeMessage,
@@ -22,10 +19,13 @@ import {
   NO_PAYLOAD,
   payloadSizeOk,
   u64Payload,
-} from './codec.ts';
+} from '../../wire/vhost-user-codec.ts';
+import { vhostUserBackendMessage } from '../../wire/vhost-user-messages.ts';
+import * as R from '../../wire/vhost-user-requests.ts';
+import type { Trace } from '../ioctl-carrier.ts';
+import { NO_FD } from '../session.ts';
+import { type CloseReason, closeCode } from './close-reasons.ts';
 import { MessageReader } from './framing.ts';
-import { vhostUserBackendMessage } from './messages.ts';
-import * as R from './requests.ts';
 
 /** A request of the back-end, checked for its length and its descriptors. */
 export interface BackendRequest {

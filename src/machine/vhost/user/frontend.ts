@@ -18,11 +18,12 @@ import {
 import { mac48, viewOf } from '../../wire/struct.ts';
 import { VHOST_VRING_F_LOG, vhost_vring_state } from '../../wire/vhost.ts';
 import { VHOST_USER_INFLIGHT_UNPADDED, VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
+import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
+import * as R from '../../wire/vhost-user-requests.ts';
 import type { RingParams, StartParams } from '../frontend.ts';
 import { ackedFeatures, QEMU_USER_FEATURE_BITS, VHOST_USER_ALWAYS } from '../offers.ts';
 import { type MemoryRegion, NO_FD } from '../session.ts';
 import { iotlbPayload, VHOST_ACCESS_RW, VHOST_IOTLB_INVALIDATE, VHOST_IOTLB_UPDATE } from './backend-iotlb.ts';
-import { u64Payload, vringStatePayload } from './codec.ts';
 import { FrontendLink, type LinkOptions } from './frontend-link.ts';
 import {
   type InflightArea,
@@ -34,7 +35,6 @@ import {
   regionPayload,
   vringAddrPayload,
 } from './frontend-payloads.ts';
-import * as R from './requests.ts';
 
 /** Rings of one of QEMU's vhost devices: a receive and a transmit queue. */
 const VRINGS_OF_PAIR = 2;

@@ -10,6 +10,7 @@ import {
   VIRTIO_F_RING_RESET,
 } from '../../virtio/features.ts';
 import { VHOST_USER_MAX_RAM_SLOTS, VHOST_USER_MEMORY_MAX_NREGIONS } from '../../wire/vhost-user.ts';
+import * as R from '../../wire/vhost-user-requests.ts';
 import {
   DPDK_22_11_PROTOCOL_FEATURES,
   DPDK_22_11_VHOST_LIBRARY,
@@ -17,7 +18,6 @@ import {
   OVS_DPDK_OFFER,
 } from '../offers.ts';
 import { VhostSession } from '../session.ts';
-import * as R from './requests.ts';
 
 export interface BackendProfile {
   readonly name: string;

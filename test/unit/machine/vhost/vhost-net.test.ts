@@ -24,8 +24,8 @@ import {
 } from '../../../../src/machine/vhost/ioctl-carrier.ts';
 import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, VHOST_NET_OFFER } from '../../../../src/machine/vhost/offers.ts';
 import { NO_FD } from '../../../../src/machine/vhost/session.ts';
-import { u64Payload, vringStatePayload } from '../../../../src/machine/vhost/user/codec.ts';
 import { featuresHex } from '../../../../src/machine/virtio/features.ts';
+import { u64Payload, vringStatePayload } from '../../../../src/machine/wire/vhost-user-codec.ts';
 import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
 
 const HVA = 0x7f00_0000_0000;

@@ -8,17 +8,8 @@ import { socketPair } from '../../../../../src/machine/kernel/unix-socket.ts';
 import { OVS_DPDK_OFFER } from '../../../../../src/machine/vhost/offers.ts';
 import { VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { iotlbPayload } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';
-import {
-  decodeMessage,
-  encodeMessage,
-  u64Payload,
-  vringStatePayload,
-} from '../../../../../src/machine/vhost/user/codec.ts';
-import { decodeFields, encodeFields, messageFields } from '../../../../../src/machine/vhost/user/fields.ts';
 import type { BackendRequest } from '../../../../../src/machine/vhost/user/frontend-link.ts';
-import { VHOST_USER_MESSAGES } from '../../../../../src/machine/vhost/user/messages.ts';
 import { DPDK_22_11, EVERYTHING, vhostUserSession } from '../../../../../src/machine/vhost/user/profiles.ts';
-import * as R from '../../../../../src/machine/vhost/user/requests.ts';
 import {
   featuresFromHex,
   featuresOf,
@@ -27,6 +18,15 @@ import {
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_RING_PACKED,
 } from '../../../../../src/machine/virtio/features.ts';
+import {
+  decodeMessage,
+  encodeMessage,
+  u64Payload,
+  vringStatePayload,
+} from '../../../../../src/machine/wire/vhost-user-codec.ts';
+import { decodeFields, encodeFields, messageFields } from '../../../../../src/machine/wire/vhost-user-fields.ts';
+import { VHOST_USER_MESSAGES } from '../../../../../src/machine/wire/vhost-user-messages.ts';
+import * as R from '../../../../../src/machine/wire/vhost-user-requests.ts';
 import { unhex } from './golden.ts';
 import { Pair, RAM_BYTES } from './pair.ts';
 

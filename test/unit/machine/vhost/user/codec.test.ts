@@ -1,16 +1,27 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { decodeMessage, encodeMessage, fdRange, payloadSizeOk } from '../../../../../src/machine/vhost/user/codec.ts';
-import { decodeFields, encodeFields, messageFields, reencode } from '../../../../../src/machine/vhost/user/fields.ts';
+import { featureName } from '../../../../../src/machine/virtio/features.ts';
+import {
+  decodeMessage,
+  encodeMessage,
+  fdRange,
+  payloadSizeOk,
+} from '../../../../../src/machine/wire/vhost-user-codec.ts';
+import {
+  decodeFields,
+  encodeFields,
+  messageFields,
+  reencode,
+} from '../../../../../src/machine/wire/vhost-user-fields.ts';
 import {
   type PayloadKind,
   VHOST_USER_BACKEND_MESSAGES,
   VHOST_USER_MESSAGES,
   vhostUserBackendMessage,
   vhostUserMessage,
-} from '../../../../../src/machine/vhost/user/messages.ts';
-import { VHOST_USER_PROTOCOL_FEATURE_NAMES } from '../../../../../src/machine/vhost/user/requests.ts';
+} from '../../../../../src/machine/wire/vhost-user-messages.ts';
+import { VHOST_USER_PROTOCOL_FEATURE_NAMES } from '../../../../../src/machine/wire/vhost-user-requests.ts';
 import { hexOf, SCENARIOS, scenario, unhex } from './golden.ts';
 
 describe('the table', () => {
@@ -52,7 +63,7 @@ describe('the recorded messages', () => {
 });
 
 describe('fields', () => {
-  const shown = (hex: string, channel: 'main' | 'backend' = 'main') => messageFields(unhex(hex), channel);
+  const shown = (hex: string, channel: 'main' | 'backend' = 'main') => messageFields(unhex(hex), channel, featureName);
   it('of a recorded memory table, ring address, IOTLB messages, kick, log and RARP', () => {
     const plain = scenario('plain').messages;
     const at = (seq: number): string => plain.find((m) => m.seq === seq)!.hex;

@@ -11,12 +11,15 @@ import { EventFdFile } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable, type OpenFile } from '../../../../../src/machine/kernel/files.ts';
 import { memfd } from '../../../../../src/machine/kernel/memory-file.ts';
 import { socketPair, UnixSocket } from '../../../../../src/machine/kernel/unix-socket.ts';
-import { encodeMessage, u64Payload, vringStatePayload } from '../../../../../src/machine/vhost/user/codec.ts';
-import { encodeFields } from '../../../../../src/machine/vhost/user/fields.ts';
 import { type Framed, MessageReader } from '../../../../../src/machine/vhost/user/framing.ts';
-import { VHOST_USER_BACKEND_MESSAGES, VHOST_USER_MESSAGES } from '../../../../../src/machine/vhost/user/messages.ts';
 import { DPDK_22_11, EVERYTHING } from '../../../../../src/machine/vhost/user/profiles.ts';
-import * as R from '../../../../../src/machine/vhost/user/requests.ts';
+import { encodeMessage, u64Payload, vringStatePayload } from '../../../../../src/machine/wire/vhost-user-codec.ts';
+import { encodeFields } from '../../../../../src/machine/wire/vhost-user-fields.ts';
+import {
+  VHOST_USER_BACKEND_MESSAGES,
+  VHOST_USER_MESSAGES,
+} from '../../../../../src/machine/wire/vhost-user-messages.ts';
+import * as R from '../../../../../src/machine/wire/vhost-user-requests.ts';
 import { Pair } from './pair.ts';
 
 const EMPTY = new Uint8Array(0);

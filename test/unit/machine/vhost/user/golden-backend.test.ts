@@ -19,8 +19,8 @@ import { RING_SERVED, VhostUserBackend } from '../../../../../src/machine/vhost/
 import { readIotlb } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';
 import { type Framed, MessageReader } from '../../../../../src/machine/vhost/user/framing.ts';
 import { type BackendProfile, DPDK_22_11, EVERYTHING } from '../../../../../src/machine/vhost/user/profiles.ts';
-import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../../../../src/machine/vhost/user/requests.ts';
 import { viewOf } from '../../../../../src/machine/wire/struct.ts';
+import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../../../../src/machine/wire/vhost-user-requests.ts';
 import { type GoldenMessage, hexOf, SCENARIOS, scenario, unhex } from './golden.ts';
 
 /** QEMU's side, as recorded: sends, and notes what comes. */

@@ -17,7 +17,6 @@ import { socketPair, UnixSocket } from '../../../../../src/machine/kernel/unix-s
 import type { RingParams, StartParams } from '../../../../../src/machine/vhost/frontend.ts';
 import { NO_FD } from '../../../../../src/machine/vhost/session.ts';
 import { readIotlb } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';
-import { decodeFields } from '../../../../../src/machine/vhost/user/fields.ts';
 import { MessageReader } from '../../../../../src/machine/vhost/user/framing.ts';
 import { VhostUserFrontend } from '../../../../../src/machine/vhost/user/frontend.ts';
 import {
@@ -31,6 +30,7 @@ import {
   VIRTIO_NET_F_STATUS,
 } from '../../../../../src/machine/virtio/features.ts';
 import { viewOf } from '../../../../../src/machine/wire/struct.ts';
+import { decodeFields } from '../../../../../src/machine/wire/vhost-user-fields.ts';
 import { type GoldenMessage, hexOf, type Scenario, scenario, unhex } from './golden.ts';
 
 const requestOf = (m: GoldenMessage): number => Number.parseInt(m.hex.slice(0, 2), 16);

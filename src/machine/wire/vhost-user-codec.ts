@@ -2,8 +2,8 @@
  * vhost-user messages as bytes: the header of 12 bytes, the payload behind it, and how long and with how many descriptors a
  * message of the table may be. What the payload's fields are called is fields.ts.
  */
-import { struct, viewOf } from '../../wire/struct.ts';
-import { vhost_iotlb_msg, vhost_vring_addr, vhost_vring_state } from '../../wire/vhost.ts';
+import { struct, viewOf } from './struct.ts';
+import { vhost_iotlb_msg, vhost_vring_addr, vhost_vring_state } from './vhost.ts';
 import {
   VHOST_USER_INFLIGHT_UNPADDED,
   VHOST_USER_MAX_CONFIG_SIZE,
@@ -22,8 +22,8 @@ import {
   vhost_user_single_region,
   vhost_user_u64,
   vhost_user_vring_area,
-} from '../../wire/vhost-user.ts';
-import type { PayloadKind, VhostUserMessage } from './messages.ts';
+} from './vhost-user.ts';
+import type { PayloadKind, VhostUserMessage } from './vhost-user-messages.ts';
 
 /** Without an owner's layout here: a session of a crypto device, 256 sizes of shared memory regions. */
 const CRYPTO_SESSION_BYTES = 632;

@@ -3,12 +3,16 @@
  * bytes. 64-bit fields are text in hexadecimal (they may be anything in a message that is wrong), smaller ones are numbers.
  * Names are those of the C structures.
  */
-import { featureName } from '../../virtio/features.ts';
-import { viewOf } from '../../wire/struct.ts';
-import { VHOST_USER_VRING_IDX_MASK, VHOST_USER_VRING_NOFD_MASK } from '../../wire/vhost-user.ts';
-import { type DecodedMessage, decodeMessage, encodeMessage, payloadSizeOk } from './codec.ts';
-import { type PayloadKind, type VhostUserMessage, vhostUserBackendMessage, vhostUserMessage } from './messages.ts';
-import * as R from './requests.ts';
+import { viewOf } from './struct.ts';
+import { VHOST_USER_VRING_IDX_MASK, VHOST_USER_VRING_NOFD_MASK } from './vhost-user.ts';
+import { type DecodedMessage, decodeMessage, encodeMessage, payloadSizeOk } from './vhost-user-codec.ts';
+import {
+  type PayloadKind,
+  type VhostUserMessage,
+  vhostUserBackendMessage,
+  vhostUserMessage,
+} from './vhost-user-messages.ts';
+import * as R from './vhost-user-requests.ts';
 
 export type FieldValue = number | string | readonly PayloadFields[];
 export interface PayloadFields {
@@ -179,7 +183,9 @@ export interface MessageFields {
 }
 
 const hex32 = (n: number): number => n >>> 0;
-function bitNames(payload: Uint8Array, name: (bit: number) => string): string {
+/** Name of a feature bit. */
+type BitName = (bit: number) => string;
+function bitNames(payload: Uint8Array, name: BitName): string {
   const word = viewOf(payload).getBigUint64(0, true);
   const names: string[] = [];
   for (let bit = 0; bit < 64; bit++) if (((word >> BigInt(bit)) & 1n) === 1n) names.push(name(bit));
@@ -191,12 +197,19 @@ const IOTLB_PERMS: readonly string[] = ['NONE', 'RO', 'WO', 'RW'];
 const VHOST_IOTLB_INVALIDATE = 3;
 
 /** What a u64 means in one message. */
-function meaning(request: number, payload: Uint8Array, reply: boolean): Record<string, FieldValue> {
+function meaning(
+  request: number,
+  payload: Uint8Array,
+  reply: boolean,
+  featureName: BitName | null,
+): Record<string, FieldValue> {
   const lo = hex32(viewOf(payload).getUint32(0, true));
   switch (request) {
     case R.VHOST_USER_GET_FEATURES:
     case R.VHOST_USER_SET_FEATURES:
-      return reply === (request === R.VHOST_USER_GET_FEATURES) ? { features: bitNames(payload, featureName) } : {};
+      return featureName !== null && reply === (request === R.VHOST_USER_GET_FEATURES)
+        ? { features: bitNames(payload, featureName) }
+        : {};
     case R.VHOST_USER_GET_PROTOCOL_FEATURES:
     case R.VHOST_USER_SET_PROTOCOL_FEATURES:
       return reply === (request === R.VHOST_USER_GET_PROTOCOL_FEATURES)
@@ -216,8 +229,13 @@ function meaning(request: number, payload: Uint8Array, reply: boolean): Record<s
       return {};
   }
 }
-function withMeaning(kind: PayloadKind, message: DecodedMessage, fields: PayloadFields): PayloadFields {
-  if (kind === 'u64') return { ...fields, ...meaning(message.request, message.payload, message.reply) };
+function withMeaning(
+  kind: PayloadKind,
+  message: DecodedMessage,
+  fields: PayloadFields,
+  featureName: BitName | null,
+): PayloadFields {
+  if (kind === 'u64') return { ...fields, ...meaning(message.request, message.payload, message.reply, featureName) };
   if (kind !== 'iotlb') return fields;
   const { type, perm } = fields;
   const names = { type_name: IOTLB_TYPES[Number(type)] ?? '', perm_name: IOTLB_PERMS[Number(perm)] ?? '' };
@@ -231,8 +249,12 @@ export function payloadKindOf(row: VhostUserMessage | undefined, reply: boolean)
   if (row === undefined) return 'none';
   return reply ? (row.reply ?? 'u64') : row.payload;
 }
-/** A whole message for people, or null: it has no header. */
-export function messageFields(bytes: Uint8Array, channel: Channel = 'main'): MessageFields | null {
+/** A whole message for people, or null: it has no header. `featureName`: for the bits of feature words; without they have no names. */
+export function messageFields(
+  bytes: Uint8Array,
+  channel: Channel = 'main',
+  featureName: BitName | null = null,
+): MessageFields | null {
   const message = decodeMessage(bytes);
   if (message === null) return null;
   const row = channel === 'main' ? vhostUserMessage(message.request) : vhostUserBackendMessage(message.request);
@@ -243,7 +265,7 @@ export function messageFields(bytes: Uint8Array, channel: Channel = 'main'): Mes
     request: message.request,
     reply: message.reply,
     needReply: message.needReply,
-    payload: whole ? withMeaning(kind, message, decodeFields(kind, message.payload)) : null,
+    payload: whole ? withMeaning(kind, message, decodeFields(kind, message.payload), featureName) : null,
   };
 }
 

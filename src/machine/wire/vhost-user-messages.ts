@@ -4,7 +4,7 @@
  *
  * Source: QEMU docs/interop/vhost-user.rst; who takes descriptors: dpdk lib/vhost/vhost_user.c, vhost_message_handlers.
  */
-import * as R from './requests.ts';
+import * as R from './vhost-user-requests.ts';
 
 export type PayloadKind =
   | 'none'
