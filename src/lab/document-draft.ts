@@ -124,8 +124,8 @@ function readObject(schema: Schema, value: Record<string, unknown>, pointer: str
     const at = child(pointer, key);
     if (typeof others !== 'object') {
       const meant = suggestion(key, Object.keys(properties)) ?? oneOf(Object.keys(properties));
-      const why = key === 'iothread' && 'ioeventfd' in properties ? NO_IOTHREAD : `${show(key)} is not a field here`;
-      faults.add(at, 'unknown-field', why, why === NO_IOTHREAD ? 'no such field' : meant);
+      if (key === 'iothread' && 'ioeventfd' in properties) faults.add(at, 'unsupported', NO_IOTHREAD, 'no such field');
+      else faults.add(at, 'unknown-field', `${show(key)} is not a field here`, meant);
     } else if (++count > (schema.maxProperties ?? Infinity)) {
       faults.add(pointer, 'too-many', `more than ${schema.maxProperties} entries`);
       break;
@@ -233,6 +233,7 @@ export interface DraftHost {
   name: Maybe<string | null>;
   cores: Maybe<number>;
   hugepages: Maybe<{ '2MiB': Maybe<number>; '1GiB': Maybe<number>; socketMem: Maybe<number> } | null>;
+  iommu: Maybe<boolean>;
   bridges: Items<DraftBridge>;
   nics: Items<DraftHostNic>;
   guests: Items<DraftGuest>;

@@ -43,6 +43,7 @@ export type FaultCode =
   | 'memory-too-large'
   | 'not-enough-cores'
   | 'not-enough-hugepages'
+  | 'unsupported'
   | 'unknown-cost';
 
 export interface Fault {

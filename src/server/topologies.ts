@@ -147,7 +147,9 @@ export class TopologyRegistry {
     const parsed = parseTopology(document, { name, limits, knownCosts: COST_NAMES });
     if (parsed.ok) return parsed;
     const { length } = parsed.faults;
-    throw new Problem('RINGSIDE_E_VALIDATION', `The topology document has ${length} fault${length === 1 ? '' : 's'}`, {
+    // what QEMU itself refuses to be asked for is a bad request, not a bad value
+    const code = parsed.faults.some((f) => f.code === 'unsupported') ? 'RINGSIDE_E_REQUEST' : 'RINGSIDE_E_VALIDATION';
+    throw new Problem(code, `The topology document has ${length} fault${length === 1 ? '' : 's'}`, {
       errors: parsed.faults,
     });
   }

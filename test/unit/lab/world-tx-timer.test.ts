@@ -149,7 +149,7 @@ describe('documents', () => {
     for (const backend of ['virtio-net', 'vhost-net', 'vhost-user'])
       expect(faults({ iothread: 'io1', backend }).find((f) => f.pointer.endsWith('/iothread'))).toMatchObject({
         pointer: '/hosts/0/guests/0/nics/0/iothread',
-        code: 'unknown-field',
+        code: 'unsupported',
         detail: expect.stringContaining('virtio-net has no iothread'),
       });
     // elsewhere it is a field like any other that there is not
