@@ -454,6 +454,10 @@ const Host = object(
         },
       ),
     ),
+    iommu: flag(
+      'The NICs of netdev bridges are bound to vfio-pci behind the host’s IOMMU (`intel_iommu=on`): they reach the mbufs that the switch has mapped, and a frame for anything else is dropped. Without, vfio-pci works in its no-IOMMU mode.',
+      false,
+    ),
     bridges: list(Bridge, 'Bridges. Default: `br0` with the system datapath.', 64, { default: [{ name: 'br0' }] }),
     nics: list(HostNic, 'Physical NICs.', 64),
     guests: list(Guest, 'Guests.', 1024),

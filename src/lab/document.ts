@@ -96,6 +96,7 @@ function hostOf(host: DraftHost): Host {
     name: sure(host.name),
     cores: sure(host.cores),
     hugepages: hostHugepagesOf(host),
+    iommu: sure(host.iommu),
     bridges: all(host.bridges, (bridge) => ({
       name: sure(bridge.name),
       datapath: sure(bridge.datapath),
@@ -231,6 +232,7 @@ export function documentOf(topology: Topology): TopologyDocument {
     hosts: topology.hosts.map((host) => ({
       name: host.name,
       cores: host.cores,
+      ...(host.iommu ? { iommu: true } : {}),
       ...(host.hugepages === null
         ? {}
         : { hugepages: { ...host.hugepages, socketMem: formatSize(host.hugepages.socketMem) } }),

@@ -44,6 +44,8 @@ export interface Host {
   readonly cores: number;
   /** Hugepages of the host, an amount; null: as many as anybody asks for. */
   readonly hugepages: HostHugepages | null;
+  /** NICs that a DPDK program drives are behind the host's IOMMU. */
+  readonly iommu: boolean;
   readonly bridges: readonly Bridge[];
   readonly nics: readonly HostNic[];
   readonly guests: readonly Guest[];

@@ -5,6 +5,7 @@ import { type Line, NicRx, NicTx } from '../../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-port.ts';
 import { ETH_DATA_LEN } from '../../machine/host/port.ts';
 import { Wire } from '../../machine/host/wire.ts';
+import { HostDma } from '../../machine/iommu/host-iommu.ts';
 import { OvsHandler } from '../../machine/ovs/handler.ts';
 import { KernelDatapath } from '../../machine/ovs/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
@@ -112,6 +113,12 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
     site.enter(rx, place, { kind: 'nic', ...hardware });
     site.enter(tx, place, { kind: 'nic', ...hardware });
     if (bridge.bridge instanceof NetdevDatapath) {
+      if (host.iommu) {
+        const dma = new HostDma();
+        dma.map(...site.services.pool.range);
+        rx.dma = dma;
+        tx.dma = dma;
+      }
       const pmds = site.pmdsOf(hostSite);
       const dpdk = new DpdkNicPort(
         services,

@@ -10,6 +10,7 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import {
   DP_DROP_MALFORMED,
+  HOST_IOMMU_FAULT,
   LINK_DROP_LOSS,
   NIC_DROP_RX_LENGTH,
   NIC_DROP_RX_RING_FULL,
@@ -21,8 +22,10 @@ import {
   NIC_WIRE_TX,
   PACKET_DMA,
   PACKET_DROP_NO_MEMORY,
+  VFIO_DMA,
 } from '../../engine/events.ts';
 import type { RandomStream } from '../../engine/random.ts';
+import type { HostDma } from '../iommu/host-iommu.ts';
 import { CHECKSUM_BAD, CHECKSUM_GOOD, completeChecksum, verifyChecksums } from '../packet/checksum.ts';
 import { GSO_OK } from '../packet/gso-plan.ts';
 import { ETH_HLEN, FrameHeaders, VLAN_HLEN } from '../packet/headers.ts';
@@ -140,15 +143,24 @@ export class NicTx extends Context {
     this.lineFree = turns[0]!;
   }
 
+  /** Behind the host's IOMMU: what the program that drives the NIC has mapped; null without. */
+  dma: HostDma | null = null;
+
   /** The host hands a packet over, on its own time. */
   send(packet: number, contextBits: number): void {
-    const { pool, recorder } = this.services;
+    const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
     const bits = (this.place << 8) | contextBits;
     const needed = this.needed(packet);
     if (this.used + needed > this.descriptors) {
       this.refuse(packet, contextBits);
+      return;
+    }
+    if (this.dma !== null && !this.dma.allows(pool.at(packet), length)) {
+      recorder.event(bits | HOST_IOMMU_FAULT, frame, length, 0);
+      frames.dropped(frame, HOST_IOMMU_FAULT);
+      pool.release(packet);
       return;
     }
     this.used += needed;
@@ -305,6 +317,8 @@ export class NicRx extends Context implements LineEnd {
   mtu = ETH_DATA_LEN;
   /** rx-checksumming: good checksums are marked VIRTIO_NET_HDR_F_DATA_VALID (CHECKSUM_UNNECESSARY). */
   declare rxChecksum: boolean;
+  /** Behind the host's IOMMU: what the program that drives the NIC has mapped; null without. */
+  dma: HostDma | null = null;
   /** Frames with a wrong IPv4, TCP or UDP checksum (`rx_csum_offload_errors`); they go up unmarked. */
   checksumErrors = 0;
   declare private readonly headers: FrameHeaders;
@@ -327,6 +341,8 @@ export class NicRx extends Context implements LineEnd {
   }
   begin(): void {
     this.base = baseOf(this.place, this.id);
+    // the program has bound the NIC and mapped its mbufs before anything else happens
+    if (this.dma !== null) this.recorder.event(this.base | VFIO_DMA, 0, 0, this.dma.bytes / 4096);
   }
 
   arrive(packet: number, contextBits: number): void {
@@ -378,6 +394,10 @@ export class NicRx extends Context implements LineEnd {
       const needed = rxDescriptors(length);
       if (this.used + needed > this.descriptors) {
         this.drop(packet, this.base, NIC_DROP_RX_RING_FULL);
+        continue;
+      }
+      if (this.dma !== null && !this.dma.allows(pool.at(packet), length)) {
+        this.drop(packet, this.base, HOST_IOMMU_FAULT);
         continue;
       }
       this.used += needed;

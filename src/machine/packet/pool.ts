@@ -44,6 +44,11 @@ export class PacketPool {
   declare readonly capacity: number;
   declare readonly jumbos: number;
 
+  /** Arena offset and bytes of all slots. */
+  get range(): readonly [number, number] {
+    return [this.base, PacketPool.bytes(this.capacity, this.jumbos)];
+  }
+
   /** `base` is the arena offset of PacketPool.bytes(capacity, jumbos) bytes, a multiple of 64. */
   constructor(base: number, capacity: number, jumbos = 0) {
     const rows = capacity + jumbos;

@@ -162,6 +162,7 @@ test('every field reaches the topology', () => {
         name: 'left',
         cores: 8,
         hugepages: { '2MiB': 600, socketMem: '512MiB' },
+        iommu: true,
         bridges: [{ name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingTime: 20, userspaceTso: true, pmds: 3 }],
         nics: [
           {
@@ -246,6 +247,7 @@ test('every field reaches the topology', () => {
         name: 'left',
         cores: 8,
         hugepages: { '2MiB': 600, '1GiB': 0, socketMem: 2 ** 29 },
+        iommu: true,
         bridges: [
           { name: 'ovs', datapath: 'netdev', macTableSize: 16, macAgingSeconds: 20, userspaceTso: true, pmds: 3 },
         ],
