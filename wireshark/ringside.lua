@@ -600,6 +600,7 @@ local COLUMNS = {
   ["tap.dequeue"] = { e.bytes, o.occupancy }, ["dp.ingress"] = { e.bytes, o.port }, ["dp.output"] = { e.bytes, o.port },
   ["dp.hit"] = { o.probed, o.flow }, ["dp.emc_hit"] = { false, o.flow }, ["dp.megaflow_hit"] = { o.probed, o.flow },
   ["dp.miss"] = { o.probed, o.port }, ["dp.emc_insert"] = { false, o.flow }, ["dp.upcall_copy"] = { e.bytes, false },
+  ["br.forward"] = { e.bytes, o.port },
   ["nic.tx"] = { e.bytes, o.occupancy }, ["nic.rx"] = { e.bytes, o.occupancy },
   ["vhost.ioctl"] = { setup.vhost, setup.argument }, ["tap.ioctl"] = { setup.tap, setup.argument },
   ["vhost.user_request"] = { vu.request, vu.payload_bytes }, ["vhost.user_reply"] = { vu.request, vu.payload_bytes },
@@ -738,7 +739,9 @@ end
 -- Events by protocol in the list: the family of the event's name.
 local PROTOCOLS = { virtq = "VIRTQ", kvm = "KVM", eventfd = "EVENTFD", sched = "SCHED", packet = "PACKET", guest = "GUEST",
   tap = "TAP", dp = "DATAPATH", nic = "NIC", wire = "WIRE", link = "LINK", vhost = "VHOST", vhost_user = "VHOST-USER",
-  virtio = "VIRTIO", virtio_net = "VIRTIO-NET", tcp = "TCP", pci = "PCI", traffic = "TRAFFIC", fault = "FAULT" }
+  virtio = "VIRTIO", virtio_net = "VIRTIO-NET", tcp = "TCP", pci = "PCI", traffic = "TRAFFIC", fault = "FAULT",
+  br = "BRIDGE", port = "PORT", qemu = "QEMU", iommu = "IOMMU", iotlb = "IOTLB", host_iommu = "HOST-IOMMU", vfio = "VFIO",
+  dpdk = "DPDK" }
 local function protocol_of(event)
   if event:sub(1, 11) == "vhost.user_" then return "VHOST-USER" end
   return PROTOCOLS[event:match("^[^.]*")] or "RINGSIDE"

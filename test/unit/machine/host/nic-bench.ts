@@ -54,7 +54,8 @@ export class NicBench {
     this.bare = new Bare(8192, {}, options.jumbos ?? 256);
     const { services } = this.bare;
     this.tx = new NicTx('tx', services, options.speed ?? 10e9, options.ring ?? 512);
-    this.rx = new NicRx('rx', services, 512, offloads.rxChecksum);
+    // a burst that the transmitter has room for is none too many
+    this.rx = new NicRx('rx', services, Math.max(512, options.ring ?? 0), offloads.rxChecksum);
     this.rx.port = 1;
     this.bridge = new KernelDatapath(services, 'br0', 100, { macTableSize: 100, macAgingSeconds: 300 });
     this.bridge.handler = { upcallQueued: () => {} };
