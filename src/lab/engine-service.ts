@@ -14,6 +14,7 @@ import { nicState } from './inspect-nic.ts';
 import { queueState } from './inspect-queue.ts';
 import { translationOf } from './inspect-translation.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
+import { checkRehearsable } from './qemu-commands.ts';
 import { Refusal } from './refusal.ts';
 import { World } from './world.ts';
 
@@ -111,6 +112,7 @@ export class EngineService {
     const value = ((): unknown => {
       switch (request.op) {
         case 'learned':
+          checkRehearsable(machine);
           return learnedState(machine);
         case 'rehearse':
           throw new Refusal('INVALID', 'a dry run has been taken by call()');

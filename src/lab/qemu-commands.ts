@@ -60,6 +60,21 @@ export function setNicLink(machine: Machine, nic: BuiltNic, up: boolean): Asked 
 export function anyStopped(machine: Machine): boolean {
   return machine.guests.some((guest) => guest.nics[0]?.setup.vmm.wantsPaused === true);
 }
+/** A twin of the world would have all guests running, and all cables plugged. */
+export function checkRehearsable(machine: Machine): void {
+  for (const guest of machine.guests) {
+    const { nics, name } = guest;
+    if (nics[0]?.setup.vmm.wantsPaused === true)
+      throw new Refusal('CONFLICT', `guest ${name} is paused; a dry run is for worlds whose guests run`);
+    for (const nic of nics) {
+      if (nic.setup.states.length > 0 && !deviceState(nic).nic.device.netConfig.linkUp)
+        throw new Refusal(
+          'CONFLICT',
+          `the link of ${nic.nic.name} is down; a dry run is for worlds whose links are up`,
+        );
+    }
+  }
+}
 export function guestRunState(guest: BuiltGuest): GuestRunState {
   const { paused, wantsPaused } = qemuOf(guest);
   return { guest: guest.name, state: wantsPaused ? 'paused' : 'running', done: paused === wantsPaused };

@@ -39,6 +39,19 @@ test('a guest is paused and goes on', async () => {
   assert.equal((await server.put(`${T}/guests/z/state`, { state: 'paused' })).status, 404);
 });
 
+test('a dry run is refused while a guest is paused or a link is down', async () => {
+  const server = await boot();
+  const dry = async () => await server.post(`${T}/dry-runs`, { at: 'a/net0', frame: 'ff'.repeat(60) });
+  assert.equal((await dry()).status, 200);
+  await server.put(`${A}/state`, { state: 'paused' });
+  const paused = await dry();
+  assert.equal(paused.status, 409, paused.text);
+  assert.match(paused.body.detail, /guest a is paused/);
+  await server.put(`${A}/state`, { state: 'running' });
+  await server.put(`${A}/nics/net0/link`, { up: false });
+  assert.match((await dry()).body.detail, /link of a\/net0 is down/);
+});
+
 test('a link goes down and up', async () => {
   const server = await boot();
   const down = await server.put(`${A}/nics/net0/link`, { up: false });

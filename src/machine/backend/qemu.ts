@@ -278,11 +278,15 @@ export class QemuMainLoop extends Context {
   }
   /** The first source that has something to do. True when its slice follows. */
   private dispatch(): boolean {
-    const source = this.sources.find((s) => s.ready);
-    if (source === undefined) return false;
-    this.dispatched = source;
-    this.spend(source.cost, LAND_SOURCE);
-    return true;
+    const { sources } = this;
+    for (let i = 0; i < sources.length; i++) {
+      const source = sources[i]!;
+      if (!source.ready) continue;
+      this.dispatched = source;
+      this.spend(source.cost, LAND_SOURCE);
+      return true;
+    }
+    return false;
   }
 
   // ---- control queues -----------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ export function bareWorld(backend: Backend, nic: object = {}): World {
         bridges: [{ name: 'br0', datapath }],
         guests: [
           quiet('before'),
-          { name: 'a', memory: '1MiB', nics: [{ name: 'net0', driver: 'none', backend, ...nic }] },
+          { name: 'a', memory: '1MiB', hugepages: '4KiB', nics: [{ name: 'net0', driver: 'none', backend, ...nic }] },
           quiet('after'),
           { name: 'b', nics: [{ name: 'net0', backend, addresses: ['10.0.0.2/24'], mac: '52:54:00:00:00:02' }] },
         ],
