@@ -5,18 +5,20 @@
 import type { WorldCatalog } from '../../engine/catalog.ts';
 import type { EventBlock, RingReader } from '../../engine/event-ring.ts';
 import { contextOf, KIND_BY_ID, kindOf, placeOf } from '../../engine/events.ts';
+import type { MessageFields } from '../../machine/wire/vhost-user-fields.ts';
 import { ByteWriter, piece } from '../byte-writer.ts';
 import { NAME_A, NAME_B, valueOfA } from './event-columns.ts';
 import type { EventEncoder } from './event-cursor.ts';
+import { isMessage, messageOf } from './event-message.ts';
 
-export type EventJson = Readonly<Record<string, number | string | null>>;
+export type EventJson = Readonly<Record<string, number | string | MessageFields | null>>;
 
 /** Event `i` of the reader's current block as an object: `seq`, `time` (seconds), `ns`, `event`, `place`, `context`, `frame`, then the kind's own columns. */
 export function eventObject(reader: RingReader, block: EventBlock, i: number): EventJson {
   const meta = block.meta[i]!;
   const kind = kindOf(meta);
   const frame = block.frame[i]!;
-  const event: Record<string, number | string | null> = {
+  const event: Record<string, number | string | MessageFields | null> = {
     seq: block.first + i,
     time: block.time[i]! / 1e9,
     ns: block.time[i]!,
@@ -27,6 +29,7 @@ export function eventObject(reader: RingReader, block: EventBlock, i: number): E
   };
   if (NAME_A[kind]) event[NAME_A[kind]] = valueOfA(reader, kind, frame, block.a[i]!);
   if (NAME_B[kind]) event[NAME_B[kind]] = block.b[i]!;
+  if (isMessage(kind)) event['message'] = messageOf(reader, kind, block.a[i]!, block.b[i]!);
   return event;
 }
 
@@ -54,6 +57,7 @@ const DATA = piece('\ndata: ');
 const FROM = piece('{"type":"events","from":');
 const EVENTS = piece(',"events":[');
 const TO = piece('],"to":');
+const MESSAGE = piece(',"message":');
 const NEWLINE = 0x0a;
 const COMMA = 0x2c;
 const END = 0x7d;
@@ -175,6 +179,15 @@ export class JsonEncoder implements EventEncoder {
       w.raw(b);
       w.decimal(block.b[i]!);
     }
+    if (isMessage(kind)) this.message(messageOf(reader, kind, block.a[i]!, block.b[i]!));
     w.bytes[w.at++] = END;
+  }
+  /** Rare, and as long as it is: what a vhost-user message says. */
+  private message(fields: MessageFields | null): void {
+    const w = this.writer;
+    const text = piece(JSON.stringify(fields));
+    w.reserve(MESSAGE.length + text.length + this.lineLimit);
+    w.raw(MESSAGE);
+    w.raw(text);
   }
 }

@@ -192,7 +192,11 @@ const Event = name(
       context: orNull(Type.String(), { examples: ['a/vcpu0'] }),
       frame: orNull(Type.Integer(), { examples: [1] }),
     },
-    { $id: 'Event', description: 'A recorded event; further fields depend on its kind.' },
+    {
+      $id: 'Event',
+      description:
+        'A recorded event; further fields depend on its kind. With a vhost-user message comes `message`: its name, flags and fields.',
+    },
   ),
 );
 const EventList = name(

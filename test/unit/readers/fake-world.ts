@@ -161,7 +161,7 @@ export class FakeWorld {
   }
 
   /** Stores a version of a frame's bytes and records it. */
-  version(context: number, time: number, placeId: number, frame: number, data: Uint8Array): void {
+  version(context: number, time: number, placeId: number, frame: number, data: Uint8Array, kind = PACKET_BYTES): void {
     const l = this.layout;
     const size = (data.length + 7) & ~7;
     if ((this.bytes % l.byteCapacity) + size > l.byteCapacity) {
@@ -170,7 +170,7 @@ export class FakeWorld {
     const position = this.bytes;
     this.memory.set(data, l.byteRing + (position % l.byteCapacity));
     this.bytes = position + size;
-    this.event(context, time, PACKET_BYTES, placeId, frame, position / 8, data.length);
+    this.event(context, time, kind, placeId, frame, position / 8, data.length);
   }
 
   setBusy(context: number, ns: number, idlePolls = 0): void {

@@ -47,6 +47,44 @@ test('a line is the event with its columns by name', () => {
   });
 });
 
+test('vhost-user messages are decoded, each by its channel', () => {
+  const w = new FakeWorld();
+  const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, 'hex'));
+  w.version(1, 1000, 1, 0, bytes('080000000900000008000000' + '0100000000010000'), E.VHOST_USER_MESSAGE);
+  w.version(1, 2000, 1, 0, bytes('010000000100000000000000'), E.VHOST_USER_MESSAGE);
+  const miss = '0060ebff00000000' + '00'.repeat(16) + '0101' + '00'.repeat(6);
+  w.version(1, 3000, 1, 0, bytes(`010000000100000020000000${miss}`), E.VHOST_USER_BACKEND_MESSAGE);
+  w.publish();
+  const events = all(w);
+  expect(events.map((e) => e['message'])).toEqual([
+    {
+      name: 'VHOST_USER_SET_VRING_NUM',
+      request: 8,
+      reply: false,
+      needReply: true,
+      payload: { index: 1, num: 256 },
+    },
+    { name: 'VHOST_USER_GET_FEATURES', request: 1, reply: false, needReply: false, payload: {} },
+    {
+      name: 'VHOST_USER_BACKEND_IOTLB_MSG',
+      request: 1,
+      reply: false,
+      needReply: false,
+      payload: {
+        iova: '0xffeb6000',
+        size: '0x0',
+        uaddr: '0x0',
+        perm: 1,
+        type: 1,
+        type_name: 'MISS',
+        perm_name: 'RO',
+      },
+    },
+  ]);
+  const count = w.reader.read(0);
+  expect(Array.from({ length: count }, (_, i) => eventObject(w.reader, w.reader.block, i))).toEqual(events);
+});
+
 test('lines and objects say the same', () => {
   const w = new FakeWorld();
   for (const kind of E.EVENT_KINDS)
