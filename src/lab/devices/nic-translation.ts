@@ -22,7 +22,7 @@ const WAITING_MAX = 1024;
 
 /** Who moves frames with the translations of a device: 0 for a vhost-user NIC, the pair's number with vhost-net. */
 export interface TranslatedBackend {
-  readonly workers: readonly InFlight[];
+  readonly workers: readonly (InFlight & { readonly id: number })[];
   /** A translation has come that something may wait for. */
   resume(): void;
 }
@@ -86,8 +86,10 @@ export class NicTranslation implements LoopSource {
         evicts: kernel ? 'oldest' : 'random',
         messageCost,
         workers: backend.workers,
+        clock: vmm.vcpu.clock,
         onMiss: (iova, access) => this.ask(device, iova, access),
-        onInvalidate: (iova, bytes) => carrier.invalidate(device, iova, bytes),
+        onInvalidate: (iova, bytes, contextBits) =>
+          vmm.actAs(contextBits, () => carrier.invalidate(device, iova, bytes)),
       });
       iommu.attach(nic.sourceId, iotlb);
       return iotlb;
@@ -122,7 +124,10 @@ export class NicTranslation implements LoopSource {
     for (const [i, to] of this.nic.pairs.entries())
       to.to(byQemu || this.iotlbs.length === 0 ? this.qemu : this.iotlbs[kernel ? i : 0]!);
     if (byQemu) return;
-    for (const iotlb of this.iotlbs) iotlb.clear();
+    for (const [i, iotlb] of this.iotlbs.entries()) {
+      iotlb.clear();
+      iotlb.contextBits = this.backends[i]!.workers[0]!.id << 20;
+    }
     for (const q of queues) {
       if (!q.enabled || q.index >= 2 * this.nic.pairs.length || this.iotlbs.length === 0) continue;
       this.answer(kernel ? q.index >> 1 : 0, q.deviceGpa, true, contextBits);
@@ -137,13 +142,14 @@ export class NicTranslation implements LoopSource {
 
   // ---- misses ---------------------------------------------------------------------------------------------------------
   private ask(device: number, iova: number, access: number): void {
-    const { mainLoop } = this.nic.guest.vmm;
+    const { vmm } = this.nic.guest;
+    const { mainLoop } = vmm;
     if (this.waiting === WAITING_MAX || mainLoop === null) return;
     const at = (this.first + this.waiting++) % WAITING_MAX;
     this.iovas[at] = iova;
     this.accesses[at] = access;
     this.devices[at] = device;
-    this.carrier.missed(device, iova, access);
+    vmm.actAs(this.iotlbs[device]!.contextBits, () => this.carrier.missed(device, iova, access));
     const { clock } = mainLoop;
     clock[1] = clock[0]! + this.wakeDelay;
     mainLoop.rouse();
@@ -157,9 +163,12 @@ export class NicTranslation implements LoopSource {
     this.first = (this.first + 1) % WAITING_MAX;
     this.waiting--;
     const device = this.devices[at]!;
-    this.carrier.read(device);
-    if (!this.answer(device, this.iovas[at]!, this.accesses[at] !== ACCESS_RO, contextBits)) return;
-    this.backends[device]!.resume();
+    let answered = false;
+    this.nic.guest.vmm.actAs(contextBits, () => {
+      this.carrier.read(device);
+      answered = this.answer(device, this.iovas[at]!, this.accesses[at] !== ACCESS_RO, contextBits);
+    });
+    if (answered) this.backends[device]!.resume();
   }
 
   /** vhost_device_iotlb_miss(): translates and gives the back-end what it asked for. False: a fault, and it gets nothing. */

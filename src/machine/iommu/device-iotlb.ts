@@ -35,6 +35,8 @@ export interface IotlbOptions {
   /** What one message costs its sender, acknowledgement included. */
   readonly messageCost: number;
   readonly workers: readonly InFlight[];
+  /** timeline.now: [0] now. */
+  readonly clock: Float64Array;
   /** The back-end asks QEMU, at the current stamp. */
   readonly onMiss: (iova: number, access: number) => void;
   /** An INVALIDATE message is sent, before it takes effect. */
@@ -134,8 +136,13 @@ export class DeviceIotlb implements Translator, DeviceTlb {
     if (this.pendingCount === PENDING_MAX) return TRANSLATION_MISSING;
     this.pending[this.pendingCount++] = page;
     this.misses++;
-    this.recorder.event((this.options.place << 8) | this.contextBits | IOTLB_MISS, 0, page >>> 0, access);
-    this.options.onMiss(iova, access);
+    // lookups come before and between the events of a slice, whose stamps are its own
+    const { recorder, options } = this;
+    const stamp = recorder.stamp[0]!;
+    recorder.stamp[0] = options.clock[0]!;
+    recorder.event((options.place << 8) | this.contextBits | IOTLB_MISS, 0, page >>> 0, access);
+    options.onMiss(iova, access);
+    recorder.stamp[0] = stamp;
     return TRANSLATION_MISSING;
   }
   /** True while a miss of that page has no answer. */

@@ -23,6 +23,7 @@ function rig(entries?: number, evicts: 'oldest' | 'random' = 'random', workers: 
       evicts,
       messageCost: 600,
       workers,
+      clock: new Float64Array(2),
       onMiss: (iova, access) => asked.push([iova, access]),
       onInvalidate: () => {},
     },
