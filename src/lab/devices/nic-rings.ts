@@ -175,7 +175,8 @@ export class NicRings {
       this.steerBy(2 * i);
     }
     this.coalesce();
-    for (const q of queues) if (this.enabled(q) && this.bases[q] !== null) this.poke(q);
+    const resumed = this.bases.some((base) => base !== null);
+    for (const q of queues) if (this.enabled(q) && resumed) this.poke(q);
   }
   /** Behind an IOMMU rings and buffers are looked up as they are used, and not when they are handed over. */
   private translated(reach: Reach): Reach {
