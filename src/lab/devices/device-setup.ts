@@ -318,7 +318,6 @@ export class DeviceSetup implements GuestBoot {
     const { features } = probed;
     const irq = (q: ProbedQueue): number =>
       q.msixVector === VIRTIO_MSI_NO_VECTOR ? (nic.pin?.line ?? -1) : this.vmm.line(nic, q.msixVector).line;
-    const tables = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC) && pmd === null;
     const pair = wiring.nic.pairs[i]!;
     const rxBuffers = rxLayoutOf(features, probed.mtu, rx.size);
     const indirect = hasFeature(features, VIRTIO_RING_F_INDIRECT_DESC);
