@@ -6,8 +6,8 @@ import { RingReader } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
 import { TUN_IOCTL_NAMES } from '../machine/host/tun-ioctls.ts';
 import { VHOST_IOCTL_NAMES } from '../machine/vhost/ioctl-carrier.ts';
+import { describeVfioIoctl } from '../machine/vfio/describe.ts';
 import { featureName } from '../machine/virtio/features.ts';
-import { messageFields, type PayloadFields } from '../machine/wire/vhost-user-fields.ts';
 import {
   KVM_CAP_NAMES,
   KVM_CHECK_EXTENSION,
@@ -16,6 +16,7 @@ import {
   kvmArgument,
 } from '../machine/wire/kvm.ts';
 import { VFIO_IOCTL_NAMES } from '../machine/wire/vfio.ts';
+import { messageFields, type PayloadFields } from '../machine/wire/vhost-user-fields.ts';
 import type { Machine } from './build/machine.ts';
 import type { ControlPlaneQuery, ControlStep, ControlSteps } from './control-steps.ts';
 import { findGuest } from './inspect.ts';
@@ -77,7 +78,10 @@ export function controlPlane(machine: Machine, guest: string, { from, limit, exi
       const place = places[E.placeOf(meta)];
       if (place?.guest !== name) continue;
       if (last !== undefined && ARGUMENTS.has(kind)) {
-        if (kind === E.KVM_IOCTL_ARGUMENT) last.fields = argumentFields(reader, request, a, b);
+        last.fields =
+          kind === E.KVM_IOCTL_ARGUMENT
+            ? argumentFields(reader, request, a, b)
+            : vfioFields(request, bytesOf(reader, a, b));
         continue;
       }
       if (last !== undefined && RESULTS.has(kind)) {
@@ -127,6 +131,13 @@ function argumentFields(reader: RingReader, request: number, a: number, length: 
   const argument = kvmArgument(request, bytesOf(reader, a, length));
   if (argument === null) return { bytes: length };
   return argument.entries === undefined ? argument.fields : { ...argument.fields, entries: argument.entries };
+}
+/** A value that no number holds is left out. */
+function vfioFields(request: number, argument: Uint8Array): PayloadFields {
+  const out: Record<string, number | string> = {};
+  for (const [name, value] of Object.entries(describeVfioIoctl(request, argument).fields))
+    if (value !== null) out[name] = value;
+  return out;
 }
 /** Columns under the names of the table; an exit_reason by its name. */
 function columns(kind: number, a: number, b: number): PayloadFields {
