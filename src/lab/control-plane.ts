@@ -5,8 +5,8 @@
 import { RingReader } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
 import { TUN_IOCTL_NAMES } from '../machine/host/tun-ioctls.ts';
-import { VHOST_IOCTL_NAMES } from '../machine/vhost/ioctl-carrier.ts';
 import { describeVfioIoctl } from '../machine/vfio/describe.ts';
+import { VHOST_IOCTL_NAMES } from '../machine/vhost/ioctl-carrier.ts';
 import { featureName } from '../machine/virtio/features.ts';
 import {
   KVM_CAP_NAMES,
