@@ -21,6 +21,7 @@ const nic = fc.record({
     { maxLength: 2 },
   ),
   tapQueueLength: pick(1, 5, 64, 1000),
+  vhostUser: pick(null, null, { mode: 'client' }, { inflight: true }),
   coalescing: pick(null, null, { rx: { usecs: 3, packets: 4 }, tx: { usecs: 200 } }, { rx: { usecs: 50 } }),
 });
 const guest = fc.record({
@@ -72,6 +73,7 @@ function nicDocument(
     ioeventfd: backend === 'virtio-net' ? n.ioeventfd : true,
     features: coalesces ? { ...off, VIRTIO_NET_F_NOTF_COAL: true } : off,
     ...(coalesces ? { coalescing: n.coalescing } : {}),
+    ...(n.userspace && n.vhostUser !== null ? { vhostUser: n.vhostUser } : {}),
     tapQueueLength: n.tapQueueLength,
     addresses: [address],
   };

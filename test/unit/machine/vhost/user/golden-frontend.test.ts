@@ -8,26 +8,34 @@
  * of an INVALIDATE.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'vitest';
 import { EventFd } from '../../../../../src/engine/eventfd.ts';
 import { EventFdFile } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable, type OpenFile } from '../../../../../src/machine/kernel/files.ts';
-import { MemoryFile } from '../../../../../src/machine/kernel/memory-file.ts';
+import { MemoryFile, memfd } from '../../../../../src/machine/kernel/memory-file.ts';
 import { socketPair, UnixSocket } from '../../../../../src/machine/kernel/unix-socket.ts';
 import type { RingParams, StartParams } from '../../../../../src/machine/vhost/frontend.ts';
 import { NO_FD } from '../../../../../src/machine/vhost/session.ts';
+import { VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { readIotlb } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';
 import { MessageReader } from '../../../../../src/machine/vhost/user/framing.ts';
 import { VhostUserFrontend } from '../../../../../src/machine/vhost/user/frontend.ts';
+import { DPDK_22_11 } from '../../../../../src/machine/vhost/user/profiles.ts';
 import {
   featuresOf,
   minusFeatures,
   orFeatures,
   VHOST_F_LOG_ALL,
   VHOST_USER_F_PROTOCOL_FEATURES,
+  VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_CTRL_VQ,
   VIRTIO_NET_F_MAC,
+  VIRTIO_NET_F_MQ,
+  VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_NET_F_STATUS,
+  VIRTIO_RING_F_EVENT_IDX,
+  VIRTIO_RING_F_INDIRECT_DESC,
 } from '../../../../../src/machine/virtio/features.ts';
 import { viewOf } from '../../../../../src/machine/wire/struct.ts';
 import { decodeFields } from '../../../../../src/machine/wire/vhost-user-fields.ts';
@@ -376,5 +384,98 @@ describe('our front-end says what QEMU 7.2 said', () => {
     m.quit();
     assert.equal(asked, m.golden.messages.filter((g) => g.channel === 'backend').length);
     assert.equal(asked, 12);
+  });
+});
+
+interface Handshake {
+  readonly frontEnd: string;
+  readonly messages: [number | 'event', string, 'cut'?][];
+}
+const handshakes = (
+  JSON.parse(readFileSync(new URL('../../../../vectors/vhost-user-handshakes.json', import.meta.url), 'utf8')) as {
+    recordings: Handshake[];
+  }
+).recordings;
+/** MQ, RARP, REPLY_ACK, BACKEND_REQ: what the recording back-end offered. */
+const OFFERED = 0x2d;
+/** Requests whose payloads are addresses of the recorded run. */
+const ADDRESSES = new Set([5, 9]);
+
+describe('QEMU with a back-end that has no device status (recorded with a network-boot ROM as driver)', () => {
+  const run = (index: number, rings: number, life: (m: VhostUserFrontend, params: StartParams) => void): void => {
+    const golden = handshakes[index]!;
+    assert.match(golden.frontEnd, /^QEMU/);
+    const table = new FdTable();
+    const eventfd = (): number => table.install(new EventFdFile(new EventFd(0, '')));
+    const fds = Array.from({ length: rings }, () => ({ kick: eventfd(), call: eventfd(), err: eventfd() }));
+    const ram = table.install(memfd('ram', 1 << 21));
+    const said: [number, string][] = [];
+    const trace = (_kind: number, _a: number, _b: number, m?: Uint8Array): void => {
+      if (m !== undefined) said.push([0, hexOf(m)]);
+    };
+    const frontend = new VhostUserFrontend({ table, trace });
+    const offer = featuresOf(
+      VIRTIO_F_VERSION_1,
+      VIRTIO_NET_F_MRG_RXBUF,
+      VIRTIO_RING_F_INDIRECT_DESC,
+      VIRTIO_RING_F_EVENT_IDX,
+      VHOST_USER_F_PROTOCOL_FEATURES,
+      VIRTIO_NET_F_MQ,
+    );
+    const backend = new VhostUserBackend({
+      vrings: rings,
+      profile: { ...DPDK_22_11, features: offer, protocolFeatures: OFFERED },
+    });
+    const [here, there] = socketPair();
+    frontend.open(here);
+    backend.attach(there);
+    there.onReadable = () => backend.serve();
+    assert.equal(frontend.connect(fds), 0);
+    const region = (at: number, size: number) => ({
+      guest_phys_addr: at,
+      memory_size: size,
+      userspace_addr: 0x7f00_0000_0000 + at,
+      mmap_offset: at,
+      fd: ram,
+    });
+    const ring = (i: number): RingParams => ({
+      size: 256,
+      base: 0,
+      desc_user_addr: 0x7f00_0010_0000 + i * 0x4000,
+      avail_user_addr: 0x7f00_0010_1000 + i * 0x4000,
+      used_user_addr: 0x7f00_0010_2000 + i * 0x4000,
+      log_guest_addr: 0x10_2000 + i * 0x4000,
+      ...fds[i]!,
+    });
+    // a driver that takes nothing but VERSION_1, hence one pair
+    const params = {
+      features: featuresOf(VIRTIO_F_VERSION_1),
+      regions: [region(0, 0xa_0000), region(0xc_0000, 0x14_0000)],
+      rings: [ring(0), ring(1)],
+    };
+    life(frontend, params);
+    const want = golden.messages.flatMap(([what, hex]) => (what === 'event' ? [] : [hex]));
+    const plain = (hex: string): string =>
+      ADDRESSES.has(Number.parseInt(hex.slice(0, 2), 16)) ? hex.slice(0, 24) : hex;
+    assert.deepEqual(
+      said.map(([, hex]) => plain(hex)),
+      want.map(plain),
+    );
+    assert.equal(backend.closed, false);
+  };
+  it('one pair: no status messages, and the enables that follow a reset', () => {
+    run(0, 2, (m, params) => {
+      for (let i = 0; i < 4; i++) m.enableRings(2, 2);
+      assert.equal(m.start(params), 0);
+      assert.deepEqual(m.stop(), [0, 0]);
+      m.enableRings(2, 2);
+    });
+  });
+  it('two pairs of which the driver uses one: the other is disabled, and never set up', () => {
+    run(1, 4, (m, params) => {
+      for (let i = 0; i < 4; i++) m.enableRings(4, 2);
+      assert.equal(m.start(params), 0);
+      assert.deepEqual(m.stop(), [0, 0]);
+    });
   });
 });
