@@ -28,6 +28,7 @@ import {
   isSubset,
   missingDependency,
   NO_FEATURES,
+  VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_NOTIF_CONFIG_DATA,
   VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_PACKED,
@@ -218,7 +219,9 @@ export abstract class VirtioDevice {
    */
   #featuresValid(): boolean {
     const f = this.driverFeatures;
-    return isSubset(f, this.offered) && hasFeature(f, VIRTIO_F_VERSION_1) && missingDependency(f) === -1;
+    // qemu virtio_validate_features(): a device behind an IOMMU is of no use to a driver that does not know of it
+    const platform = !hasFeature(this.offered, VIRTIO_F_ACCESS_PLATFORM) || hasFeature(f, VIRTIO_F_ACCESS_PLATFORM);
+    return platform && isSubset(f, this.offered) && hasFeature(f, VIRTIO_F_VERSION_1) && missingDependency(f) === -1;
   }
   writeStatus(written: number): void {
     if (written === 0) this.reset();

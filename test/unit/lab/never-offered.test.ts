@@ -62,7 +62,7 @@ beforeAll(() => {
 });
 
 const BITS: readonly (readonly [name: string, bit: number])[] = [
-  ['VIRTIO_F_ACCESS_PLATFORM', 33],
+  ['VIRTIO_F_ACCESS_PLATFORM, where the guest has no IOMMU', 33],
   ['VIRTIO_F_ORDER_PLATFORM', 36],
   ['VIRTIO_F_SR_IOV, and there is no such PCI capability {core.reserved.18}', 37],
   ['VIRTIO_F_NOTIF_CONFIG_DATA', 39],

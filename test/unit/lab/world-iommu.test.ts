@@ -6,8 +6,16 @@ import { describe, expect, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import { buildMachine } from '../../../src/lab/builder.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
+import { deviceState } from '../../../src/lab/inspect.ts';
 import type { RunResult } from '../../../src/lab/protocol.ts';
 import { World } from '../../../src/lab/world.ts';
+import {
+  type Features,
+  featuresOf,
+  hasFeature,
+  VIRTIO_F_ACCESS_PLATFORM,
+  VIRTIO_F_VERSION_1,
+} from '../../../src/machine/virtio/features.ts';
 import { DMAR_BASE, DMAR_IQT_REG } from '../../../src/machine/wire/vtd.ts';
 import {
   BACKENDS,
@@ -154,6 +162,43 @@ describe('a kernel guest', () => {
         .map((e) => (e.a * 4096).toString(16));
     expect(of(E.IOTLB_UPDATE)).toEqual(['fffff000', 'ffffd000', 'ffffe000', 'ffffc000']);
     expect(of(E.IOTLB_MISS)).toEqual(['ffffe000', 'ffffc000']);
+  });
+});
+
+describe('VIRTIO_F_ACCESS_PLATFORM', () => {
+  const device = (w: Watched) => deviceState(w.world.machine.guests[0]!.nics[0]!).nic;
+  const has = (f: Features): boolean => hasFeature(f, VIRTIO_F_ACCESS_PLATFORM);
+  test.each([
+    ['vhost-net', {}],
+    ['vhost-user', {}],
+    ['virtio-net', {}],
+    ['vhost-user', { driver: 'virtio-pmd' }],
+  ] as const)(
+    'is offered behind an IOMMU, and accepted {core.reserved.3} {core.reserved.14} (%s %o)',
+    (backend, nic) => {
+      const { offered, driverFeatures } = device(watched(document(backend, 'strict', nic))).device;
+      expect([has(offered), has(driverFeatures)]).toEqual([true, true]);
+    },
+  );
+  test('its driver programs the IOMMU for what it gives to the device {core.reserved.4}', () => {
+    const { device: nic, iommu } = device(watched(document('vhost-net', 'strict')));
+    for (const q of nic.queues) {
+      expect(q.descGpa).toBeGreaterThan(2 ** 31);
+      expect(iommu!.reaches(q.descGpa, 16 * q.size)).toBe(true);
+    }
+  });
+  test('a driver without it is refused {core.reserved.15}', () => {
+    const { device: nic } = device(watched(document('vhost-net', 'strict', { driver: 'none' })));
+    const status = (features: Features): number => {
+      nic.writeStatus(0);
+      nic.writeStatus(3);
+      nic.writeDriverFeatures(0, features.lo);
+      nic.writeDriverFeatures(1, features.hi);
+      nic.writeStatus(11);
+      return nic.status;
+    };
+    expect(status(featuresOf(VIRTIO_F_VERSION_1))).toBe(3);
+    expect(status(featuresOf(VIRTIO_F_VERSION_1, VIRTIO_F_ACCESS_PLATFORM))).toBe(11);
   });
 });
 
