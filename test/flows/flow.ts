@@ -6,10 +6,10 @@
 import { COSTS, type CostTable, costTable } from '../../src/engine/costs.ts';
 import { TUN_IOCTL_NAMES } from '../../src/machine/host/tun-ioctls.ts';
 import * as carrier from '../../src/machine/vhost/ioctl-carrier.ts';
-import { VHOST_USER_MESSAGES } from '../../src/machine/wire/vhost-user-messages.ts';
 import { featureNames } from '../../src/machine/virtio/features.ts';
 import { statusNames } from '../../src/machine/virtio/status.ts';
 import { KVM_IOCTL_NAMES } from '../../src/machine/wire/kvm.ts';
+import { VHOST_USER_MESSAGES } from '../../src/machine/wire/vhost-user-messages.ts';
 import type { Ringside } from '../tools/ringside.ts';
 
 /** A line of GET /v1/topologies/{t}/events. */
@@ -49,7 +49,9 @@ export interface Count {
 
 export type Action =
   | { readonly traffic: object }
-  | { readonly frames: { readonly at: string; readonly frames: readonly string[] } };
+  | { readonly frames: { readonly at: string; readonly frames: readonly string[] } }
+  /** PATCH of a resource of the topology. */
+  | { readonly patch: string; readonly body: object };
 
 export interface Flow {
   /** Also the page's file name. */
@@ -83,6 +85,11 @@ export async function record(server: Ringside, flow: Flow): Promise<Recording> {
   const topology = `/v1/topologies/${flow.id}`;
   await server.json('PUT', topology, flow.document);
   for (const action of flow.actions) {
+    if ('patch' in action) {
+      await server.json('PATCH', `${topology}/${action.patch}`, action.body);
+      await idle(server, topology);
+      continue;
+    }
     const [path, body] = 'traffic' in action ? ['traffic', action.traffic] : ['frames', action.frames];
     const { id } = await server.json<{ id: string }>('POST', `${topology}/${path}`, body);
     const run = await server.json<{ state: string }>('GET', `${topology}/traffic/${id}?wait=60s`);

@@ -13,7 +13,6 @@ import {
   TUNSETVNETHDRSZ,
 } from '../../src/machine/host/tun-ioctls.ts';
 import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
-import * as M from '../../src/machine/wire/vhost-user-requests.ts';
 import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_IRQCHIP,
@@ -30,7 +29,9 @@ import {
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
 } from '../../src/machine/wire/kvm.ts';
+import * as M from '../../src/machine/wire/vhost-user-requests.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';
+import { QM_COUNTED_FROM, QM_FLOWS } from './flows-qm.ts';
 import { SV_COUNTED_FROM, SV_FLOWS } from './flows-sv.ts';
 import { since, windowOf } from './scopes.ts';
 
@@ -891,10 +892,11 @@ const dd6: Flow = {
   journeys: [3, 5],
 };
 
-export const FLOWS: readonly Flow[] = [dd1, dd2, dd3, dd3flags, dd4, dd5, dd6, ...SV_FLOWS, vu1, vu2];
+export const FLOWS: readonly Flow[] = [dd1, dd2, dd3, dd3flags, dd4, dd5, dd6, ...SV_FLOWS, vu1, vu2, ...QM_FLOWS];
 /** The first frame that a flow's counts look at. */
 export const COUNTED_FROM: Readonly<Record<string, number>> = {
   ...SV_COUNTED_FROM,
+  ...QM_COUNTED_FROM,
   'dd-2': FIRST_REQUEST,
   'dd-4': FIRST_REQUEST,
   'dd-5': FIRST_REQUEST,

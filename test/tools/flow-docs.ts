@@ -92,7 +92,9 @@ function page(flow: Flow, recording: Recording): string {
   const actions = flow.actions.map((action) =>
     'traffic' in action
       ? `\`POST …/traffic\` \`${JSON.stringify(action.traffic)}\``
-      : `\`POST …/frames\` with ${action.frames.frames.length} frames at ${action.frames.at}`,
+      : 'patch' in action
+        ? `\`PATCH …/${action.patch}\` \`${JSON.stringify(action.body)}\``
+        : `\`POST …/frames\` with ${action.frames.frames.length} frames at ${action.frames.at}`,
   );
   parts.push('## The run', '```json\n' + document + '\n```');
   if (actions.length > 0) parts.push(`Then, one after the other: ${actions.join(', ')}.`);
@@ -106,7 +108,7 @@ export async function flowPages(): Promise<Map<string, string>> {
     const pages = new Map<string, string>();
     for (const flow of FLOWS) pages.set(`${FOLDER}/${flow.id}.md`, page(flow, await record(server, flow)));
     const list = FLOWS.map((flow) => `- [${flow.id.toUpperCase()}](${flow.id}.md): ${flow.title}`).join('\n');
-    const index = `# Flows\n\n${HEAD}\n\nThe flows of the articles "Deep dive into virtio-networking and vhost-net" (DD) and "A journey to the vhost-users realm" (VU), as they happen in Ringside: every event of a run in order, with the costs that its time consists of. Each page is checked against a run by the tests. Times are virtual, in ns since the first line.\n\n${list}\n`;
+    const index = `# Flows\n\n${HEAD}\n\nThe flows of the articles "Deep dive into virtio-networking and vhost-net" (DD) and "A journey to the vhost-users realm" (VU), StratoVirt's (SV), and what QEMU does to a NIC while its guest runs (QM), as they happen in Ringside: every event of a run in order, with the costs that its time consists of. Each page is checked against a run by the tests. Times are virtual, in ns since the first line.\n\n${list}\n`;
     pages.set(`${FOLDER}/README.md`, index);
     return pages;
   } finally {
