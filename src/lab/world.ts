@@ -19,6 +19,8 @@ import {
   writeGuestMemory,
 } from './device-access.ts';
 import { changeDriver, driverState } from './dpdk-view.ts';
+import type { FaultSpec, FaultState } from './faults/fault-types.ts';
+import { Faults } from './faults/faults.ts';
 import { conservation, deviceState, findGuest, fingerprint, publishGauges } from './inspect.ts';
 import { migrateNic, type NicChange } from './migrate-nic.ts';
 import type {
@@ -59,6 +61,7 @@ const MAX_JOURNAL = 10_000;
 export class World {
   readonly machine: Machine;
   readonly traffic: Traffic;
+  readonly faults: Faults;
   /** Called when a run has ended. */
   onRunEnd: (result: RunResult) => void = () => {};
   private readonly runs = new Map<string, Run>();
@@ -92,6 +95,7 @@ export class World {
     this.mode = topology.clock;
     this.factor = topology.clockFactor;
     this.traffic = new Traffic(this.machine);
+    this.faults = new Faults(machine);
     this.trafficTime = new TrafficTime(machine);
     this.traffic.onUnreachable = (run, reason) => this.endRun(run, 'FAILED', reason);
     const { frames, scheduler } = this.machine;
@@ -536,13 +540,38 @@ export class World {
   /** The DPDK program of a guest changes its port; null: only looks. */
   driver(nic: BuiltNic, change: PortChange | null): DriverState {
     if (change !== null)
-      this.askQemu('driver', `${nic.nic.name} ${JSON.stringify(change)}`, () => changeDriver(this.machine, nic, change));
+      this.askQemu('driver', `${nic.nic.name} ${JSON.stringify(change)}`, () =>
+        changeDriver(this.machine, nic, change),
+      );
     return driverState(nic);
   }
   /** QMP set_link. */
   link(nic: BuiltNic, up: boolean): NicLink {
     this.askQemu('link', `${nic.nic.name} ${up ? 'up' : 'down'}`, () => setNicLink(this.machine, nic, up));
     return nicLink(nic);
+  }
+
+  // ---- faults -------------------------------------------------------------------------------------------------------
+  fault(spec: FaultSpec): FaultState {
+    return this.change('fault', JSON.stringify(spec), () => this.faults.add(spec));
+  }
+  endFault(id: string): FaultState {
+    return this.change('fault ends', id, () => this.faults.end(id));
+  }
+  private change<T>(command: string, detail: string, act: () => T): T {
+    this.alive();
+    this.commandTime();
+    try {
+      const result = act();
+      this.note(command, detail);
+      return result;
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      this.fail(error);
+      throw new Refusal('FAILED', `the topology has failed: ${this.failure}`);
+    } finally {
+      this.publish();
+    }
   }
 
   status(): WorldStatus {

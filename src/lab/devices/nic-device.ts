@@ -216,6 +216,16 @@ export class NicDevice {
   goOn(): void {
     if (this.device.live) this.rings.start(true);
   }
+  /** The vhost-user back-end is gone (net_vhost_user_event(), CHR_EVENT_CLOSED): link down, rings taken back. */
+  backendGone(): void {
+    if (this.device.netConfig.linkUp) this.setLink(false);
+    else this.rings.linkChanged();
+  }
+  /** It is connected again (CHR_EVENT_OPENED): link up, whatever it was, and the rings are handed over. */
+  backendBack(): void {
+    if (this.device.netConfig.linkUp) this.rings.linkChanged();
+    else this.setLink(true);
+  }
   /** The cable is plugged or pulled: the driver is told, and vhost is there only while it is plugged. */
   setLink(up: boolean): void {
     if (this.device.netConfig.linkUp === up) return;

@@ -123,7 +123,7 @@ export class NicRings {
     else wiring.tap.setOffloads(tapOffloads(wiring, offloads));
     // DEVIATION: with vhost-user, too, QEMU takes what the driver sends while the link is down, and drops it; here it stays in
     // the ring. Linux does not send then.
-    if (linkUp || wiring.kind !== 'vhost-user') this.hand(linkUp);
+    if (backend.kind !== 'vhost-user' || (linkUp && !backend.frontend.closed)) this.hand(linkUp);
     if (record) this.report(QEMU_RING_START);
     if ((device.status & VIRTIO_CONFIG_S_NEEDS_RESET) === 0) nic.controlDevice?.start(nic);
   }
@@ -262,7 +262,16 @@ export class NicRings {
       this.userspace = null;
       return;
     }
-    for (const [q, base] of handBack(backend, wiring).entries()) if (this.queues[q] !== null) this.bases[q] = base;
+    const answers = handBack(backend, wiring);
+    for (const [q, base] of answers.entries()) if (this.queues[q] !== null) this.bases[q] = base;
+    if (backend.kind === 'vhost-user') for (let q = answers.length; q < this.queues.length; q++) this.restore(q);
+  }
+  /** Nobody answers for the ring any more: it goes on from what is used (qemu vhost_virtqueue_stop(), "-errno" of get_vring_base). */
+  private restore(q: number): void {
+    const queue = this.queues[q];
+    if (queue === null || queue === undefined) return;
+    queue.abandon();
+    this.bases[q] = queue.base;
   }
   /** The link has come up or gone down. While it is down there is no vhost (qemu virtio_net_set_link_status()). */
   linkChanged(): void {

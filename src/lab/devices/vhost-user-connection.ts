@@ -19,8 +19,8 @@ import { type BackendHooks, VhostUserBackend } from '../../machine/vhost/user/ba
 import type { CloseReason } from '../../machine/vhost/user/close-reasons.ts';
 import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
 import { type BackendProfile, DPDK_22_11 } from '../../machine/vhost/user/profiles.ts';
-import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/wire/vhost-user-requests.ts';
 import { featuresOf, orFeatures, VIRTIO_F_ACCESS_PLATFORM } from '../../machine/virtio/features.ts';
+import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/wire/vhost-user-requests.ts';
 import { type VhostUserOptions, vhostUserDefaults } from '../topology.ts';
 import { callOf, type NicWiring } from './nic-wiring.ts';
 import type { Vmm } from './vmm.ts';
@@ -127,6 +127,10 @@ export class VhostUserConnection {
   realize(): void {
     const rings = 2 * this.wiring.pairs.length;
     if (this.frontend instanceof VhostUserFrontend) this.frontend.enableRings(rings, Math.min(2, rings));
+  }
+  /** Both sides have their end of the socket. */
+  get connected(): boolean {
+    return !this.frontend.closed && !this.backend.closed;
   }
   /** The back-end goes: its process ends, or closes the connection. */
   disconnect(reason: CloseReason = 'disconnected'): void {

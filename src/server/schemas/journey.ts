@@ -6,7 +6,7 @@ import { closed, mapOf, name, oneOf, orNull, ref, withDefaults } from './referen
 const whole = (description: string, example = 0) => Type.Integer({ description, examples: [example] });
 const number = (description: string, example = 0) => Type.Number({ description, examples: [example] });
 
-const contextKind = oneOf(['vcpu', 'qemu', 'stratovirt', 'vhost', 'pmd', 'softirq', 'handler', 'nic', 'wire'], {
+const contextKind = oneOf(['vcpu', 'qemu', 'stratovirt', 'vhost', 'pmd', 'softirq', 'handler', 'nic', 'wire', 'faults'], {
   description: 'What the context is.',
   examples: ['vcpu'],
 });

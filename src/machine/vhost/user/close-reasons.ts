@@ -15,6 +15,7 @@ export const CLOSE_REASONS = [
   'send failed',
   'late reply',
   'reset by its owner',
+  'died',
 ] as const;
 export type CloseReason = (typeof CLOSE_REASONS)[number];
 export const closeCode = (reason: CloseReason): number => CLOSE_REASONS.indexOf(reason);

@@ -68,6 +68,8 @@ export class FrontendLink {
   /** Answers a request of the back-end: 0, or a negative errno. */
   onBackendMessage: ((request: BackendRequest) => number) | null = null;
   onClose: ((reason: CloseReason) => void) | null = null;
+  /** The other end is closed: whoever is called closes this one when QEMU's main loop comes to it. null: at once. */
+  onHangUp: (() => void) | null = null;
   private readonly trace: Trace;
   private readonly timeout: number;
   private socketFd = NO_FD;
@@ -222,7 +224,9 @@ export class FrontendLink {
   // ---- the end ------------------------------------------------------------------------------------------------------
   /** The other end is closed: what it had sent before may be an answer that is waited for, so the reader decides. */
   private hangUp(): void {
-    if (this.socket !== null && this.socket.waiting === 0) this.close('the other side closed', 0);
+    if (this.socket === null || this.socket.waiting > 0) return;
+    if (this.onHangUp === null) this.close('the other side closed', 0);
+    else this.onHangUp();
   }
   /** Ends the connection; QEMU's own files (memory, eventfds) stay open. */
   close(reason: CloseReason, request = 0): null {
