@@ -70,10 +70,15 @@ local VHOST_IOCTLS = {
   [0x4008af30] = "VHOST_NET_SET_BACKEND",
 }
 local KVM_IOCTLS = {
-  [0xae01] = "KVM_CREATE_VM", [0xae03] = "KVM_CHECK_EXTENSION", [0xae04] = "KVM_GET_VCPU_MMAP_SIZE",
-  [0xae41] = "KVM_CREATE_VCPU", [0x4020ae46] = "KVM_SET_USER_MEMORY_REGION", [0xae60] = "KVM_CREATE_IRQCHIP",
-  [0x4008ae61] = "KVM_IRQ_LINE", [0x4008ae6a] = "KVM_SET_GSI_ROUTING", [0x4020ae76] = "KVM_IRQFD",
-  [0x4040ae79] = "KVM_IOEVENTFD", [0xae80] = "KVM_RUN", [0x4020aea5] = "KVM_SIGNAL_MSI",
+  [0xae00] = "KVM_GET_API_VERSION", [0xae01] = "KVM_CREATE_VM", [0xae03] = "KVM_CHECK_EXTENSION",
+  [0xae04] = "KVM_GET_VCPU_MMAP_SIZE", [0xae41] = "KVM_CREATE_VCPU", [0x4010ae42] = "KVM_GET_DIRTY_LOG",
+  [0x4020ae46] = "KVM_SET_USER_MEMORY_REGION", [0xae47] = "KVM_SET_TSS_ADDR",
+  [0x4008ae48] = "KVM_SET_IDENTITY_MAP_ADDR", [0xae60] = "KVM_CREATE_IRQCHIP", [0x4008ae61] = "KVM_IRQ_LINE",
+  [0xc008ae67] = "KVM_IRQ_LINE_STATUS", [0x4010ae67] = "KVM_REGISTER_COALESCED_MMIO",
+  [0x4010ae68] = "KVM_UNREGISTER_COALESCED_MMIO", [0x4008ae6a] = "KVM_SET_GSI_ROUTING", [0x4020ae76] = "KVM_IRQFD",
+  [0x4040ae79] = "KVM_IOEVENTFD", [0x4020aea5] = "KVM_SIGNAL_MSI", [0xc00caee0] = "KVM_CREATE_DEVICE",
+  [0xae80] = "KVM_RUN", [0x8090ae81] = "KVM_GET_REGS", [0x4090ae82] = "KVM_SET_REGS", [0x8138ae83] = "KVM_GET_SREGS",
+  [0x4138ae84] = "KVM_SET_SREGS",
 }
 local TUN_IOCTLS = {
   [0x400454ca] = "TUNSETIFF", [0x800454cf] = "TUNGETFEATURES", [0x400454d0] = "TUNSETOFFLOAD",
@@ -98,7 +103,7 @@ local CAPABILITIES = { [0x01] = "power management", [0x05] = "MSI", [0x09] = "ve
 local CFG_TYPES = { [1] = "VIRTIO_PCI_CAP_COMMON_CFG", [2] = "VIRTIO_PCI_CAP_NOTIFY_CFG", [3] = "VIRTIO_PCI_CAP_ISR_CFG",
   [4] = "VIRTIO_PCI_CAP_DEVICE_CFG", [5] = "VIRTIO_PCI_CAP_PCI_CFG" }
 local DATA_TYPES = { [0] = "none", [1] = "frame", [2] = "virtqueue descriptors", [3] = "vhost-user message",
-  [4] = "vhost IOTLB message" }
+  [4] = "vhost IOTLB message", [5] = "argument of an ioctl", [6] = "vhost-user back-end message" }
 
 -- ---- fields -----------------------------------------------------------------------------------------------------
 

@@ -564,7 +564,7 @@ tsharkTest('rows that are cut, overwritten or random raise no error in the scrip
       event: names[random(names.length)] ?? '',
       a,
       b: random(2 ** 24) * 256,
-      dataType: random(6),
+      dataType: random(8),
       frame: random(3),
       data,
       nameA: 'q',

@@ -14,9 +14,12 @@ import type { RingReader } from '../../engine/event-ring.ts';
 import {
   contextOf,
   KIND_BY_ID,
+  KVM_IOCTL_ARGUMENT,
   kindOf,
   PACKET_BYTES,
   placeOf,
+  VFIO_IOCTL_ARGUMENT,
+  VHOST_USER_BACKEND_MESSAGE,
   VHOST_USER_MESSAGE,
   VIRTQ_DESCRIPTORS,
 } from '../../engine/events.ts';
@@ -39,12 +42,18 @@ export const DATA_DESCRIPTORS = 2;
 export const DATA_VHOST_USER = 3;
 /** A vhost IOTLB message (struct vhost_iotlb_msg). Nothing records one yet. */
 export const DATA_IOTLB = 4;
+/** The structure that an ioctl was given (KVM, VFIO). */
+export const DATA_IOCTL = 5;
+/** A message of vhost-user's second channel. */
+export const DATA_VHOST_USER_BACKEND = 6;
 
 /** DATA_… of what events of the kind store. */
 export function dataTypeOf(kind: number): number {
   if (kind === PACKET_BYTES) return DATA_FRAME;
   if (kind === VIRTQ_DESCRIPTORS) return DATA_DESCRIPTORS;
   if (kind === VHOST_USER_MESSAGE) return DATA_VHOST_USER;
+  if (kind === KVM_IOCTL_ARGUMENT || kind === VFIO_IOCTL_ARGUMENT) return DATA_IOCTL;
+  if (kind === VHOST_USER_BACKEND_MESSAGE) return DATA_VHOST_USER_BACKEND;
   return DATA_NONE;
 }
 

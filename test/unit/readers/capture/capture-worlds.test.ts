@@ -166,6 +166,9 @@ test.each([
         [E.PACKET_BYTES, 1],
         [E.VIRTQ_DESCRIPTORS, 2],
         [E.VHOST_USER_MESSAGE, 3],
+        [E.KVM_IOCTL_ARGUMENT, 5],
+        [E.VFIO_IOCTL_ARGUMENT, 5],
+        [E.VHOST_USER_BACKEND_MESSAGE, 6],
       ]).get(kind.id);
       expect(dataType).toBe(type ?? 0);
       dataTypes.set(dataType, (dataTypes.get(dataType) ?? 0) + 1);
@@ -175,7 +178,7 @@ test.each([
     }
     next += count;
   }
-  expect([...dataTypes.keys()].sort()).toEqual(preset === 'vhost-user' ? [0, 1, 2, 3] : [0, 1, 2]);
+  expect([...dataTypes.keys()].sort()).toEqual(preset === 'vhost-user' ? [0, 1, 2, 3, 5] : [0, 1, 2, 5]);
   expect(file.statistics.map((s) => s.dropped)).toEqual(places.map(() => 0n));
   expect(file.statistics.reduce((n, s) => n + s.received, 0n)).toBe(BigInt(reader.head()));
 });
