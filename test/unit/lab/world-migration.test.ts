@@ -7,7 +7,7 @@ import { nicMigration } from '../../../src/lab/nic-migration-state.ts';
 import { Refusal } from '../../../src/lab/refusal.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { BRIDGE, holds, migrationWorld, nicA, peerOf, ringsOf } from './migration-worlds.ts';
-import { BACKENDS, type Backend, collect, full, runOne, runOut, udp, watch } from './world-driver.ts';
+import { BACKENDS, type Backend, collect, full, makeWorld, runOne, runOut, udp, watch } from './world-driver.ts';
 
 const PAIRS_OF_BACKENDS = BACKENDS.flatMap((from) => BACKENDS.filter((to) => to !== from).map((to) => ({ from, to })));
 const CASES = PAIRS_OF_BACKENDS.flatMap((c) =>
@@ -195,6 +195,70 @@ test('its events in order: stop, save, the new netdev, load, start, announcement
   const sum = Object.values(down).reduce<number>((n, s) => n + s!, 0);
   assert.ok(Math.abs(sum - downtimeSeconds!) < 1e-9);
   assert.ok(announceSeconds! > 0);
+});
+
+test('a guest with two NICs: one changes its back-end, the other stops and goes on with the guest', () => {
+  const nic = (name: string, backend: Backend, bridge: string, ip: string) => ({
+    ...{ name, backend, bridge, driver: 'virtio-net', addresses: [ip] },
+    features: { VIRTIO_F_RING_RESET: false },
+  });
+  const world = makeWorld({
+    hosts: [
+      {
+        name: 'h1',
+        cores: 16,
+        bridges: [{ name: 'br0' }, { name: 'br1' }],
+        guests: [
+          {
+            name: 'a',
+            nics: [nic('net0', 'virtio-net', 'br0', '10.0.0.1/24'), nic('net1', 'vhost-net', 'br1', '10.1.0.1/24')],
+          },
+          { name: 'k', nics: [nic('net0', 'vhost-net', 'br0', '10.0.0.2/24')] },
+          { name: 'l', nics: [nic('net0', 'vhost-net', 'br1', '10.1.0.2/24')] },
+        ],
+      },
+    ],
+  });
+  runOne(world, udp('a/net0', 'k/net0', { count: 5 }));
+  runOne(world, udp('a/net1', 'l/net0', { count: 5 }));
+  const runs = (
+    [
+      ['a/net0', 'k/net0'],
+      ['a/net1', 'l/net0'],
+      ['l/net0', 'a/net1'],
+    ] as const
+  ).map(([from, to]) => world.startTraffic(udp(from, to, { count: 2000, rate: 200_000 })));
+  for (const backend of ['vhost-net', 'virtio-net'] as const) {
+    runFor(world, 2_000_000);
+    world.migrate(nicA(world), { backend });
+    holds(world);
+  }
+  runOut(world);
+  holds(world);
+  for (const { id } of runs) {
+    const run = world.run(id);
+    const dropped = Object.values(run.dropped).reduce((n, d) => n + d, 0);
+    assert.equal(run.received + dropped, 2000, run.reason);
+  }
+  const [sent] = runs.map(({ id }) => world.run(id));
+  assert.equal(sent!.received, 2000, 'what the guest has not sent is not lost');
+});
+
+test('while the clock is paused it waits, and what it takes is said afterwards', () => {
+  const world = migrationWorld({ backend: 'virtio-net' });
+  runOut(world);
+  world.clock({ state: 'PAUSED' });
+  world.migrate(nicA(world), { backend: 'vhost-net' });
+  assert.deepEqual(
+    [nicMigration(nicA(world))!.state, nicMigration(nicA(world))!.downtimeSeconds, nicA(world).document.backend],
+    ['RUNNING', null, 'virtio-net'],
+  );
+  assert.throws(() => world.migrate(nicA(world), { backend: 'vhost-net' }), /is being given another back-end/);
+  world.clock({ state: 'RUNNING' });
+  runOut(world);
+  assert.equal(nicMigration(nicA(world))!.state, 'COMPLETED');
+  assert.equal(nicA(world).document.backend, 'vhost-net');
+  holds(world);
 });
 
 test('the same commands at the same times do the same', () => {
