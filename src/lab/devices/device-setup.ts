@@ -127,7 +127,7 @@ export class DeviceSetup implements GuestBoot {
       vcpu,
     );
     const nics = this.start();
-    this.findIommu(nics, clock);
+    this.findIommu(nics, exits, clock);
     const found = discover(services.recorder, exits, nics);
     if (vcpu instanceof PmdVcpu) this.startDpdk(clock);
     for (const f of found) this.probeNic(f, clock);
@@ -158,7 +158,7 @@ export class DeviceSetup implements GuestBoot {
   }
 
   /** The kernel's IOMMU driver comes before those of PCI devices (linux dmar_table_init(), intel_iommu_init()). */
-  private findIommu(nics: readonly NicDevice[], clock: ProbeClock): void {
+  private findIommu(nics: readonly NicDevice[], exits: Exits, clock: ProbeClock): void {
     if (this.iommuDocument === null) return;
     const { vmm, allocator, wirings } = this;
     const iommu = new GuestIommu(
@@ -166,6 +166,7 @@ export class DeviceSetup implements GuestBoot {
       this.iommuDocument,
       allocator,
       wirings.map((w) => w.document),
+      exits,
       clock,
     );
     vmm.iommu = iommu;

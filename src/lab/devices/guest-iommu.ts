@@ -6,7 +6,7 @@
  */
 import { assert } from '../../engine/assert.ts';
 import type { GuestVcpu } from '../../machine/guest/guest-vcpu.ts';
-import type { ProbeClock } from '../../machine/guest/probe/boot.ts';
+import type { Exits, ProbeClock } from '../../machine/guest/probe/boot.ts';
 import type { GuestAllocator } from '../../machine/guest/probe/probe-types.ts';
 import { type GuestDma, IDENTITY_DMA } from '../../machine/iommu/dma.ts';
 import { DmaPort, type DmaSpace, type FlushStanding } from '../../machine/iommu/dma-iommu.ts';
@@ -31,14 +31,19 @@ export const sourceIdOf = (index: number): number => (FIRST_FREE_SLOT + index) <
 class BootOwner implements DmaOwner {
   readonly vcpuBase: number;
   readonly contextBits: number;
-  readonly exitCost: number;
+  private readonly exits: Exits;
   private readonly clock: ProbeClock;
-  constructor(vcpu: GuestVcpu, exitCost: number, clock: ProbeClock) {
+  constructor(vcpu: GuestVcpu, exits: Exits, clock: ProbeClock) {
     this.vcpuBase = baseOf(vcpu.place, vcpu.id);
     this.contextBits = vcpu.id << 20;
-    this.exitCost = exitCost;
+    this.exits = exits;
     this.clock = clock;
   }
+  leave(address: number, value: number, width: number): void {
+    this.exits.memory(address, value, width, true);
+  }
+  /** With the next exit: QEMU calls KVM_RUN before it. */
+  enter(): void {}
   owe(ns: number): void {
     this.clock.spend(ns);
   }
@@ -47,13 +52,20 @@ class BootOwner implements DmaOwner {
 class VcpuOwner implements DmaOwner {
   readonly vcpuBase: number;
   readonly contextBits: number;
-  readonly exitCost: number;
+  private readonly exitCost: number;
   private readonly vcpu: GuestVcpu;
   constructor(vcpu: GuestVcpu, exitCost: number) {
     this.vcpuBase = baseOf(vcpu.place, vcpu.id);
     this.contextBits = vcpu.id << 20;
     this.exitCost = exitCost;
     this.vcpu = vcpu;
+  }
+  leave(address: number, value: number, width: number): void {
+    this.vcpu.registerExit(address, value, width);
+    this.vcpu.owe(this.exitCost);
+  }
+  enter(): void {
+    this.vcpu.enter();
   }
   owe(ns: number): void {
     this.vcpu.owe(ns);
@@ -73,12 +85,13 @@ export class GuestIommu {
   private readonly pages: number;
   private taken = 0;
 
-  /** The kernel finds it and switches translation on, on the clock of the probe. `nics`: for how many buffers to keep tables. */
+  /** The kernel finds it and switches translation on, on the probe's exits and clock. `nics`: for how many buffers to keep tables. */
   constructor(
     vmm: Vmm,
     document: IommuDocument,
     allocator: GuestAllocator,
     nics: readonly MappedNic[],
+    exits: Exits,
     clock: ProbeClock,
   ) {
     const { services, vm } = vmm;
@@ -86,7 +99,7 @@ export class GuestIommu {
     this.mode = document.mode;
     this.services = services;
     this.exitCost = services.ns('vm_exit_userspace');
-    this.owner = new BootOwner(vmm.vcpu, this.exitCost, clock);
+    this.owner = new BootOwner(vmm.vcpu, exits, clock);
     const { arena, recorder } = services;
     this.iommu = new IntelIommu({ arena, ram: vm.ram, ramBytes: vm.ramBytes }, recorder, {
       place: vmm.mainLoop?.place ?? vmm.vcpuPlace,

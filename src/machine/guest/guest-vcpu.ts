@@ -4,6 +4,7 @@
  * they look at which.
  */
 import { PHASE_OWN } from '../../engine/context.ts';
+import { KVM_EXIT_MMIO_USER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { DmaPort } from '../iommu/dma-iommu.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
@@ -72,6 +73,11 @@ export abstract class GuestVcpu extends Vcpu {
 
   /** Buffers that a lazy IOMMU has not invalidated yet; empty without one. */
   readonly flushes: DmaPort[] = [];
+  /** The guest writes a register that nobody has in the kernel, at the current stamp: KVM_RUN returns to the VMM. */
+  registerExit(address: number, value: number, width: number): void {
+    this.recorder.event(this.vcpuBase | KVM_EXIT_MMIO_USER, 0, address | 0, value);
+    this.leave(address, value, width, true);
+  }
   /** The vCPU has so much more to do, or to wait for, before it goes on, ns. */
   owe(ns: number): void {
     this.exitDebt += ns;

@@ -4,7 +4,7 @@
  *
  * Every register write is an exit that userspace answers. Who makes it, and pays, is the DmaOwner: the boot, or a vCPU.
  */
-import { IOMMU_REGISTER, KVM_EXIT_MMIO_USER } from '../../engine/events.ts';
+import { IOMMU_REGISTER } from '../../engine/events.ts';
 import type { Recorder } from '../../engine/recorder.ts';
 import {
   CONTEXT_AW_39,
@@ -51,8 +51,10 @@ export interface DmaOwner {
   readonly vcpuBase: number;
   /** Context part alone. */
   readonly contextBits: number;
-  /** What an exit to userspace costs, ns. */
-  readonly exitCost: number;
+  /** A register is written that nobody has in the kernel: KVM_RUN returns to QEMU, which costs its time. */
+  leave(address: number, value: number, width: number): void;
+  /** QEMU is done with it, and calls KVM_RUN again. */
+  enter(): void;
   /** So many ns more before the vCPU goes on. */
   owe(ns: number): void;
 }
@@ -181,13 +183,16 @@ export class IntelIommuDriver {
   }
 
   private write64(owner: DmaOwner, offset: number, value: number): void {
-    this.write(owner, offset, value);
-    this.write(owner, offset + 4, 0);
+    owner.leave(DMAR_BASE + offset, value, 8);
+    this.recorder.event(owner.vcpuBase | IOMMU_REGISTER, 0, offset, value);
+    this.iommu.write(offset, value, owner.contextBits);
+    this.iommu.write(offset + 4, 0, owner.contextBits);
+    owner.enter();
   }
   private write(owner: DmaOwner, offset: number, value: number): void {
-    owner.owe(owner.exitCost);
-    this.recorder.event(owner.vcpuBase | KVM_EXIT_MMIO_USER, 0, DMAR_BASE + offset, value);
+    owner.leave(DMAR_BASE + offset, value, 4);
     if (offset !== DMAR_IQT_REG) this.recorder.event(owner.vcpuBase | IOMMU_REGISTER, 0, offset, value);
     owner.owe(this.iommu.write(offset, value, owner.contextBits));
+    owner.enter();
   }
 }

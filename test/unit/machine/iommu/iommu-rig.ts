@@ -1,4 +1,5 @@
 /** A guest's memory with an intel-iommu in front of it and its kernel's driver: no world, no vCPU. */
+import { KVM_EXIT_MMIO_USER } from '../../../../src/engine/events.ts';
 import type { Recorder } from '../../../../src/engine/recorder.ts';
 import { type DmaOwner, IntelIommuDriver } from '../../../../src/machine/iommu/intel-driver.ts';
 import { IntelIommu } from '../../../../src/machine/iommu/intel-iommu.ts';
@@ -22,7 +23,6 @@ export class Rig implements DmaOwner {
   readonly recorder: Recorder;
   readonly vcpuBase = 0;
   readonly contextBits = 0;
-  readonly exitCost = 1000;
   owed = 0;
   /** Table pages handed out. */
   tables = 0;
@@ -39,6 +39,11 @@ export class Rig implements DmaOwner {
     this.driver = new IntelIommuDriver(this.iommu, this.recorder, { take }, 5);
     this.driver.enable(this);
   }
+  leave(address: number, value: number): void {
+    this.events.push({ kind: KVM_EXIT_MMIO_USER, a: address, b: value });
+    this.owed += 1000;
+  }
+  enter(): void {}
   owe(ns: number): void {
     this.owed += ns;
   }
