@@ -69,6 +69,12 @@ local VHOST_IOCTLS = {
   [0x4008af25] = "VHOST_SET_BACKEND_FEATURES", [0x8008af26] = "VHOST_GET_BACKEND_FEATURES",
   [0x4008af30] = "VHOST_NET_SET_BACKEND",
 }
+-- linux include/uapi/linux/kvm.h, struct kvm_run.
+local EXIT_REASONS = { [2] = "KVM_EXIT_IO", [5] = "KVM_EXIT_HLT", [6] = "KVM_EXIT_MMIO", [8] = "KVM_EXIT_SHUTDOWN",
+  [10] = "KVM_EXIT_INTR" }
+-- qemu include/hw/qdev-core.h, MachineInitPhase.
+local QEMU_PHASES = { [1] = "PHASE_MACHINE_CREATED", [2] = "PHASE_ACCEL_CREATED", [3] = "PHASE_LATE_BACKENDS_CREATED",
+  [4] = "PHASE_MACHINE_INITIALIZED", [5] = "PHASE_MACHINE_READY" }
 local KVM_IOCTLS = {
   [0xae00] = "KVM_GET_API_VERSION", [0xae01] = "KVM_CREATE_VM", [0xae03] = "KVM_CHECK_EXTENSION",
   [0xae04] = "KVM_GET_VCPU_MMAP_SIZE", [0xae41] = "KVM_CREATE_VCPU", [0x4010ae42] = "KVM_GET_DIRTY_LOG",
@@ -211,6 +217,14 @@ local x = {
   counter = u32("eventfd.counter", "Counter"),
   core = u32("sched.core", "Core"),
   syscall = u32("sched.syscall", "System call"),
+  exit_reason = u32("kvm.exit_reason", "exit_reason", base.DEC, EXIT_REASONS),
+  errno = u32("kvm.errno", "errno"),
+  fd = u32("kvm.fd", "Descriptor"),
+  polled = u32("kvm.halt_poll.ns", "Polled (ns)"),
+  halt_poll_ns = u32("kvm.halt_poll.halt_poll_ns", "halt_poll_ns"),
+  phase = u32("qemu.phase", "Phase", base.DEC, QEMU_PHASES),
+  number = u32("qemu.nic", "NIC"),
+  timer = u32("qemu.tx_timer.ns", "Timer (ns)"),
 }
 local vu = {
   request = u32("vhost_user.request", "Request", base.DEC, REQUESTS),
@@ -252,6 +266,7 @@ local setup = {
   kvm = u32("kvm.ioctl", "ioctl", base.HEX, KVM_IOCTLS),
   tap = u32("tap.ioctl", "ioctl", base.HEX, TUN_IOCTLS),
   argument = u32("ioctl.argument", "Argument (first 32 bits)", base.HEX),
+  result = keep(ProtoField.int32("ringside.ioctl.result", "Result")),
   feature = text("feature", "Feature"),
   word = keep(ProtoField.uint32("ringside.features.word", "Word", base.DEC, nil, 0x7fffffff)),
   accepted = flag("features.accepted", "Accepted by the driver", 32, 0x80000000),
@@ -598,6 +613,12 @@ local COLUMNS = {
   ["kvm.exit_io_kernel"] = { x.address, x.value }, ["kvm.irq_line"] = { x.line, x.level },
   ["kvm.exit_io_user"] = { x.address, x.value }, ["kvm.irqfd"] = { x.vector, false },
   ["kvm.signal_msi"] = { x.vector, false }, ["kvm.entry"] = { x.pending, false },
+  ["kvm.ioctl_argument"] = { false, e.bytes }, ["kvm.ioctl_result"] = { setup.kvm, setup.result },
+  ["kvm.userspace_exit"] = { x.exit_reason, x.errno }, ["kvm.run"] = { x.fd, false }, ["kvm.open"] = { x.fd, false },
+  ["kvm.halt_poll_success"] = { x.polled, x.halt_poll_ns }, ["kvm.halt_poll_fail"] = { x.polled, x.halt_poll_ns },
+  ["kvm.posted_interrupt"] = { x.vector, false }, ["qemu.phase"] = { x.phase, false },
+  ["qemu.device_realize"] = { x.number, false }, ["qemu.device_reset"] = { x.number, false },
+  ["qemu.tx_timer"] = { x.timer, false },
   ["kvm.ioctl"] = { setup.kvm, setup.argument }, ["eventfd.signal"] = { x.counter, false },
   ["eventfd.read"] = { x.counter, false }, ["sched.switch"] = { x.core, false }, ["sched.syscall"] = { x.syscall, false },
   ["packet.born"] = { e.bytes, o.run }, ["packet.copy"] = { e.bytes, false }, ["packet.dma"] = { e.bytes, false },
@@ -628,6 +649,7 @@ local METHODS = {
   ["kvm.irqfd"] = "irqfd: an eventfd became an MSI in the kernel",
   ["kvm.signal_msi"] = "KVM_SIGNAL_MSI: userspace injects an MSI",
   ["kvm.irq_line"] = "KVM_IRQ_LINE: userspace sets the level of a line",
+  ["kvm.posted_interrupt"] = "posted: a running vCPU takes it without an exit",
   ["guest.irq"] = "handler of the guest", ["kvm.exit_external_interrupt"] = "exit: the vCPU was running",
 }
 
@@ -691,7 +713,7 @@ local SPECIAL = {
     return add_register(tvb, tree)
   end,
 }
-local IOCTLS = { ["vhost.ioctl"] = VHOST_IOCTLS, ["kvm.ioctl"] = KVM_IOCTLS, ["tap.ioctl"] = TUN_IOCTLS,
+local IOCTLS = { ["vhost.ioctl"] = VHOST_IOCTLS, ["kvm.ioctl"] = KVM_IOCTLS, ["kvm.ioctl_result"] = KVM_IOCTLS, ["tap.ioctl"] = TUN_IOCTLS,
   ["vhost.user_request"] = REQUESTS, ["vhost.user_reply"] = REQUESTS }
 
 -- `avail_idx=17`: a value for the Info column; addresses as people know them.
