@@ -5,6 +5,7 @@
 import type { BuiltGuest, BuiltNic, Machine } from './build/machine.ts';
 import { type MonitorStep, monitorOf } from './devices/monitor.ts';
 import type { NicDevice } from './devices/nic-device.ts';
+import { announceStep } from './devices/nic-migration.ts';
 import { setLink, vmStart, vmStop } from './devices/vm-state.ts';
 import type { Vmm } from './devices/vmm.ts';
 import { deviceState } from './inspect.ts';
@@ -54,6 +55,12 @@ export function setNicLink(machine: Machine, nic: BuiltNic, up: boolean): Asked 
   const { nic: device } = deviceState(nic);
   if (device.device.netConfig.linkUp === up) return null;
   return ask(machine, vmm, setLink(vmm, device, up));
+}
+
+/** QMP announce-self, for one NIC. */
+export function announceNic(machine: Machine, nic: BuiltNic): Asked {
+  const vmm = qemuOf(nic.guest);
+  return ask(machine, vmm, [announceStep(vmm, deviceState(nic).nic)]);
 }
 
 /** A guest is stopped, or has been asked to stop. */

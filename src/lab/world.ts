@@ -35,7 +35,15 @@ import type {
   TrafficSpec,
   WorldStatus,
 } from './protocol.ts';
-import { type Asked, anyStopped, guestRunState, nicLink, setGuestState, setNicLink } from './qemu-commands.ts';
+import {
+  type Asked,
+  announceNic,
+  anyStopped,
+  guestRunState,
+  nicLink,
+  setGuestState,
+  setNicLink,
+} from './qemu-commands.ts';
 import { queueIndex } from './queue-names.ts';
 import { Refusal } from './refusal.ts';
 import type { Run } from './run.ts';
@@ -490,13 +498,18 @@ export class World {
     return this.asGuest(`registers of ${nic.nic.name}`, () => notifyQueue(this.machine, nic, queue, value));
   }
 
-  /** The device asks its driver to announce itself, as QEMU's announce-self does (qemu hw/net/virtio-net.c, virtio_net_announce()). */
+  /**
+   * The device asks its driver to announce itself, as QEMU's announce-self does (qemu hw/net/virtio-net.c,
+   * virtio_net_announce()). For a driver that cannot, QEMU or its back-end sends a RARP.
+   */
   announce(nic: BuiltNic): null {
     const { device } = deviceState(nic).nic;
     const { scheduler, recorder } = this.machine;
     if (!device.live) throw new Refusal('CONFLICT', `${nic.nic.name} has no driver that could announce it`);
-    if (!device.has(VIRTIO_NET_F_GUEST_ANNOUNCE))
-      throw new Refusal('CONFLICT', `the driver of ${nic.nic.name} has not accepted VIRTIO_NET_F_GUEST_ANNOUNCE`);
+    if (!device.has(VIRTIO_NET_F_GUEST_ANNOUNCE)) {
+      this.askQemu('announce', nic.nic.name, () => announceNic(this.machine, nic));
+      return null;
+    }
     return this.asGuest(`announcement of ${nic.nic.name}`, () => {
       recorder.stamp[0] = scheduler.now[0]!;
       device.announce();

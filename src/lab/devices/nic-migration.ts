@@ -67,7 +67,9 @@ export function migrate(
   const [stop, ...takeBack] = vmStop(vmm, nics);
   const start = vmStart(vmm, nics);
   const last = start.pop()!;
+  const announce = announceStep(vmm, nic);
   return [
+    { cost: 0, run: () => startLog(nic) },
     { ...stop!, run: then(stop!, () => (times.stoppedNs = now())) },
     ...takeBack,
     {
@@ -107,13 +109,21 @@ export function migrate(
     ...start,
     { ...last, run: then(last, () => (times.startedNs = now())) },
     {
-      cost: services.ns('tap_write_syscall') + services.ns('ovs_kernel_per_packet'),
+      ...announce,
       run: () => {
-        if (times.failed === null) announceSelf(vmm, nic);
+        if (times.failed === null) announce.run();
         times.announcedNs = now();
       },
     },
   ];
+}
+/**
+ * ram_save_setup(): what back-ends write from now on is logged (vhost_log_global_start()).
+ * DEVIATION: only with vhost-user, and nobody reads the log: memory stays where it is, and is not sent.
+ */
+function startLog({ backend }: NicDevice): void {
+  if (backend.kind === 'vhost-user' && backend.frontend instanceof VhostUserFrontend && !backend.frontend.closed)
+    backend.frontend.startLog();
 }
 const then =
   (step: MonitorStep, after: () => void): (() => void) =>
@@ -122,6 +132,14 @@ const then =
     after();
   };
 
+/** Everybody is told where the NIC's address is. */
+export function announceStep(vmm: Vmm, nic: NicDevice): MonitorStep {
+  const { services } = vmm;
+  return {
+    cost: services.ns('tap_write_syscall') + services.ns('ovs_kernel_per_packet'),
+    run: () => announceSelf(vmm, nic),
+  };
+}
 /**
  * qemu_announce_self_iter(): a RARP request in the name of the guest, so that bridges learn where its address is; and the
  * driver, if it can, is asked to announce itself. A vhost-user back-end is asked to send the RARP, where the driver cannot.

@@ -96,7 +96,7 @@ export function addGuestAccessRoutes(app: App, { registry }: Services): void {
         tags: ['guests'],
         summary: 'The device asks its driver to announce where the guest is',
         description:
-          'VIRTIO_NET_S_ANNOUNCE and a configuration interrupt: the driver sends gratuitous ARP and unsolicited neighbour advertisements, then VIRTIO_NET_CTRL_ANNOUNCE_ACK (virtio 1.2 §5.1.6.5.4). What QEMU does after a migration.',
+          'VIRTIO_NET_S_ANNOUNCE and a configuration interrupt: the driver sends gratuitous ARP and unsolicited neighbour advertisements, then VIRTIO_NET_CTRL_ANNOUNCE_ACK (virtio 1.2 §5.1.6.5.4). What QEMU does after a migration. For a driver without VIRTIO_NET_F_GUEST_ANNOUNCE a RARP is sent in its name: by QEMU through the tap, or by the vhost-user back-end (SEND_RARP).',
         params: GuestNicPath,
         response: {
           204: { description: 'The device has asked.' },

@@ -314,6 +314,11 @@ test.each(BACKENDS)('where the driver does not announce itself, a RARP does: to 
   assert.deepEqual(rarp, [`ffffffffffff${mac}80350001080006040003${mac}00000000${mac}`.padEnd(120, '0')]);
   assert.equal(outputs.length, 1, 'the only other port gets it');
   holds(world);
+  // and whenever it is asked for
+  world.announce(nicA(world));
+  runOut(world);
+  assert.equal(born.filter((hex) => hex.slice(24, 28) === '8035').length, 2);
+  holds(world);
 });
 
 describe('refused, and nothing has changed', () => {
