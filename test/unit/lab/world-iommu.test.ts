@@ -241,12 +241,26 @@ describe('conservation and determinism', () => {
     };
     expect(run()).toBe(run());
   });
-  test('several queue pairs, each with its own DMA users', () => {
-    const w = settled('vhost-net', 'strict', { queuePairs: 2 });
+  test.each([
+    ['vhost-net', {}],
+    ['virtio-net', {}],
+    ['vhost-user', { driver: 'virtio-pmd' }],
+  ] as const)('several queue pairs, each with its own DMA users (%s)', (backend, nic) => {
+    const w = settled(backend, 'strict', { queuePairs: 2, ...nic });
     const account = new FrameAccount(w.world);
     const result = runOne(w.world, udp('a/net0', 'b/net0', { count: 200, flows: 8 }));
     runOut(w.world);
-    expect(result.received).toBe(200);
+    // a polled receive ring that nobody has used yet loses its first frame
+    expect(result.received).toBeGreaterThanOrEqual(backend === 'vhost-user' ? 196 : 200);
+    account.check();
+    const { translation } = deviceState(w.world.machine.guests[0]!.nics[0]!).nic;
+    expect(translation!.iotlbs.length).toBe({ 'virtio-net': 0, 'vhost-net': 2, 'vhost-user': 1 }[backend]);
+  });
+  test('kernel guests with several queue pairs over vhost-user, every frame accounted for', () => {
+    const w = watched(document('vhost-user', 'strict', { queuePairs: 2 }));
+    const account = new FrameAccount(w.world);
+    for (let i = 0; i < 6; i++) runOne(w.world, udp('a/net0', 'b/net0', { count: 100, flows: 8 }));
+    runOut(w.world);
     account.check();
   });
   test('TCP in large segments passes through an IOMMU', () => {
