@@ -3,6 +3,9 @@
  * and the translations that its back-end holds. Made when the guest boots, before its devices are probed.
  *
  * Read first: machine/iommu/intel-iommu.ts; flows VU-1 and VU-3.
+ *
+ * DEVIATION: NICs lie on bus 0, where QEMU wants a PCI Express port in front of a device with ATS, and the kernel does not switch
+ * ATS on in their configuration space: that the device caches translations follows from the document.
  */
 import { assert } from '../../engine/assert.ts';
 import type { GuestVcpu } from '../../machine/guest/guest-vcpu.ts';
