@@ -164,7 +164,10 @@ export function handOver(
     // qemu hw/net/virtio-net.c, virtio_net_vhost_status(): before each start
     const mtu = hasFeature(features, VIRTIO_NET_F_MTU) ? backend.setMtu() : 0;
     const result = mtu < 0 ? mtu : backend.frontend.start(params);
-    return result === 0 ? vhostReach(vm, [backend.session], true, packed) : result;
+    if (result !== 0) return result;
+    const reach = vhostReach(vm, [backend.session], true, packed);
+    backend.reaches(reach.memory);
+    return reach;
   }
   assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
   const opened = backend.opened.slice(0, pairs);

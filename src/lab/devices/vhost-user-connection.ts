@@ -10,6 +10,7 @@ import { VHOST_USER_CONNECT, VHOST_USER_LISTEN } from '../../engine/events.ts';
 import { FdTable } from '../../machine/kernel/files.ts';
 import { Mappings, MemoryFile } from '../../machine/kernel/memory-file.ts';
 import { socketPair } from '../../machine/kernel/unix-socket.ts';
+import type { AddressSpace } from '../../machine/memory/address-space.ts';
 import type { RingParams } from '../../machine/vhost/frontend.ts';
 import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
 import { ovsOffer } from '../../machine/vhost/offers.ts';
@@ -19,6 +20,7 @@ import { type BackendHooks, VhostUserBackend } from '../../machine/vhost/user/ba
 import type { CloseReason } from '../../machine/vhost/user/close-reasons.ts';
 import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
 import { type BackendProfile, DPDK_22_11 } from '../../machine/vhost/user/profiles.ts';
+import { RingLog } from '../../machine/vhost/user/ring-log.ts';
 import { featuresOf, orFeatures, VIRTIO_F_ACCESS_PLATFORM } from '../../machine/virtio/features.ts';
 import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/wire/vhost-user-requests.ts';
 import { type VhostUserOptions, vhostUserDefaults } from '../topology.ts';
@@ -54,6 +56,8 @@ export class VhostUserConnection {
   readonly mappings = new Mappings();
   /** What the port does about the messages; set before connect(). */
   hooks: BackendHooks = {};
+  /** By which the back-end's queues reach guest memory; null before the first start. */
+  private space: AddressSpace | null = null;
   private readonly vmm: Vmm;
   private readonly wiring: UserWiring;
   private readonly trace: Trace;
@@ -86,7 +90,15 @@ export class VhostUserConnection {
       vrings: 2 * this.wiring.pairs.length,
       table: this.table,
       mappings: this.mappings,
-      hooks: this.hooks,
+      hooks: {
+        ...this.hooks,
+        onLog: () => this.keepLog(),
+        onFeatures: () => this.keepLog(),
+        onClose: (reason) => {
+          this.keepLog();
+          this.hooks.onClose?.(reason);
+        },
+      },
       dataPathTranslates: true,
     });
   }
@@ -127,6 +139,22 @@ export class VhostUserConnection {
   realize(): void {
     const rings = 2 * this.wiring.pairs.length;
     if (this.frontend instanceof VhostUserFrontend) this.frontend.enableRings(rings, Math.min(2, rings));
+  }
+  /** The back-end's queues reach guest memory by `space` from now on. */
+  reaches(space: AddressSpace): void {
+    this.space = space;
+    this.keepLog();
+  }
+  /** The front-end wants to know what is written (VHOST_F_LOG_ALL and a log to write to), or does so no more. */
+  private keepLog(): void {
+    const { space, backend } = this;
+    const { port } = this.wiring;
+    if (space === null || backend.session.translates) return;
+    const logs = backend.logging && !backend.closed;
+    if (!logs && port.log === null) return;
+    const log = logs ? new RingLog(backend, space) : null;
+    space.translateBy(log);
+    port.log = log;
   }
   /** Both sides have their end of the socket. */
   get connected(): boolean {

@@ -32,7 +32,14 @@ const SHARED_LINES = 3;
 /** Frames of one output batch; the PMD flushes before it polls again, so a batch never holds more than a few bursts. */
 const BATCH_LIMIT = 4096;
 
+/** Marks used rings in the front-end's dirty log, before they are published. */
+export interface UsedLog {
+  used(ring: number, queue: DeviceQueue, entries: number): void;
+}
+
 export class VhostUserPort extends Port {
+  /** null while the front-end keeps no log. */
+  log: UsedLog | null = null;
   /** By queue pair. */
   declare readonly rxqs: readonly VhostUserRxq[];
   /** By PMD of the host. */
@@ -93,6 +100,10 @@ export class VhostUserPort extends Port {
     this.txqOf[context] = pmd;
   }
 
+  /** A burst is about to be published in a ring of a pair: receive 0, transmit 1. */
+  marks(log: UsedLog, pair: NetQueuePair, which: 0 | 1, entries: number): void {
+    log.used(2 * this.pairs.indexOf(pair) + which, which === 0 ? pair.rx : pair.tx, entries);
+  }
   /** SEND_RARP: the port sends it with its next burst, in front of what the guest sends. `mac`: 48 bits, first byte highest. */
   sendRarp(mac: number): void {
     const rxq = this.rxqs[0]!;
@@ -307,6 +318,7 @@ export class VhostUserRxq implements PmdRxq {
   received(timeline: { unpark(id: number): void }): void {
     const pair = this.pair;
     if (pair === null || this.taken === 0) return;
+    if (this.port.log !== null) this.port.marks(this.port.log, pair, 1, this.taken);
     pair.publishTx(this.taken);
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
   }
@@ -406,6 +418,7 @@ export class VhostUserTxq implements PmdTxq {
   flushed(timeline: { unpark(id: number): void }): void {
     const pair = this.served;
     if (pair === null || this.placed === 0) return;
+    if (this.port.log !== null) this.port.marks(this.port.log, pair, 0, this.placed);
     pair.publishRx(this.placed);
     this.placed = 0;
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);

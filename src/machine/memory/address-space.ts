@@ -44,6 +44,19 @@ export class AddressSpace {
     return this.search(address, length, access);
   }
 
+  /** From now on `translator` is asked for every address; null: the regions are. */
+  translateBy(translator: Translator | null): void {
+    this.translator = translator;
+    this.hotStart = 1;
+    this.hotEnd = 0;
+  }
+  /** The same by the regions alone, whoever translates. */
+  inRegions(address: number, length: number): number {
+    for (let i = 0; i < this.start.length; i++)
+      if (address >= this.start[i]! && address + length <= this.end[i]!) return address + this.delta[i]!;
+    return -1;
+  }
+
   private search(address: number, length: number, access: number): number {
     if (this.translator !== null) return this.translator.translate(address, length, access);
     for (let i = 0; i < this.start.length; i++) {

@@ -7,8 +7,10 @@ import { VhostUserConnection } from '../../../src/lab/devices/vhost-user-connect
 import { parseTopology } from '../../../src/lab/document.ts';
 import { deviceState, findNic } from '../../../src/lab/inspect.ts';
 import { World } from '../../../src/lab/world.ts';
+import { VhostUserFrontend } from '../../../src/machine/vhost/user/frontend.ts';
 import * as R from '../../../src/machine/wire/vhost-user-requests.ts';
 import { scenario } from '../machine/vhost/user/golden.ts';
+import { BRIDGE, migrationWorld, nicA } from './migration-worlds.ts';
 import { collect, makeWorld, pairDocument, runOne, runOut, type SeenEvent, udp } from './world-driver.ts';
 
 const LINUX = { driver: 'virtio-net' };
@@ -111,6 +113,70 @@ describe('the socket', () => {
     const world = makeWorld(pairDocument('vhost-user', { nic: { vhostUser } }));
     const result = runOne(world, udp('a/net0', 'b/net0', { count: 200 }));
     assert.equal(result.received, 200);
+  });
+});
+
+describe('the dirty log', () => {
+  it.each([
+    ['split', {}],
+    ['packed', { packed: true }],
+  ])('%s: pages of used entries and of buffers that the switch filled are marked, others are not', (_, nic) => {
+    const world = makeWorld(pairDocument('vhost-user', { nic: { ...LINUX, ...nic } }));
+    runOne(world, udp('a/net0', 'b/net0', { count: 10 }));
+    const connection = connectionOf(world, 'b');
+    const { machine } = world;
+    const vm = findNic(machine, 'b', 'net0').setup.vmm.vm;
+    assert.ok(connection.frontend instanceof VhostUserFrontend);
+    const log = connection.frontend.startLog();
+    assert.ok(typeof log !== 'number');
+    const before = machine.arena.u8.slice(vm.ram, vm.ram + vm.ramBytes);
+    runOne(world, udp('a/net0', 'b/net0', { count: 50, frameSize: 900 }));
+    const ring = connection.session.vrings[0]!;
+    const touched = new Set<number>();
+    for (let i = 0; i < before.length; i++) if (machine.arena.u8[vm.ram + i] !== before[i]) touched.add(i >> 12);
+    const dirty = new Set(
+      [...log].flatMap((b, i) => [0, 1, 2, 3, 4, 5, 6, 7].filter((n) => (b >> n) & 1).map((n) => 8 * i + n)),
+    );
+    const written = packed(nic) ? ring.desc_user_addr : ring.used_user_addr;
+    assert.ok(dirty.has((written - connection.session.regions[0]!.userspace_addr) >> 12), 'the used ring');
+    assert.ok(dirty.size > 5, 'buffers');
+    // what is in a frame is in a page that is marked; pages that only the driver wrote need not be
+    const frames = [...touched].filter((page) => filled(before, machine.arena.u8.subarray(vm.ram), page));
+    assert.ok(frames.length > 5);
+    for (const page of frames) assert.ok(dirty.has(page), `page ${page}`);
+    assert.ok(dirty.size < 200, 'not everything');
+
+    assert.equal(connection.frontend.stopLog(), 0);
+    const stopped = log.slice();
+    runOne(world, udp('a/net0', 'b/net0', { count: 20 }));
+    assert.deepEqual(log, stopped);
+  });
+  const packed = (nic: object): boolean => 'packed' in nic;
+  /** More than half of a page is new: frames, and not some words of the driver's. */
+  function filled(before: Uint8Array, now: Uint8Array, page: number): boolean {
+    let changed = 0;
+    for (let i = page << 12; i < (page + 1) << 12; i++) if (before[i] !== now[i]) changed++;
+    return changed > 600;
+  }
+});
+
+describe('a migration', () => {
+  it('begins with the log, as QEMU was recorded to say', () => {
+    const world = migrationWorld({ backend: 'vhost-user' });
+    runOut(world);
+    const events = collect(world.machine, E.VHOST_USER_REQUEST);
+    world.migrate(nicA(world), { backend: 'vhost-net', bridge: BRIDGE['vhost-net'] });
+    runOut(world);
+    const [first, last] = scenario('plain').phase('migrate');
+    const want = scenario('plain')
+      .between(first, last)
+      .filter((m) => m.from === 'F')
+      .map((m) => Number.parseInt(m.hex.slice(0, 2), 16));
+    assert.deepEqual(
+      events.slice(0, want.length).map((e) => e.a),
+      want,
+    );
+    assert.equal(world.status().conservation.holds, true);
   });
 });
 
