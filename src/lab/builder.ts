@@ -18,6 +18,7 @@ import { Frames } from '../machine/packet/frames.ts';
 import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
 import { Services } from '../machine/services.ts';
 import { buildGuest } from './build/guests.ts';
+import { startHostDpdk } from './build/host-dpdk.ts';
 import type { Machine } from './build/machine.ts';
 import { jumboSlots, layOut, mostPlaces, poolSlots, SPARE_CONTEXTS, TEMPLATE_SLOTS } from './build/memory.ts';
 import { buildBridges, buildHostNics, buildLinks } from './build/network.ts';
@@ -83,6 +84,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
   buildLinks(site);
   site.beginAll();
   assert(site.places.list.length <= mostPlaces(topology), 'there is a histogram for each place');
+  const hostDpdks = [...site.hosts.values()].flatMap((hostSite) => startHostDpdk(site, hostSite) ?? []);
 
   const { contexts } = site.contexts;
   const room = Math.min(MAX_CONTEXTS, contexts.length + SPARE_CONTEXTS);
@@ -109,6 +111,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
     guests: site.guests,
     bridges: site.bridges,
     hostNics: site.hostNics,
+    hostDpdks,
     pmds: site.pmds,
     injectors,
     templates,

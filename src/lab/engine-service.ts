@@ -7,6 +7,7 @@ import { NEVER } from '../engine/timeline.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import { controlPlane } from './control-plane.ts';
 import { dpdkState, nicXstats } from './dpdk-view.ts';
+import { hostDpdkState } from './host-dpdk-view.ts';
 import { learnedState, Rehearsal } from './dry-run.ts';
 import { bridgeState, findGuest, findNic, guestMemory } from './inspect.ts';
 import { kvmState } from './inspect-kvm.ts';
@@ -169,6 +170,8 @@ export class EngineService {
           return world.driver(findNic(machine, request.guest, request.nic), request.change);
         case 'dpdk':
           return dpdkState(machine, findGuest(machine, request.guest));
+        case 'hostDpdk':
+          return hostDpdkState(machine, request.host);
         case 'bridge':
           return bridgeState(machine, request.bridge);
       }

@@ -371,6 +371,30 @@ export interface DpdkState {
   readonly mempool: { readonly mbufs: number; readonly free: number; readonly mbufBytes: number };
   readonly lcores: readonly { readonly lcore: number; readonly vcpu: string; readonly core: number; readonly queues: readonly string[] }[];
 }
+/** Hugepages of a host, and Open vSwitch with DPDK where it has a netdev bridge. */
+export interface HostDpdkState {
+  readonly host: string;
+  readonly hugepages: readonly {
+    readonly size: string;
+    /** null: as many as anybody asks for. */
+    readonly total: number | null;
+    readonly used: number;
+    readonly free: number | null;
+    readonly users: readonly { readonly who: string; readonly pages: number }[];
+  }[];
+  readonly dpdk: {
+    readonly socketMemBytes: number;
+    readonly freeBytes: number;
+    readonly iovaMode: 'pa' | 'va';
+    /** null: no NIC is a port, and VFIO has nothing to do. */
+    readonly iommu: 'type1' | 'noiommu' | null;
+    readonly dmaMaps: number;
+    readonly lcores: readonly { readonly name: string; readonly core: number; readonly rxqs: number }[];
+    readonly mempools: readonly { readonly mtu: number; readonly mbufs: number; readonly mbufBytes: number; readonly ring: string; readonly ringEntries: number }[];
+    readonly ports: readonly { readonly nic: string; readonly driver: string; readonly pci: string; readonly group: string }[];
+    readonly descriptors: readonly { readonly fd: number; readonly file: string }[];
+  } | null;
+}
 export interface NicXstats {
   readonly guest: string;
   readonly nic: string;
@@ -482,6 +506,7 @@ export type EngineRequest =
   /** `change`: null to look only. */
   | { readonly op: 'driver'; readonly world: number; readonly guest: string; readonly nic: string; readonly change: PortChange | null }
   | { readonly op: 'dpdk'; readonly world: number; readonly guest: string }
+  | { readonly op: 'hostDpdk'; readonly world: number; readonly host: string }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
 
 export interface EngineAnswers {
@@ -513,6 +538,7 @@ export interface EngineAnswers {
   xstats: NicXstats;
   driver: DriverState;
   dpdk: DpdkState;
+  hostDpdk: HostDpdkState;
   patchNic: NicState;
   announce: null;
   bridge: BridgeState;

@@ -90,6 +90,23 @@ export function ramPages(hugepages: PageSize, memory: number): Amounts {
   return { '2MiB': hugepages === '2MiB' ? pages : 0, '1GiB': hugepages === '1GiB' ? pages : 0 };
 }
 
+/** ovs lib/netdev-dpdk.c: with fewer mbufs a port cannot be added. */
+export const MIN_NB_MBUF = 4096 * 4;
+/** NETDEV_DPDK_MBUF_ALIGN. */
+const MBUF_ALIGN = 1024;
+/** struct rte_mbuf, struct dp_packet and headroom around the data (Red Hat, NFV planning guide, OVS-DPDK memory parameters). */
+const MBUF_OVERHEAD = 800;
+const ETHERNET_OVERHEAD = 18;
+const ETH_DATA_LEN = 1500;
+/** dpdk_buf_size(): data of an mbuf for this MTU, and what is around it. */
+export const mbufBytes = (mtu: number): number =>
+  Math.ceil((mtu + ETHERNET_OVERHEAD) / MBUF_ALIGN) * MBUF_ALIGN + MBUF_OVERHEAD;
+/** MTUs of the pools that ports of these MTUs (null: Ethernet's) have: those whose mbufs are as long share one (dpdk_mp_get()). */
+export function poolMtus(mtus: readonly (number | null)[]): number[] {
+  const all = [ETH_DATA_LEN, ...mtus.map((mtu) => Math.max(ETH_DATA_LEN, mtu ?? 0))];
+  return [...new Map(all.map((mtu) => [mbufBytes(mtu), mtu])).values()].sort((a, b) => a - b);
+}
+
 /** Open vSwitch starts first, then the guests in the order of the document; nobody gives anything back. */
 export function checkHugepages(host: DraftHost, at: string, faults: Faults): void {
   const { hugepages } = host;
@@ -117,6 +134,15 @@ export function checkHugepages(host: DraftHost, at: string, faults: Faults): voi
       );
       return;
     }
+    const mtus = (host.guests ?? []).flatMap((g) => g?.nics?.map((nic) => nic?.mtu ?? null) ?? []);
+    const least = poolMtus(mtus).reduce((n, mtu) => n + MIN_NB_MBUF * mbufBytes(mtu), 0);
+    if (socketMem < least + 2 * MiB)
+      faults.add(
+        `${at}/hugepages/socketMem`,
+        'memory-too-small',
+        `${formatSize(socketMem)} hold no pool of ${MIN_NB_MBUF} mbufs for each size of frame`,
+        `at least ${Math.ceil(least / MiB) + 2}MiB`,
+      );
     take('Open vSwitch', pages);
   }
   eachOf(host.guests, `${at}/guests`, (guest, p) => {

@@ -145,3 +145,47 @@ test('requests that make no sense name the field', async () => {
   }
   assert.equal((await server.get(`${T}/guests/a/nics/nope/xstats`)).status, 404);
 });
+
+test('a host: hugepages with who has them, and Open vSwitch with DPDK', async () => {
+  const server = await startServer({ engine: null });
+  const guests = [{ name: 'a', nics: [{ name: 'net0', backend: 'vhost-user', driver: 'virtio-pmd' }] }];
+  const host = {
+    iommu: true,
+    hugepages: { '2MiB': 100, socketMem: '128MiB' },
+    bridges: [{ name: 'br0', datapath: 'netdev' }],
+    nics: [{ name: 'eth0' }],
+    guests,
+  };
+  assert.equal((await server.put(T, { recorder: { events: 65_536, bytes: '4MiB' }, hosts: [host] })).status, 201);
+  const { body, text } = await server.get(`${T}/hosts/h1/dpdk`);
+  const users = [
+    { who: 'Open vSwitch', pages: 64 },
+    { who: 'guest a', pages: 8 },
+  ];
+  assert.deepEqual(
+    body.hugepages,
+    [
+      { size: '2MiB', total: 100, used: 72, free: 28, users },
+      { size: '1GiB', total: 0, used: 0, free: 0, users: [] },
+    ],
+    text,
+  );
+  // each page is mapped for eth0; the pool was halved until it fitted
+  assert.deepEqual([body.dpdk.iommu, body.dpdk.iovaMode, body.dpdk.dmaMaps], ['type1', 'va', 64]);
+  assert.deepEqual(body.dpdk.mempools, [
+    { mtu: 1500, mbufs: 32_768, mbufBytes: 2848, ring: 'MP_ovs0', ringEntries: 65_536 },
+  ]);
+  assert.deepEqual(body.dpdk.lcores, [{ name: 'pmd-c07', core: 7, rxqs: 2 }]);
+  assert.deepEqual(body.dpdk.ports, [{ nic: 'eth0', driver: 'vfio-pci', pci: '0000:03:00.0', group: '/dev/vfio/20' }]);
+  assert.equal((await server.get(`${T}/hosts/h2/dpdk`)).status, 404);
+  const metrics = await server.get('/metrics');
+  assert.match(metrics.text, /ringside_dpdk_heap_bytes_total\{[^}]*place="br0"[^}]*\} 134217728/);
+  const short = { ...host, hugepages: { '2MiB': 70, socketMem: '128MiB' } };
+  const refused = await server.put('/v1/topologies/t2', { hosts: [short] });
+  assert.equal(refused.status, 422);
+  assert.equal(refused.body.errors[0].code, 'not-enough-hugepages');
+  assert.match(
+    refused.body.errors[0].detail,
+    /guest a asks for 8 pages of 2MiB .* 6 of 70 are left: Open vSwitch has 64/,
+  );
+});

@@ -19,6 +19,7 @@ import type { Services } from '../../machine/services.ts';
 import type { DeviceSetup } from '../devices/device-setup.ts';
 import type { NicWiring } from '../devices/nic-wiring.ts';
 import type { Datapath, Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
+import type { HostDpdk } from './host-dpdk.ts';
 import type { Site } from './site.ts';
 
 export interface BuiltNic {
@@ -74,6 +75,8 @@ export interface Machine {
   readonly guests: readonly BuiltGuest[];
   readonly bridges: readonly BuiltBridge[];
   readonly hostNics: readonly BuiltHostNic[];
+  /** Of the hosts with a netdev bridge. */
+  readonly hostDpdks: readonly HostDpdk[];
   readonly pmds: readonly Pmd[];
   /** By host name. */
   readonly injectors: ReadonlyMap<string, Injector>;

@@ -153,7 +153,7 @@ export class Eal {
   private grown(memseg: Memseg): void {
     const { base, recorder, syscall } = this.run;
     this.run.spend(syscall);
-    recorder.event(base | EAL_MEMORY, 0, memseg.physical / PAGE, memseg.bytes / PAGE);
+    recorder.event(base | EAL_MEMORY, 0, memseg.bytes, memseg.physical / PAGE);
     if (this.iommuType === 0) return;
     const result = this.mapDma(memseg);
     assert(result === 0, 'the heap grows into memory that was not mapped before');

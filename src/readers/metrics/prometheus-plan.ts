@@ -4,6 +4,7 @@
  */
 import type { WorldCatalog } from '../../engine/catalog.ts';
 import { LATENCY_BOUNDS_NS, LATENCY_BUCKETS } from '../../engine/latency.ts';
+import { DPDK_FAMILIES } from './prometheus-dpdk.ts';
 import type { Family, Source } from './prometheus-family.ts';
 import { boundText, labelPairs } from './prometheus-format.ts';
 import { IOMMU_FAMILIES } from './prometheus-iommu.ts';
@@ -19,6 +20,7 @@ export const FAMILIES: readonly Family[] = [
   ...NETWORK_FAMILIES,
   ...KVM_FAMILIES,
   ...IOMMU_FAMILIES,
+  ...DPDK_FAMILIES,
   ...HOP_FAMILIES,
 ];
 

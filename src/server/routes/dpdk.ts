@@ -1,10 +1,16 @@
 /** /v1/topologies/{t}/guests, what a guest's DPDK program has and does: memory, devices, lcores; statistics and filters of its ports. */
+import { Type } from 'typebox';
 import { media, problems } from '../responses.ts';
-import { GuestNicPath, GuestPath } from '../schemas/common.ts';
-import { DpdkSchema, DriverChangeSchema, DriverStateSchema, NicXstatsSchema } from '../schemas/dpdk.ts';
-import { ref } from '../schemas/reference.ts';
+import { GuestNicPath, GuestPath, TopologyName } from '../schemas/common.ts';
+import { DpdkSchema, DriverChangeSchema, DriverStateSchema, HostDpdkSchema, NicXstatsSchema } from '../schemas/dpdk.ts';
+import { closed, ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
+const HostPath = closed({
+  topology: TopologyName,
+  host: Type.String({ minLength: 1, maxLength: 200, description: 'Host of the topology.', examples: ['h1'] }),
+});
+const worlds = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED');
 const looks = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED');
 const refusals = problems(
   'RINGSIDE_E_SYNTAX',
@@ -17,6 +23,23 @@ const refusals = problems(
 );
 
 export function addDpdkRoutes(app: App, { registry }: Services): void {
+  app.get(
+    '/v1/topologies/:topology/hosts/:host/dpdk',
+    {
+      schema: {
+        operationId: 'getHostDpdk',
+        tags: ['bridges'],
+        summary: 'Shows the hugepages of a host, and Open vSwitch with DPDK on it',
+        params: HostPath,
+        response: { 200: media('The host.', { 'application/json': ref(HostDpdkSchema) }), ...worlds },
+      },
+    },
+    async (request) => {
+      const { topology, host } = request.params;
+      return await registry.get(topology).livingWorld().call('hostDpdk', { host });
+    },
+  );
+
   app.get(
     '/v1/topologies/:topology/guests/:guest/dpdk',
     {

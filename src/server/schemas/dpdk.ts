@@ -1,6 +1,6 @@
 /** DPDK in a guest: its program, and the port that a NIC is to it. */
 import { Type } from 'typebox';
-import { closed, mapOf, name, oneOf } from './reference.ts';
+import { closed, mapOf, name, oneOf, orNull } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
 const hex = (description: string, example: string) => Type.String({ description, examples: [example] });
@@ -126,5 +126,70 @@ export const DpdkSchema = name(
       ),
     },
     { $id: 'Dpdk', description: 'The DPDK program of a guest.' },
+  ),
+);
+
+const count = orNull(Type.Integer({ minimum: 0 }), {
+  description: 'null: as many as anybody asks for.',
+  examples: [null],
+});
+export const HostDpdkSchema = name(
+  closed(
+    {
+      host: Type.String({ examples: ['h1'] }),
+      hugepages: Type.Array(
+        closed({
+          size: Type.String({ examples: ['2MiB'] }),
+          total: count,
+          used: whole('Pages that somebody has.', 8),
+          free: count,
+          users: Type.Array(closed({ who: Type.String({ examples: ['guest a'] }), pages: whole('Pages.', 8) })),
+        }),
+        { description: 'By size.' },
+      ),
+      dpdk: orNull(
+        closed({
+          socketMemBytes: whole('Taken when it started (`other_config:dpdk-socket-mem`).', 1_073_741_824),
+          freeBytes: whole('Bytes of it that nobody has.', 0),
+          iovaMode: oneOf(['pa', 'va'], { examples: ['pa'] }),
+          iommu: orNull(oneOf(['type1', 'noiommu'], {}), {
+            description: 'null: no physical NIC is a port.',
+            examples: ['noiommu'],
+          }),
+          dmaMaps: whole('Mappings of its VFIO container.'),
+          lcores: Type.Array(
+            closed({
+              name: Type.String({ examples: ['pmd-c07'] }),
+              core: whole('Core of the host.', 7),
+              rxqs: whole('Receive queues that it polls.', 2),
+            }),
+            { description: 'Poll-mode threads.' },
+          ),
+          mempools: Type.Array(
+            closed({
+              mtu: whole('Of the ports that share it.', 1500),
+              mbufs: whole('Size of the pool.', 262_144),
+              mbufBytes: whole('Bytes of an mbuf.', 2848),
+              ring: Type.String({ description: 'The rte_ring that holds the free ones.', examples: ['MP_ovs0'] }),
+              ringEntries: whole('Its size.', 524_288),
+            }),
+          ),
+          ports: Type.Array(
+            closed({
+              nic: Type.String({ examples: ['eth0'] }),
+              driver: Type.String({ examples: ['vfio-pci'] }),
+              pci: Type.String({ examples: ['0000:03:00.0'] }),
+              group: Type.String({ examples: ['/dev/vfio/noiommu-0'] }),
+            }),
+            { description: 'Physical NICs.' },
+          ),
+          descriptors: Type.Array(
+            closed({ fd: whole('Number.', 3), file: Type.String({ examples: ['/dev/vfio/vfio'] }) }),
+          ),
+        }),
+        { description: 'Open vSwitch with DPDK; null where no bridge has the netdev datapath.' },
+      ),
+    },
+    { $id: 'HostDpdk', description: 'Hugepages of a host, and DPDK on it.' },
   ),
 );
