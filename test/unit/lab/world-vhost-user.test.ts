@@ -164,6 +164,8 @@ describe('a migration', () => {
   it('begins with the log, as QEMU was recorded to say', () => {
     const world = migrationWorld({ backend: 'vhost-user' });
     runOut(world);
+    const { process } = nicA(world).setup.vmm;
+    const connection = connectionOf(world);
     const events = collect(world.machine, E.VHOST_USER_REQUEST);
     world.migrate(nicA(world), { backend: 'vhost-net', bridge: BRIDGE['vhost-net'] });
     runOut(world);
@@ -177,6 +179,15 @@ describe('a migration', () => {
       want,
     );
     assert.equal(world.status().conservation.holds, true);
+    assert.equal(connection.table.open, 0, 'the switch has let go of the port');
+    assert.equal(connection.mappings.count, 0);
+    assert.ok(connection.frontend.closed);
+    const opened = process.fds.open;
+    for (const to of ['vhost-user', 'vhost-net'] as const) {
+      world.migrate(nicA(world), { backend: to, bridge: BRIDGE[to] });
+      runOut(world);
+    }
+    assert.equal(process.fds.open, opened, 'QEMU has as much open as the last time');
   });
 });
 
