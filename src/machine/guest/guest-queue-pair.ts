@@ -26,7 +26,7 @@ import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { PairStats } from './pmd-stats.ts';
 import { PADDED_HEADER, type RxLayout } from './rx-buffers.ts';
-import { ScatteredTx, type ScatteredStanding } from './scattered-tx.ts';
+import { type ScatteredStanding, ScatteredTx } from './scattered-tx.ts';
 import type { TrafficSource } from './traffic/source.ts';
 
 export interface QueuePlaces {
