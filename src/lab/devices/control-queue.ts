@@ -54,7 +54,7 @@ export class ControlDevice {
   private wiring: ControlWiring;
   /** Kept while the device is out of service without a reset. */
   private queue: DeviceQueue | null = null;
-  private doorbell: Doorbell | null = null;
+  private doorbells: readonly Doorbell[] | null = null;
   /** It is an ioeventfd. */
   private wired = false;
 
@@ -85,7 +85,7 @@ export class ControlDevice {
     this.queue ??= this.queueOf(nic, q);
     end.onUsed = () => vmm.vcpu.controlUsed();
     end.onBroken = (code, contextBits) => nic.failing(contextBits, () => device.needsReset(-code, index));
-    if (this.doorbell === null) this.wireDoorbell(nic, index);
+    if (this.doorbells === null) this.wireDoorbell(nic, index);
     const { vcpu, line, data } = vmm.line(nic, q.msixVector);
     const signal = new SignalMsi(vmm.services.recorder, vcpu, line, data, vcpu.place, wiring.backendPlace);
     end.connect(this.queue, {
@@ -125,16 +125,16 @@ export class ControlDevice {
 
   private wireDoorbell({ wiring, device }: NicDevice, index: number): void {
     const { vmm, end } = this;
-    const doorbell = device.doorbell(index);
-    const { address, match } = doorbell;
-    this.doorbell = doorbell;
+    const doorbells = device.doorbells(index);
+    this.doorbells = doorbells;
     this.wired = false;
     const { stratovirt } = vmm;
     if (stratovirt === null && (wiring.kind !== 'qemu' || !wiring.ioeventfd)) {
-      vmm.userDoorbell(address, match, (contextBits) => end.run(contextBits));
+      for (const { address, match } of doorbells)
+        vmm.userDoorbell(address, match, (contextBits) => end.run(contextBits));
       return;
     }
-    vmm.process.ioeventfd(doorbell, this.wiring.kick);
+    for (const doorbell of doorbells) vmm.process.ioeventfd(doorbell, this.wiring.kick);
     this.wired = true;
     if (stratovirt !== null) {
       // its own event loop has the queue, whoever has the others
@@ -153,12 +153,14 @@ export class ControlDevice {
 
   /** Out of service: the doorbell rings nobody. */
   stop(): void {
-    const { vmm, doorbell } = this;
+    const { vmm, doorbells } = this;
     this.end.disconnect();
-    if (doorbell === null) return;
-    this.doorbell = null;
-    vmm.removeUserDoorbell(doorbell.address);
-    if (this.wired) vmm.process.ioeventfd(doorbell, this.wiring.kick, false);
+    if (doorbells === null) return;
+    this.doorbells = null;
+    for (const doorbell of doorbells) {
+      vmm.removeUserDoorbell(doorbell.address);
+      if (this.wired) vmm.process.ioeventfd(doorbell, this.wiring.kick, false);
+    }
     this.wired = false;
     // whoever reads it next takes what waits in the ring by itself
     this.wiring.kick.waiter = null;

@@ -58,7 +58,7 @@ export class NicRings {
   private readonly vmm: Vmm;
   /** By queue: as the device holds it, kept while the device is out of service without a reset. */
   private readonly queues: (DeviceQueue | null)[];
-  private readonly doorbells: (Doorbell | null)[];
+  private readonly doorbells: (readonly Doorbell[] | null)[];
   /** Queues whose doorbell is an ioeventfd. */
   private readonly wired = new Set<number>();
   private readonly errors: (EventFd | null)[];
@@ -415,24 +415,28 @@ export class NicRings {
   private wireDoorbell(queue: number): void {
     const { vmm } = this;
     const { wiring, device } = this.nic;
-    const doorbell = device.doorbell(queue);
-    const { address, match } = doorbell;
-    this.doorbells[queue] = doorbell;
+    const doorbells = device.doorbells(queue);
+    this.doorbells[queue] = doorbells;
     if (wiring.kind === 'qemu' && !wiring.ioeventfd) {
       const nic = wiring.qemu[queue >> 1]!;
-      vmm.userDoorbell(address, match, (contextBits) => vmm.mainLoop?.userKick(nic, queue & 1, contextBits));
+      const answer = (contextBits: number): void => vmm.mainLoop?.userKick(nic, queue & 1, contextBits);
+      for (const { address, match } of doorbells) vmm.userDoorbell(address, match, answer);
       return;
     }
-    vmm.process.ioeventfd(doorbell, kickOf(wiring, queue));
+    for (const doorbell of doorbells) vmm.process.ioeventfd(doorbell, kickOf(wiring, queue));
     this.wired.add(queue);
   }
   private removeDoorbell(queue: number): void {
     const wired = this.doorbells[queue];
     if (wired === null || wired === undefined) return;
     this.doorbells[queue] = null;
-    this.vmm.removeUserDoorbell(wired.address);
-    if (this.wired.delete(queue)) this.vmm.process.ioeventfd(wired, kickOf(this.nic.wiring, queue), false);
-    this.vmm.process.releaseIrqfd(callOf(this.nic.wiring, queue));
+    const { vmm } = this;
+    const assigned = this.wired.delete(queue);
+    for (const doorbell of wired) {
+      vmm.removeUserDoorbell(doorbell.address);
+      if (assigned) vmm.process.ioeventfd(doorbell, kickOf(this.nic.wiring, queue), false);
+    }
+    vmm.process.releaseIrqfd(callOf(this.nic.wiring, queue));
   }
 
   /** In the hands of whoever serves the ring now: new, or from where it stands. */

@@ -195,21 +195,38 @@ export class VirtioPciDevice extends VirtioDevice {
   }
   /** Of the modern interface, or where the driver uses no other, of the legacy one. */
   doorbell(queue: number): Doorbell {
-    if (this.flavour === 'legacy' || (this.flavour === 'transitional' && this.status !== 0 && this.legacy)) {
-      const port = this.barAddress(LEGACY_BAR);
-      return {
+    const { modern, ports, legacy } = this.notifyPlaces(queue);
+    if (this.flavour === 'legacy' || (this.flavour === 'transitional' && this.status !== 0 && this.legacy))
+      return legacy;
+    return ports ?? modern;
+  }
+  /** qemu virtio_pci_ioeventfd_assign(): modern, by port where there is one, legacy. */
+  override doorbells(queue: number): readonly Doorbell[] {
+    const { modern, ports, legacy } = this.notifyPlaces(queue);
+    const found: Doorbell[] = this.flavour === 'legacy' ? [] : [modern];
+    if (ports !== null) found.push(ports);
+    if (this.flavour !== 'modern') found.push(legacy);
+    return found.filter((doorbell) => doorbell.address !== 0);
+  }
+  private notifyPlaces(queue: number): {
+    readonly modern: Doorbell;
+    readonly ports: Doorbell | null;
+    readonly legacy: Doorbell;
+  } {
+    const base = this.barAddress(MODERN_BAR);
+    const at = NOTIFY_OFFSET + queue * this.#space.notifyMultiplier;
+    const port = this.barAddress(LEGACY_BAR);
+    const own = this.#space.bars[NOTIFY_PIO_BAR] !== undefined;
+    return {
+      modern: { io: false, address: base === 0 ? 0 : base + at, match: -1, bytes: 2 },
+      ports: own ? { io: true, address: this.barAddress(NOTIFY_PIO_BAR), match: queue, bytes: 2 } : null,
+      legacy: {
         io: true,
         address: port === 0 ? 0 : port + virtio_pci_legacy.queue_notify.offset,
         match: queue,
         bytes: 2,
-      };
-    }
-    if (this.#space.bars[NOTIFY_PIO_BAR] !== undefined) {
-      return { io: true, address: this.barAddress(NOTIFY_PIO_BAR), match: queue, bytes: 2 };
-    }
-    const base = this.barAddress(MODERN_BAR);
-    const at = NOTIFY_OFFSET + queue * this.#space.notifyMultiplier;
-    return { io: false, address: base === 0 ? 0 : base + at, match: -1, bytes: 2 };
+      },
+    };
   }
 
   // ---- MSI-X and INTx ---------------------------------------------------------------------------------------------

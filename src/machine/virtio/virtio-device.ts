@@ -165,6 +165,10 @@ export abstract class VirtioDevice {
   }
   /** Where the driver notifies a queue. */
   abstract doorbell(queue: number): Doorbell;
+  /** All places at which it can be notified, also those that its driver does not use: each has an ioeventfd. */
+  doorbells(queue: number): readonly Doorbell[] {
+    return [this.doorbell(queue)];
+  }
   /** A used buffer notification of a queue. Null: nothing to inject (a pin, no vector, masked). */
   abstract notifyQueue(queue: number): MsiMessage | null;
   /** The transport's part of a configuration change notification. */

@@ -187,6 +187,20 @@ describe('doorbells and interrupts as KVM has them', () => {
     ]);
     expect(rings[0]!.address).toBe(rings[1]!.address);
   });
+  test('a transitional device has both, whichever its driver uses; a reset takes all of them back', () => {
+    const world = makeWorld(pairDocument('vhost-net', { guests: ['a'], nic: { transport: 'pci-transitional' } }));
+    const of = () => kvmState(world.machine, 'a').ioeventfds.filter((i) => i.what === 'a/net0 tx0 kick');
+    expect(of().map((i) => [i.bus, i.length, i.datamatch])).toEqual([
+      ['mmio', 0, null],
+      ['pio', 2, 1],
+    ]);
+    const before = kvmState(world.machine, 'a').descriptors;
+    const { device } = world.machine.guests[0]!.nics[0]!.setup.states[0]!.nic;
+    device.reset();
+    const after = kvmState(world.machine, 'a');
+    expect([of(), after.irqfds, after.ioeventfds]).toEqual([[], [], []]);
+    expect(after.descriptors).toEqual(before);
+  });
   test('virtio-mmio: four bytes and the queue', () => {
     const world = makeWorld(pairDocument('virtio-net', { guests: ['a', 'b'], nic: { transport: 'mmio' } }));
     runOut(world);
