@@ -170,6 +170,26 @@ describe('the back-end’s IOTLB in a world', () => {
   );
 });
 
+describe('a guest that is stopped and goes on', () => {
+  test.each(BACKENDS)('has its translations given anew (%s)', (backend) => {
+    const nic = backend === 'vhost-user' ? { driver: 'virtio-pmd' } : {};
+    const w = booted(backend, { mode: 'strict' }, nic);
+    const { world } = w;
+    const account = new FrameAccount(world);
+    runOne(world, ping('a/net0', 'b/net0', { count: 3 }));
+    runOut(world);
+    world.guestState('a', 'paused');
+    runOut(world);
+    if (backend !== 'virtio-net') expect(iommuOf(world, 'a').iotlb.entries).toBe(0);
+    world.guestState('a', 'running');
+    runOut(world);
+    runOne(world, ping('a/net0', 'b/net0', { count: 2 })); // a polled receive ring loses its first frame
+    expect(runOne(world, ping('a/net0', 'b/net0', { count: 5 })).received).toBe(5);
+    runOut(world);
+    account.check();
+  });
+});
+
 describe('an exchanged back-end', () => {
   test.each([
     ['vhost-net', 'virtio-net'],
