@@ -209,6 +209,7 @@ export class VhostUserFrontend extends FrontendLink {
   stop(rings = this.started?.rings.length ?? 0): number[] | number {
     const count = Math.min(rings, this.started?.rings.length ?? rings);
     this.started = null;
+    this.dropLog();
     const bases: number[] = [];
     for (let index = 0; index < count; index++) {
       const last = index >= count - VRINGS_OF_PAIR && index % VRINGS_OF_PAIR === 0;
@@ -217,7 +218,6 @@ export class VhostUserFrontend extends FrontendLink {
       if (state === null) return -EPIPE;
       bases.push(vhost_vring_state.num.get(state, 0));
     }
-    this.dropLog();
     return bases;
   }
 
