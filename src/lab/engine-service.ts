@@ -7,8 +7,8 @@ import { NEVER } from '../engine/timeline.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import { controlPlane } from './control-plane.ts';
 import { dpdkState, nicXstats } from './dpdk-view.ts';
-import { hostDpdkState } from './host-dpdk-view.ts';
 import { learnedState, Rehearsal } from './dry-run.ts';
+import { hostDpdkState } from './host-dpdk-view.ts';
 import { bridgeState, findGuest, findNic, guestMemory } from './inspect.ts';
 import { kvmState } from './inspect-kvm.ts';
 import { nicState } from './inspect-nic.ts';
@@ -162,6 +162,14 @@ export class EngineService {
           world.migrate(nic, request);
           return nicState(machine, nic);
         }
+        case 'faults':
+          return world.faults.list();
+        case 'fault':
+          return world.fault(request.spec);
+        case 'getFault':
+          return world.faults.get(request.fault);
+        case 'endFault':
+          return world.endFault(request.fault);
         case 'announce':
           return world.announce(findNic(machine, request.guest, request.nic));
         case 'xstats':

@@ -15,6 +15,7 @@ import type { EventView, PackedRingView, RingPositions, SplitRingView, Suppressi
 import type { ControlPlaneQuery, ControlSteps } from './control-steps.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
+import type { FaultSpec, FaultState } from './faults/fault-types.ts';
 import type { KvmState } from './kvm-state.ts';
 import type { Backend, IommuMode, Topology } from './topology.ts';
 
@@ -507,6 +508,10 @@ export type EngineRequest =
   | { readonly op: 'driver'; readonly world: number; readonly guest: string; readonly nic: string; readonly change: PortChange | null }
   | { readonly op: 'dpdk'; readonly world: number; readonly guest: string }
   | { readonly op: 'hostDpdk'; readonly world: number; readonly host: string }
+  | { readonly op: 'faults'; readonly world: number }
+  | { readonly op: 'fault'; readonly world: number; readonly spec: FaultSpec }
+  | { readonly op: 'getFault'; readonly world: number; readonly fault: string }
+  | { readonly op: 'endFault'; readonly world: number; readonly fault: string }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
 
 export interface EngineAnswers {
@@ -535,6 +540,10 @@ export interface EngineAnswers {
   notify: { readonly value: number };
   guestState: GuestRunState;
   link: NicLink;
+  faults: FaultState[];
+  fault: FaultState;
+  getFault: FaultState;
+  endFault: FaultState;
   xstats: NicXstats;
   driver: DriverState;
   dpdk: DpdkState;

@@ -24,6 +24,7 @@ import { addClockRoutes } from './routes/clock.ts';
 import { addDpdkRoutes } from './routes/dpdk.ts';
 import { addDryRunRoutes } from './routes/dry-runs.ts';
 import { addEventRoutes } from './routes/events.ts';
+import { addFaultRoutes } from './routes/faults.ts';
 import { addGuestAccessRoutes, addGuestMemoryRoute } from './routes/guest-access.ts';
 import { addGuestRoutes } from './routes/guests.ts';
 import { addJourneyRoutes } from './routes/journeys.ts';
@@ -177,6 +178,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addGuestRoutes(scope, services);
     addGuestAccessRoutes(scope, services);
     addQemuRoutes(scope, services);
+    addFaultRoutes(scope, services);
     addDpdkRoutes(scope, services);
     addBridgeRoutes(scope, services);
     addTrafficRoutes(scope, services);

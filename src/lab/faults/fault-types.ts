@@ -1,6 +1,6 @@
 /** Faults as they are asked for and as they are told of: plain data, which travels between threads. Times in ns of virtual time. */
 
-export const FAULT_KINDS = ['backend_crash', 'link_down'] as const;
+export const FAULT_KINDS = ['backend_crash', 'link_down', 'lost_kick', 'lost_interrupt'] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
 /** `nic`: `guest/nic`, as traffic names it. */
@@ -23,6 +23,16 @@ export type FaultSpec =
       readonly atNs: number | null;
       /** null: until the fault is deleted. */
       readonly durationNs: number | null;
+    }
+  | {
+      /** Available buffer notifications, or used buffer notifications, that do not arrive. */
+      readonly kind: 'lost_kick' | 'lost_interrupt';
+      readonly nic: string;
+      readonly atNs: number | null;
+      /** `tx0` … */
+      readonly queue: string;
+      /** How many of them. */
+      readonly count: number;
     };
 
 export interface Strike {

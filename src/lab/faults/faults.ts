@@ -1,5 +1,6 @@
 /** The faults of one world: asked for, looked at, taken back. What each kind does is in a file of its own. */
-import type { Machine } from '../build/machine.ts';
+import type { BuiltNic, Machine } from '../build/machine.ts';
+import { virtqueueName } from '../devices/nic-wiring.ts';
 import { Ends } from '../ends.ts';
 import { deviceState } from '../inspect.ts';
 import { qemuOf } from '../qemu-commands.ts';
@@ -9,10 +10,18 @@ import { BackendCrash } from './backend-crash.ts';
 import type { Fault, FaultWorld } from './fault.ts';
 import type { FaultSpec, FaultState } from './fault-types.ts';
 import { LinkDown } from './link-down.ts';
+import { LostNotification } from './lost-notification.ts';
 
 /** Faults that have not ended, and those that are kept. */
 const MAX_OPEN = 64;
 const MAX_KEPT = 1000;
+
+/** Index of a virtqueue that carries frames. */
+function dataQueue({ nic, wiring }: BuiltNic, queue: string): number {
+  const index = Array.from({ length: 2 * wiring.pairs.length }, (_, q) => virtqueueName(q)).indexOf(queue);
+  if (index < 0) throw new Refusal('INVALID', `${nic.name} has no queue ${queue} that carries frames`, '/queue');
+  return index;
+}
 
 export class Faults {
   private readonly machine: Machine;
@@ -50,7 +59,22 @@ export class Faults {
       if (spec.everyFrames !== null && same !== undefined)
         throw new Refusal('CONFLICT', `${same.id} counts the frames of ${spec.nic}`, '/everyFrames');
       fault = new BackendCrash(world, number, spec, vmm, nic);
-    } else fault = new LinkDown(world, number, spec, vmm, nic);
+    } else if (spec.kind === 'link_down') fault = new LinkDown(world, number, spec, vmm, nic);
+    else {
+      const queue = dataQueue(built, spec.queue);
+      const { wiring } = nic;
+      if (spec.kind === 'lost_kick' && wiring.kind === 'qemu' && !wiring.ioeventfd)
+        throw new Refusal(
+          'CONFLICT',
+          `${spec.nic} has ioeventfd off: its kicks are exits to QEMU and cannot be lost`,
+          '/nic',
+        );
+      const same = open.find(
+        (f) => f.spec.kind === spec.kind && f.spec.nic === spec.nic && f.spec.queue === spec.queue,
+      );
+      if (same !== undefined) throw new Refusal('CONFLICT', `${same.id} has not ended`, '/queue');
+      fault = new LostNotification(world, number, spec, nic, queue);
+    }
     this.count = number;
     this.faults.set(fault.id, fault);
     this.forget();

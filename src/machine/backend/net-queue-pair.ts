@@ -121,6 +121,13 @@ export class NetQueuePair {
     if (which === 'rx') this.rxCall = NOWHERE;
     else this.txCall = NOWHERE;
   }
+  /** Used buffer notifications of a ring travel by `call` from now on, until it is handed over again. Returns the way before. */
+  reroute(which: 'rx' | 'tx', call: InterruptRoute): InterruptRoute {
+    const before = which === 'rx' ? this.rxCall : this.txCall;
+    if (which === 'rx') this.rxCall = call;
+    else this.txCall = call;
+    return before;
+  }
   /** The ring, or null while the device does not have it. */
   ring(which: 'rx' | 'tx'): DeviceQueue | null {
     const queue = this[which];
