@@ -247,6 +247,8 @@ export class World {
 
   /** Nothing is pending, yet a run has not ended: its frames lie in a ring that nobody empties. */
   private stall(): void {
+    // a command may have ended the last frames, and no step has come since
+    this.finishComplete();
     // a guest that is stopped may go on
     if (anyStopped(this.machine)) return;
     for (const run of [...this.active]) {

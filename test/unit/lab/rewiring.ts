@@ -22,6 +22,8 @@ export function switchOver(world: World, guest: string, backend: Backend, bridge
     pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmds[i]!.id : -1;
   }
   device.goOn();
+  // between two steps nobody asks whether frames that were dropped have been the last ones of a run
+  machine.scheduler.afterStep();
   // what lies in the rings already, no doorbell tells
   for (const [i, { fds }] of wiring.pairs.entries()) {
     if (wiring.kind === 'vhost-user') wiring.pmds[i]!.look();

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, expect, test } from 'vitest';
 import { RingReader } from '../../../src/engine/event-ring.ts';
 import { DP_PORT_DEL, PORT_DROP_REMOVED, placeOf } from '../../../src/engine/events.ts';
-import { rewireFault } from '../../../src/lab/build/rewire.ts';
+import { rewire, rewireFault } from '../../../src/lab/build/rewire.ts';
 import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
-import { findNic, fingerprint } from '../../../src/lab/inspect.ts';
+import { deviceState, findNic, fingerprint } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { KernelDatapath } from '../../../src/machine/ovs/kernel-datapath.ts';
 import { switchOver } from './rewiring.ts';
@@ -137,6 +137,23 @@ describe('a NIC that changes its back-end', () => {
     assert.ok(sum(PORT_DROP_REMOVED) >= waiting);
     assert.equal(sum(DP_PORT_DEL), 1);
     assert.equal(world.run('run').dropped['port.removed'], sum(PORT_DROP_REMOVED));
+    holds(world);
+  });
+
+  test('a run whose last frames go with a port has ended, also where nothing happens any more', () => {
+    const world = makeWorld(document(9, 'vhost-net', 'br0', { vhost_net_rx_per_packet: 1_000_000 }));
+    traffic(world, ping('a/net0', 'b/net0', { count: 1 }));
+    world.startTraffic(udp('a/net0', 'b/net0', { id: 'run', count: 50, generator: 'pktgen' }));
+    to(world, world.now / 1e9 + 0.0009);
+    assert.equal(world.run('run').sent, 50);
+    const b = findNic(world.machine, 'b', 'net0');
+    deviceState(b).nic.suspend();
+    rewire(world.machine, b, { ...b.document, backend: 'vhost-user', bridge: 'br1' });
+    world.clock({ state: 'RUNNING' });
+    runOut(world);
+    const run = world.run('run');
+    assert.equal(run.state, 'SUCCEEDED', run.reason);
+    assert.equal(run.dropped['port.removed'], 50);
     holds(world);
   });
 
