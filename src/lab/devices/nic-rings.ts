@@ -41,6 +41,7 @@ import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
 import { handBack, handOver, qemuReach, type Reach, ringParams, tapGuestFeatures, tapOffloads } from './nic-backend.ts';
 import type { NicDevice } from './nic-device.ts';
+import { wholeBase } from './nic-state.ts';
 import { callOf, kickOf } from './nic-wiring.ts';
 import { UserspacePath } from './userspace-path.ts';
 import type { Vmm } from './vmm.ts';
@@ -121,9 +122,8 @@ export class NicRings {
     const offloads = this.offloads();
     if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(offloads);
     else wiring.tap.setOffloads(tapOffloads(wiring, offloads));
-    // DEVIATION: with vhost-user, too, QEMU takes what the driver sends while the link is down, and drops it; here it stays in
-    // the ring. Linux does not send then.
-    if (backend.kind !== 'vhost-user' || (linkUp && !backend.frontend.closed)) this.hand(linkUp);
+    const byQemu = !linkUp && wiring.vmm === 'qemu';
+    if (byQemu || backend.kind !== 'vhost-user' || (linkUp && !backend.frontend.closed)) this.hand(linkUp);
     if (record) this.report(QEMU_RING_START);
     if ((device.status & VIRTIO_CONFIG_S_NEEDS_RESET) === 0) nic.controlDevice?.start(nic);
   }
@@ -141,10 +141,10 @@ export class NicRings {
     const { wiring, device, backend } = nic;
     const queues = Array.from({ length: 2 * this.usablePairs }, (_, q) => q);
     let reach: Reach | number;
-    let routes = this.notifiers(queues, wiring.kind === 'vhost-net' && !linkUp);
-    if (wiring.kind === 'vhost-net' && !linkUp) {
+    let routes = this.notifiers(queues, wiring.kind !== 'qemu' && !linkUp);
+    if (wiring.kind !== 'qemu' && !linkUp) {
       this.userspace = new UserspacePath(wiring, vmm, true);
-      reach = qemuReach(vmm.vm, this.handedOver());
+      reach = qemuReach(vmm.vm, this.handedOver().map(this.packed ? wholeBase : (base) => base));
     } else reach = handOver(vmm.vm, wiring, device, backend, this.handedOver(), this.usablePairs);
     if (typeof reach === 'number') {
       for (const q of queues) this.removeDoorbell(q);
@@ -170,10 +170,11 @@ export class NicRings {
       }
       pair.endsFrames = nic.client || !(vcpu instanceof PmdVcpu) || vcpu.ends;
       pair.driverPoller = vcpu instanceof PmdVcpu && !nic.client ? vcpu.id : -1;
-      if (wiring.kind === 'vhost-user') wiring.port.connect(pair, i);
-      else wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
+      if (wiring.kind !== 'vhost-user') wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
+      else if (this.userspace === null) wiring.port.connect(pair, i);
       this.steerBy(2 * i);
     }
+    if (nic.translates) nic.translation!.started();
     this.coalesce();
     const resumed = this.bases.some((base) => base !== null);
     for (const q of queues) if (this.enabled(q) && resumed) this.poke(q);
@@ -191,8 +192,11 @@ export class NicRings {
     for (const q of queues) if (this.enabled(q)) this.wireDoorbell(q);
     return routes;
   }
+  private get packed(): boolean {
+    return hasFeature(this.nic.device.driverFeatures, VIRTIO_F_RING_PACKED);
+  }
   private get firstBase(): number {
-    return hasFeature(this.nic.device.driverFeatures, VIRTIO_F_RING_PACKED) ? PACKED_BASE : 0;
+    return this.packed ? PACKED_BASE : 0;
   }
   private handedOver(): readonly number[] {
     return this.bases.map((base) => base ?? this.firstBase);
@@ -205,7 +209,7 @@ export class NicRings {
     const { wiring } = this.nic;
     const { vmm } = this;
     const { clock } = vmm.vcpu;
-    if (wiring.kind === 'vhost-user') {
+    if (wiring.kind === 'vhost-user' && this.userspace === null) {
       wiring.pmds[queue >> 1]!.look();
       return;
     }
@@ -246,9 +250,12 @@ export class NicRings {
     this.running = false;
     for (const [q, queue] of this.queues.entries()) {
       if (queue === null) continue;
-      this.bases[q] = queue.base;
+      // what DPDK said of a packed ring is half of it, and is said to it again
+      const same = this.userspace !== null && ((this.bases[q] ?? -1) & 0xffff) === (queue.base & 0xffff);
+      if (!same) this.bases[q] = queue.base;
       this.reach?.stands(q, queue.base);
     }
+    if (wiring.kind === 'vhost-user') wiring.port.disconnect();
     for (const [i, { pair }] of wiring.pairs.entries()) {
       pair.disconnect('rx');
       pair.disconnect('tx');

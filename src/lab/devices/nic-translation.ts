@@ -4,6 +4,8 @@
  * back-end's channel; QEMU's main loop translates and answers (qemu hw/virtio/vhost-backend.c,
  * vhost_backend_handle_iotlb_msg(); vhost-user.c, vhost_user_send_device_iotlb_msg()).
  */
+
+import type { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
 import type { LoopSource } from '../../machine/backend/qemu.ts';
 import { DeviceIotlb, type InFlight, type IotlbStatistics } from '../../machine/iommu/device-iotlb.ts';
 import { QemuDma } from '../../machine/iommu/qemu-dma.ts';
@@ -27,6 +29,11 @@ export interface TranslatedBackend {
   resume(): void;
 }
 
+/** Both rings' areas are looked up, and what is missing is asked for: dpdk translate_ring_addresses(). */
+function lookUp(pair: NetQueuePair): void {
+  pair.rx.available(0);
+  pair.tx.available(0);
+}
 function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
   if (wiring.kind === 'vhost-net')
     return wiring.workers.map((worker) => ({ workers: [worker], resume: () => worker.translated() }));
@@ -36,6 +43,7 @@ function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
     {
       workers: pmds,
       resume: () => {
+        for (const { pair } of wiring.pairs) lookUp(pair);
         for (const pmd of pmds) pmd.look();
       },
     },
@@ -49,6 +57,7 @@ export class NicTranslation implements LoopSource {
   /** By vhost device: one for all rings with vhost-user, one for each pair with vhost-net; none with QEMU's own. */
   readonly iotlbs: readonly DeviceIotlb[];
   readonly cost: number;
+  private readonly wiring: NicWiring;
   private readonly backends: readonly TranslatedBackend[];
   private readonly carrier: IotlbCarrier;
   private readonly wakeDelay: number;
@@ -67,6 +76,7 @@ export class NicTranslation implements LoopSource {
     const { vmm, iommu } = nic.guest;
     const { services, vm } = vmm;
     this.nic = nic;
+    this.wiring = wiring;
     this.backends = backends;
     this.carrier = carrier;
     const kernel = wiring.kind === 'vhost-net';
@@ -132,6 +142,10 @@ export class NicTranslation implements LoopSource {
       if (!q.enabled || q.index >= 2 * this.nic.pairs.length || this.iotlbs.length === 0) continue;
       this.answer(kernel ? q.index >> 1 : 0, q.deviceGpa, true, contextBits);
     }
+  }
+  /** The rings are the back-end's: a vhost-user one looks their areas up at once, the kernel's with the first kick. */
+  started(): void {
+    if (this.wiring.kind === 'vhost-user') for (const { pair } of this.wiring.pairs) lookUp(pair);
   }
   /** They are taken back: nothing is held. Misses on their way are not answered. */
   stop(): void {
