@@ -56,7 +56,7 @@ export const FaultRequest = name(
         }),
       ),
       restartAfter: Type.Optional(
-        orNull(duration('', '1ms'), {
+        orNull(duration('a duration such as "200us" or "1ms" (ns, us, ms, s)', '1ms'), {
           description:
             '`backend_crash`: the back-end is started again so long after it died, in virtual time; null: when the fault is deleted. Default 1ms. A back-end that connects does so at once; where QEMU connects, it tries every `reconnectMs`.',
           examples: ['1ms'],
