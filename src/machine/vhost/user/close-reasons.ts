@@ -14,7 +14,6 @@ export const CLOSE_REASONS = [
   'wrong reply',
   'send failed',
   'late reply',
-  'reset by its owner',
   'died',
 ] as const;
 export type CloseReason = (typeof CLOSE_REASONS)[number];

@@ -1,5 +1,6 @@
 /** The back-end's rules, message by message: what each protocol feature brings, ring states, what closes a connection. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'vitest';
 import { VHOST_USER_CLOSE, VHOST_USER_REPLY, VHOST_USER_REQUEST } from '../../../../../src/engine/events.ts';
 import { FdTable } from '../../../../../src/machine/kernel/files.ts';
@@ -8,6 +9,7 @@ import { socketPair } from '../../../../../src/machine/kernel/unix-socket.ts';
 import { OVS_DPDK_OFFER } from '../../../../../src/machine/vhost/offers.ts';
 import { VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { iotlbPayload } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';
+import { CLOSE_REASONS } from '../../../../../src/machine/vhost/user/close-reasons.ts';
 import type { BackendRequest } from '../../../../../src/machine/vhost/user/frontend-link.ts';
 import { DPDK_22_11, EVERYTHING, vhostUserSession } from '../../../../../src/machine/vhost/user/profiles.ts';
 import {
@@ -560,6 +562,10 @@ describe('the back-end closes the connection', () => {
     assert.equal(pair.frontend.closed, true, 'the front-end sees the end');
     assert.deepEqual(events, []);
     pair.assertNothingLeft();
+  });
+  it('the page lists the reasons by number', () => {
+    const page = readFileSync(new URL('../../../../../docs/vhost-user.md', import.meta.url), 'utf8');
+    assert.ok(page.includes(CLOSE_REASONS.map((reason, i) => `${i} ${reason}`).join(', ')));
   });
   it('says why in an event', () => {
     const events: [number, number, number][] = [];
