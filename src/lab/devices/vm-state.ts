@@ -51,7 +51,10 @@ export function vmStop(vmm: Vmm, nics: readonly NicDevice[]): MonitorStep[] {
     run: () => {
       vmm.paused = true;
       vmm.record(QEMU_VM_STOP);
-      for (const vcpu of vmm.vcpus) vcpu.stopVm();
+      for (const vcpu of vmm.vcpus) {
+        vcpu.kicked();
+        vcpu.stopVm();
+      }
     },
   };
   return [stop, ...nics.map((nic) => stopNic(vmm, nic))];
@@ -68,7 +71,10 @@ export function vmStart(vmm: Vmm, nics: readonly NicDevice[]): MonitorStep[] {
     cost: vmm.services.ns('qemu_vm_stop'),
     run: () => {
       vmm.record(QEMU_VM_START);
-      for (const vcpu of vmm.vcpus) vcpu.startVm();
+      for (const vcpu of vmm.vcpus) {
+        vcpu.enter();
+        vcpu.startVm();
+      }
     },
   };
   return [begin, ...nics.map((nic) => startNic(vmm, nic)), start];

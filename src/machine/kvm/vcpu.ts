@@ -23,8 +23,10 @@ import {
 } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { GuestQueuePair } from '../guest/guest-queue-pair.ts';
+import { EINTR } from '../kernel/errno.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue } from '../virtio/queue/driver-queue.ts';
+import { KVM_EXIT_INTR } from '../wire/kvm.ts';
 import { HaltPoll } from './halt-poll.ts';
 import { VcpuRun } from './vcpu-run.ts';
 import type { InterruptTarget, Vm } from './vm.ts';
@@ -221,6 +223,11 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     if (isPort(address)) this.run.io(address, value, width, isWrite);
     else this.run.mmio(address, value, width, isWrite);
     this.recorder.event(this.vcpuBase | KVM_USERSPACE_EXIT, 0, this.run.exit_reason, 0);
+  }
+  /** A signal takes the vCPU's thread out of the guest (qemu qemu_cpu_kick()): KVM_RUN returns -EINTR. At the current stamp. */
+  kicked(): void {
+    this.run.interrupted();
+    this.recorder.event(this.vcpuBase | KVM_USERSPACE_EXIT, 0, KVM_EXIT_INTR, EINTR);
   }
   /** The VMM calls KVM_RUN, for the first time or again. */
   enter(): void {

@@ -5,7 +5,8 @@ import { fingerprint } from '../../../src/lab/inspect.ts';
 import { kvmState } from '../../../src/lab/inspect-kvm.ts';
 import type { RunResult } from '../../../src/lab/protocol.ts';
 import type { World } from '../../../src/lab/world.ts';
-import { KVM_CAP_NAMES, KVM_IOCTL_NAMES, kvmArgument } from '../../../src/machine/wire/kvm.ts';
+import { EINTR } from '../../../src/machine/kernel/errno.ts';
+import { KVM_CAP_NAMES, KVM_EXIT_INTR, KVM_IOCTL_NAMES, kvmArgument } from '../../../src/machine/wire/kvm.ts';
 import { recorded } from './recorded.ts';
 import {
   type Backend,
@@ -235,6 +236,24 @@ describe('exits', () => {
     if (backend === 'virtio-net') expect(kernel).toBe(0);
     else expect(kernel).toBeGreaterThan(0);
   });
+});
+
+test('a guest that QEMU stops comes out of KVM_RUN by a signal, and goes in again with it', () => {
+  const world = makeWorld(pairDocument('vhost-net'));
+  const seen = collect(world.machine, E.KVM_USERSPACE_EXIT, E.KVM_RUN_CALL, E.QEMU_VM_STOP, E.QEMU_VM_START);
+  for (const state of ['paused', 'running'] as const) {
+    world.guestState('a', state);
+    runOut(world);
+  }
+  expect(seen.map((e) => [E.KIND_BY_ID[e.kind]!.name, e.a])).toEqual([
+    ['qemu.vm_stop', 0],
+    ['kvm.userspace_exit', KVM_EXIT_INTR],
+    ['qemu.vm_start', 0],
+    ['kvm.run', world.machine.guests[0]!.vcpu.fd],
+  ]);
+  expect(seen[1]!.b).toBe(EINTR);
+  const [vcpu] = kvmState(world.machine, 'a').vcpus;
+  expect([vcpu!.exitReason, vcpu!.returns['KVM_EXIT_INTR']]).toEqual(['KVM_EXIT_INTR', 1]);
 });
 
 /** A world of two guests with fields of both, and what a run makes of it. */
