@@ -70,6 +70,6 @@ export function loadNic(nic: NicDevice, bytes: Uint8Array): string | null {
  * Both halves of a packed ring's base: DPDK answers VHOST_USER_GET_VRING_BASE with the lower one, and has used all that it took.
  * DEVIATION: QEMU 7.2 takes the upper half as it comes, 0, and goes on at a wrong slot with its own data path.
  */
-function wholeBase(base: number): number {
+export function wholeBase(base: number): number {
   return base >>> 16 === 0 ? (base | (base << 16)) >>> 0 : base;
 }

@@ -406,7 +406,7 @@ export class QemuMainLoop extends Context {
     if (nic.timer !== null && ++nic.timer.flushed === TX_BURST) this.armTx(nic, nic.timer, this.contextBits);
     const notified = pair.publishTx(1);
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
-    const cost = (notified ? this.msiCost : 0) + nic.tap.takeDebt();
+    const cost = (notified ? this.msiCost : 0) + (nic.linkDown ? 0 : nic.tap.takeDebt());
     if (cost > 0) this.spend(cost, TAKE);
     return cost > 0;
   }

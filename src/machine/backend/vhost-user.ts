@@ -83,6 +83,11 @@ export class VhostUserPort extends Port {
     pair.disableTxKicks(this.rxqs[index]!.context << 20);
     pair.disableRxKicks();
   }
+  /** destroy_device(): the rings are nobody's; what comes for the guest is dropped. */
+  disconnect(): void {
+    this.pairs.fill(null);
+    this.remap();
+  }
   /** The rings of the first `active` pairs are enabled, the others disabled (vring_state_changed()). */
   setActive(active: number): void {
     this.active = active;

@@ -70,7 +70,7 @@ export function addQemuRoutes(app: App, { registry }: Services): void {
         tags: ['guests'],
         summary: 'Pulls the cable of a NIC, or plugs it',
         description:
-          'QMP `set_link`: VIRTIO_NET_S_LINK_UP in the configuration and an interrupt, then vhost stops or starts. While the link is down QEMU itself takes what comes from either side and drops it (`virtio_net.link_down`); with vhost-user the port has no device.',
+          'QMP `set_link`: VIRTIO_NET_S_LINK_UP in the configuration and an interrupt, then vhost stops or starts. While the link is down QEMU itself takes what comes from either side and drops it (`virtio_net.link_down`); a vhost-user port has no device meanwhile, and drops what comes for the guest.',
         params: GuestNicPath,
         body: ref(LinkSchema),
         response: { 200: media('The link.', { 'application/json': ref(NicLinkSchema) }), ...refusals },
