@@ -118,7 +118,7 @@ export class NicRings {
     const { wiring, device, backend } = nic;
     this.inService = true;
     const linkUp = device.netConfig.linkUp;
-    if (backend.kind !== 'vhost-user') backend.tunSteps(tapGuestFeatures(wiring, device.driverFeatures));
+    if (backend.kind !== 'vhost-user') backend.tapFiles.run(tapGuestFeatures(wiring, device.driverFeatures));
     const offloads = this.offloads();
     if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(offloads);
     else wiring.tap.setOffloads(tapOffloads(wiring, offloads));
@@ -168,13 +168,13 @@ export class NicRings {
         const route = routes[q]!;
         if (route !== null) pair.connect(nameOf(q), this.queueOf(q), route);
       }
+      if (nic.translates) nic.translation!.connected(pair);
       pair.endsFrames = nic.client || !(vcpu instanceof PmdVcpu) || vcpu.ends;
       pair.driverPoller = vcpu instanceof PmdVcpu && !nic.client ? vcpu.id : -1;
       if (wiring.kind !== 'vhost-user') wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
       else if (this.userspace === null) wiring.port.connect(pair, i);
       this.steerBy(2 * i);
     }
-    if (nic.translates) nic.translation!.started();
     this.coalesce();
     const resumed = this.bases.some((base) => base !== null);
     for (const q of queues) if (this.enabled(q) && resumed) this.poke(q);
@@ -332,7 +332,7 @@ export class NicRings {
     if (this.doorbells[queue] === null) this.wireDoorbell(queue);
     if (wiring.kind === 'vhost-net' && backend.kind === 'vhost-net' && this.userspace === null) {
       const ring = ringParams(wiring, device, queue, this.firstBase);
-      const result = vhostNetStartRing(backend.opened[i]!.frontend, queue & 1, ring, wiring.tapFds[i]!);
+      const result = vhostNetStartRing(backend.opened[i]!.frontend, queue & 1, ring, backend.tapFiles.fds[i]!);
       if (result < 0) return; // "unable to restart vhost net virtqueue"
     }
     wiring.pairs[i]!.pair.connect(nameOf(queue), this.queueOf(queue), route);

@@ -143,9 +143,9 @@ export class NicTranslation implements LoopSource {
       this.answer(kernel ? q.index >> 1 : 0, q.deviceGpa, true, contextBits);
     }
   }
-  /** The rings are the back-end's: a vhost-user one looks their areas up at once, the kernel's with the first kick. */
-  started(): void {
-    if (this.wiring.kind === 'vhost-user') for (const { pair } of this.wiring.pairs) lookUp(pair);
+  /** A pair's rings are the back-end's: a vhost-user one looks their areas up at once, the kernel's with the first kick. */
+  connected(pair: NetQueuePair): void {
+    if (this.wiring.kind === 'vhost-user') lookUp(pair);
   }
   /** They are taken back: nothing is held. Misses on their way are not answered. */
   stop(): void {
