@@ -4,11 +4,13 @@
  * of them.
  */
 import { COSTS, type CostTable, costTable } from '../../src/engine/costs.ts';
+import { EAL_PHASES } from '../../src/machine/dpdk/eal.ts';
 import { TUN_IOCTL_NAMES } from '../../src/machine/host/tun-ioctls.ts';
 import * as carrier from '../../src/machine/vhost/ioctl-carrier.ts';
 import { featureNames } from '../../src/machine/virtio/features.ts';
 import { statusNames } from '../../src/machine/virtio/status.ts';
 import { KVM_IOCTL_NAMES } from '../../src/machine/wire/kvm.ts';
+import { VFIO_IOCTL_NAMES } from '../../src/machine/wire/vfio.ts';
 import { VHOST_USER_MESSAGES } from '../../src/machine/wire/vhost-user-messages.ts';
 import type { Ringside } from '../tools/ringside.ts';
 
@@ -207,6 +209,12 @@ export function detail(e: FlowEvent): string {
   switch (e.event) {
     case 'kvm.ioctl':
       return ioctl(KVM_IOCTL_NAMES);
+    case 'vfio.ioctl':
+      return ioctl(VFIO_IOCTL_NAMES);
+    case 'vfio.open':
+      return `${['container', 'group', 'device'][number('file')] ?? ''}, descriptor ${number('fd')}`;
+    case 'dpdk.eal':
+      return EAL_PHASES[number('phase')] ?? '';
     case 'tap.ioctl':
       return ioctl(TUN_IOCTL_NAMES);
     case 'vhost.ioctl':

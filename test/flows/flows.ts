@@ -29,10 +29,10 @@ import {
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
 } from '../../src/machine/wire/kvm.ts';
-import * as M from '../../src/machine/wire/vhost-user-requests.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';
 import { QM_COUNTED_FROM, QM_FLOWS } from './flows-qm.ts';
 import { SV_COUNTED_FROM, SV_FLOWS } from './flows-sv.ts';
+import { vu1 } from './flows-vu.ts';
 import { since, windowOf } from './scopes.ts';
 
 // ---- documents --------------------------------------------------------------------------------------------------
@@ -402,93 +402,6 @@ const dd4: Flow = {
     { text: 'system calls', of: named('sched.syscall'), expected: 0 },
   ],
   countedOver: 'three echoes (six frames) after the hand-over',
-  journeys: [],
-};
-
-const request = (number: number, text?: string): Step =>
-  step('a/vcpu0', 'a/net0/vhost-user', 'vhost.user_request', {
-    is: { request: number },
-    ...(text === undefined ? {} : { text }),
-  });
-const reply = (number: number): Step =>
-  step('a/vcpu0', 'a/net0/vhost-user', 'vhost.user_reply', { is: { request: number } });
-const asked = (number: number, text?: string): Step[] => [request(number, text), reply(number)];
-const enabled = (text: string): Step[] => [
-  request(M.VHOST_USER_SET_VRING_ENABLE, text),
-  request(M.VHOST_USER_SET_VRING_ENABLE, 'both rings'),
-];
-const userRing = (index: number): Step[] => [
-  request(M.VHOST_USER_SET_VRING_NUM, `ring ${index}: size`),
-  request(M.VHOST_USER_SET_VRING_BASE, 'where to begin'),
-  request(M.VHOST_USER_SET_VRING_ADDR, 'where its three parts are, in QEMU’s address space'),
-  request(M.VHOST_USER_SET_VRING_KICK, 'an eventfd comes along: the ring is started'),
-  request(M.VHOST_USER_SET_VRING_CALL, 'the eventfd that is an irqfd'),
-];
-const vu1: Flow = {
-  id: 'vu-1',
-  title: 'vhost-user: control plane',
-  about: [
-    'The rings are served by another process: Open vSwitch with DPDK. QEMU and the switch speak over a Unix socket in messages that say the same as the ioctls of vhost-net ([DD-4](dd-4.md)), because there is no common kernel to ask; file descriptors of guest memory and eventfds travel with them. Where both sides know VHOST_USER_PROTOCOL_F_BACKEND_REQ, QEMU passes one end of a second socket pair: there the switch can ask QEMU.',
-    'This is also StratoVirt’s vhost-user-net in its order of memory table, rings and enabling, seen from QEMU.',
-  ],
-  notes: [
-    'There is no vIOMMU in this release: IOTLB messages, VFIO’s mappings and IOVAs as ring addresses are left out, and nothing is asked over the second channel.',
-    'The order and the bytes of the messages are those recorded between QEMU 7.2 and DPDK 22.11.',
-    'In the guest, DPDK’s virtio PMD drives the device. Queue enable comes with each queue’s set-up: DPDK’s order, not Linux’.',
-  ],
-  document: twoGuests('vhost-user', { driver: 'virtio-pmd' }),
-  actions: [],
-  scope: (events) => {
-    const own = events.filter(
-      (e) =>
-        (e.context === 'a/vcpu0' || (e.context.startsWith('pmd-') && e.place.startsWith('a/'))) &&
-        !named('pci.capability', 'virtio.features', 'vhost.user_message')(e) &&
-        !/^kvm\.exit/.test(e.event),
-    );
-    return outline(own.slice(0, own.findLastIndex((e) => e.event === 'virtq.kicks_off') + 1));
-  },
-  steps: [
-    ...hypervisor,
-    ...asked(M.VHOST_USER_GET_FEATURES, 'QEMU is connected; does the other side know protocol features?'),
-    ...asked(M.VHOST_USER_GET_PROTOCOL_FEATURES),
-    request(M.VHOST_USER_SET_PROTOCOL_FEATURES, 'MQ, REPLY_ACK, BACKEND_REQ, STATUS …'),
-    ...asked(M.VHOST_USER_GET_QUEUE_NUM),
-    ...asked(M.VHOST_USER_SET_BACKEND_REQ_FD, 'one end of the second channel'),
-    request(M.VHOST_USER_SET_OWNER),
-    ...asked(M.VHOST_USER_GET_FEATURES, 'limits what the device may offer'),
-    request(M.VHOST_USER_SET_VRING_CALL),
-    request(M.VHOST_USER_SET_VRING_ERR),
-    request(M.VHOST_USER_SET_VRING_CALL),
-    request(M.VHOST_USER_SET_VRING_ERR),
-    ...board,
-    ...enabled('not started yet: enabling them is without effect'),
-    ...ready('vhost-user'),
-    status(0, 'the guest’s driver resets the device'),
-    ...enabled('QEMU says so whenever the guest’s choice may have changed'),
-    status(1, 'ACKNOWLEDGE'),
-    status(3, 'DRIVER'),
-    ...enabled('features, lower word'),
-    ...enabled('features, upper word'),
-    status(0xb, 'FEATURES_OK'),
-    step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 0 } }),
-    step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 1 } }),
-    step('a/vcpu0', 'a/net0', 'virtio.queue_enable', { is: { queue: 2 } }),
-    status(0xf, 'DRIVER_OK: the hand-over begins'),
-    kvm(KVM_IOEVENTFD, 'kick eventfd of the receive queue'),
-    kvm(KVM_IOEVENTFD, 'kick eventfd of the transmit queue'),
-    ...enabled('once more'),
-    request(M.VHOST_USER_SET_FEATURES),
-    ...asked(M.VHOST_USER_GET_STATUS),
-    request(M.VHOST_USER_SET_STATUS, 'ACKNOWLEDGE, DRIVER, FEATURES_OK'),
-    ...asked(M.VHOST_USER_SET_MEM_TABLE, 'a file descriptor for each region; QEMU waits for the answer'),
-    ...userRing(0),
-    ...userRing(1),
-    ...asked(M.VHOST_USER_GET_STATUS),
-    request(M.VHOST_USER_SET_STATUS, 'DRIVER_OK'),
-    step('pmd-c07', 'a/net0/tx0', 'virtq.kicks_off', { text: 'the switch polls: no kicks, please' }),
-    step('pmd-c07', 'a/net0/rx0', 'virtq.kicks_off'),
-  ],
-  counts: [],
   journeys: [],
 };
 
