@@ -12,6 +12,7 @@ import { MAX_GSO_BYTES } from '../machine/guest/guest-queue-pair.ts';
 import { BytePattern, PATTERN_BYTES } from '../machine/guest/stack/byte-pattern.ts';
 import { REPLY_SLOTS } from '../machine/guest/stack/stack.ts';
 import { Injector } from '../machine/host/injector.ts';
+import { TunNamespace } from '../machine/host/tun-interface.ts';
 import { Arena, ArenaPlan } from '../machine/memory/arena.ts';
 import { Pmd } from '../machine/ovs/pmd.ts';
 import { Frames } from '../machine/packet/frames.ts';
@@ -64,7 +65,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
     const cores = new Cores(firstCore, host.cores);
     firstCore += host.cores;
     const prefix = topology.hosts.length > 1 ? `${host.name}/` : '';
-    const hostSite: HostSite = { host, prefix, cores, pollers: pollerCores(host, cores) };
+    const hostSite: HostSite = { host, prefix, cores, tuns: new TunNamespace(), pollers: pollerCores(host, cores) };
     site.hosts.set(host.name, hostSite);
     for (const guest of host.guests) {
       const memory = { ram: guestRam.get(guest)!, replySlots, bounces, joined };

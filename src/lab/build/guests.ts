@@ -227,7 +227,7 @@ export function wire(
   memory: { readonly bounce: number; readonly joined: number },
   addPort: (bridge: Forwarder, port: Port) => void = (bridge, port) => bridge.addPort(port),
 ): NicWiring {
-  const { host, prefix, cores } = hostSite;
+  const { host, prefix, cores, tuns } = hostSite;
   const { document, nic, places, labels, vmm } = of;
   const { services } = site;
   const bridge = site.bridge(host, document.bridge);
@@ -292,6 +292,7 @@ export function wire(
       ...base,
       kind: 'qemu',
       tap,
+      tuns,
       ioeventfd: document.ioeventfd,
       qemu: pairs.map(({ pair, fds }, i) =>
         userspaceNic(site, vmm, document, { pair, fds, queue: tap.queues[i]!, bounce }),
@@ -310,7 +311,7 @@ export function wire(
         fds.rxKick,
       ),
   );
-  return { ...base, kind: 'vhost-net', tap, workers, tapFds: pairs.map(() => site.nextFd()) };
+  return { ...base, kind: 'vhost-net', tap, tuns, workers };
 }
 function pairWiring(site: Site, pair: NetQueuePair, places: QueuePlaces, joined: number, i: number): PairWiring {
   return {

@@ -6,6 +6,7 @@
 import type { Context } from '../../engine/context.ts';
 import type { CatalogGrowth } from '../../engine/growth.ts';
 import type { Scheduler } from '../../engine/scheduler.ts';
+import type { TunNamespace } from '../../machine/host/tun-interface.ts';
 import type { Pmd } from '../../machine/ovs/pmd.ts';
 import type { Services } from '../../machine/services.ts';
 import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
@@ -22,6 +23,8 @@ export interface HostSite {
   /** In front of all names: the host's, where there are several. */
   readonly prefix: string;
   readonly cores: Cores;
+  /** Its tun and tap interfaces. */
+  readonly tuns: TunNamespace;
   /** Cores of the PMDs (`pmd`), and of the vCPUs of each guest that polls (`vcpu <guest>`). */
   readonly pollers: ReadonlyMap<string, readonly number[]>;
 }

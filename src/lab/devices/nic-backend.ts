@@ -3,7 +3,6 @@
  * DRIVER_OK. Answers how the back-end then reaches them.
  */
 import { assert } from '../../engine/assert.ts';
-import { TUN_IOCTL } from '../../engine/events.ts';
 import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
 import { stratovirtTapOffload, stratovirtTapOpen } from '../../machine/host/stratovirt-tap.ts';
 import {
@@ -11,7 +10,6 @@ import {
   QEMU_TAP_OPEN_QUEUE,
   qemuTapGuestFeatures,
   type TunStep,
-  tapQueueStep,
 } from '../../machine/host/tun-ioctls.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
@@ -37,6 +35,7 @@ import {
 } from '../../machine/virtio/features.ts';
 import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
+import { TapFiles } from './tap-files.ts';
 import { openVhostUser, type VhostUserConnection } from './vhost-user-connection.ts';
 import type { Vmm } from './vmm.ts';
 
@@ -44,13 +43,15 @@ import type { Vmm } from './vmm.ts';
 export const QEMU_RAM_UVA = 0x7f00_0000_0000;
 
 export type OpenBackend =
-  | { readonly kind: 'qemu'; readonly tunSteps: (steps: readonly TunStep[]) => void }
+  | { readonly kind: 'qemu'; readonly tapFiles: TapFiles }
   | {
       readonly kind: 'vhost-net';
       /** By queue pair: each has /dev/vhost-net open for itself. */
       readonly opened: readonly { readonly frontend: VhostNetFrontend; readonly session: VhostSession }[];
       readonly frontend: VhostNetFrontend;
-      readonly tunSteps: (steps: readonly TunStep[]) => void;
+      readonly tapFiles: TapFiles;
+      /** Descriptors of the vhost devices. */
+      readonly fds: readonly number[];
     }
   | VhostUserConnection;
 
@@ -95,44 +96,53 @@ export function openNetdev(vmm: Vmm, wiring: NicWiring): OpenBackend {
 /** The netdev goes, and with it the eventfds of the NIC's rings. */
 export function closeNetdev(vmm: Vmm, { pairs, control }: NicWiring, backend: OpenBackend): void {
   if (backend.kind === 'vhost-user') backend.dispose();
+  else {
+    if (backend.kind === 'vhost-net') for (const fd of backend.fds) vmm.process.fds.close(fd);
+    backend.tapFiles.close();
+  }
   for (const { fds } of pairs) for (const eventfd of Object.values(fds)) vmm.process.closeEventFd(eventfd);
   if (control !== null) vmm.process.closeEventFd(control.kick);
 }
 /** When the netdev is created: the tap is opened, the vhost device or socket is set up as far as it goes without a guest. */
 function openBackend(vmm: Vmm, wiring: NicWiring, trace: Trace): OpenBackend {
-  const tunSteps = (steps: readonly TunStep[]): void => {
-    for (const s of steps) trace(TUN_IOCTL, s.ioctl, s.argument);
-  };
+  if (wiring.kind === 'vhost-user') return openVhostUser(vmm, wiring);
   const { pairs } = wiring;
+  const { fds } = vmm.process;
+  const tapFiles = new TapFiles(fds, wiring.tuns, wiring.tap, trace);
   const qemuSteps = pairs.length > 1 ? QEMU_TAP_OPEN_QUEUE : QEMU_TAP_OPEN;
-  const openTap = (): void =>
-    tunSteps(wiring.vmm === 'qemu' ? qemuSteps : stratovirtTapOpen(pairs.length, wiring.kind === 'qemu'));
+  const openTap = (): number =>
+    tapFiles.open(wiring.vmm === 'qemu' ? qemuSteps : stratovirtTapOpen(pairs.length, wiring.kind === 'qemu'));
   if (wiring.kind === 'qemu') {
     for (let i = 0; i < pairs.length; i++) openTap();
-    return { kind: 'qemu', tunSteps };
+    return { kind: 'qemu', tapFiles };
   }
-  if (wiring.kind === 'vhost-net' && wiring.vmm === 'stratovirt') {
-    const devices = pairs.map(() => new VhostNetDevice(trace));
-    const frontends = stratovirtNetInit(devices, () => {
+  const devices: VhostNetDevice[] = [];
+  const vhostFds: number[] = [];
+  const openVhost = (i: number): VhostNetDevice => {
+    const device = new VhostNetDevice(trace, undefined, fds);
+    device.hooks = { onBusyloop: (_ring, microseconds) => wiring.workers[i]!.setBusyloop(microseconds) };
+    devices.push(device);
+    vhostFds.push(fds.install(device));
+    return device;
+  };
+  let frontends: readonly VhostNetFrontend[] | number;
+  if (wiring.vmm === 'stratovirt') {
+    for (const i of pairs.keys()) openVhost(i);
+    frontends = stratovirtNetInit(devices, () => {
       for (let i = 0; i < pairs.length; i++) openTap();
     });
-    assert(typeof frontends !== 'number', 'our vhost-net takes an owner');
-    const opened = frontends.map((frontend, i) => ({ frontend, session: devices[i]!.session }));
-    return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tunSteps };
-  }
-  if (wiring.kind === 'vhost-net') {
+  } else {
     // qemu net/tap.c, net_init_tap(): each queue is opened, then its vhost device
-    const opened = pairs.map((_, i) => {
+    frontends = pairs.map((_, i) => {
       openTap();
-      const device = new VhostNetDevice(trace);
-      device.hooks = { onBusyloop: (_ring, microseconds) => wiring.workers[i]!.setBusyloop(microseconds) };
-      const frontend = vhostNetInit(device, wiring.document.pollUs);
+      const frontend = vhostNetInit(openVhost(i), wiring.document.pollUs);
       assert(typeof frontend !== 'number', 'our vhost-net takes an owner');
-      return { frontend, session: device.session };
+      return frontend;
     });
-    return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tunSteps };
   }
-  return openVhostUser(vmm, wiring);
+  assert(typeof frontends !== 'number', 'our vhost-net takes an owner');
+  const opened = frontends.map((frontend, i) => ({ frontend, session: devices[i]!.session }));
+  return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tapFiles, fds: vhostFds };
 }
 
 /**
@@ -173,7 +183,7 @@ export function handOver(
   const opened = backend.opened.slice(0, pairs);
   for (const [i, { frontend }] of opened.entries()) {
     const params: StartParams = { features, regions, rings: rings.slice(2 * i, 2 * i + 2) };
-    const result = vhostNetStart(frontend, params, wiring.tapFds[i]!, wiring.vmm);
+    const result = vhostNetStart(frontend, params, backend.tapFiles.fds[i]!, wiring.vmm);
     if (result < 0) return result;
   }
   return vhostReach(
@@ -220,14 +230,8 @@ export function handBack(backend: OpenBackend, wiring: NicWiring): readonly numb
   return bases;
 }
 
-/** The driver wants the first `active` queue pairs (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs()); it had `before`. */
-export function setQueuePairs(
-  wiring: NicWiring,
-  backend: OpenBackend,
-  before: number,
-  active: number,
-  contextBits: number,
-): void {
+/** The driver wants the first `active` queue pairs (qemu hw/net/virtio-net.c, virtio_net_set_queue_pairs()). */
+export function setQueuePairs(wiring: NicWiring, backend: OpenBackend, active: number, contextBits: number): void {
   if (backend.kind === 'vhost-user') {
     assert(wiring.kind === 'vhost-user', 'the carrier fits the wiring');
     backend.frontend.enableRings(2 * wiring.pairs.length, 2 * active);
@@ -235,8 +239,7 @@ export function setQueuePairs(
     return;
   }
   assert(wiring.kind !== 'vhost-user', 'the carrier fits the wiring');
-  for (let i = before; i < active; i++) backend.tunSteps([tapQueueStep(true)]);
-  for (let i = active; i < before; i++) backend.tunSteps([tapQueueStep(false)]);
+  backend.tapFiles.setAttached(active);
   wiring.tap.setActive(active, contextBits);
 }
 

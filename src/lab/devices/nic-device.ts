@@ -187,7 +187,7 @@ export class NicDevice {
     if (wiring.kind === 'qemu') for (const own of wiring.qemu) own.linkDown = !this.device.netConfig.linkUp;
     this.steer();
     this.reportHashes();
-    if (activePairs > 1) setQueuePairs(wiring, this.backend, 1, activePairs, this.actor);
+    if (activePairs > 1) setQueuePairs(wiring, this.backend, activePairs, this.actor);
     for (const pair of wiring.nic.pairs)
       pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmds[pair.index]!.id : -1;
   }
@@ -238,12 +238,13 @@ export class NicDevice {
   }
 
   private enableRings(): void {
-    if (this.backend.kind !== 'vhost-user') return;
-    this.backend.frontend.enableRings(2 * this.wiring.pairs.length, 2 * this.activePairs);
+    const { backend, wiring } = this;
+    if (backend.kind === 'vhost-user') backend.frontend.enableRings(2 * wiring.pairs.length, 2 * this.activePairs);
+    else if (wiring.vmm === 'qemu') backend.tapFiles.setAttached(this.activePairs);
   }
   /** The driver uses the first `pairs` queue pairs from now on; one after a reset. */
   setActivePairs(pairs: number): void {
-    setQueuePairs(this.wiring, this.backend, this.activePairs, pairs, this.actor);
+    setQueuePairs(this.wiring, this.backend, pairs, this.actor);
     this.activePairs = pairs;
   }
 
@@ -258,7 +259,7 @@ export class NicDevice {
     const { rss } = control;
     const chooses = rss.enabled && rss.redirect;
     if (!chooses && !wiring.tap.steered) return;
-    backend.tunSteps([steeringStep(chooses)]);
+    backend.tapFiles.run([steeringStep(chooses)]);
     wiring.tap.setSteering(chooses ? (u8, at, length) => rss.selectQueue(u8, at, length) : null);
   }
 
@@ -295,8 +296,7 @@ export class NicDevice {
         const { wiring, backend } = this;
         if (wiring.kind === 'vhost-user' || backend.kind === 'vhost-user') return;
         const flags = guestOffloads(offloads);
-        backend.tunSteps([{ ioctl: TUNSETOFFLOAD, argument: flags, why: 'what the guest takes from now on' }]);
-        wiring.tap.setOffloads(flags);
+        backend.tapFiles.run([{ ioctl: TUNSETOFFLOAD, argument: flags, why: 'what the guest takes from now on' }]);
       },
     };
   }

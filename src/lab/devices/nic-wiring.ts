@@ -9,6 +9,7 @@ import type { VhostUserPort } from '../../machine/backend/vhost-user.ts';
 import type { GuestNic } from '../../machine/guest/guest-nic.ts';
 import type { QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
 import type { Tap } from '../../machine/host/tap.ts';
+import type { TunNamespace } from '../../machine/host/tun-interface.ts';
 import type { Pmd } from '../../machine/ovs/pmd.ts';
 import type { GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
 
@@ -52,14 +53,17 @@ export type NicWiring = WiringBase &
     | {
         readonly kind: 'qemu';
         readonly tap: Tap;
+        /** Interfaces of the host, of which the tap is one. */
+        readonly tuns: TunNamespace;
         readonly qemu: readonly UserspaceNic[];
         readonly ioeventfd: boolean;
       }
     | {
         readonly kind: 'vhost-net';
         readonly tap: Tap;
+        /** Interfaces of the host, of which the tap is one. */
+        readonly tuns: TunNamespace;
         readonly workers: readonly VhostNetWorker[];
-        readonly tapFds: readonly number[];
       }
     | {
         readonly kind: 'vhost-user';

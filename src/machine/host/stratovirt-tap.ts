@@ -33,7 +33,8 @@ export function stratovirtTapOpen(queues: number, own: boolean): readonly TunSte
 }
 /** At DRIVER_OK, on each queue: what the guest takes as it is (TUN_F_… bits). The vhost device leaves that out. */
 export function stratovirtTapOffload(offloads: number, queues: number): readonly TunStep[] {
-  return Array.from({ length: queues }, () => ({
+  return Array.from({ length: queues }, (_, queue) => ({
+    queue,
     ioctl: TUNSETOFFLOAD,
     argument: offloads,
     why: 'what the guest takes as it is',

@@ -292,15 +292,17 @@ export class TunFile extends OpenFile {
   }
 }
 
-/** set_offload(): segmentation needs checksums, ECN needs segmentation; what is left over is unknown. UFO is taken and forgotten. */
+/**
+ * set_offload(): segmentation needs checksums, ECN needs segmentation; what is left over is unknown. UFO is taken and forgotten.
+ * DEVIATION: Linux 6.2 takes USO4 and USO6 only together; here a guest may have one of them.
+ */
 function setOffload(tun: TunInterface, wanted: number): number {
   let left = wanted;
   if ((left & TUN_F_CSUM) !== 0) {
     left &= ~TUN_F_CSUM;
     if ((left & (TUN_F_TSO4 | TUN_F_TSO6)) !== 0) left &= ~(TUN_F_TSO_ECN | TUN_F_TSO4 | TUN_F_TSO6);
     left &= ~TUN_F_UFO;
-    // one without the other is refused (6.2)
-    if ((left & (TUN_F_USO4 | TUN_F_USO6)) === (TUN_F_USO4 | TUN_F_USO6)) left &= ~(TUN_F_USO4 | TUN_F_USO6);
+    left &= ~(TUN_F_USO4 | TUN_F_USO6);
   }
   if (left !== 0) return -EINVAL;
   tun.offloads = wanted;

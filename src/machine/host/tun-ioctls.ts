@@ -92,6 +92,10 @@ export interface TunStep {
   /** The argument, or the value that the kernel puts there. */
   readonly argument: number;
   readonly why: string;
+  /** The queue of the tap whose file it is made on; the first where nothing is said. */
+  readonly queue?: number;
+  /** The VMM does not look at the result. */
+  readonly mayFail?: boolean;
 }
 /** QEMU's default send buffer limit: none (qemu net/tap-linux.c, TAP_DEFAULT_SNDBUF and INT_MAX for 0). */
 const SNDBUF_NO_LIMIT = 0x7fff_ffff;
@@ -105,7 +109,8 @@ const VNET_HDR_MRG = 12;
  */
 export const QEMU_TAP_OPEN: readonly TunStep[] = [
   { ioctl: TUNGETFEATURES, argument: TUN_FEATURES, why: 'what the kernel can: one queue, vnet header' },
-  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'start from the short header' },
+  // there is no interface yet: EBADFD, which QEMU ignores
+  { ioctl: TUNSETVNETHDRSZ, argument: VNET_HDR, why: 'start from the short header', mayFail: true },
   { ioctl: TUNSETIFF, argument: IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR, why: 'attach to the interface' },
   { ioctl: TUNSETOFFLOAD, argument: TUN_F_CSUM | TUN_F_UFO, why: 'does the kernel take UFO' },
   { ioctl: TUNSETOFFLOAD, argument: 0, why: 'no offloads until the guest accepts some' },
@@ -122,10 +127,10 @@ export const QEMU_TAP_OPEN_QUEUE: readonly TunStep[] = QEMU_TAP_OPEN.map((step) 
     : step,
 );
 /** A queue of a tap comes into use, or out of it (qemu net/tap.c, tap_enable() and tap_disable()). */
-export function tapQueueStep(attach: boolean): TunStep {
+export function tapQueueStep(attach: boolean, queue: number): TunStep {
   return attach
-    ? { ioctl: TUNSETQUEUE, argument: IFF_ATTACH_QUEUE, why: 'the driver wants the queue pair' }
-    : { ioctl: TUNSETQUEUE, argument: IFF_DETACH_QUEUE, why: 'the driver does not use the queue pair' };
+    ? { ioctl: TUNSETQUEUE, argument: IFF_ATTACH_QUEUE, why: 'the driver wants the queue pair', queue }
+    : { ioctl: TUNSETQUEUE, argument: IFF_DETACH_QUEUE, why: 'the driver does not use the queue pair', queue };
 }
 /** A program that chooses queues is attached, or taken away (qemu net/tap-linux.c, tap_fd_set_steering_ebpf()). */
 export function steeringStep(attach: boolean): TunStep {
@@ -144,7 +149,7 @@ export const QEMU_TAP_GUEST_FEATURES: readonly TunStep[] = [
 export function qemuTapGuestFeatures(offloads: number, headerBytes = VNET_HDR_MRG, queues = 1): readonly TunStep[] {
   const [header, nothing] = QEMU_TAP_GUEST_FEATURES;
   const size = { ...header!, argument: headerBytes };
-  const further = Array.from({ length: queues - 1 }, () => size);
+  const further = Array.from({ length: queues - 1 }, (_, i) => ({ ...size, queue: i + 1 }));
   if (offloads === 0) return [size, ...further, nothing!];
   return [size, ...further, { ioctl: TUNSETOFFLOAD, argument: offloads, why: 'what the guest takes as it is' }];
 }
