@@ -93,7 +93,7 @@ export interface PortStats {
 
 /**
  * rte_eth_xstats_get_names() and rte_eth_xstats_get(): of all queues together, of each queue, then what the driver itself adds.
- * The PMD has no count of missed frames, and of transmit errors.
+ * The PMD has no count of missed frames, and of transmit errors. `rx_q0_errors` is a name of both, with the same number.
  */
 export function xstats({ pairs, nombuf }: PortStats): Record<string, number> {
   const sum = (of: (pair: PairStats) => number): number => pairs.reduce((n, pair) => n + of(pair), 0);
