@@ -27,6 +27,8 @@ export interface TranslatedBackend {
   readonly workers: readonly (InFlight & { readonly id: number })[];
   /** A translation has come that something may wait for. */
   resume(): void;
+  /** Translations have gone: a poller that is parked looks at its rings again. */
+  changed(): void;
 }
 
 /** Both rings' areas are looked up, and what is missing is asked for: dpdk translate_ring_addresses(). */
@@ -36,7 +38,11 @@ function lookUp(pair: NetQueuePair): void {
 }
 function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
   if (wiring.kind === 'vhost-net')
-    return wiring.workers.map((worker) => ({ workers: [worker], resume: () => worker.translated() }));
+    return wiring.workers.map((worker) => ({
+      workers: [worker],
+      resume: () => worker.translated(),
+      changed: () => {},
+    }));
   if (wiring.kind === 'qemu') return [];
   const pmds = [...new Set(wiring.pmds)];
   return [
@@ -44,6 +50,9 @@ function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
       workers: pmds,
       resume: () => {
         for (const { pair } of wiring.pairs) lookUp(pair);
+        for (const pmd of pmds) pmd.look();
+      },
+      changed: () => {
         for (const pmd of pmds) pmd.look();
       },
     },
@@ -98,6 +107,7 @@ export class NicTranslation implements LoopSource {
         workers: backend.workers,
         clock: vmm.vcpu.clock,
         onMiss: (iova, access) => this.ask(device, iova, access),
+        onInvalidated: () => backend.changed(),
         onInvalidate: (iova, bytes, contextBits) =>
           vmm.actAs(contextBits, () => carrier.invalidate(device, iova, bytes)),
       });

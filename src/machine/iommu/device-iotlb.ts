@@ -41,6 +41,8 @@ export interface IotlbOptions {
   readonly onMiss: (iova: number, access: number) => void;
   /** An INVALIDATE message is sent, before it takes effect. */
   readonly onInvalidate: (iova: number, bytes: number, contextBits: number) => void;
+  /** It has taken effect: a poller that waits for its rings to change may find them gone. */
+  readonly onInvalidated: () => void;
 }
 
 /** What inspection and metrics show. */
@@ -199,6 +201,7 @@ export class DeviceIotlb implements Translator, DeviceTlb {
     this.invalidations++;
     this.generation++;
     this.table.invalidate(iova, bytes);
+    options.onInvalidated();
     const meta = (options.place << 8) | contextBits | IOTLB_INVALIDATE;
     this.recorder.event(meta, 0, Math.floor(iova / PAGE) >>> 0, Math.min(bytes / PAGE, 0xffff_ffff));
     let wait = 0;

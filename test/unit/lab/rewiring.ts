@@ -17,6 +17,8 @@ export function switchOver(world: World, guest: string, backend: Backend, bridge
   const wiring = rewire(machine, built, { ...built.document, backend, bridge });
   const opened = openNetdev(built.setup.vmm, wiring);
   Object.assign(device, { wiring, backend: opened });
+  device.translation?.retire();
+  if (device.iommu !== null) device.behind(device.iommu);
   (device as unknown as { rings: { hear(): void } }).rings.hear();
   for (const [i, pair] of built.nic.pairs.entries()) {
     pair.devicePoller = wiring.kind === 'vhost-user' ? wiring.pmds[i]!.id : -1;

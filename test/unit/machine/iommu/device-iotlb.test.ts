@@ -26,6 +26,7 @@ function rig(entries?: number, evicts: 'oldest' | 'random' = 'random', workers: 
       clock: new Float64Array(2),
       onMiss: (iova, access) => asked.push([iova, access]),
       onInvalidate: () => {},
+      onInvalidated: () => {},
     },
     entries,
   );
