@@ -5,7 +5,7 @@ import type { World } from '../../../src/lab/world.ts';
 import { EAL_PHASES } from '../../../src/machine/dpdk/eal.ts';
 import { describeVfioIoctl, type VfioIoctl } from '../../../src/machine/vfio/describe.ts';
 import { recorded } from './recorded.ts';
-import { makeWorld, runOut } from './world-driver.ts';
+import { makeWorld, runOut, type SeenEvent } from './world-driver.ts';
 
 /** Guest a with one NIC. */
 function document(guest: object = {}, nic: object = {}, host: object = {}): object {
@@ -22,13 +22,17 @@ interface Call extends VfioIoctl {
   readonly result: number;
   readonly value: number;
 }
-/** The VFIO ioctls of a world, in order. */
+/** What the program in guest a has recorded, not the switch. */
+const inGuest = (world: World, { context }: SeenEvent): boolean =>
+  world.machine.catalog.contexts[context]?.name === 'a/vcpu0';
+/** The VFIO ioctls of the program, in order. */
 function calls(world: World): Call[] {
   const { events, bytesOf } = recorded(world, E.VFIO_IOCTL, E.VFIO_IOCTL_ARGUMENT, E.VFIO_IOCTL_RESULT);
   const out: Call[] = [];
   let bytes: Uint8Array = new Uint8Array(0);
   let value = 0;
   for (const event of events) {
+    if (!inGuest(world, event)) continue;
     if (event.kind === E.VFIO_IOCTL) {
       bytes = new Uint8Array(0);
       value = event.b;
@@ -115,7 +119,8 @@ describe('VFIO', () => {
     expect(world.status().conservation.holds).toBe(true);
   });
   test('phases', () => {
-    const { events } = recorded(booted(), E.EAL_PHASE);
+    const world = booted();
+    const events = recorded(world, E.EAL_PHASE).events.filter((e) => inGuest(world, e));
     expect(events.map((e) => EAL_PHASES[e.a])).toEqual([...EAL_PHASES]);
   });
 });
