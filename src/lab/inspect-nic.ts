@@ -34,6 +34,7 @@ import { virtio_net_config } from '../machine/wire/virtio-net.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
 import { deviceWindows } from './device-windows.ts';
 import type { NicTransport } from './devices/nic-transport.ts';
+import { connectionOf } from './devices/reconnect.ts';
 import { FEATURE_RULES } from './document-features.ts';
 import { controlOf, counter, deviceOf, deviceState } from './inspect.ts';
 import { iommuState } from './inspect-translation.ts';
@@ -67,6 +68,7 @@ export function nicState(machine: Machine, nic: BuiltNic): NicState {
     bridge: nic.document.bridge,
     linkUp: device.netConfig.linkUp,
     servedBy: deviceState(nic).nic.servedBy,
+    socket: socketOf(nic),
     contexts: nic.contexts,
     queues: device.queues.map((q) => ({
       name: queueName(nic, q.index),
@@ -223,4 +225,19 @@ function countersOf(machine: Machine, nic: BuiltNic): Record<string, number> {
     }
   }
   return counters;
+}
+
+/** The vhost-user connection of a NIC that has one. */
+function socketOf(nic: BuiltNic): NicState['socket'] {
+  const connection = connectionOf(deviceState(nic).nic);
+  if (connection === null) return null;
+  const { options, connected, connections, frontend, table, mappings } = connection;
+  return {
+    ...options,
+    connected,
+    connections,
+    backendDescriptors: table.open,
+    backendMappings: mappings.count,
+    closeReason: frontend.closeReason === '' ? null : frontend.closeReason,
+  };
 }

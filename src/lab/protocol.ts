@@ -245,6 +245,19 @@ export interface NicState {
   readonly bridge: string;
   readonly linkUp: boolean;
   readonly servedBy: ServedBy;
+  /** The socket of a vhost-user NIC; null with other back-ends. */
+  readonly socket: {
+    readonly mode: 'client' | 'server';
+    readonly reconnectMs: number;
+    readonly inflight: boolean;
+    readonly connected: boolean;
+    readonly connections: number;
+    /** Descriptors and mappings of guest memory that the back-end has because of it. */
+    readonly backendDescriptors: number;
+    readonly backendMappings: number;
+    /** Why the last connection ended; null: none has. */
+    readonly closeReason: string | null;
+  } | null;
   /** Name of each context that serves this NIC. */
   readonly contexts: readonly string[];
   readonly queues: readonly { readonly name: string; readonly index: number; readonly size: number; readonly maxSize: number; readonly enabled: boolean; readonly msixVector: number }[];

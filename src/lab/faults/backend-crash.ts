@@ -57,6 +57,10 @@ export class BackendCrash extends Fault {
     return this.nic.backend === this.connection;
   }
 
+  override look(): void {
+    if (this.phase === 'ARMED' && !this.there) this.ended('the NIC has another back-end');
+  }
+
   /** Now. */
   private strike(contextBits: number): void {
     if (!this.there) {

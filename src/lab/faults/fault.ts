@@ -34,10 +34,13 @@ export abstract class Fault {
   get id(): string {
     return `fault-${this.number}`;
   }
+  /** Notices what nobody tells it: a NIC that has another back-end. */
+  look(): void {}
   /** Deleted: it does not strike any more, and what it has broken is repaired. */
   abstract end(): void;
 
   get state(): FaultState {
+    this.look();
     const { id, spec, phase: state, reason, strikes, missed, dropped, duplicated, last } = this;
     return { id, spec, state, reason, strikes, missed, dropped, duplicated, last: last === null ? null : { ...last } };
   }

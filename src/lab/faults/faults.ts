@@ -45,7 +45,7 @@ export class Faults {
     const { nic: built } = end;
     const vmm = qemuOf(built.guest);
     const { nic } = deviceState(built);
-    const open = [...this.faults.values()].filter((f) => f.phase !== 'ENDED');
+    const open = [...this.faults.values()].filter((f) => f.state.state !== 'ENDED');
     if (open.length >= MAX_OPEN) throw new Refusal('CONFLICT', `${MAX_OPEN} faults have not ended`);
     const world = this.enter();
     const number = this.count + 1;

@@ -167,6 +167,25 @@ export const GuestNicSchema = name(
       bridge: Type.String({ description: 'The bridge that it is plugged into.', examples: ['br0'] }),
       linkUp: Type.Boolean({ description: 'The cable is plugged.', examples: [true] }),
       servedBy,
+      socket: orNull(
+        closed({
+          mode: oneOf(['client', 'server'], { description: "QEMU's side.", examples: ['server'] }),
+          reconnectMs: whole(
+            'After a lost connection the side that connects tries again so often, ms; 0: never.',
+            1000,
+          ),
+          inflight: Type.Boolean({ description: 'Descriptors in flight are tracked.', examples: [false] }),
+          connected: Type.Boolean({ description: 'Both sides have their end.', examples: [true] }),
+          connections: whole('Connections made: 1, and one for each reconnection.', 1),
+          backendDescriptors: whole('What the switch has open because of it.', 10),
+          backendMappings: whole('Guest memory that the switch has mapped because of it.', 2),
+          closeReason: orNull(Type.String(), {
+            description: 'Why the front-end closed its end; null while it is open.',
+            examples: [null],
+          }),
+        }),
+        { description: 'The vhost-user connection; null with other back-ends.', examples: [null] },
+      ),
       contexts: Type.Array(Type.String(), {
         description: 'Contexts that serve this NIC.',
         examples: [['a/vcpu0', 'vhost-1201']],

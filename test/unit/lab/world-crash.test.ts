@@ -5,7 +5,7 @@ import * as E from '../../../src/engine/events.ts';
 import { connectionOf } from '../../../src/lab/devices/reconnect.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { scenario } from '../machine/vhost/user/golden.ts';
-import { crash, crashWorld, heldBy, holds, nicOf, RingAccount } from './crash-worlds.ts';
+import { connection, crash, crashWorld, heldBy, holds, nicOf, RingAccount } from './crash-worlds.ts';
 import { collect, full, makeWorld, pairDocument, ping, runOne, runOut, udp } from './world-driver.ts';
 
 const nicA = (world: World) => nicOf(world);
@@ -184,4 +184,141 @@ describe.each([false, true])('vIOMMU, reconnection and multiqueue at once, packe
     },
     900_000,
   );
+});
+
+describe('in the middle of a burst', () => {
+  /** A burst of eight frames of a's, and the times of its frames in an undisturbed world. */
+  const burst = (strikeAt: number | null) => {
+    const world = makeWorld(pairDocument('vhost-user'));
+    runOne(world, ping('a/net0', 'b/net0', { count: 3 }));
+    const events = collect(world.machine, E.DP_INGRESS, E.PACKET_DUPLICATE, E.VHOST_USER_DROP_CRASH, E.VIRTQ_POP);
+    if (strikeAt !== null) world.fault(crash({ atNs: strikeAt, restartAfterNs: 50_000 }));
+    const run = runOne(world, udp('a/net0', 'b/net0', { count: 8, rate: 0 }));
+    holds(world);
+    return { events, run, world };
+  };
+  const undisturbed = burst(null).events;
+  const ingress = undisturbed.filter((e) => e.kind === E.DP_INGRESS).slice(0, 8);
+  const pops = undisturbed.filter((e) => e.kind === E.VIRTQ_POP).slice(0, 8);
+
+  test.each([1, 3, 5])('%i frames have been handed on, the next one is being looked at', (n) => {
+    // between the pop of the next frame and the time at which it is handed on
+    const at = pops[n]!.time + 1;
+    assert.ok(ingress.length === 8 && ingress[n]!.time > at, 'a burst of eight');
+    const { events, run } = burst(Math.ceil(at));
+    const begun = events.findIndex((e) => e.kind === E.VHOST_USER_DROP_CRASH);
+    const lost = events[begun]!;
+    const before = events.slice(0, begun);
+    const handedOn = before.filter((e) => e.kind === E.DP_INGRESS);
+    const again = events.filter((e) => e.kind === E.PACKET_DUPLICATE);
+    assert.ok(handedOn.length >= n, `${handedOn.length} of ${n}`);
+    assert.deepEqual(
+      again.map((e) => e.a),
+      [...handedOn.slice(-again.length + 1).map((e) => e.frame), lost.frame],
+      'what was taken is sent again, in its order',
+    );
+    assert.equal(run.duplicated, again.length);
+    assert.equal(run.dropped['vhost_user.backend_crash'], 1);
+    assert.equal(run.received, 8 - 1 + again.length);
+  });
+});
+
+test('inflight tracking: the area outlives the back-end, and is given to the next one', () => {
+  const world = crashWorld({ vhostUser: { mode: 'server', inflight: true } });
+  assert.equal(runOne(world, ping('a/net0', 'b/net0', { count: 3 })).received, 3);
+  const before = heldBy(world);
+  const requests = collect(world.machine, E.VHOST_USER_REQUEST);
+  world.fault(crash());
+  runOut(world);
+  // VHOST_USER_GET_INFLIGHT_FD is asked for once, SET_INFLIGHT_FD said again
+  assert.equal(requests.filter((e) => e.a === 31).length, 0);
+  assert.equal(requests.filter((e) => e.a === 32).length, 1);
+  assert.deepEqual(heldBy(world), before);
+  assert.equal(runOne(world, ping('a/net0', 'b/net0', { count: 3 })).received, 3);
+});
+
+test('a NIC that is given another back-end while its old one is dead', () => {
+  const features = {
+    VIRTIO_F_RING_RESET: false,
+    VIRTIO_NET_F_CSUM: false,
+    VIRTIO_NET_F_HOST_TSO4: false,
+    VIRTIO_NET_F_HOST_TSO6: false,
+    VIRTIO_NET_F_HOST_ECN: false,
+    VIRTIO_NET_F_HOST_UFO: false,
+  };
+  const guest = (name: string, i: number, nic: object) => ({
+    name,
+    nics: [{ name: 'net0', driver: 'virtio-net', addresses: [`10.0.0.${i}/24`], features, ...nic }],
+  });
+  const world = makeWorld({
+    hosts: [
+      {
+        name: 'h1',
+        cores: 32,
+        bridges: [{ name: 'br0' }, { name: 'br1', datapath: 'netdev' }],
+        guests: [
+          guest('a', 1, { backend: 'vhost-user', bridge: 'br1' }),
+          guest('k', 2, { backend: 'vhost-net', bridge: 'br0' }),
+        ],
+      },
+    ],
+  });
+  const counting = world.fault(crash({ everyFrames: 1_000_000 }));
+  const dead = world.fault(crash({ restartAfterNs: 10_000_000 }));
+  world.clock({ untilSeconds: (world.now + 1_000_000) / 1e9 });
+  runOut(world);
+  world.clock({ state: 'RUNNING' });
+  assert.equal(connection(world).connected, false);
+  world.migrate(world.machine.guests[0]!.nics[0]!, { backend: 'vhost-net', bridge: 'br0' });
+  runOut(world);
+  for (const { id } of [counting, dead]) {
+    assert.equal(world.faults.get(id).state, 'ENDED', JSON.stringify(world.faults.get(id)));
+    assert.match(world.faults.get(id).reason!, /another back-end/);
+  }
+  holds(world);
+  world.link(world.machine.guests[0]!.nics[0]!, true);
+  assert.equal(runOne(world, ping('a/net0', 'k/net0', { count: 3 })).received, 3);
+});
+
+test('a guest of StratoVirt: its front-end is not taken through that', () => {
+  const nic = { name: 'net0', backend: 'vhost-user', driver: 'virtio-net', addresses: ['10.0.0.1/24'] };
+  const guests = [{ name: 'a', vmm: 'stratovirt', nics: [nic] }];
+  const world = makeWorld({ hosts: [{ name: 'h1', bridges: [{ name: 'br0', datapath: 'netdev' }], guests }] });
+  assert.throws(() => world.fault(crash()), /StratoVirt/);
+});
+
+describe.each([true, false])('notifications, event idx %s', (eventIdx) => {
+  // with event idx the other side has not moved its event word, and so nobody notifies it again
+  const pair = (): World =>
+    makeWorld(pairDocument('vhost-net', { nic: { features: { VIRTIO_RING_F_EVENT_IDX: eventIdx } } }));
+  test('a kick that is lost: the frame waits for the next one', () => {
+    const world = pair();
+    runOne(world, ping('a/net0', 'b/net0', { count: 3 }));
+    const { id } = world.fault({ kind: 'lost_kick', nic: 'a/net0', atNs: null, queue: 'tx0', count: 1 });
+    const seen = collect(world.machine, E.FAULT_KICK_LOST, E.GUEST_DELIVER);
+    assert.equal(runOne(world, udp('a/net0', 'b/net0', { count: 1 })).state, 'FAILED');
+    assert.deepEqual(
+      seen.map((e) => e.kind),
+      [E.FAULT_KICK_LOST],
+    );
+    assert.equal(world.faults.get(id).state, 'ENDED');
+    holds(world);
+    runOne(world, udp('a/net0', 'b/net0', { count: 1 }));
+    assert.equal(seen.length, eventIdx ? 1 : 3);
+    holds(world);
+  });
+  test('an interrupt that is lost: both frames come with the next one', () => {
+    const world = pair();
+    runOne(world, ping('a/net0', 'b/net0', { count: 3 }));
+    world.fault({ kind: 'lost_interrupt', nic: 'b/net0', atNs: null, queue: 'rx0', count: 1 });
+    const seen = collect(world.machine, E.FAULT_INTERRUPT_LOST, E.GUEST_DELIVER);
+    runOne(world, udp('a/net0', 'b/net0', { count: 1 }));
+    assert.deepEqual(
+      seen.map((e) => e.kind),
+      [E.FAULT_INTERRUPT_LOST],
+    );
+    runOne(world, udp('a/net0', 'b/net0', { count: 1 }));
+    assert.equal(seen.length, eventIdx ? 1 : 3);
+    holds(world);
+  });
 });
