@@ -29,6 +29,7 @@ const guest = fc.record({
   app: pick('stack', 'stack', 'stack', 'macswap', 'io'),
   nics: fc.array(nic, { minLength: 1, maxLength: 2 }),
   vcpus: pick(1, 1, 2, 3),
+  iommu: pick(null, null, null, { mode: 'strict' }, { mode: 'lazy' }, { mode: 'passthrough' }),
 });
 const host = fc.record({
   guests: fc.array(guest, { minLength: 1, maxLength: 3 }),
@@ -94,7 +95,8 @@ export const topologies = fc
       const guests = h.guests.map((g, j) => {
         const pmd = g.pmd || g.app !== 'stack';
         const nics = g.nics.map((n, k) => nicDocument(n, `net${k}`, pmd, `10.0.0.${++address}/24`));
-        return { name: 'abc'[j]!, app: g.app, vcpus: g.vcpus, nics };
+        const iommu = g.iommu === null ? {} : { iommu: g.iommu };
+        return { name: 'abc'[j]!, app: g.app, vcpus: g.vcpus, ...iommu, nics };
       });
       const polling = guests.filter((g) => g.nics[0]!.driver === 'virtio-pmd');
       const lcores = polling.map((g) => Math.min(g.vcpus, Math.max(...g.nics.map((n) => n.queuePairs))));
