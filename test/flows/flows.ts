@@ -33,6 +33,7 @@ import type { Flow, FlowEvent, Step } from './flow.ts';
 import { QM_COUNTED_FROM, QM_FLOWS } from './flows-qm.ts';
 import { SV_COUNTED_FROM, SV_FLOWS } from './flows-sv.ts';
 import { vu1 } from './flows-vu.ts';
+import { VU3_COUNTED_FROM, VU3_FLOWS } from './flows-vu3.ts';
 import { since, windowOf } from './scopes.ts';
 
 // ---- documents --------------------------------------------------------------------------------------------------
@@ -805,11 +806,25 @@ const dd6: Flow = {
   journeys: [3, 5],
 };
 
-export const FLOWS: readonly Flow[] = [dd1, dd2, dd3, dd3flags, dd4, dd5, dd6, ...SV_FLOWS, vu1, vu2, ...QM_FLOWS];
+export const FLOWS: readonly Flow[] = [
+  dd1,
+  dd2,
+  dd3,
+  dd3flags,
+  dd4,
+  dd5,
+  dd6,
+  ...SV_FLOWS,
+  vu1,
+  vu2,
+  ...VU3_FLOWS,
+  ...QM_FLOWS,
+];
 /** The first frame that a flow's counts look at. */
 export const COUNTED_FROM: Readonly<Record<string, number>> = {
   ...SV_COUNTED_FROM,
   ...QM_COUNTED_FROM,
+  ...VU3_COUNTED_FROM,
   'dd-2': FIRST_REQUEST,
   'dd-4': FIRST_REQUEST,
   'dd-5': FIRST_REQUEST,
