@@ -1,7 +1,7 @@
 /**
  * The flows of the articles that Ringside makes visible, as orders of events: Red Hat's "Deep dive into virtio-networking
  * and vhost-net" (dd) and "A journey to the vhost-users realm" (vu). Where an article simplifies, the real code decides.
- * StratoVirt's (its own virtio-net and its order of vhost ioctls) have no run yet: there is no StratoVirt in this release.
+ * StratoVirt's are in flows-sv.ts, VU-1 and VU-3 in files of their own, and what QEMU does to a NIC while its guest runs in flows-qm.ts.
  */
 import {
   IFF_TAP,
