@@ -19,7 +19,7 @@ import { type Command, play, type RandomTopology, topologies, traffic } from './
 import { ReferenceScheduler } from './reference-scheduler.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
-const RUNS = Number(process.env['RINGSIDE_RUNS'] ?? (full ? 400 : 80));
+const RUNS = Number(process.env['RINGSIDE_RUNS'] ?? (full ? 400 : 50));
 const seed = Number(process.env['RINGSIDE_SEED'] ?? Date.now() % 2 ** 31);
 /** Longest list of events that is folded again in BigInt, which takes some µs each. */
 const FOLDED = 15_000;
