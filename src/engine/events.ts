@@ -11,7 +11,7 @@
 export type FrameRole =
   /** The frame enters the world here: counts as injected. */
   | 'born'
-  /** A new frame that is a copy of frame `a` (flooding): counts as replicated. */
+  /** A new frame that is a copy of frame `a`: by flooding, counts as replicated; cut from it; or sent again, counts as duplicated. */
   | 'cloned'
   /** The frame reached an end that wanted it. */
   | 'delivered'

@@ -249,8 +249,8 @@ export class World {
   private stall(): void {
     // a command may have ended the last frames, and no step has come since
     this.finishComplete();
-    // a guest that is stopped may go on
-    if (anyStopped(this.machine)) return;
+    // a guest that is stopped may go on, and what is broken may be repaired
+    if (anyStopped(this.machine) || this.faults.active) return;
     for (const run of [...this.active]) {
       this.endRun(
         run,

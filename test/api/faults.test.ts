@@ -73,6 +73,15 @@ test('a back-end stays dead until the fault is deleted; nobody can have a link u
   const dead = (await server.get(`${F}/fault-1`)).body;
   assert.equal(dead.state, 'ACTIVE');
   assert.equal(dead.last.restartedAtSeconds, null);
+  // what cannot be sent now waits, and the run with it
+  const waiting = await server.post(`${T}/traffic`, {
+    kind: 'ping',
+    from: 'a/net0',
+    to: 'b/net0',
+    count: 2,
+    frameSize: 98,
+  });
+  assert.match((await server.get(`${T}/traffic/${waiting.body.id}`)).body.state, /PENDING|RUNNING/);
   await server.request('DELETE', `${F}/fault-1`);
   const answered = await run(server, { kind: 'ping', count: 5, frameSize: 98 });
   assert.equal(answered['received'], 5);
@@ -116,4 +125,33 @@ test('what cannot be is refused with the field and what was expected', async () 
   await refused({ ...a, everyFrames: 20 }, 409, '/everyFrames', /fault-1/);
   assert.equal((await server.get(`${F}/fault-9`)).status, 404);
   assert.equal((await server.request('DELETE', `${F}/fault-9`)).status, 404);
+});
+
+test('a dry run is refused while a back-end is dead, and possible afterwards', async () => {
+  const server = await boot();
+  await run(server, { kind: 'ping', count: 3, frameSize: 98 });
+  const dry = async () => await server.post(`${T}/dry-runs`, { at: 'a/net0', frame: 'ff'.repeat(60) });
+  await server.post(F, { kind: 'backend_crash', nic: 'a/net0', restartAfter: null });
+  await run(server, { count: 5, from: 'b/net0', to: 'a/net0', rate: 100_000 });
+  const refused = await dry();
+  assert.equal(refused.status, 409, refused.text);
+  await server.request('DELETE', `${F}/fault-1`);
+  await run(server, { kind: 'ping', count: 3, frameSize: 98 });
+  const nic = (await server.get(`${T}/guests/a/nics/net0`)).body;
+  assert.ok(nic.socket.connected && nic.socket.connections === 2, JSON.stringify(nic.socket));
+  const done = await dry();
+  assert.equal(done.status, 200, done.text);
+});
+
+test('a NIC whose driver is a client of the API, and one whose device nobody has touched', async () => {
+  const server = await startServer({ engine: null });
+  const nic = { name: 'net0', backend: 'vhost-user', driver: 'none' };
+  const hosts = [{ bridges: [{ name: 'br0', datapath: 'netdev' }], guests: [{ name: 'a', nics: [nic] }] }];
+  await server.put(T, { debug: true, hosts });
+  await server.post(F, { kind: 'backend_crash', nic: 'a/net0', restartAfter: '10us' });
+  let fault = { state: '' };
+  for (let i = 0; i < 100 && fault.state !== 'ENDED'; i++) fault = (await server.get(`${F}/fault-1`)).body;
+  assert.equal(fault.state, 'ENDED', JSON.stringify(fault));
+  const { socket, linkUp } = (await server.get(`${T}/guests/a/nics/net0`)).body;
+  assert.ok(linkUp && socket.connected && socket.connections === 2, JSON.stringify(socket));
 });

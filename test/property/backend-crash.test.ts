@@ -28,6 +28,7 @@ const cases = fc.record({
   pairs: fc.constantFrom(1, 2, 4),
   iommu: fc.constantFrom(null, null, 'strict' as const, 'passthrough' as const),
   client: fc.boolean(),
+  inflight: fc.boolean(),
   rate: fc.constantFrom(0, 200_000, 3_000_000),
   faults: fc.array(commands, { minLength: 1, maxLength: 4 }),
 });
@@ -49,8 +50,8 @@ function settle(world: World): boolean {
   return true;
 }
 
-function run({ faults, client, rate, ...of }: Case): { world: World; fingerprint: string } {
-  const vhostUser = client ? { mode: 'client', reconnectMs: 1 } : null;
+function run({ faults, client, inflight, rate, ...of }: Case): { world: World; fingerprint: string } {
+  const vhostUser = { mode: client ? 'client' : 'server', reconnectMs: 1, inflight };
   const iommu = of.driver === 'virtio-pmd' ? null : of.iommu;
   const world = crashWorld({ ...of, iommu, vhostUser });
   settle(world);
@@ -110,6 +111,7 @@ test('the same commands do the same', () => {
     pairs: 2,
     iommu: 'strict',
     client: true,
+    inflight: false,
     rate: 3_000_000,
     faults: [
       { nic: 'a/net0', atNs: null, frames: 333, times: 3, restartAfterNs: 100_000 },

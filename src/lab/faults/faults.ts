@@ -28,6 +28,7 @@ export class Faults {
   private readonly faults = new Map<string, Fault>();
   /** Made with the first fault: a world without has no such context. */
   private world: FaultWorld | null = null;
+  private ends: Ends | null = null;
   private count = 0;
 
   constructor(machine: Machine) {
@@ -36,7 +37,8 @@ export class Faults {
 
   add(spec: FaultSpec): FaultState {
     const { scheduler } = this.machine;
-    const end = new Ends(this.machine).find(spec.nic);
+    this.ends ??= new Ends(this.machine);
+    const end = this.ends.find(spec.nic);
     if (end?.kind !== 'guest') throw new Refusal('INVALID', `there is no NIC ${spec.nic} of a guest`, '/nic');
     if (spec.atNs !== null && spec.atNs < scheduler.now[0]!) {
       const reason = `${spec.atNs / 1e9} s has passed; it is ${scheduler.now[0]! / 1e9} s`;
@@ -105,6 +107,11 @@ export class Faults {
     const fault = this.faults.get(id);
     if (fault === undefined) throw new Refusal('NOT_FOUND', `there is no fault ${id}`);
     return fault;
+  }
+  /** Something is broken that may be repaired. */
+  get active(): boolean {
+    for (const { phase } of this.faults.values()) if (phase === 'ACTIVE') return true;
+    return false;
   }
   list(): FaultState[] {
     return [...this.faults.values()].map((f) => f.state);
