@@ -210,6 +210,16 @@ describe('a DPDK guest', () => {
     expect(counts(w, /./, E.IOTLB_MISS, E.IOTLB_INVALIDATE, E.IOMMU_MAP, E.IOMMU_UNMAP)).toEqual([0, 0, 0, 0]);
     expect(iqtExits(w)).toBe(0);
   });
+  test('without hugepages misses each page once, and is polled without a kick', () => {
+    const w = settled('vhost-user', 'strict', { driver: 'virtio-pmd' }, { dpdk: { hugepages: '4KiB' } });
+    const result = runOne(w.world, udp('a/net0', 'b/net0', { count: 5000 }));
+    const misses = w.events.filter((e) => e.kind === E.IOTLB_MISS).map((e) => `${e.place} ${e.a}`);
+    expect(misses.length).toBeGreaterThan(20);
+    expect(new Set(misses).size).toBe(misses.length);
+    // the frames that come while a receive buffer's page is asked for are lost
+    expect(result.received + (result.dropped['vhost_user.iotlb_miss'] ?? 0)).toBe(5000);
+    expect(counts(w, /./, E.VIRTQ_KICK)).toEqual([0]);
+  });
   test('has pages of 2 MiB: one translation for each', () => {
     const w = watched(document('vhost-user', 'strict', { driver: 'virtio-pmd' }));
     runOne(w.world, udp('a/net0', 'b/net0', { count: 200 }));

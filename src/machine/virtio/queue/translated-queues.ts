@@ -108,6 +108,8 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
   private readonly arena: Arena;
   /** Chains that available() looks at where nobody says. */
   private most = AHEAD;
+  /** Kicks shall be off as soon as the ring can be reached (dpdk vhost_user_notify_queue_state()). */
+  private kicksOffLater = false;
 
   constructor(arena: Arena, copy: Copy, options: DeviceQueueOptions, translator: Translator, areas: RingAreas) {
     super(arena, copy, options);
@@ -130,7 +132,13 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     const l = this.layout;
     if (l.desc !== desc || l.avail !== avail || l.used !== used)
       this.layout = new SplitLayout(this.arena, this.size, desc, avail, used);
+    this.nowReachable();
     return true;
+  }
+  private nowReachable(): void {
+    if (!this.kicksOffLater) return;
+    this.kicksOffLater = false;
+    super.disableKicks();
   }
   override available(most = this.most): number {
     if (this.broken) return RING_BROKEN;
@@ -212,10 +220,12 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     return this.prefetch() && super.interruptWanted();
   }
   override enableKicks(idx: number): void {
+    this.kicksOffLater = false;
     if (this.prefetch()) super.enableKicks(idx);
   }
   override disableKicks(): void {
     if (this.prefetch()) super.disableKicks();
+    else this.kicksOffLater = true;
   }
 }
 
@@ -224,6 +234,8 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
   private readonly arena: Arena;
   /** Chains that available() looks at where nobody says. */
   private most = AHEAD;
+  /** Kicks shall be off as soon as the ring can be reached (dpdk vhost_user_notify_queue_state()). */
+  private kicksOffLater = false;
 
   constructor(arena: Arena, copy: Copy, options: DeviceQueueOptions, translator: Translator, areas: RingAreas) {
     super(arena, copy, options);
@@ -242,7 +254,13 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     const l = this.layout;
     if (l.desc !== desc || l.driver !== driver || l.device !== device)
       this.layout = new PackedLayout(this.arena, this.size, desc, driver, device);
+    this.nowReachable();
     return true;
+  }
+  private nowReachable(): void {
+    if (!this.kicksOffLater) return;
+    this.kicksOffLater = false;
+    super.disableKicks();
   }
   override available(most = this.most): number {
     if (this.broken) return RING_BROKEN;
@@ -320,9 +338,11 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     return this.prefetch() && super.interruptWanted();
   }
   override enableKicks(idx: number): void {
+    this.kicksOffLater = false;
     if (this.prefetch()) super.enableKicks(idx);
   }
   override disableKicks(): void {
     if (this.prefetch()) super.disableKicks();
+    else this.kicksOffLater = true;
   }
 }
