@@ -6,10 +6,13 @@ import { closed, mapOf, name, oneOf, orNull, ref, withDefaults } from './referen
 const whole = (description: string, example = 0) => Type.Integer({ description, examples: [example] });
 const number = (description: string, example = 0) => Type.Number({ description, examples: [example] });
 
-const contextKind = oneOf(['vcpu', 'qemu', 'stratovirt', 'vhost', 'pmd', 'softirq', 'handler', 'nic', 'wire', 'faults'], {
-  description: 'What the context is.',
-  examples: ['vcpu'],
-});
+const contextKind = oneOf(
+  ['vcpu', 'qemu', 'stratovirt', 'vhost', 'pmd', 'softirq', 'handler', 'nic', 'wire', 'faults'],
+  {
+    description: 'What the context is.',
+    examples: ['vcpu'],
+  },
+);
 const core = orNull(Type.Integer(), { description: 'Core on its host; null for hardware.', examples: [0] });
 const exits = mapOf(Type.Integer(), {
   description: 'VM exits by event name.',

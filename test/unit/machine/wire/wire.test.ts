@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
+import { arp, ethernet, isGroupMac, vlan_tag } from '../../../../src/machine/wire/ethernet.ts';
+import { icmp_echo, ipv4, tcp, udp } from '../../../../src/machine/wire/ip.ts';
 import {
   kvm_ioeventfd,
   kvm_irq_routing,
@@ -9,8 +11,6 @@ import {
   kvm_msi,
   kvm_userspace_memory_region,
 } from '../../../../src/machine/wire/kvm.ts';
-import { arp, ethernet, isGroupMac, vlan_tag } from '../../../../src/machine/wire/ethernet.ts';
-import { icmp_echo, ipv4, tcp, udp } from '../../../../src/machine/wire/ip.ts';
 import {
   msix_capability,
   msix_entry,
