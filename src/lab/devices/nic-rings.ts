@@ -123,7 +123,7 @@ export class NicRings {
     if (wiring.kind === 'vhost-user') wiring.port.offloads = guestOffloads(offloads);
     else wiring.tap.setOffloads(tapOffloads(wiring, offloads));
     // DEVIATION: while its vhost-user back-end is away QEMU drops what the driver sends; here it waits for the next one
-    if (backend.kind !== 'vhost-user' || !backend.frontend.closed) this.hand(linkUp);
+    if (backend.kind !== 'vhost-user' || backend.connected) this.hand(linkUp);
     if (record) this.report(QEMU_RING_START);
     if ((device.status & VIRTIO_CONFIG_S_NEEDS_RESET) === 0) nic.controlDevice?.start(nic);
   }
