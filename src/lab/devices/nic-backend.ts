@@ -42,12 +42,19 @@ import type { Vmm } from './vmm.ts';
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
 export const QEMU_RAM_UVA = 0x7f00_0000_0000;
 
+/** An open /dev/vhost-net, and what it was started with. */
+export interface OpenVhostNet {
+  readonly frontend: VhostNetFrontend;
+  readonly session: VhostSession;
+  readonly device: VhostNetDevice;
+  started: StartParams | null;
+}
 export type OpenBackend =
   | { readonly kind: 'qemu'; readonly tapFiles: TapFiles }
   | {
       readonly kind: 'vhost-net';
       /** By queue pair: each has /dev/vhost-net open for itself. */
-      readonly opened: readonly { readonly frontend: VhostNetFrontend; readonly session: VhostSession }[];
+      readonly opened: readonly OpenVhostNet[];
       readonly frontend: VhostNetFrontend;
       readonly tapFiles: TapFiles;
       /** Descriptors of the vhost devices. */
@@ -120,7 +127,10 @@ function openBackend(vmm: Vmm, wiring: NicWiring, trace: Trace): OpenBackend {
   const vhostFds: number[] = [];
   const openVhost = (i: number): VhostNetDevice => {
     const device = new VhostNetDevice(trace, undefined, fds);
-    device.hooks = { onBusyloop: (_ring, microseconds) => wiring.workers[i]!.setBusyloop(microseconds) };
+    device.hooks = {
+      onBusyloop: (_ring, microseconds) => wiring.workers[i]!.setBusyloop(microseconds),
+      memoryAt: () => null,
+    };
     devices.push(device);
     vhostFds.push(fds.install(device));
     return device;
@@ -141,7 +151,10 @@ function openBackend(vmm: Vmm, wiring: NicWiring, trace: Trace): OpenBackend {
     });
   }
   assert(typeof frontends !== 'number', 'our vhost-net takes an owner');
-  const opened = frontends.map((frontend, i) => ({ frontend, session: devices[i]!.session }));
+  const opened = frontends.map((frontend, i): OpenVhostNet => {
+    const device = devices[i]!;
+    return { frontend, device, session: device.session, started: null };
+  });
   return { kind: 'vhost-net', opened, frontend: opened[0]!.frontend, tapFiles, fds: vhostFds };
 }
 
@@ -181,9 +194,10 @@ export function handOver(
   }
   assert(wiring.kind === 'vhost-net', 'the carrier fits the wiring');
   const opened = backend.opened.slice(0, pairs);
-  for (const [i, { frontend }] of opened.entries()) {
+  for (const [i, vhost] of opened.entries()) {
     const params: StartParams = { features, regions, rings: rings.slice(2 * i, 2 * i + 2) };
-    const result = vhostNetStart(frontend, params, backend.tapFiles.fds[i]!, wiring.vmm);
+    vhost.started = params;
+    const result = vhostNetStart(vhost.frontend, params, backend.tapFiles.fds[i]!, wiring.vmm);
     if (result < 0) return result;
   }
   return vhostReach(

@@ -208,6 +208,10 @@ export class NicDevice {
   standAt(bases: readonly (number | null)[]): void {
     this.rings.standAt(bases);
   }
+  /** A migration begins: what vhost-net writes is marked from now on; null where nothing is. */
+  startLog(): Uint8Array | null {
+    return this.rings.startLog();
+  }
   /** The VM is stopped: rings are taken back, and the device remembers where they stand. */
   suspend(): void {
     this.rings.stop(true);

@@ -119,9 +119,11 @@ export function migrate(
 }
 /**
  * ram_save_setup(): what back-ends write from now on is logged (vhost_log_global_start()).
- * DEVIATION: only with vhost-user, and nobody reads the log: memory stays where it is, and is not sent.
+ * DEVIATION: nobody reads the log: memory stays where it is, and is not sent. QEMU's own writes are not in it.
  */
-function startLog({ backend }: NicDevice): void {
+function startLog(nic: NicDevice): void {
+  const { backend } = nic;
+  if (backend.kind === 'vhost-net') nic.startLog();
   if (backend.kind === 'vhost-user' && backend.frontend instanceof VhostUserFrontend && !backend.frontend.closed)
     backend.frontend.startLog();
 }

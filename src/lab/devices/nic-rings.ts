@@ -39,6 +39,7 @@ import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
 import type { Doorbell } from '../../machine/virtio/virtio-device-types.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
+import { logVhostNet } from './kernel-log.ts';
 import { handBack, handOver, qemuReach, type Reach, ringParams, tapGuestFeatures, tapOffloads } from './nic-backend.ts';
 import type { NicDevice } from './nic-device.ts';
 import { wholeBase } from './nic-state.ts';
@@ -245,9 +246,21 @@ export class NicRings {
     if (record) this.report(QEMU_RING_STOP);
     this.nic.controlDevice?.stop();
   }
+  /**
+   * A migration begins: what vhost-net writes is marked from now on. The log, or null where there is none to keep; behind an
+   * IOMMU nothing is marked.
+   */
+  startLog(): Uint8Array | null {
+    const { wiring, backend, translates } = this.nic;
+    if (wiring.kind !== 'vhost-net' || backend.kind !== 'vhost-net' || wiring.vmm !== 'qemu' || translates) return null;
+    if (!this.running || this.userspace !== null || this.reach === null) return null;
+    const log = logVhostNet(wiring, backend.opened, this.reach.memory);
+    return typeof log === 'number' ? null : log;
+  }
   private takeBack(): void {
     const { wiring, backend } = this.nic;
     this.running = false;
+    if (wiring.kind === 'vhost-net' && wiring.workers[0]!.log !== null) this.reach?.memory.translateBy(null);
     for (const [q, queue] of this.queues.entries()) {
       if (queue === null) continue;
       // what DPDK said of a packed ring is half of it, and is said to it again

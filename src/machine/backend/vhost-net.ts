@@ -9,6 +9,7 @@ import { EVENTFD_READ, VIRTQ_RX_EMPTY } from '../../engine/events.ts';
 import type { Tap, TapQueue } from '../host/tap.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
+import type { RingLog } from '../vhost/ring-log.ts';
 import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
@@ -39,6 +40,8 @@ export class VhostNetWorker extends Context {
   private receiving = false;
   /** Told when the worker has left the batch that it was in; null: it goes on as usual. */
   private onHeld: (() => void) | null = null;
+  /** Marks what is written, while there is a dirty log. */
+  log: RingLog | null = null;
   private weight = 0;
   private weightBytes = 0;
   /** How long the worker polls both rings and the tap before it asks to be woken, ns; 0: not at all. */
@@ -129,6 +132,7 @@ export class VhostNetWorker extends Context {
   /** The rings are taken away (linux vhost_net_stop()): the tap waits for the next driver. */
   reset(): void {
     this.onHeld = null;
+    this.log = null;
     this.txWork = false;
     this.queue.paused = true;
   }
@@ -286,6 +290,7 @@ export class VhostNetWorker extends Context {
       begin = end;
     }
     recorder.stamp[0] = now;
+    if (this.log !== null) this.log.used(1, pair.tx, n);
     pair.publishTx(n);
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     const debt = tap.takeDebt();
@@ -355,6 +360,7 @@ export class VhostNetWorker extends Context {
     }
     recorder.stamp[0] = now;
     if (pushed > 0) {
+      if (this.log !== null) this.log.used(0, pair.rx, pushed);
       pair.publishRx(pushed);
       if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     }

@@ -4,9 +4,10 @@
  *
  * Read first: flow DD-4 in the documents; qemu hw/virtio/vhost.c, vhost_dev_start().
  */
-import type { Features } from '../virtio/features.ts';
+import { type Features, featuresOf, orFeatures, VHOST_F_LOG_ALL } from '../virtio/features.ts';
 import { viewOf } from '../wire/struct.ts';
 import {
+  VHOST_VRING_F_LOG,
   vhost_features,
   vhost_memory,
   vhost_memory_region,
@@ -22,6 +23,7 @@ import {
   VHOST_NET_SET_BACKEND,
   VHOST_SET_BACKEND_FEATURES,
   VHOST_SET_FEATURES,
+  VHOST_SET_LOG_BASE,
   VHOST_SET_MEM_TABLE,
   VHOST_SET_OWNER,
   VHOST_SET_VRING_ADDR,
@@ -71,10 +73,11 @@ function memoryPayload(regions: readonly MemoryRegion[]): Uint8Array {
   }
   return out;
 }
-function vringAddrPayload(index: number, ring: RingParams): Uint8Array {
+function vringAddrPayload(index: number, ring: RingParams, flags = 0): Uint8Array {
   const out = new Uint8Array(vhost_vring_addr.SIZE);
   const m = viewOf(out);
   vhost_vring_addr.index.set(m, 0, index);
+  vhost_vring_addr.flags.set(m, 0, flags);
   vhost_vring_addr.desc_user_addr.set(m, 0, ring.desc_user_addr);
   vhost_vring_addr.used_user_addr.set(m, 0, ring.used_user_addr);
   vhost_vring_addr.avail_user_addr.set(m, 0, ring.avail_user_addr);
@@ -122,6 +125,9 @@ export function vhostNetInit(carrier: IoctlCarrier, pollUs = 0): VhostNetFronten
   return r < 0 ? r : { carrier, features: featuresIn(offered) };
 }
 
+/** Words of 32 bits in an address. */
+const WORD = 0x1_0000_0000;
+
 /** The order of a ring's ioctls: QEMU's vhost_virtqueue_start(), or StratoVirt's activate() (flow SV-2). */
 export type RingOrder = 'qemu' | 'stratovirt';
 
@@ -164,6 +170,28 @@ export function vhostNetStart(
       if (ring.enabled !== false) step(VHOST_NET_SET_BACKEND, vringFilePayload(index, tap));
   }
   return result;
+}
+
+/**
+ * A migration begins (`base`: QEMU's address of the log) or has ended where it began (null): vhost_migration_log(). What the back-end
+ * writes from now on is marked, or is so no more. 0 or the first negative errno.
+ */
+export function vhostNetSetLog({ carrier }: VhostNetFrontend, params: StartParams, base: number | null): number {
+  const logs = base !== null;
+  const acked = ackedFeatures(params.features, QEMU_KERNEL_FEATURE_BITS);
+  const steps: (readonly [number, Uint8Array])[] = [];
+  if (logs) steps.push([VHOST_SET_LOG_BASE, u64Payload(base % WORD, Math.floor(base / WORD))]);
+  const features = logs ? orFeatures(acked, featuresOf(VHOST_F_LOG_ALL)) : acked;
+  steps.push([VHOST_SET_FEATURES, featuresPayload(features)]);
+  for (const [index, ring] of params.rings.entries()) {
+    if (ring.enabled === false) continue;
+    steps.push([VHOST_SET_VRING_ADDR, vringAddrPayload(index, ring, logs ? 1 << VHOST_VRING_F_LOG : 0)]);
+  }
+  for (const [request, payload] of steps) {
+    const r = carrier.ioctl(request, payload);
+    if (r < 0) return r;
+  }
+  return 0;
 }
 
 /** At a reset of the device: the tap is taken away, then the rings' positions are read. Returns them, or a negative errno. */

@@ -21,9 +21,10 @@ import {
   vhost_vring_file,
   vhost_vring_state,
 } from '../wire/vhost.ts';
+import { DirtyBits } from './dirty-bits.ts';
 import { IotlbChannel } from './kernel/iotlb-channel.ts';
 import { VHOST_NET_BACKEND_FEATURES, VHOST_NET_MAX_MEM_REGIONS, VHOST_NET_OFFER } from './offers.ts';
-import { type MemoryRegion, NO_FD, VhostSession } from './session.ts';
+import { type MemoryRegion, NO_FD, VhostSession, type Vring } from './session.ts';
 
 export const VHOST_GET_FEATURES = 0x8008_af00;
 export const VHOST_SET_FEATURES = 0x4008_af00;
@@ -94,8 +95,10 @@ export function vhostNetSession(): VhostSession {
 export interface VhostNetHooks {
   /** VHOST_SET_VRING_BUSYLOOP_TIMEOUT: microseconds that the worker polls for before it sleeps. */
   onBusyloop(ring: number, microseconds: number): void;
+  /** What the caller has at an address of its own; null where there is nothing. */
+  memoryAt(address: number): Uint8Array | null;
 }
-const NO_HOOKS: VhostNetHooks = { onBusyloop: () => {} };
+const NO_HOOKS: VhostNetHooks = { onBusyloop: () => {}, memoryAt: () => null };
 
 /** The ring index is the first word of these arguments; a file descriptor the second. */
 const RING_FD_REQUESTS: ReadonlySet<number> = new Set([
@@ -110,8 +113,8 @@ export class VhostNetDevice extends OpenFile {
   readonly session: VhostSession;
   readonly iotlb = new IotlbChannel();
   hooks: VhostNetHooks = NO_HOOKS;
-  /** VHOST_SET_LOG_BASE: the caller's address of the dirty bitmap; -1 without. */
-  logBase = -1;
+  /** VHOST_SET_LOG_BASE: the caller's dirty bitmap; null without. */
+  log: DirtyBits | null = null;
   /** VHOST_SET_LOG_FD: signalled when the log was written; null without. */
   logFd: EventFd | null = null;
   readonly #busyloop: number[];
@@ -170,6 +173,23 @@ export class VhostNetDevice extends OpenFile {
     return this.#busyloop[ring] ?? 0;
   }
 
+  /** VHOST_F_LOG_ALL was acknowledged, and there is a log. */
+  get logging(): boolean {
+    return this.log !== null && hasFeature(this.session.features, VHOST_F_LOG_ALL);
+  }
+  /** The data path wrote `length` bytes of a buffer at the guest-physical address `gpa` (vhost_log_write()). */
+  logWrite(gpa: number, length: number): void {
+    if (!this.logging) return;
+    this.log!.mark(gpa, length);
+    this.logFd?.signal();
+  }
+  /** The data path wrote `length` bytes of a used ring, `offset` bytes behind its start (log_used()). */
+  logUsed(v: Vring, offset: number, length: number): void {
+    if (!v.logs || !this.logging) return;
+    this.log!.mark(v.log_guest_addr + offset, length);
+    this.logFd?.signal();
+  }
+
   /** vhost_net_release(): the device stops and lets go of everything that it was given. */
   protected override released(): void {
     this.session.owned = true; // whoever closes it need not own it
@@ -182,7 +202,7 @@ export class VhostNetDevice extends OpenFile {
     this.#held.clear();
     this.iotlb.clear();
     this.iotlb.hooks = null;
-    this.logBase = -1;
+    this.log = null;
     this.logFd = null;
     this.#busyloop.fill(0);
     return 0;
@@ -191,7 +211,7 @@ export class VhostNetDevice extends OpenFile {
   /** vhost_net_set_features(): a log has to be there before rings may be told to keep one. */
   #setFeatures(features: Features): number {
     const logs = hasFeature(features, VHOST_F_LOG_ALL);
-    if (isSubset(features, this.session.offered) && logs && this.logBase < 0 && this.session.regions.length > 0)
+    if (isSubset(features, this.session.offered) && logs && this.log === null && this.session.regions.length > 0)
       return -EFAULT;
     return this.session.setFeatures(features);
   }
@@ -209,8 +229,9 @@ export class VhostNetDevice extends OpenFile {
         return this.#setMemTable(m);
       case VHOST_SET_LOG_BASE: {
         const base = vhost_u64.get(m, 0);
-        if (base < 0) return -EFAULT;
-        this.logBase = base;
+        const bits = base < 0 ? null : this.hooks.memoryAt(base);
+        if (bits === null) return -EFAULT;
+        this.log = new DirtyBits(bits);
         return 0;
       }
       case VHOST_SET_LOG_FD:

@@ -17,7 +17,7 @@ import {
   EOPNOTSUPP,
   EPERM,
 } from '../../../../../src/machine/kernel/errno.ts';
-import { openEventFd } from '../../../../../src/machine/kernel/eventfd-file.ts';
+import { type EventFdFile, openEventFd } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable } from '../../../../../src/machine/kernel/files.ts';
 import * as V from '../../../../../src/machine/vhost/ioctl-carrier.ts';
 import { vhostNetSession } from '../../../../../src/machine/vhost/ioctl-carrier.ts';
@@ -174,7 +174,7 @@ describe('what /dev/vhost-net keeps', () => {
   it('busy-loop timeouts of each ring', () => {
     const { ioctl, device } = ready();
     const told: number[][] = [];
-    device.hooks = { onBusyloop: (...of) => told.push(of) };
+    device.hooks = { onBusyloop: (...of) => told.push(of), memoryAt: () => null };
     expect(ioctl(V.VHOST_SET_VRING_BUSYLOOP_TIMEOUT, words(1, 50))).toBe(0);
     const state = words(1, 0);
     expect(ioctl(V.VHOST_GET_VRING_BUSYLOOP_TIMEOUT, state)).toBe(0);
@@ -214,6 +214,44 @@ describe('what /dev/vhost-net keeps', () => {
         expect([eventfd.references, tapFile.references, fds.open]).toEqual([0, 0, 0]);
       }),
     );
+  });
+});
+
+describe('the dirty log of /dev/vhost-net', () => {
+  const LOG = 0x7e00_0000_0000;
+  const LOG_ALL = 2 ** 26;
+  it('has to be there before writes are to be marked, in memory that the caller has', () => {
+    const { ioctl, device } = ready();
+    expect(ioctl(V.VHOST_SET_FEATURES, u64(2 ** 32 + LOG_ALL))).toBe(-EFAULT);
+    expect(ioctl(V.VHOST_SET_LOG_BASE, u64(LOG))).toBe(-EFAULT);
+    const bits = new Uint8Array(512);
+    device.hooks = { ...device.hooks, memoryAt: (address) => (address === LOG ? bits : null) };
+    expect(ioctl(V.VHOST_SET_LOG_BASE, u64(LOG))).toBe(0);
+    expect(device.logging).toBe(false);
+    expect(ioctl(V.VHOST_SET_FEATURES, u64(2 ** 32 + LOG_ALL))).toBe(0);
+    expect(device.logging).toBe(true);
+  });
+  it('marks pages of buffers, and of the used ring where that was asked for, and says so by its eventfd', () => {
+    const { ioctl, device, fds, kick } = ready();
+    const bits = new Uint8Array(512);
+    device.hooks = { ...device.hooks, memoryAt: () => bits };
+    ioctl(V.VHOST_SET_LOG_BASE, u64(LOG));
+    ioctl(V.VHOST_SET_FEATURES, u64(2 ** 32 + LOG_ALL));
+    expect(ioctl(V.VHOST_SET_LOG_FD, words(kick))).toBe(0);
+    device.logWrite(0x5ffe, 4); // the last bytes of page 5 and the first of page 6
+    expect([bits[0], bits[1]]).toEqual([0b0110_0000, 0]);
+    const ring = device.session.vrings[0]!;
+    device.logUsed(ring, 0, 8);
+    expect(bits[0]).toBe(0b0110_0000);
+    const logged = vringAddr(0, HVA + 0x1000, HVA + 0x3000, HVA + 0x2000, 1);
+    new DataView(logged.buffer).setUint32(32, 0x3000, true);
+    expect(ioctl(V.VHOST_SET_VRING_ADDR, logged)).toBe(0);
+    device.logUsed(ring, 0, 8);
+    expect(bits[0]).toBe(0b0110_1000);
+    expect((fds.file(kick) as EventFdFile).eventfd.counter).toBe(2);
+    expect(ioctl(V.VHOST_SET_FEATURES, u64(2 ** 32))).toBe(0);
+    device.logWrite(0x10000, 1);
+    expect(bits[2]).toBe(0);
   });
 });
 

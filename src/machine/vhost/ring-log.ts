@@ -2,27 +2,36 @@
  * What a back-end's data path writes while the front-end keeps a dirty log: buffers, seen where their addresses are translated
  * for writing, and used rings, seen before they are published. Without a log there is none of this, and nothing is asked.
  *
- * DEVIATION: a buffer is marked as long as it is, DPDK marks what it wrote of it; of a packed ring all descriptors are marked;
+ * DEVIATION: a buffer is marked as long as it is, DPDK and Linux mark what they wrote of it; of a packed ring all descriptors are marked;
  * behind a vIOMMU buffers are not marked; marking takes no time. dpdk lib/vhost/vhost.h, vhost_log_cache_write().
  */
-import { ACCESS_READ, type AddressSpace, type Translator } from '../../memory/address-space.ts';
-import type { DeviceQueue } from '../../virtio/queue/device-queue.ts';
-import { virtqDescBytes } from '../../wire/virtio-ring.ts';
-import type { VhostUserBackend } from './backend.ts';
+import { ACCESS_READ, type AddressSpace, type Translator } from '../memory/address-space.ts';
+import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
+import { virtqDescBytes } from '../wire/virtio-ring.ts';
+import type { VhostSession, Vring } from './session.ts';
 
 const USED_ELEMENT = 8;
 const USED_RING = 4;
 const USED_IDX = 2;
 
+/** A back-end that keeps a log while it is asked to. */
+export interface LogKeeper {
+  readonly session: VhostSession;
+  /** `length` bytes of a buffer at the guest-physical address `gpa` were written. */
+  logWrite(gpa: number, length: number): void;
+  /** `length` bytes of a used ring, `offset` bytes behind its start. */
+  logUsed(v: Vring, offset: number, length: number): void;
+}
+
 export class RingLog implements Translator {
   readonly generation = 0;
-  private readonly backend: VhostUserBackend;
+  private readonly backend: LogKeeper;
   private readonly space: AddressSpace;
   /** By ring: where its used entries have been marked up to; -1 before the first. */
   private readonly marked: Int32Array;
 
   /** `space`: by which the back-end's queues reach guest memory. */
-  constructor(backend: VhostUserBackend, space: AddressSpace) {
+  constructor(backend: LogKeeper, space: AddressSpace) {
     this.backend = backend;
     this.space = space;
     this.marked = new Int32Array(backend.session.vrings.length).fill(-1);
