@@ -64,7 +64,7 @@ export class DpdkGuest {
       // dpdk pci_device_iommu_support_va(): 39 bits are fewer than a process has, and without an IOMMU there is nothing else
       iovaMode: huge ? 'pa' : 'va',
       // with hugepages the first one holds what the EAL itself keeps (services, tail queues); the others come when they are needed
-      atStart: huge ? pageBytes : Math.ceil(needed / MiB) * MiB,
+      atStart: huge ? pageBytes : Math.min(Math.ceil(needed / MiB) * MiB, vmm.vm.ramBytes - from),
     });
     this.eal = new Eal(run, {
       memory: this.memory,

@@ -361,7 +361,7 @@ export class PmdVcpu extends GuestVcpu {
     if (source.done) return; // cancelled meanwhile
     const { tx } = pair.stats!;
     const u8 = this.services.arena.u8;
-    for (let i = 0; i < this.count; i++) {
+    for (let i = 0; i < this.count && !this.mempool.empty; i++) {
       at += this.frameCost;
       recorder.stamp[0] = at;
       const gpa = this.mempool.take();
@@ -369,6 +369,7 @@ export class PmdVcpu extends GuestVcpu {
       tx.count(u8, source.nic.ram + gpa + pair.headerBytes, pair.putLength);
     }
     recorder.stamp[0] = this.timeline.now[0]!;
-    this.publish(pair, frame);
+    // another lcore may have taken the last mbufs meanwhile: what is left to send waits
+    if (frame !== 0) this.publish(pair, frame);
   }
 }
