@@ -392,7 +392,7 @@ const Guest = object(
       Type.Enum(['4KiB', '2MiB', '1GiB'], {
         type: 'string',
         description:
-          'Pages of the host that back the guest’s RAM (`-object memory-backend-file,mem-path=/dev/hugepages`). Hugepages are taken from the host’s `hugepages`, RAM being rounded up to whole ones. Default: `2MiB` with a vhost-user NIC, whose back-end shares the memory, else `4KiB`.',
+          'Pages of the host that back the guest’s RAM (`-object memory-backend-file,mem-path=/dev/hugepages`). Hugepages are taken from the host’s `hugepages`, RAM being rounded up to whole ones. Default: `2MiB` with a vhost-user NIC, whose back-end shares the memory, where there is as much RAM, else `4KiB`.',
         examples: ['2MiB'],
       }),
     ),

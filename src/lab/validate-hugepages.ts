@@ -54,8 +54,11 @@ export function dpdkBytes(guest: DraftGuest, bytes: number, kernel: number): num
 
 /** qemu backends/hostmem-file.c, file_ram_alloc(): RAM is at least one page. */
 export function checkGuestPages(guest: DraftGuest, at: string, faults: Faults): void {
-  if (guest.hugepages === null && guest.nics?.every((nic) => nic?.backend !== undefined))
-    guest.hugepages = guest.nics.some((nic) => nic?.backend === 'vhost-user') ? '2MiB' : '4KiB';
+  if (guest.hugepages === null && guest.nics?.every((nic) => nic?.backend !== undefined)) {
+    const shared = guest.nics.some((nic) => nic?.backend === 'vhost-user');
+    const fits = guest.memory === null || guest.memory === undefined || guest.memory >= PAGE_BYTES['2MiB'];
+    guest.hugepages = shared && fits ? '2MiB' : '4KiB';
+  }
   const { hugepages, memory } = guest;
   if (hugepages === null || hugepages === undefined || memory === null || memory === undefined) return;
   if (memory < PAGE_BYTES[hugepages])

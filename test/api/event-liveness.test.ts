@@ -93,6 +93,7 @@ class HandWorld extends FakeWorld {
     const ended = (): boolean => this.ended;
     return {
       counters: reader,
+      catalog: reader.catalog,
       openReader: () => reader,
       events: news,
       failed: null,

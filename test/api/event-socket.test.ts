@@ -125,7 +125,9 @@ test('the real engine: every kind of event is the same in both forms and as NDJS
     const url = `${base.replace('http', 'ws')}/v1/topologies/t1/events?after=-1`;
     const client = new EventClient(url, { protocols: [protocol] });
     await client.until(() => client.events.length >= expected.length);
-    assert.deepEqual(client.events.slice(0, expected.length), expected, protocol);
+    // the bytes of a message are in both forms; what they mean is said in JSON
+    const told = protocol === 'ringside.v1+json' ? expected : expected.map(({ message: _, ...event }) => event);
+    assert.deepEqual(client.events.slice(0, expected.length), told, protocol);
     client.socket.close();
   }
   assert.ok(new Set(expected.map((event) => event.event)).size > 50, 'many kinds');
