@@ -17,6 +17,7 @@ import { COUNTED_FROM, FLOWS } from '../flows/flows.ts';
 import { since } from '../flows/scopes.ts';
 import { Ringside } from './ringside.ts';
 import { ROOT } from './source.ts';
+import { vu4Page } from './vu4-page.ts';
 
 export const FOLDER = 'docs/flows';
 const HEAD = '<!-- Made from a run by test/tools/flow-docs.ts: change the flow, not this page. -->';
@@ -107,7 +108,11 @@ export async function flowPages(): Promise<Map<string, string>> {
   try {
     const pages = new Map<string, string>();
     for (const flow of FLOWS) pages.set(`${FOLDER}/${flow.id}.md`, page(flow, await record(server, flow)));
-    const list = FLOWS.map((flow) => `- [${flow.id.toUpperCase()}](${flow.id}.md): ${flow.title}`).join('\n');
+    pages.set(`${FOLDER}/vu-4.md`, await vu4Page(server, HEAD));
+    const list = [...FLOWS.map(({ id, title }) => ({ id, title })), { id: 'vu-4', title: 'what DPDK gives' }]
+      .sort((x, y) => x.id.localeCompare(y.id))
+      .map(({ id, title }) => `- [${id.toUpperCase()}](${id}.md): ${title}`)
+      .join('\n');
     const index = `# Flows\n\n${HEAD}\n\nThe flows of the articles "Deep dive into virtio-networking and vhost-net" (DD) and "A journey to the vhost-users realm" (VU), StratoVirt's (SV), and what QEMU does to a NIC while its guest runs (QM), as they happen in Ringside: every event of a run in order, with the costs that its time consists of. Each page is checked against a run by the tests. Times are virtual, in ns since the first line.\n\n${list}\n`;
     pages.set(`${FOLDER}/README.md`, index);
     return pages;
