@@ -567,7 +567,7 @@ const vu2: Flow = {
     'Nobody notifies anybody: both sides poll. The guest’s PMD writes descriptors and the available index; the poll-mode thread of the switch sees the index change, copies the frame into an mbuf, returns the chain through the used ring, classifies the frame and copies it into a buffer of the other guest, whose PMD sees the used index change. No VM exit, no interrupt, no system call, no wake-up.',
   ],
   notes: [
-    'Addresses in descriptors are guest-physical here: there is no vIOMMU in this release, so that nothing has to be translated from IOVA (VU-2 step 3 and VU-3).',
+    'Addresses in descriptors are guest-physical here: the guests have no IOMMU. With one, step 3 of the article is VU-3.',
     'How long the switch takes to see a frame depends on where in its round of polling it is: at most `pmd_idle_iteration` when it is idle.',
     'What a classifier costs beyond the exact match cache is spent after the lookup is recorded: it shows before the next copy.',
   ],

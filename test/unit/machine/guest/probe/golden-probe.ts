@@ -283,11 +283,11 @@ export function differencesOf(set: string): Difference[] {
 /** Why something differs. Each reason has to be used, and each difference has to have one. */
 export const REASONS: readonly { readonly why: string; fits(d: Difference): boolean }[] = [
   {
-    why: 'The guest was started with an IOMMU (`intel_iommu=on`), whose driver in the guest switches address translation services on before the NIC has a driver. There is no emulated IOMMU: the capability is there, the bit stays 0.',
+    why: 'The guest was started with an IOMMU (`intel_iommu=on`), whose driver in the guest switches address translation services on before the NIC has a driver. The emulated guests’ IOMMU driver leaves that capability alone: it is there, the bit stays 0.',
     fits: (d) => d.set === 'iommu_platform_ats' && d.what.startsWith('0x107 '),
   },
   {
-    why: 'With interrupt remapping a message names an entry of the IOMMU’s table: it is final from the start, so that the kernel writes no placeholder, and writes it once when the interrupt is requested. Without an IOMMU the placeholder and the second writing are there, as in the other option sets.',
+    why: 'With interrupt remapping a message names an entry of the IOMMU’s table: it is final from the start, so that the kernel writes no placeholder, and writes it once when the interrupt is requested. Interrupt remapping is not emulated: the placeholder and the second writing are there, as in the other option sets.',
     fits: (d) => d.set === 'iommu_platform_ats' && /^msix_table\.entry\[\d\]\.(addr_lo|addr_hi|data)$/.test(d.what),
   },
 ];
