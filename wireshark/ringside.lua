@@ -694,6 +694,8 @@ local COLUMNS = {
   ["iotlb.update"] = { c.page, e.bytes }, ["iotlb.invalidate"] = { c.page, c.pages },
   ["iotlb.evict"] = { c.page, c.entries }, ["vfio.dma"] = { c.page, c.pages }, ["vfio.open"] = { x.fd, c.file },
   ["vfio.ioctl"] = { c.vfio, setup.argument }, ["vfio.ioctl_argument"] = { false, e.bytes },
+  ["vhost.ioctl_argument"] = { false, e.bytes }, ["vhost.ioctl_result"] = { setup.vhost, setup.result },
+  ["tap.ioctl_argument"] = { false, e.bytes }, ["tap.ioctl_result"] = { setup.tap, setup.result },
   ["vfio.ioctl_result"] = { c.vfio, setup.result }, ["vhost.socket_listen"] = { c.side, false },
   ["vhost.socket_connect"] = { c.side, false }, ["vhost.socket_close"] = { c.reason, vu.request },
   ["vhost.backend_request"] = { vu.request, vu.payload_bytes },

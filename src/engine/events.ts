@@ -167,6 +167,8 @@ export const DP_DROP_MTU = kind(104, 'dp.mtu_exceeded', 'dropped: longer than th
 
 // ---- vhost ------------------------------------------------------------------------------------------------------
 export const VHOST_IOCTL = kind(86, 'vhost.ioctl', 'an ioctl on /dev/vhost-net', { a: 'ioctl', b: 'argument' });
+export const VHOST_IOCTL_ARGUMENT = kind(156, 'vhost.ioctl_argument', 'the structure that a vhost ioctl was given, as it stood when it returned, byte for byte', { a: 'position/8', b: 'bytes' });
+export const VHOST_IOCTL_RESULT = kind(157, 'vhost.ioctl_result', 'what a vhost ioctl returned, where it was not 0: a negative errno', { a: 'ioctl', b: 'result' });
 export const VHOST_USER_REQUEST = kind(87, 'vhost.user_request', 'a vhost-user message of the front-end', { a: 'request', b: 'payload bytes' });
 export const VHOST_USER_REPLY = kind(88, 'vhost.user_reply', 'a vhost-user reply of the back-end', { a: 'request', b: 'payload bytes' });
 export const VHOST_USER_DROP_RX_FULL = kind(89, 'vhost_user.rx_full', 'dropped: the guest has no receive buffer (ovs_tx_failure_drops)', { role: 'dropped', a: 'bytes' });
@@ -178,6 +180,8 @@ export const VIRTIO_FEATURES = kind(93, 'virtio.features', 'feature word: offere
 export const VIRTIO_QUEUE_ENABLE = kind(94, 'virtio.queue_enable', 'a queue was enabled', { a: 'queue', b: 'size' });
 export const PCI_CAPABILITY = kind(95, 'pci.capability', 'the driver found a capability', { a: 'offset', b: 'id | cfg_type << 8' });
 export const TUN_IOCTL = kind(96, 'tap.ioctl', 'an ioctl on /dev/net/tun', { a: 'ioctl', b: 'argument' });
+export const TUN_IOCTL_ARGUMENT = kind(158, 'tap.ioctl_argument', 'the structure that an ioctl on /dev/net/tun was given, as it stood when it returned, byte for byte', { a: 'position/8', b: 'bytes' });
+export const TUN_IOCTL_RESULT = kind(159, 'tap.ioctl_result', 'what an ioctl on /dev/net/tun returned, where it was not 0: a negative errno', { a: 'ioctl', b: 'result' });
 
 export const VIRTIO_NET_DROP_RX_FILTER = kind(105, 'virtio_net.rx_filter', 'dropped: the receive filter does not want this address or VLAN', { role: 'dropped', a: 'bytes' });
 export const VIRTIO_NET_CTRL = kind(106, 'virtio_net.ctrl', 'the device executed a command of the control queue', { a: 'command | class << 8', b: 'ack' });

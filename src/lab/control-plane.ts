@@ -4,9 +4,11 @@
  */
 import { RingReader } from '../engine/event-ring.ts';
 import * as E from '../engine/events.ts';
+import { describeTunIoctl } from '../machine/host/tun-describe.ts';
 import { TUN_IOCTL_NAMES } from '../machine/host/tun-ioctls.ts';
 import { describeVfioIoctl } from '../machine/vfio/describe.ts';
 import { VHOST_IOCTL_NAMES } from '../machine/vhost/ioctl-carrier.ts';
+import { describeVhostIoctl } from '../machine/vhost/kernel/describe.ts';
 import { featureName } from '../machine/virtio/features.ts';
 import {
   KVM_CAP_NAMES,
@@ -28,8 +30,18 @@ const IOCTLS: ReadonlyMap<number, ReadonlyMap<number, string>> = new Map([
   [E.TUN_IOCTL, TUN_IOCTL_NAMES],
   [E.VFIO_IOCTL, VFIO_IOCTL_NAMES],
 ]);
-const ARGUMENTS: ReadonlySet<number> = new Set([E.KVM_IOCTL_ARGUMENT, E.VFIO_IOCTL_ARGUMENT]);
-const RESULTS: ReadonlySet<number> = new Set([E.KVM_IOCTL_RESULT, E.VFIO_IOCTL_RESULT]);
+const ARGUMENTS: ReadonlySet<number> = new Set([
+  E.KVM_IOCTL_ARGUMENT,
+  E.VFIO_IOCTL_ARGUMENT,
+  E.VHOST_IOCTL_ARGUMENT,
+  E.TUN_IOCTL_ARGUMENT,
+]);
+const RESULTS: ReadonlySet<number> = new Set([
+  E.KVM_IOCTL_RESULT,
+  E.VFIO_IOCTL_RESULT,
+  E.VHOST_IOCTL_RESULT,
+  E.TUN_IOCTL_RESULT,
+]);
 const MESSAGES: ReadonlyMap<number, 'main' | 'backend'> = new Map([
   [E.VHOST_USER_MESSAGE, 'main'],
   [E.VHOST_USER_BACKEND_MESSAGE, 'backend'],
@@ -78,10 +90,7 @@ export function controlPlane(machine: Machine, guest: string, { from, limit, exi
       const place = places[E.placeOf(meta)];
       if (place?.guest !== name) continue;
       if (last !== undefined && ARGUMENTS.has(kind)) {
-        last.fields =
-          kind === E.KVM_IOCTL_ARGUMENT
-            ? argumentFields(reader, request, a, b)
-            : vfioFields(request, bytesOf(reader, a, b));
+        last.fields = argumentFields(kind, request, bytesOf(reader, a, b));
         continue;
       }
       if (last !== undefined && RESULTS.has(kind)) {
@@ -127,9 +136,12 @@ function bytesOf(reader: RingReader, a: number, length: number): Uint8Array {
   reader.readBytes(reader.bytePosition(a), length, bytes);
   return bytes;
 }
-function argumentFields(reader: RingReader, request: number, a: number, length: number): PayloadFields {
-  const argument = kvmArgument(request, bytesOf(reader, a, length));
-  if (argument === null) return { bytes: length };
+function argumentFields(kind: number, request: number, bytes: Uint8Array): PayloadFields {
+  if (kind === E.VFIO_IOCTL_ARGUMENT) return vfioFields(request, bytes);
+  if (kind === E.VHOST_IOCTL_ARGUMENT) return describeVhostIoctl(request, bytes);
+  if (kind === E.TUN_IOCTL_ARGUMENT) return describeTunIoctl(request, bytes);
+  const argument = kvmArgument(request, bytes);
+  if (argument === null) return { bytes: bytes.length };
   return argument.entries === undefined ? argument.fields : { ...argument.fields, entries: argument.entries };
 }
 /** A value that no number holds is left out. */

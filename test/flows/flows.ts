@@ -68,7 +68,7 @@ const FIRST_REQUEST = 3;
 function outline(events: readonly FlowEvent[]): FlowEvent[] {
   const runs = new Set<string>();
   return events.filter((e) => {
-    if (/^kvm\.(ioctl_argument|ioctl_result|userspace_exit)$/.test(e.event)) return false;
+    if (/^(kvm|vhost|tap)\.(ioctl_argument|ioctl_result|userspace_exit)$/.test(e.event)) return false;
     if (e.event === 'kvm.ioctl') return !SMALL_PRINT.includes(Number(e['ioctl']));
     if (e.event !== 'kvm.run') return true;
     const first = !runs.has(e.context);

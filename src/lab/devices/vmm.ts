@@ -6,6 +6,8 @@ import { EventFd } from '../../engine/eventfd.ts';
 import {
   KVM_SIGNAL_MSI,
   SCHED_SYSCALL,
+  TUN_IOCTL_ARGUMENT,
+  VHOST_IOCTL_ARGUMENT,
   VHOST_USER_BACKEND_MESSAGE,
   VHOST_USER_BACKEND_REPLY,
   VHOST_USER_BACKEND_REQUEST,
@@ -36,6 +38,9 @@ import { VmmProcess } from './vmm-process.ts';
 const MAX_VECTORS = 2048;
 /** Stands for a queue without a vector: a poll-mode driver never looks. */
 const NO_LINE = MAX_IRQS;
+
+/** Events that are nothing but bytes. */
+const ARGUMENT_BYTES: ReadonlySet<number> = new Set([VHOST_IOCTL_ARGUMENT, TUN_IOCTL_ARGUMENT]);
 
 export class Vmm {
   readonly services: Services;
@@ -102,6 +107,10 @@ export class Vmm {
     const { recorder, arena } = this.services;
     return (kind, a, b, message) => {
       const base = (place << 8) | this.actorBits;
+      if (message !== undefined && ARGUMENT_BYTES.has(kind)) {
+        recorder.event(base | kind, 0, recorder.foreignBytes(arena.u8, message), message.length);
+        return;
+      }
       recorder.event(base | kind, 0, a, b);
       if (message === undefined) return;
       const position = recorder.foreignBytes(arena.u8, message);

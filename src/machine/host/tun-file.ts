@@ -5,7 +5,7 @@
  * DEVIATION: whoever opens the file has CAP_NET_ADMIN; socket filters and eBPF programs are noted, not run (RSS is the tap's
  * own, see tap.ts); an interface has no hardware address of its own.
  */
-import { TUN_IOCTL } from '../../engine/events.ts';
+import { TUN_IOCTL, TUN_IOCTL_ARGUMENT, TUN_IOCTL_RESULT } from '../../engine/events.ts';
 import { E2BIG, EAGAIN, EBADFD, EBUSY, EEXIST, EFAULT, EINVAL, EIO, EPERM } from '../kernel/errno.ts';
 import { OpenFile } from '../kernel/files.ts';
 import { viewOf } from '../wire/struct.ts';
@@ -76,8 +76,8 @@ const BY_VALUE: ReadonlySet<number> = new Set([
   TUNSETGROUP,
   TUNSETOFFLOAD,
 ]);
-/** Told of every request: event kind, request, argument. */
-export type TunTrace = (kind: number, ioctl: number, argument: number) => void;
+/** Told of every request: event kind, request, argument; then the argument's bytes, and the result where it is not 0. */
+export type TunTrace = (kind: number, ioctl: number, argument: number, bytes?: Uint8Array) => void;
 
 export class TunFile extends OpenFile {
   private readonly namespace: TunNamespace;
@@ -105,7 +105,10 @@ export class TunFile extends OpenFile {
     const m = viewOf(argument);
     const number = BY_VALUE.has(request) ? value : this.traced(request, m);
     this.trace(TUN_IOCTL, request, number >>> 0);
-    return this.answer(request, argument, m, value);
+    const result = this.answer(request, argument, m, value);
+    if (argument.length > 0) this.trace(TUN_IOCTL_ARGUMENT, 0, 0, argument);
+    if (result !== 0) this.trace(TUN_IOCTL_RESULT, request, result);
+    return result;
   }
   /** What the record shows of an argument: the flags of an ifreq, else the first word. */
   private traced(request: number, m: DataView): number {

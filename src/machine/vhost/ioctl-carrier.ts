@@ -4,7 +4,7 @@
  */
 
 import type { EventFd } from '../../engine/eventfd.ts';
-import { VHOST_IOCTL } from '../../engine/events.ts';
+import { VHOST_IOCTL, VHOST_IOCTL_ARGUMENT, VHOST_IOCTL_RESULT } from '../../engine/events.ts';
 import { TunFile } from '../host/tun-file.ts';
 import { E2BIG, EBADF, EFAULT, EINVAL, ENOBUFS, ENOTSOCK, ENOTTY, EOPNOTSUPP } from '../kernel/errno.ts';
 import { EventFdFile, eventFdOf } from '../kernel/eventfd-file.ts';
@@ -135,6 +135,12 @@ export class VhostNetDevice extends OpenFile {
   override ioctl(request: number, payload: Uint8Array = new Uint8Array(0)): number {
     const m = viewOf(payload);
     this.#trace(VHOST_IOCTL, request, payload.length >= 4 ? m.getUint32(0, true) : 0);
+    const result = this.#answer(request, payload, m);
+    if (payload.length > 0) this.#trace(VHOST_IOCTL_ARGUMENT, 0, 0, payload);
+    if (result !== 0) this.#trace(VHOST_IOCTL_RESULT, request, result);
+    return result;
+  }
+  #answer(request: number, payload: Uint8Array, m: DataView): number {
     if (VHOST_IOCTL_NAMES.has(request >>> 0) && payload.length < ioctlSize(request)) return -EFAULT;
     const s = this.session;
     switch (request >>> 0) {

@@ -18,7 +18,9 @@ import {
   kindOf,
   PACKET_BYTES,
   placeOf,
+  TUN_IOCTL_ARGUMENT,
   VFIO_IOCTL_ARGUMENT,
+  VHOST_IOCTL_ARGUMENT,
   VHOST_USER_BACKEND_MESSAGE,
   VHOST_USER_MESSAGE,
   VIRTQ_DESCRIPTORS,
@@ -47,12 +49,20 @@ export const DATA_IOCTL = 5;
 /** A message of vhost-user's second channel. */
 export const DATA_VHOST_USER_BACKEND = 6;
 
+/** Kinds that store the argument of an ioctl. */
+const ARGUMENTS: ReadonlySet<number> = new Set([
+  KVM_IOCTL_ARGUMENT,
+  TUN_IOCTL_ARGUMENT,
+  VFIO_IOCTL_ARGUMENT,
+  VHOST_IOCTL_ARGUMENT,
+]);
+
 /** DATA_… of what events of the kind store. */
 export function dataTypeOf(kind: number): number {
   if (kind === PACKET_BYTES) return DATA_FRAME;
   if (kind === VIRTQ_DESCRIPTORS) return DATA_DESCRIPTORS;
   if (kind === VHOST_USER_MESSAGE) return DATA_VHOST_USER;
-  if (kind === KVM_IOCTL_ARGUMENT || kind === VFIO_IOCTL_ARGUMENT) return DATA_IOCTL;
+  if (ARGUMENTS.has(kind)) return DATA_IOCTL;
   if (kind === VHOST_USER_BACKEND_MESSAGE) return DATA_VHOST_USER_BACKEND;
   return DATA_NONE;
 }

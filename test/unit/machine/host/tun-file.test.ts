@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { TUN_IOCTL } from '../../../../src/engine/events.ts';
+import { TUN_IOCTL, TUN_IOCTL_ARGUMENT, TUN_IOCTL_RESULT } from '../../../../src/engine/events.ts';
+import { describeTunIoctl } from '../../../../src/machine/host/tun-describe.ts';
 import { TunFile } from '../../../../src/machine/host/tun-file.ts';
 import { NO_TUN_HOOKS, TunNamespace } from '../../../../src/machine/host/tun-interface.ts';
 import * as T from '../../../../src/machine/host/tun-ioctls.ts';
@@ -127,14 +128,22 @@ describe('settings of a tap', () => {
     expect([ifNameOf(got), ifreq.ifr_flags.get(new DataView(got.buffer), 0)]).toEqual(['tap0', HYPERVISOR]);
   });
   it('records each request with what it was given', () => {
-    const seen: [number, number, number][] = [];
+    const seen: (number | Uint8Array | undefined)[][] = [];
     const file = new TunFile(new TunNamespace(), (...of) => seen.push(of));
     file.ioctl(T.TUNSETIFF, ifreqBytes('tap0', HYPERVISOR));
     file.ioctl(T.TUNSETOFFLOAD, new Uint8Array(0), T.TUN_F_CSUM);
+    file.ioctl(T.TUNSETOFFLOAD, new Uint8Array(0), T.TUN_F_TSO4);
     expect(seen).toEqual([
       [TUN_IOCTL, T.TUNSETIFF, HYPERVISOR],
+      [TUN_IOCTL_ARGUMENT, 0, 0, ifreqBytes('tap0', HYPERVISOR)],
       [TUN_IOCTL, T.TUNSETOFFLOAD, T.TUN_F_CSUM],
+      [TUN_IOCTL, T.TUNSETOFFLOAD, T.TUN_F_TSO4],
+      [TUN_IOCTL_RESULT, T.TUNSETOFFLOAD, -EINVAL],
     ]);
+    expect(describeTunIoctl(T.TUNSETIFF, seen[1]![3] as Uint8Array)).toEqual({
+      ifr_name: 'tap0',
+      ifr_flags: 'IFF_TAP IFF_NO_PI IFF_VNET_HDR',
+    });
   });
 });
 

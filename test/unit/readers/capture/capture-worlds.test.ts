@@ -168,6 +168,8 @@ test.each([
         [E.VHOST_USER_MESSAGE, 3],
         [E.KVM_IOCTL_ARGUMENT, 5],
         [E.VFIO_IOCTL_ARGUMENT, 5],
+        [E.VHOST_IOCTL_ARGUMENT, 5],
+        [E.TUN_IOCTL_ARGUMENT, 5],
         [E.VHOST_USER_BACKEND_MESSAGE, 6],
       ]).get(kind.id);
       expect(dataType).toBe(type ?? 0);
