@@ -24,6 +24,8 @@ USER node
 
 # Reachable from outside the container, hence it starts only with RINGSIDE_TOKEN or RINGSIDE_TOKEN_FILE set.
 ENV HOST=0.0.0.0 PORT=8080 RINGSIDE_DATA_DIR=/var/lib/ringside
+# What the first start has made of the sources is there for the next one of the container.
+ENV NODE_COMPILE_CACHE=/tmp/ringside-compile-cache
 EXPOSE 8080
 
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
