@@ -7,8 +7,8 @@ import * as E from '../engine/events.ts';
 import { describeTunIoctl } from '../machine/host/tun-describe.ts';
 import { TUN_IOCTL_NAMES } from '../machine/host/tun-ioctls.ts';
 import { describeVfioIoctl } from '../machine/vfio/describe.ts';
-import { VHOST_IOCTL_NAMES } from '../machine/vhost/ioctl-carrier.ts';
 import { describeVhostIoctl } from '../machine/vhost/kernel/describe.ts';
+import { VHOST_IOCTL_NAMES } from '../machine/vhost/kernel/vhost-net.ts';
 import { featureName } from '../machine/virtio/features.ts';
 import {
   KVM_CAP_NAMES,

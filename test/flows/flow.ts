@@ -6,7 +6,7 @@
 import { COSTS, type CostTable, costTable } from '../../src/engine/costs.ts';
 import { EAL_PHASES } from '../../src/machine/dpdk/eal.ts';
 import { TUN_IOCTL_NAMES } from '../../src/machine/host/tun-ioctls.ts';
-import * as carrier from '../../src/machine/vhost/ioctl-carrier.ts';
+import * as carrier from '../../src/machine/vhost/kernel/vhost-net.ts';
 import { featureNames } from '../../src/machine/virtio/features.ts';
 import { statusNames } from '../../src/machine/virtio/status.ts';
 import { KVM_IOCTL_NAMES } from '../../src/machine/wire/kvm.ts';

@@ -1,5 +1,5 @@
 /** What QEMU does to a NIC while its guest runs: another back-end, as a live migration to the same host. Read flow.ts first. */
-import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
+import * as V from '../../src/machine/vhost/kernel/vhost-net.ts';
 import { KVM_IOEVENTFD, KVM_IRQFD } from '../../src/machine/wire/kvm.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';
 

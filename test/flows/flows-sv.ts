@@ -3,7 +3,7 @@
  */
 
 import { TUNGETFEATURES, TUNSETIFF, TUNSETVNETHDRSZ } from '../../src/machine/host/tun-ioctls.ts';
-import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
+import * as V from '../../src/machine/vhost/kernel/vhost-net.ts';
 import { KVM_IOEVENTFD, KVM_IRQFD } from '../../src/machine/wire/kvm.ts';
 import * as M from '../../src/machine/wire/vhost-user-requests.ts';
 import type { Flow, FlowEvent, Step } from './flow.ts';

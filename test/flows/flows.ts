@@ -12,7 +12,7 @@ import {
   TUNSETSNDBUF,
   TUNSETVNETHDRSZ,
 } from '../../src/machine/host/tun-ioctls.ts';
-import * as V from '../../src/machine/vhost/ioctl-carrier.ts';
+import * as V from '../../src/machine/vhost/kernel/vhost-net.ts';
 import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_IRQCHIP,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, expect } from 'vitest';
 import { TUN_IOCTL_NAMES } from '../../src/machine/host/tun-ioctls.ts';
-import { VHOST_IOCTL_NAMES } from '../../src/machine/vhost/ioctl-carrier.ts';
+import { VHOST_IOCTL_NAMES } from '../../src/machine/vhost/kernel/vhost-net.ts';
 import { FEATURE_BITS } from '../../src/machine/virtio/features.ts';
 import { KVM_IOCTL_NAMES } from '../../src/machine/wire/kvm.ts';
 import { VHOST_USER_MESSAGES } from '../../src/machine/wire/vhost-user-messages.ts';

@@ -5,8 +5,8 @@
 import { SCHED_SYSCALL } from '../../engine/events.ts';
 import { EINVAL } from '../../machine/kernel/errno.ts';
 import { SYS_read } from '../../machine/kvm/vm.ts';
-import { type Trace, VhostNetDevice } from '../../machine/vhost/ioctl-carrier.ts';
 import { iotlbMessage } from '../../machine/vhost/kernel/iotlb-channel.ts';
+import { type Trace, VhostNetDevice } from '../../machine/vhost/kernel/vhost-net.ts';
 import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
 import { VHOST_IOTLB_INVALIDATE, VHOST_IOTLB_UPDATE, vhost_msg } from '../../machine/wire/vhost.ts';
 import type { OpenBackend } from './nic-backend.ts';

@@ -3,7 +3,7 @@
  * moment a migration begins. qemu hw/virtio/vhost.c, vhost_log_global_start().
  */
 import type { AddressSpace } from '../../machine/memory/address-space.ts';
-import { vhostNetSetLog } from '../../machine/vhost/frontend.ts';
+import { vhostNetSetLog } from '../../machine/vhost/kernel/frontend.ts';
 import { RingLog } from '../../machine/vhost/ring-log.ts';
 import { logBytes } from '../../machine/vhost/user/frontend-payloads.ts';
 import type { OpenVhostNet } from './nic-backend.ts';

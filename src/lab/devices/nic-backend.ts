@@ -21,11 +21,11 @@ import {
   vhostNetInit,
   vhostNetStart,
   vhostNetStop,
-} from '../../machine/vhost/frontend.ts';
-import { type Trace, VhostNetDevice } from '../../machine/vhost/ioctl-carrier.ts';
+} from '../../machine/vhost/kernel/frontend.ts';
+import { stratovirtNetInit } from '../../machine/vhost/kernel/stratovirt-net.ts';
+import { type Trace, VhostNetDevice } from '../../machine/vhost/kernel/vhost-net.ts';
 import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../../machine/vhost/offers.ts';
 import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../machine/vhost/session.ts';
-import { stratovirtNetInit } from '../../machine/vhost/stratovirt-net.ts';
 import {
   type Features,
   hasFeature,

@@ -17,7 +17,7 @@ import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
 import { type InterruptRoute, SignalMsi } from '../../machine/kvm/vm.ts';
 import { guestOffloads } from '../../machine/packet/offload-flags.ts';
 import { baseOf } from '../../machine/services.ts';
-import { vhostNetStartRing, vhostNetStopRing } from '../../machine/vhost/frontend.ts';
+import { vhostNetStartRing, vhostNetStopRing } from '../../machine/vhost/kernel/frontend.ts';
 import {
   type Features,
   hasFeature,

@@ -11,7 +11,7 @@ import { DeviceIotlb, type InFlight, type IotlbStatistics } from '../../machine/
 import { QemuDma } from '../../machine/iommu/qemu-dma.ts';
 import { pageBytes } from '../../machine/iommu/second-level.ts';
 import { AddressSpace } from '../../machine/memory/address-space.ts';
-import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
 import type { QueueRegisters } from '../../machine/virtio/virtio-device.ts';
 import type { NicIommu } from './guest-iommu.ts';
 import { type IotlbCarrier, iotlbCarrier } from './iotlb-carriers.ts';

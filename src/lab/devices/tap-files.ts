@@ -16,7 +16,7 @@ import {
   tapQueueStep,
 } from '../../machine/host/tun-ioctls.ts';
 import type { FdTable } from '../../machine/kernel/files.ts';
-import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
 import { ifreqBytes } from '../../machine/wire/tun.ts';
 
 /** Neither QEMU nor StratoVirt is told a name here: the kernel finds one. */

@@ -21,7 +21,7 @@ import { msiTarget } from '../../machine/kvm/apic.ts';
 import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
 import { Irqfd, msiVector, SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
 import type { Services } from '../../machine/services.ts';
-import type { Trace } from '../../machine/vhost/ioctl-carrier.ts';
+import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
 import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';

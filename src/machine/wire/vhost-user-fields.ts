@@ -3,7 +3,9 @@
  * bytes. 64-bit fields are text in hexadecimal (they may be anything in a message that is wrong), smaller ones are numbers.
  * Names are those of the C structures.
  */
+
 import { viewOf } from './struct.ts';
+import { VHOST_IOTLB_INVALIDATE } from './vhost.ts';
 import { VHOST_USER_VRING_IDX_MASK, VHOST_USER_VRING_NOFD_MASK } from './vhost-user.ts';
 import { type DecodedMessage, decodeMessage, encodeMessage, payloadSizeOk } from './vhost-user-codec.ts';
 import {
@@ -194,7 +196,6 @@ function bitNames(payload: Uint8Array, name: BitName): string {
 const protocolName = (bit: number): string => R.VHOST_USER_PROTOCOL_FEATURE_NAMES[bit] ?? `bit ${bit}`;
 const IOTLB_TYPES: readonly string[] = ['', 'MISS', 'UPDATE', 'INVALIDATE', 'ACCESS_FAIL'];
 const IOTLB_PERMS: readonly string[] = ['NONE', 'RO', 'WO', 'RW'];
-const VHOST_IOTLB_INVALIDATE = 3;
 
 /** What a u64 means in one message. */
 function meaning(

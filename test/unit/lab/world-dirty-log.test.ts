@@ -9,7 +9,7 @@ import {
   VHOST_SET_FEATURES,
   VHOST_SET_LOG_BASE,
   VHOST_SET_VRING_ADDR,
-} from '../../../src/machine/vhost/ioctl-carrier.ts';
+} from '../../../src/machine/vhost/kernel/vhost-net.ts';
 import { migrationWorld } from './migration-worlds.ts';
 import { collect, makeWorld, pairDocument, ping, runOne, runOut, udp } from './world-driver.ts';
 

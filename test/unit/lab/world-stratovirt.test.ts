@@ -4,7 +4,7 @@ import * as E from '../../../src/engine/events.ts';
 import { buildMachine } from '../../../src/lab/builder.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import { World } from '../../../src/lab/world.ts';
-import * as V from '../../../src/machine/vhost/ioctl-carrier.ts';
+import * as V from '../../../src/machine/vhost/kernel/vhost-net.ts';
 import { hasFeature, VIRTIO_NET_F_GUEST_TSO4 } from '../../../src/machine/virtio/features.ts';
 import * as M from '../../../src/machine/wire/vhost-user-requests.ts';
 import {

@@ -10,7 +10,7 @@ import {
   vhost_vring_state,
 } from '../../wire/vhost.ts';
 import type { PayloadFields } from '../../wire/vhost-user-fields.ts';
-import * as V from '../ioctl-carrier.ts';
+import * as V from './vhost-net.ts';
 
 const FEATURES: ReadonlySet<number> = new Set([V.VHOST_GET_FEATURES, V.VHOST_SET_FEATURES]);
 const STATES: ReadonlySet<number> = new Set([

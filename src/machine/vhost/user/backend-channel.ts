@@ -9,7 +9,7 @@ import { UnixSocket } from '../../kernel/unix-socket.ts';
 import { viewOf } from '../../wire/struct.ts';
 import { VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
 import { decodeMessage, encodeMessage } from '../../wire/vhost-user-codec.ts';
-import type { Trace } from '../ioctl-carrier.ts';
+import type { Trace } from '../kernel/vhost-net.ts';
 import { NO_FD } from '../session.ts';
 import { MessageReader } from './framing.ts';
 

@@ -8,14 +8,6 @@ import { IotlbTable } from '../../iommu/iotlb-table.ts';
 import { viewOf } from '../../wire/struct.ts';
 import { vhost_iotlb_msg } from '../../wire/vhost.ts';
 
-export const VHOST_ACCESS_RO = 1;
-export const VHOST_ACCESS_WO = 2;
-export const VHOST_ACCESS_RW = 3;
-export const VHOST_IOTLB_MISS = 1;
-export const VHOST_IOTLB_UPDATE = 2;
-export const VHOST_IOTLB_INVALIDATE = 3;
-export const VHOST_IOTLB_ACCESS_FAIL = 4;
-
 /** struct vhost_iotlb_msg. */
 export interface IotlbMessage {
   readonly iova: number;

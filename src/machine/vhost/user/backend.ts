@@ -19,6 +19,7 @@ import {
   VHOST_F_LOG_ALL,
   VIRTIO_F_RING_PACKED,
 } from '../../virtio/features.ts';
+import { VHOST_ACCESS_RW, VHOST_IOTLB_INVALIDATE, VHOST_IOTLB_MISS, VHOST_IOTLB_UPDATE } from '../../wire/vhost.ts';
 import { VHOST_USER_REPLY_MASK } from '../../wire/vhost-user.ts';
 import {
   decodeMessage,
@@ -32,18 +33,10 @@ import {
 import { vhostUserMessage } from '../../wire/vhost-user-messages.ts';
 import * as R from '../../wire/vhost-user-requests.ts';
 import { virtqAvailBytes, virtqDescBytes, virtqUsedBytes } from '../../wire/virtio-ring.ts';
-import type { Trace } from '../ioctl-carrier.ts';
+import type { Trace } from '../kernel/vhost-net.ts';
 import { NO_FD, type VhostSession, type Vring } from '../session.ts';
 import { BackendChannel } from './backend-channel.ts';
-import {
-  BackendIotlb,
-  type IotlbMessage,
-  iotlbPayload,
-  VHOST_ACCESS_RW,
-  VHOST_IOTLB_INVALIDATE,
-  VHOST_IOTLB_MISS,
-  VHOST_IOTLB_UPDATE,
-} from './backend-iotlb.ts';
+import { BackendIotlb, type IotlbMessage, iotlbPayload } from './backend-iotlb.ts';
 import { BackendMemory } from './backend-memory.ts';
 import { handleRequest } from './backend-requests.ts';
 import { type CloseReason, closeCode } from './close-reasons.ts';

@@ -22,7 +22,7 @@ import {
 } from '../../wire/vhost-user-codec.ts';
 import { vhostUserBackendMessage } from '../../wire/vhost-user-messages.ts';
 import * as R from '../../wire/vhost-user-requests.ts';
-import type { Trace } from '../ioctl-carrier.ts';
+import type { Trace } from '../kernel/vhost-net.ts';
 import { NO_FD } from '../session.ts';
 import { type CloseReason, closeCode } from './close-reasons.ts';
 import { MessageReader } from './framing.ts';

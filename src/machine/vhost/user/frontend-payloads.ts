@@ -8,7 +8,7 @@ import {
   vhost_user_memory_region,
   vhost_user_single_region,
 } from '../../wire/vhost-user.ts';
-import type { RingParams } from '../frontend.ts';
+import type { RingParams } from '../kernel/frontend.ts';
 import type { MemoryRegion } from '../session.ts';
 
 export function memoryPayload(regions: readonly MemoryRegion[]): Uint8Array {

@@ -16,14 +16,20 @@ import {
   VIRTIO_CONFIG_S_FEATURES_OK,
 } from '../../virtio/status.ts';
 import { mac48, viewOf } from '../../wire/struct.ts';
-import { VHOST_VRING_F_LOG, vhost_vring_state } from '../../wire/vhost.ts';
+import {
+  VHOST_ACCESS_RW,
+  VHOST_IOTLB_INVALIDATE,
+  VHOST_IOTLB_UPDATE,
+  VHOST_VRING_F_LOG,
+  vhost_vring_state,
+} from '../../wire/vhost.ts';
 import { VHOST_USER_INFLIGHT_UNPADDED, VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
 import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
 import * as R from '../../wire/vhost-user-requests.ts';
-import type { RingParams, StartParams } from '../frontend.ts';
+import type { RingParams, StartParams } from '../kernel/frontend.ts';
 import { ackedFeatures, QEMU_USER_FEATURE_BITS, VHOST_USER_ALWAYS } from '../offers.ts';
 import { type MemoryRegion, NO_FD } from '../session.ts';
-import { iotlbPayload, VHOST_ACCESS_RW, VHOST_IOTLB_INVALIDATE, VHOST_IOTLB_UPDATE } from './backend-iotlb.ts';
+import { iotlbPayload } from './backend-iotlb.ts';
 import { FrontendLink, type LinkOptions } from './frontend-link.ts';
 import {
   type InflightArea,

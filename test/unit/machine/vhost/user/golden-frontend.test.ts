@@ -15,7 +15,7 @@ import { EventFdFile } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable, type OpenFile } from '../../../../../src/machine/kernel/files.ts';
 import { MemoryFile, memfd } from '../../../../../src/machine/kernel/memory-file.ts';
 import { socketPair, UnixSocket } from '../../../../../src/machine/kernel/unix-socket.ts';
-import type { RingParams, StartParams } from '../../../../../src/machine/vhost/frontend.ts';
+import type { RingParams, StartParams } from '../../../../../src/machine/vhost/kernel/frontend.ts';
 import { NO_FD } from '../../../../../src/machine/vhost/session.ts';
 import { VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { readIotlb } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';

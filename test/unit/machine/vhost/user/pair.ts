@@ -5,7 +5,7 @@ import { EventFdFile } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable, type OpenFile } from '../../../../../src/machine/kernel/files.ts';
 import { Mappings, memfd } from '../../../../../src/machine/kernel/memory-file.ts';
 import { socketPair, type UnixSocket } from '../../../../../src/machine/kernel/unix-socket.ts';
-import type { RingParams, StartParams } from '../../../../../src/machine/vhost/frontend.ts';
+import type { RingParams, StartParams } from '../../../../../src/machine/vhost/kernel/frontend.ts';
 import { type BackendOptions, VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { type FrontendOptions, VhostUserFrontend } from '../../../../../src/machine/vhost/user/frontend.ts';
 import { type Features, orFeatures } from '../../../../../src/machine/virtio/features.ts';

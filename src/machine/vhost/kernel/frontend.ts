@@ -4,8 +4,8 @@
  *
  * Read first: flow DD-4 in the documents; qemu hw/virtio/vhost.c, vhost_dev_start().
  */
-import { type Features, featuresOf, orFeatures, VHOST_F_LOG_ALL } from '../virtio/features.ts';
-import { viewOf } from '../wire/struct.ts';
+import { type Features, featuresOf, orFeatures, VHOST_F_LOG_ALL } from '../../virtio/features.ts';
+import { viewOf } from '../../wire/struct.ts';
 import {
   VHOST_VRING_F_LOG,
   vhost_features,
@@ -14,8 +14,10 @@ import {
   vhost_vring_addr,
   vhost_vring_file,
   vhost_vring_state,
-} from '../wire/vhost.ts';
-import { u64Payload, vringStatePayload } from '../wire/vhost-user-codec.ts';
+} from '../../wire/vhost.ts';
+import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
+import { ackedFeatures, QEMU_KERNEL_FEATURE_BITS } from '../offers.ts';
+import { type MemoryRegion, NO_FD } from '../session.ts';
 import {
   VHOST_GET_BACKEND_FEATURES,
   VHOST_GET_FEATURES,
@@ -32,9 +34,7 @@ import {
   VHOST_SET_VRING_CALL,
   VHOST_SET_VRING_KICK,
   VHOST_SET_VRING_NUM,
-} from './ioctl-carrier.ts';
-import { ackedFeatures, QEMU_KERNEL_FEATURE_BITS } from './offers.ts';
-import { type MemoryRegion, NO_FD } from './session.ts';
+} from './vhost-net.ts';
 
 /** A ring to hand over. Addresses are the front-end's own (QEMU's mapping of guest memory). */
 export interface RingParams {

@@ -3,14 +3,14 @@
  * VhostSession behind. Source: linux drivers/vhost/net.c, vhost_net_ioctl(), and vhost.c, vhost_vring_ioctl() (6.1).
  */
 
-import type { EventFd } from '../../engine/eventfd.ts';
-import { VHOST_IOCTL, VHOST_IOCTL_ARGUMENT, VHOST_IOCTL_RESULT } from '../../engine/events.ts';
-import { TunFile } from '../host/tun-file.ts';
-import { E2BIG, EBADF, EFAULT, EINVAL, ENOBUFS, ENOTSOCK, ENOTTY, EOPNOTSUPP } from '../kernel/errno.ts';
-import { EventFdFile, eventFdOf } from '../kernel/eventfd-file.ts';
-import { type FdTable, OpenFile } from '../kernel/files.ts';
-import { type Features, hasFeature, isSubset, VHOST_F_LOG_ALL } from '../virtio/features.ts';
-import { viewOf } from '../wire/struct.ts';
+import type { EventFd } from '../../../engine/eventfd.ts';
+import { VHOST_IOCTL, VHOST_IOCTL_ARGUMENT, VHOST_IOCTL_RESULT } from '../../../engine/events.ts';
+import { TunFile } from '../../host/tun-file.ts';
+import { E2BIG, EBADF, EFAULT, EINVAL, ENOBUFS, ENOTSOCK, ENOTTY, EOPNOTSUPP } from '../../kernel/errno.ts';
+import { EventFdFile, eventFdOf } from '../../kernel/eventfd-file.ts';
+import { type FdTable, OpenFile } from '../../kernel/files.ts';
+import { type Features, hasFeature, isSubset, VHOST_F_LOG_ALL } from '../../virtio/features.ts';
+import { viewOf } from '../../wire/struct.ts';
 import {
   VHOST_BACKEND_F_IOTLB_MSG_V2,
   vhost_features,
@@ -20,11 +20,11 @@ import {
   vhost_vring_addr,
   vhost_vring_file,
   vhost_vring_state,
-} from '../wire/vhost.ts';
-import { DirtyBits } from './dirty-bits.ts';
-import { IotlbChannel } from './kernel/iotlb-channel.ts';
-import { VHOST_NET_BACKEND_FEATURES, VHOST_NET_MAX_MEM_REGIONS, VHOST_NET_OFFER } from './offers.ts';
-import { type MemoryRegion, NO_FD, VhostSession, type Vring } from './session.ts';
+} from '../../wire/vhost.ts';
+import { DirtyBits } from '../dirty-bits.ts';
+import { VHOST_NET_BACKEND_FEATURES, VHOST_NET_MAX_MEM_REGIONS, VHOST_NET_OFFER } from '../offers.ts';
+import { type MemoryRegion, NO_FD, VhostSession, type Vring } from '../session.ts';
+import { IotlbChannel } from './iotlb-channel.ts';
 
 export const VHOST_GET_FEATURES = 0x8008_af00;
 export const VHOST_SET_FEATURES = 0x4008_af00;

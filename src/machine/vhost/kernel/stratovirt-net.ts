@@ -3,12 +3,12 @@
  * first of them can (stratovirt 2.5.0 virtio/src/vhost/kernel/net.rs, realize()). What happens at DRIVER_OK is vhostNetStart()
  * with StratoVirt's order.
  */
-import { NO_FEATURES } from '../virtio/features.ts';
-import { viewOf } from '../wire/struct.ts';
-import { vhost_features } from '../wire/vhost.ts';
-import { u64Payload } from '../wire/vhost-user-codec.ts';
+import { NO_FEATURES } from '../../virtio/features.ts';
+import { viewOf } from '../../wire/struct.ts';
+import { vhost_features } from '../../wire/vhost.ts';
+import { u64Payload } from '../../wire/vhost-user-codec.ts';
 import type { IoctlCarrier, VhostNetFrontend } from './frontend.ts';
-import { VHOST_GET_FEATURES, VHOST_SET_OWNER } from './ioctl-carrier.ts';
+import { VHOST_GET_FEATURES, VHOST_SET_OWNER } from './vhost-net.ts';
 
 /** `carriers`: by queue pair, each /dev/vhost-net open for itself. The front-ends, or the first negative errno. */
 export function stratovirtNetInit(

@@ -19,9 +19,9 @@ import {
 } from '../../../../../src/machine/kernel/errno.ts';
 import { type EventFdFile, openEventFd } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable } from '../../../../../src/machine/kernel/files.ts';
-import * as V from '../../../../../src/machine/vhost/ioctl-carrier.ts';
-import { vhostNetSession } from '../../../../../src/machine/vhost/ioctl-carrier.ts';
 import { iotlbMessage } from '../../../../../src/machine/vhost/kernel/iotlb-channel.ts';
+import * as V from '../../../../../src/machine/vhost/kernel/vhost-net.ts';
+import { vhostNetSession } from '../../../../../src/machine/vhost/kernel/vhost-net.ts';
 import { VHOST_NET_OFFER } from '../../../../../src/machine/vhost/offers.ts';
 import { ifreqBytes } from '../../../../../src/machine/wire/tun.ts';
 import * as W from '../../../../../src/machine/wire/vhost.ts';

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { VHOST_IOCTL, VHOST_IOCTL_ARGUMENT } from '../../../../src/engine/events.ts';
+import { VHOST_IOCTL, VHOST_IOCTL_ARGUMENT } from '../../../../../src/engine/events.ts';
+import { describeVhostIoctl } from '../../../../../src/machine/vhost/kernel/describe.ts';
 import {
   type StartParams,
   type VhostNetFrontend,
   vhostNetInit,
   vhostNetStart,
   vhostNetStop,
-} from '../../../../src/machine/vhost/frontend.ts';
+} from '../../../../../src/machine/vhost/kernel/frontend.ts';
 import {
   VHOST_GET_FEATURES,
   VHOST_IOCTL_NAMES,
@@ -21,13 +22,16 @@ import {
   VHOST_SET_VRING_KICK,
   VHOST_SET_VRING_NUM,
   VhostNetDevice,
-} from '../../../../src/machine/vhost/ioctl-carrier.ts';
-import { describeVhostIoctl } from '../../../../src/machine/vhost/kernel/describe.ts';
-import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, VHOST_NET_OFFER } from '../../../../src/machine/vhost/offers.ts';
-import { NO_FD } from '../../../../src/machine/vhost/session.ts';
-import { featuresHex } from '../../../../src/machine/virtio/features.ts';
-import { u64Payload, vringStatePayload } from '../../../../src/machine/wire/vhost-user-codec.ts';
-import { BASIC_NET_FEATURES } from '../virtio/basic-features.ts';
+} from '../../../../../src/machine/vhost/kernel/vhost-net.ts';
+import {
+  offeredWithBackend,
+  QEMU_KERNEL_FEATURE_BITS,
+  VHOST_NET_OFFER,
+} from '../../../../../src/machine/vhost/offers.ts';
+import { NO_FD } from '../../../../../src/machine/vhost/session.ts';
+import { featuresHex } from '../../../../../src/machine/virtio/features.ts';
+import { u64Payload, vringStatePayload } from '../../../../../src/machine/wire/vhost-user-codec.ts';
+import { BASIC_NET_FEATURES } from '../../virtio/basic-features.ts';
 
 const HVA = 0x7f00_0000_0000;
 const params: StartParams = {

@@ -6,7 +6,7 @@
  * From the source, not from a recording.
  * DEVIATION: at a reset StratoVirt closes the socket and connects again; here it asks each ring for its base, which stops it.
  */
-import { EPIPE } from '../kernel/errno.ts';
+import { EPIPE } from '../../kernel/errno.ts';
 import {
   type Features,
   featuresOf,
@@ -14,14 +14,14 @@ import {
   NO_FEATURES,
   VHOST_USER_F_PROTOCOL_FEATURES,
   VIRTIO_NET_F_MAC,
-} from '../virtio/features.ts';
-import { vhost_vring_state } from '../wire/vhost.ts';
-import { VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../wire/vhost-user.ts';
-import { u64Payload, vringStatePayload } from '../wire/vhost-user-codec.ts';
-import * as R from '../wire/vhost-user-requests.ts';
-import type { RingParams, StartParams } from './frontend.ts';
-import { FrontendLink } from './user/frontend-link.ts';
-import { memoryPayload, vringAddrPayload } from './user/frontend-payloads.ts';
+} from '../../virtio/features.ts';
+import { vhost_vring_state } from '../../wire/vhost.ts';
+import { VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
+import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
+import * as R from '../../wire/vhost-user-requests.ts';
+import type { RingParams, StartParams } from '../kernel/frontend.ts';
+import { FrontendLink } from './frontend-link.ts';
+import { memoryPayload, vringAddrPayload } from './frontend-payloads.ts';
 
 export class StratovirtUserClient extends FrontendLink {
   /** What the back-end offered. */
