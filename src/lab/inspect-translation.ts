@@ -8,7 +8,7 @@ import { pageBytes, type WalkStep } from '../machine/iommu/second-level.ts';
 import { VTD_FAULT_TEXT, VTD_SL_PT_PAGE_SIZE_MASK, VTD_SL_R, VTD_SL_W } from '../machine/wire/vtd.ts';
 import type { BuiltNic } from './build/machine.ts';
 import type { NicIommu } from './devices/guest-iommu.ts';
-import { QEMU_RAM_UVA } from './devices/nic-backend.ts';
+import { QEMU_RAM_UVA } from './devices/netdev/nic-backend.ts';
 import type { NicDevice } from './devices/nic-device.ts';
 import { deviceState } from './inspect.ts';
 import type { NicIommuState, TranslationState, TranslationStep } from './protocol.ts';

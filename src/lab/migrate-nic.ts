@@ -9,7 +9,7 @@ import { andFeatures, type Features, featureName, hasFeature } from '../machine/
 import { deviceOffer } from '../machine/virtio/net/net-offers.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
 import { rewire, rewireFault } from './build/rewire.ts';
-import { migrate, noTimes } from './devices/nic-migration.ts';
+import { migrate, noTimes } from './devices/vmm/nic-migration.ts';
 import { deviceState } from './inspect.ts';
 import { negotiationOf } from './inspect-nic.ts';
 import { type Asked, ask, devicesOf, qemuOf } from './qemu-commands.ts';

@@ -1,6 +1,6 @@
 /** What the API says of a NIC that was given another back-end. */
 import type { BuiltNic } from './build/machine.ts';
-import type { MigrationTimes } from './devices/nic-migration.ts';
+import type { MigrationTimes } from './devices/vmm/nic-migration.ts';
 import { deviceState } from './inspect.ts';
 import type { NicMigration } from './protocol.ts';
 

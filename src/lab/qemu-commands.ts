@@ -3,11 +3,11 @@
  * a NIC. Each is done in virtual time, on the main loop of the guest; what was asked for can be waited for by `done`.
  */
 import type { BuiltGuest, BuiltNic, Machine } from './build/machine.ts';
-import { type MonitorStep, monitorOf } from './devices/monitor.ts';
 import type { NicDevice } from './devices/nic-device.ts';
-import { announceStep } from './devices/nic-migration.ts';
-import { setLink, vmStart, vmStop } from './devices/vm-state.ts';
-import type { Vmm } from './devices/vmm.ts';
+import { type MonitorStep, monitorOf } from './devices/vmm/monitor.ts';
+import { announceStep } from './devices/vmm/nic-migration.ts';
+import { setLink, vmStart, vmStop } from './devices/vmm/vm-state.ts';
+import type { Vmm } from './devices/vmm/vmm.ts';
 import { deviceState } from './inspect.ts';
 import type { GuestRunState, NicLink } from './protocol.ts';
 import { Refusal } from './refusal.ts';

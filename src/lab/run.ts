@@ -24,7 +24,7 @@ import {
 } from '../engine/events.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
-import { frameQueuePlaces, queuePlaces, virtqueueName } from './devices/nic-wiring.ts';
+import { frameQueuePlaces, queuePlaces, virtqueueName } from './devices/netdev/nic-wiring.ts';
 import type { RunResult, RunState, TcpResult } from './protocol.ts';
 
 /** FCS, and preamble and gap, in bytes. */

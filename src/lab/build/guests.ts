@@ -22,7 +22,7 @@ import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
 import { JUMBO_BYTES, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { runningVcpus } from '../cores.ts';
 import { DeviceSetup } from '../devices/device-setup.ts';
-import type { NicWiring, PairWiring, RingFds, VhostNetWiring } from '../devices/nic-wiring.ts';
+import type { NicWiring, PairWiring, RingFds, VhostNetWiring } from '../devices/netdev/nic-wiring.ts';
 import {
   type Backend,
   type Guest,

@@ -17,7 +17,7 @@ import type { Frames } from '../../machine/packet/frames.ts';
 import type { PacketPool } from '../../machine/packet/pool.ts';
 import type { Services } from '../../machine/services.ts';
 import type { DeviceSetup } from '../devices/device-setup.ts';
-import type { NicWiring } from '../devices/nic-wiring.ts';
+import type { NicWiring } from '../devices/netdev/nic-wiring.ts';
 import type { Datapath, Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
 import type { HostDpdk } from './host-dpdk.ts';
 import type { Site } from './site.ts';

@@ -4,7 +4,7 @@
  */
 import { QemuNic } from '../../machine/backend/qemu.ts';
 import type { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
-import { type NicWiring, queuePlaces } from '../devices/nic-wiring.ts';
+import { type NicWiring, queuePlaces } from '../devices/netdev/nic-wiring.ts';
 import { Refusal } from '../refusal.ts';
 import type { GuestNic as GuestNicDocument } from '../topology.ts';
 import { enterWorkers, wire } from './guests.ts';

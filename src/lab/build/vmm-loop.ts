@@ -6,8 +6,8 @@ import { NetIoHandler, StratovirtLoop } from '../../machine/backend/stratovirt.t
 import { TxTimer } from '../../machine/backend/tx-timer.ts';
 import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import type { TapQueue } from '../../machine/host/tap.ts';
-import type { RingFds } from '../devices/nic-wiring.ts';
-import type { Vmm } from '../devices/vmm.ts';
+import type { RingFds } from '../devices/netdev/nic-wiring.ts';
+import type { Vmm } from '../devices/vmm/vmm.ts';
 import type { Guest, GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
 import type { HostSite, Site } from './site.ts';
 

@@ -9,8 +9,8 @@ import { SYS_ioctl } from '../../machine/kvm/vm.ts';
 import type { MsiMessage } from '../../machine/virtio/msix.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import type { VirtioDevice } from '../../machine/virtio/virtio-device.ts';
-import { callOf, type NicWiring } from './nic-wiring.ts';
-import type { Vmm } from './vmm.ts';
+import { callOf, type NicWiring } from './netdev/nic-wiring.ts';
+import type { Vmm } from './vmm/vmm.ts';
 
 /** The vector in a message: the low byte of its data (Intel SDM 3A §11.11.2). */
 const vectorOf = (message: MsiMessage): number => message.data & 0xff;

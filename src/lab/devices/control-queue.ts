@@ -38,9 +38,9 @@ import { makeDeviceQueue } from '../../machine/virtio/queue/ring-queues.ts';
 import type { Doorbell, QueueRegisters } from '../../machine/virtio/virtio-device-types.ts';
 import { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET } from '../../machine/wire/virtio-net-ctrl.ts';
 import { clientMessage } from './client-interrupts.ts';
+import type { ControlWiring } from './netdev/nic-wiring.ts';
 import type { NicDevice } from './nic-device.ts';
-import type { ControlWiring } from './nic-wiring.ts';
-import type { Vmm } from './vmm.ts';
+import type { Vmm } from './vmm/vmm.ts';
 
 /** Bytes of guest memory for one command: a MAC table of as many addresses as a device takes, twice. */
 export const COMMAND_BYTES = 4096;

@@ -45,13 +45,13 @@ import { nicBytes } from '../validate-guest.ts';
 import { COMMAND_BYTES, COMMAND_ENTRIES, guestControl } from './control-queue.ts';
 import { DpdkGuest } from './dpdk-guest.ts';
 import { GuestIommu } from './guest-iommu.ts';
-import { discover, type Found } from './guest-machine.ts';
-import { openNetdev } from './nic-backend.ts';
+import { openNetdev } from './netdev/nic-backend.ts';
+import type { NicWiring } from './netdev/nic-wiring.ts';
 import { NicDevice } from './nic-device.ts';
-import type { NicWiring } from './nic-wiring.ts';
-import { QemuStart } from './qemu-start.ts';
-import { startStratovirt, startStratovirtVcpus } from './stratovirt-start.ts';
-import { Vmm } from './vmm.ts';
+import { discover, type Found } from './vmm/guest-machine.ts';
+import { QemuStart } from './vmm/qemu-start.ts';
+import { startStratovirt, startStratovirtVcpus } from './vmm/stratovirt-start.ts';
+import { Vmm } from './vmm/vmm.ts';
 
 /** What the set-up of one NIC left behind. */
 export interface DeviceState {

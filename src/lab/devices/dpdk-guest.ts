@@ -24,7 +24,7 @@ import { PCI_CONFIG_SPACE_SIZE } from '../../machine/wire/pci.ts';
 import type { GuestDpdk } from '../topology.ts';
 import { PAGE_BYTES } from '../validate-hugepages.ts';
 import type { NicDevice } from './nic-device.ts';
-import type { Vmm } from './vmm.ts';
+import type { Vmm } from './vmm/vmm.ts';
 
 const GiB = 2 ** 30;
 const MiB = 2 ** 20;

@@ -24,7 +24,7 @@ import { FIRST_FREE_SLOT } from '../../machine/pci/q35.ts';
 import { baseOf, type Services } from '../../machine/services.ts';
 import { iommuPages, type MappedNic } from '../iommu-memory.ts';
 import type { GuestIommu as IommuDocument } from '../topology.ts';
-import type { Vmm } from './vmm.ts';
+import type { Vmm } from './vmm/vmm.ts';
 
 const PAGE = 4096;
 /** Bus 0; the function is 0. */

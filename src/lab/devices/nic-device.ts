@@ -24,14 +24,14 @@ import { VIRTIO_CONFIG_S_DRIVER_OK } from '../../machine/virtio/status.ts';
 import { clientMessage } from './client-interrupts.ts';
 import { ControlDevice } from './control-queue.ts';
 import type { NicIommu } from './guest-iommu.ts';
-import { closeNetdev, type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './nic-backend.ts';
-import type { MigrationTimes } from './nic-migration.ts';
+import { closeNetdev, type OpenBackend, offeredThrough, openNetdev, setQueuePairs } from './netdev/nic-backend.ts';
+import { CONTROL_QUEUE_SIZE, type NicWiring } from './netdev/nic-wiring.ts';
 import type { NicPin } from './nic-pin.ts';
 import { NicRings } from './nic-rings.ts';
 import { NicTranslation } from './nic-translation.ts';
 import { makeTransport, type NicTransport } from './nic-transport.ts';
-import { CONTROL_QUEUE_SIZE, type NicWiring } from './nic-wiring.ts';
-import type { Vmm } from './vmm.ts';
+import type { MigrationTimes } from './vmm/nic-migration.ts';
+import type { Vmm } from './vmm/vmm.ts';
 
 export class NicDevice {
   /** These two are others after the NIC has been given another back-end. */

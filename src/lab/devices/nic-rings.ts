@@ -39,13 +39,21 @@ import { NEEDS_RESET_BACKEND } from '../../machine/virtio/virtio-device.ts';
 import type { Doorbell } from '../../machine/virtio/virtio-device-types.ts';
 import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
 import { ClientRoute } from './client-interrupts.ts';
-import { logVhostNet } from './kernel-log.ts';
-import { handBack, handOver, qemuReach, type Reach, ringParams, tapGuestFeatures, tapOffloads } from './nic-backend.ts';
+import { logVhostNet } from './netdev/kernel-log.ts';
+import {
+  handBack,
+  handOver,
+  qemuReach,
+  type Reach,
+  ringParams,
+  tapGuestFeatures,
+  tapOffloads,
+} from './netdev/nic-backend.ts';
+import { callOf, kickOf } from './netdev/nic-wiring.ts';
+import { UserspacePath } from './netdev/userspace-path.ts';
 import type { NicDevice } from './nic-device.ts';
-import { wholeBase } from './nic-state.ts';
-import { callOf, kickOf } from './nic-wiring.ts';
-import { UserspacePath } from './userspace-path.ts';
-import type { Vmm } from './vmm.ts';
+import { wholeBase } from './vmm/nic-state.ts';
+import type { Vmm } from './vmm/vmm.ts';
 
 const nameOf = (queue: number): 'rx' | 'tx' => ((queue & 1) === 0 ? 'rx' : 'tx');
 

@@ -14,9 +14,9 @@ import { AddressSpace } from '../../machine/memory/address-space.ts';
 import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
 import type { QueueRegisters } from '../../machine/virtio/virtio-device.ts';
 import type { NicIommu } from './guest-iommu.ts';
-import { type IotlbCarrier, iotlbCarrier } from './iotlb-carriers.ts';
-import { type OpenBackend, QEMU_RAM_UVA } from './nic-backend.ts';
-import type { NicWiring } from './nic-wiring.ts';
+import { type IotlbCarrier, iotlbCarrier } from './netdev/iotlb-carriers.ts';
+import { type OpenBackend, QEMU_RAM_UVA } from './netdev/nic-backend.ts';
+import type { NicWiring } from './netdev/nic-wiring.ts';
 
 const ACCESS_RO = 1;
 /** Misses on their way to QEMU, of one NIC. */

@@ -4,7 +4,7 @@ import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
 import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
 import type { VirtioDeviceOptions } from '../../machine/virtio/virtio-device-types.ts';
 import type { GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
-import { mmioPlaceOf } from './guest-machine.ts';
+import { mmioPlaceOf } from './vmm/guest-machine.ts';
 
 export type NicTransport = VirtioPciDevice | VirtioMmioDevice;
 

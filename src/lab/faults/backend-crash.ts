@@ -5,11 +5,11 @@
  * DEVIATION: tries to connect while no back-end is there are counted and not carried out.
  */
 import { assert } from '../../engine/assert.ts';
+import type { NicWiring } from '../devices/netdev/nic-wiring.ts';
+import { connectionOf, killBackend, reconnect } from '../devices/netdev/reconnect.ts';
+import type { VhostUserConnection } from '../devices/netdev/vhost-user-connection.ts';
 import type { NicDevice } from '../devices/nic-device.ts';
-import type { NicWiring } from '../devices/nic-wiring.ts';
-import { connectionOf, killBackend, reconnect } from '../devices/reconnect.ts';
-import type { VhostUserConnection } from '../devices/vhost-user-connection.ts';
-import type { Vmm } from '../devices/vmm.ts';
+import type { Vmm } from '../devices/vmm/vmm.ts';
 import type { Alarm } from './alarms.ts';
 import { Fault, type FaultWorld } from './fault.ts';
 import type { FaultSpec } from './fault-types.ts';

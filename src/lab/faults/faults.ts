@@ -1,6 +1,6 @@
 /** The faults of one world: asked for, looked at, taken back. What each kind does is in a file of its own. */
 import type { BuiltNic, Machine } from '../build/machine.ts';
-import { virtqueueName } from '../devices/nic-wiring.ts';
+import { virtqueueName } from '../devices/netdev/nic-wiring.ts';
 import { Ends } from '../ends.ts';
 import { deviceState } from '../inspect.ts';
 import { qemuOf } from '../qemu-commands.ts';

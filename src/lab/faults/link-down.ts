@@ -1,9 +1,9 @@
 /** The cable of a NIC is pulled for a while (QMP set_link). */
 
-import { monitorOf } from '../devices/monitor.ts';
 import type { NicDevice } from '../devices/nic-device.ts';
-import { setLink } from '../devices/vm-state.ts';
-import type { Vmm } from '../devices/vmm.ts';
+import { monitorOf } from '../devices/vmm/monitor.ts';
+import { setLink } from '../devices/vmm/vm-state.ts';
+import type { Vmm } from '../devices/vmm/vmm.ts';
 import type { Alarm } from './alarms.ts';
 import { Fault, type FaultWorld } from './fault.ts';
 import type { FaultSpec } from './fault-types.ts';

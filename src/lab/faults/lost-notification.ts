@@ -1,8 +1,8 @@
 /** Notifications of a queue that get lost on their way: kicks to the back-end, interrupts to the guest. */
 import { FAULT_INTERRUPT_LOST, FAULT_KICK_LOST } from '../../engine/events.ts';
 import type { InterruptRoute } from '../../machine/kvm/vm.ts';
+import { kickOf } from '../devices/netdev/nic-wiring.ts';
 import type { NicDevice } from '../devices/nic-device.ts';
-import { kickOf } from '../devices/nic-wiring.ts';
 import type { Alarm } from './alarms.ts';
 import { Fault, type FaultWorld } from './fault.ts';
 import type { FaultSpec } from './fault-types.ts';

@@ -1,8 +1,8 @@
 /** Worlds whose vhost-user back-ends die: guests a and b on a netdev bridge, and who watches their rings. */
 import assert from 'node:assert/strict';
 import * as E from '../../../src/engine/events.ts';
-import { virtqueueName } from '../../../src/lab/devices/nic-wiring.ts';
-import { connectionOf } from '../../../src/lab/devices/reconnect.ts';
+import { virtqueueName } from '../../../src/lab/devices/netdev/nic-wiring.ts';
+import { connectionOf } from '../../../src/lab/devices/netdev/reconnect.ts';
 import type { FaultSpec } from '../../../src/lab/faults/fault-types.ts';
 import { conservation, deviceState } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';

@@ -1,8 +1,8 @@
 /** What QEMU does around rewire(): takes the rings back, wires the NIC anew, opens the back-end, hands the rings over. */
 import type { BuiltNic } from '../../../src/lab/build/machine.ts';
 import { rewire } from '../../../src/lab/build/rewire.ts';
-import { openNetdev } from '../../../src/lab/devices/nic-backend.ts';
-import type { NicWiring } from '../../../src/lab/devices/nic-wiring.ts';
+import { openNetdev } from '../../../src/lab/devices/netdev/nic-backend.ts';
+import type { NicWiring } from '../../../src/lab/devices/netdev/nic-wiring.ts';
 import { deviceState, findNic } from '../../../src/lab/inspect.ts';
 import type { Backend } from '../../../src/lab/topology.ts';
 import type { World } from '../../../src/lab/world.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
-import { connectionOf } from '../../../src/lab/devices/reconnect.ts';
+import { connectionOf } from '../../../src/lab/devices/netdev/reconnect.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { scenario } from '../machine/vhost/user/golden.ts';
 import { connection, crash, crashWorld, heldBy, holds, nicOf, RingAccount } from './crash-worlds.ts';

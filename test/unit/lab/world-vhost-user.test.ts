@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'vitest';
 import * as E from '../../../src/engine/events.ts';
 import { buildMachine } from '../../../src/lab/builder.ts';
-import { VhostUserConnection } from '../../../src/lab/devices/vhost-user-connection.ts';
+import { VhostUserConnection } from '../../../src/lab/devices/netdev/vhost-user-connection.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import { deviceState, findNic } from '../../../src/lab/inspect.ts';
 import { World } from '../../../src/lab/world.ts';

@@ -9,12 +9,12 @@
  * DEVIATION: of the capabilities those are asked for that decide something here; CPUID, MSRs, clocks and PIT are left out. All of
  * it takes no virtual time, and is recorded on the first vCPU although QEMU's main thread and its vCPU threads do it.
  */
-import { QEMU_DEVICE_REALIZE, QEMU_DEVICE_RESET, QEMU_PHASE } from '../../engine/events.ts';
-import type { IrqRoute } from '../../machine/kvm/irq-routing.ts';
-import { resetRegs, resetSregs } from '../../machine/kvm/kvm-files.ts';
-import * as K from '../../machine/wire/kvm.ts';
-import { QEMU_RAM_UVA } from './nic-backend.ts';
-import type { NicDevice } from './nic-device.ts';
+import { QEMU_DEVICE_REALIZE, QEMU_DEVICE_RESET, QEMU_PHASE } from '../../../engine/events.ts';
+import type { IrqRoute } from '../../../machine/kvm/irq-routing.ts';
+import { resetRegs, resetSregs } from '../../../machine/kvm/kvm-files.ts';
+import * as K from '../../../machine/wire/kvm.ts';
+import { QEMU_RAM_UVA } from '../netdev/nic-backend.ts';
+import type { NicDevice } from '../nic-device.ts';
 import type { Vmm } from './vmm.ts';
 
 /** qemu include/hw/qdev-core.h, MachineInitPhase. */

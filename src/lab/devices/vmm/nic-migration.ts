@@ -7,15 +7,15 @@
  * Read first: qemu migration/migration.c, migration_completion(); migration/savevm.c, loadvm_postcopy_handle_run_bh() and
  * qemu_loadvm_state(); net/announce.c, qemu_announce_self_iter(). flows: vm_stop, vhost stop, vmstate, vhost start.
  */
-import { assert } from '../../engine/assert.ts';
-import { QEMU_DEVICE_STATE, QEMU_NETDEV } from '../../engine/events.ts';
-import { rarpPacket } from '../../machine/packet/rarp.ts';
-import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
-import { hasFeature, VIRTIO_NET_F_GUEST_ANNOUNCE } from '../../machine/virtio/features.ts';
+import { assert } from '../../../engine/assert.ts';
+import { QEMU_DEVICE_STATE, QEMU_NETDEV } from '../../../engine/events.ts';
+import { rarpPacket } from '../../../machine/packet/rarp.ts';
+import { VhostUserFrontend } from '../../../machine/vhost/user/frontend.ts';
+import { hasFeature, VIRTIO_NET_F_GUEST_ANNOUNCE } from '../../../machine/virtio/features.ts';
+import type { NicWiring } from '../netdev/nic-wiring.ts';
+import type { NicDevice } from '../nic-device.ts';
 import type { MonitorStep } from './monitor.ts';
-import type { NicDevice } from './nic-device.ts';
 import { loadNic, saveNic } from './nic-state.ts';
-import type { NicWiring } from './nic-wiring.ts';
 import { vmStart, vmStop } from './vm-state.ts';
 import type { Vmm } from './vmm.ts';
 

@@ -8,12 +8,12 @@
  *
  * QEMU 7.2 does not announce the guest then, nor is its driver asked to: its address is where it was.
  */
-import { assert } from '../../engine/assert.ts';
-import { QEMU_BACKEND_BACK, QEMU_BACKEND_GONE } from '../../engine/events.ts';
-import { monitorOf } from './monitor.ts';
-import type { NicDevice } from './nic-device.ts';
+import { assert } from '../../../engine/assert.ts';
+import { QEMU_BACKEND_BACK, QEMU_BACKEND_GONE } from '../../../engine/events.ts';
+import type { NicDevice } from '../nic-device.ts';
+import { monitorOf } from '../vmm/monitor.ts';
+import type { Vmm } from '../vmm/vmm.ts';
 import type { VhostUserConnection } from './vhost-user-connection.ts';
-import type { Vmm } from './vmm.ts';
 
 const handOver = (vmm: Vmm, nic: NicDevice): number =>
   2 * nic.wiring.pairs.length * vmm.services.ns('qemu_ring_handover');

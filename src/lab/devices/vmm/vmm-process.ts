@@ -4,18 +4,18 @@
  *
  * Read first: qemu accel/kvm/kvm-all.c, kvm_irqchip_add_msi_route(), kvm_set_ioeventfd_mmio(), kvm_irqchip_assign_irqfd().
  */
-import type { EventFd } from '../../engine/eventfd.ts';
-import { KVM_IOCTL, KVM_IOCTL_ARGUMENT, KVM_IOCTL_RESULT, KVM_OPEN } from '../../engine/events.ts';
-import { eventFdOf, openEventFd } from '../../machine/kernel/eventfd-file.ts';
-import { FdTable } from '../../machine/kernel/files.ts';
-import { defaultRoutes, type IrqRoute } from '../../machine/kvm/irq-routing.ts';
-import { KvmDevice } from '../../machine/kvm/kvm-files.ts';
-import { Irqfd, type Vm } from '../../machine/kvm/vm.ts';
-import type { Services } from '../../machine/services.ts';
-import type { MsiMessage } from '../../machine/virtio/msix.ts';
-import type { Doorbell } from '../../machine/virtio/virtio-device-types.ts';
-import * as K from '../../machine/wire/kvm.ts';
-import { viewOf } from '../../machine/wire/struct.ts';
+import type { EventFd } from '../../../engine/eventfd.ts';
+import { KVM_IOCTL, KVM_IOCTL_ARGUMENT, KVM_IOCTL_RESULT, KVM_OPEN } from '../../../engine/events.ts';
+import { eventFdOf, openEventFd } from '../../../machine/kernel/eventfd-file.ts';
+import { FdTable } from '../../../machine/kernel/files.ts';
+import { defaultRoutes, type IrqRoute } from '../../../machine/kvm/irq-routing.ts';
+import { KvmDevice } from '../../../machine/kvm/kvm-files.ts';
+import { Irqfd, type Vm } from '../../../machine/kvm/vm.ts';
+import type { Services } from '../../../machine/services.ts';
+import type { MsiMessage } from '../../../machine/virtio/msix.ts';
+import type { Doorbell } from '../../../machine/virtio/virtio-device-types.ts';
+import * as K from '../../../machine/wire/kvm.ts';
+import { viewOf } from '../../../machine/wire/struct.ts';
 
 const NOTHING = new Uint8Array(0);
 /** GSIs below are the pins of the I/O APIC (qemu kvm_irqchip_get_virq() gives out the first free one). */

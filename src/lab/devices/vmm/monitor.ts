@@ -2,7 +2,7 @@
  * QEMU's monitor: what its user asks for (QMP stop, cont, set_link, and a NIC's other back-end) is done on the main loop, one
  * step after the other, each with its time. What comes meanwhile waits its turn.
  */
-import type { LoopSource } from '../../machine/backend/qemu.ts';
+import type { LoopSource } from '../../../machine/backend/qemu.ts';
 import type { Vmm } from './vmm.ts';
 
 export interface MonitorStep {

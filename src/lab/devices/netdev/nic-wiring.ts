@@ -1,17 +1,17 @@
 /**
  * What a guest's NIC is plugged into: made by the builder, brought to life by the set-up of the guest's devices.
  */
-import type { EventFd } from '../../engine/eventfd.ts';
-import type { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
-import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
-import type { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
-import type { VhostUserPort } from '../../machine/backend/vhost-user.ts';
-import type { GuestNic } from '../../machine/guest/guest-nic.ts';
-import type { QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
-import type { Tap } from '../../machine/host/tap.ts';
-import type { TunNamespace } from '../../machine/host/tun-interface.ts';
-import type { Pmd } from '../../machine/ovs/pmd.ts';
-import type { GuestNic as GuestNicDocument, VmmKind } from '../topology.ts';
+import type { EventFd } from '../../../engine/eventfd.ts';
+import type { NetQueuePair } from '../../../machine/backend/net-queue-pair.ts';
+import type { UserspaceNic } from '../../../machine/backend/userspace-nic.ts';
+import type { VhostNetWorker } from '../../../machine/backend/vhost-net.ts';
+import type { VhostUserPort } from '../../../machine/backend/vhost-user.ts';
+import type { GuestNic } from '../../../machine/guest/guest-nic.ts';
+import type { QueuePlaces } from '../../../machine/guest/guest-queue-pair.ts';
+import type { Tap } from '../../../machine/host/tap.ts';
+import type { TunNamespace } from '../../../machine/host/tun-interface.ts';
+import type { Pmd } from '../../../machine/ovs/pmd.ts';
+import type { GuestNic as GuestNicDocument, VmmKind } from '../../topology.ts';
 
 export interface RingFds {
   readonly rxKick: EventFd;

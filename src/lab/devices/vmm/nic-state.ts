@@ -1,9 +1,9 @@
 /** The state of a NIC's device saved as bytes, and loaded again: what a migration does on its two sides. */
-import { hasFeature, VIRTIO_F_RING_PACKED } from '../../machine/virtio/features.ts';
-import { loadDevice, type SavedDevice, saveDevice } from '../../machine/virtio/net/device-state.ts';
-import type { NetControl } from '../../machine/virtio/net/net-control.ts';
-import type { NicDevice } from './nic-device.ts';
-import { CONTROL_QUEUE_SIZE } from './nic-wiring.ts';
+import { hasFeature, VIRTIO_F_RING_PACKED } from '../../../machine/virtio/features.ts';
+import { loadDevice, type SavedDevice, saveDevice } from '../../../machine/virtio/net/device-state.ts';
+import type { NetControl } from '../../../machine/virtio/net/net-control.ts';
+import { CONTROL_QUEUE_SIZE } from '../netdev/nic-wiring.ts';
+import type { NicDevice } from '../nic-device.ts';
 
 /** What commands have set: receive filter, RSS, coalescing. */
 function controlBytes(control: NetControl | null): number[] {

@@ -2,18 +2,18 @@
  * The VMM's dealings with a NIC's back-end: opened with the netdev, long before a guest runs, and given memory and rings at
  * DRIVER_OK. Answers how the back-end then reaches them.
  */
-import { assert } from '../../engine/assert.ts';
-import { headerBytesOf } from '../../machine/guest/rx-buffers.ts';
-import { stratovirtTapOffload, stratovirtTapOpen } from '../../machine/host/stratovirt-tap.ts';
+import { assert } from '../../../engine/assert.ts';
+import { headerBytesOf } from '../../../machine/guest/rx-buffers.ts';
+import { stratovirtTapOffload, stratovirtTapOpen } from '../../../machine/host/stratovirt-tap.ts';
 import {
   QEMU_TAP_OPEN,
   QEMU_TAP_OPEN_QUEUE,
   qemuTapGuestFeatures,
   type TunStep,
-} from '../../machine/host/tun-ioctls.ts';
-import type { Vm } from '../../machine/kvm/vm.ts';
-import { AddressSpace } from '../../machine/memory/address-space.ts';
-import { guestOffloads } from '../../machine/packet/offload-flags.ts';
+} from '../../../machine/host/tun-ioctls.ts';
+import type { Vm } from '../../../machine/kvm/vm.ts';
+import { AddressSpace } from '../../../machine/memory/address-space.ts';
+import { guestOffloads } from '../../../machine/packet/offload-flags.ts';
 import {
   type RingParams,
   type StartParams,
@@ -21,23 +21,23 @@ import {
   vhostNetInit,
   vhostNetStart,
   vhostNetStop,
-} from '../../machine/vhost/kernel/frontend.ts';
-import { stratovirtNetInit } from '../../machine/vhost/kernel/stratovirt-net.ts';
-import { type Trace, VhostNetDevice } from '../../machine/vhost/kernel/vhost-net.ts';
-import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../../machine/vhost/offers.ts';
-import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../machine/vhost/session.ts';
+} from '../../../machine/vhost/kernel/frontend.ts';
+import { stratovirtNetInit } from '../../../machine/vhost/kernel/stratovirt-net.ts';
+import { type Trace, VhostNetDevice } from '../../../machine/vhost/kernel/vhost-net.ts';
+import { offeredWithBackend, QEMU_KERNEL_FEATURE_BITS, QEMU_USER_FEATURE_BITS } from '../../../machine/vhost/offers.ts';
+import { type MemoryRegion, NO_FD, type VhostSession, type Vring } from '../../../machine/vhost/session.ts';
 import {
   type Features,
   hasFeature,
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_RING_PACKED,
   VIRTIO_NET_F_MTU,
-} from '../../machine/virtio/features.ts';
-import type { QueueRegisters, VirtioDevice } from '../../machine/virtio/virtio-device.ts';
+} from '../../../machine/virtio/features.ts';
+import type { QueueRegisters, VirtioDevice } from '../../../machine/virtio/virtio-device.ts';
+import type { Vmm } from '../vmm/vmm.ts';
 import { callOf, kickOf, type NicWiring } from './nic-wiring.ts';
 import { TapFiles } from './tap-files.ts';
 import { openVhostUser, type VhostUserConnection } from './vhost-user-connection.ts';
-import type { Vmm } from './vmm.ts';
 
 /** Where QEMU has mapped guest RAM: an address of its own. Examples, not facts: real ones differ from run to run. */
 export const QEMU_RAM_UVA = 0x7f00_0000_0000;

@@ -2,13 +2,13 @@
  * How IOTLB messages travel: as struct vhost_msg over read() and write() of /dev/vhost-net, or as vhost-user messages, misses on
  * the back-end's channel and answers on the main one, each answer acknowledged.
  */
-import { SCHED_SYSCALL } from '../../engine/events.ts';
-import { EINVAL } from '../../machine/kernel/errno.ts';
-import { SYS_read } from '../../machine/kvm/vm.ts';
-import { iotlbMessage } from '../../machine/vhost/kernel/iotlb-channel.ts';
-import { type Trace, VhostNetDevice } from '../../machine/vhost/kernel/vhost-net.ts';
-import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
-import { VHOST_IOTLB_INVALIDATE, VHOST_IOTLB_UPDATE, vhost_msg } from '../../machine/wire/vhost.ts';
+import { SCHED_SYSCALL } from '../../../engine/events.ts';
+import { EINVAL } from '../../../machine/kernel/errno.ts';
+import { SYS_read } from '../../../machine/kvm/vm.ts';
+import { iotlbMessage } from '../../../machine/vhost/kernel/iotlb-channel.ts';
+import { type Trace, VhostNetDevice } from '../../../machine/vhost/kernel/vhost-net.ts';
+import { VhostUserFrontend } from '../../../machine/vhost/user/frontend.ts';
+import { VHOST_IOTLB_INVALIDATE, VHOST_IOTLB_UPDATE, vhost_msg } from '../../../machine/wire/vhost.ts';
 import type { OpenBackend } from './nic-backend.ts';
 import type { VhostUserConnection } from './vhost-user-connection.ts';
 

@@ -2,7 +2,7 @@
  * What the devices of one guest share on the host's side: the VM, where its interrupts go, who answers its doorbells, and
  * the record of what the set-up does.
  */
-import { EventFd } from '../../engine/eventfd.ts';
+import { EventFd } from '../../../engine/eventfd.ts';
 import {
   KVM_SIGNAL_MSI,
   SCHED_SYSCALL,
@@ -12,26 +12,26 @@ import {
   VHOST_USER_BACKEND_REPLY,
   VHOST_USER_BACKEND_REQUEST,
   VHOST_USER_MESSAGE,
-} from '../../engine/events.ts';
-import type { QemuMainLoop } from '../../machine/backend/qemu.ts';
-import type { StratovirtLoop } from '../../machine/backend/stratovirt.ts';
-import type { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
-import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
-import { msiTarget } from '../../machine/kvm/apic.ts';
-import { MAX_IRQS } from '../../machine/kvm/vcpu.ts';
-import { Irqfd, msiVector, SYS_ioctl, type Vm } from '../../machine/kvm/vm.ts';
-import type { Services } from '../../machine/services.ts';
-import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
-import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
-import type { MsiMessage } from '../../machine/virtio/msix.ts';
-import { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
-import { VIRTIO_MSI_NO_VECTOR } from '../../machine/wire/pci.ts';
-import { EdgePin } from './edge-pin.ts';
-import type { GuestIommu } from './guest-iommu.ts';
+} from '../../../engine/events.ts';
+import type { QemuMainLoop } from '../../../machine/backend/qemu.ts';
+import type { StratovirtLoop } from '../../../machine/backend/stratovirt.ts';
+import type { LinuxVcpu } from '../../../machine/guest/linux-vcpu.ts';
+import type { PmdVcpu } from '../../../machine/guest/pmd-vcpu.ts';
+import { msiTarget } from '../../../machine/kvm/apic.ts';
+import { MAX_IRQS } from '../../../machine/kvm/vcpu.ts';
+import { Irqfd, msiVector, SYS_ioctl, type Vm } from '../../../machine/kvm/vm.ts';
+import type { Services } from '../../../machine/services.ts';
+import type { Trace } from '../../../machine/vhost/kernel/vhost-net.ts';
+import { VirtioMmioDevice } from '../../../machine/virtio/mmio-transport.ts';
+import type { MsiMessage } from '../../../machine/virtio/msix.ts';
+import { VirtioPciDevice } from '../../../machine/virtio/pci-transport.ts';
+import { VIRTIO_MSI_NO_VECTOR } from '../../../machine/wire/pci.ts';
+import { EdgePin } from '../edge-pin.ts';
+import type { GuestIommu } from '../guest-iommu.ts';
+import type { NicWiring } from '../netdev/nic-wiring.ts';
+import type { NicDevice } from '../nic-device.ts';
+import { NicPin } from '../nic-pin.ts';
 import type { Monitor } from './monitor.ts';
-import type { NicDevice } from './nic-device.ts';
-import { NicPin } from './nic-pin.ts';
-import type { NicWiring } from './nic-wiring.ts';
 import { VmmProcess } from './vmm-process.ts';
 
 /** PCI 3.0 §6.8.2: entries of an MSI-X table at most. */

@@ -2,10 +2,10 @@
  * The dirty log of a NIC with vhost-net: memory of QEMU's in which its workers mark what they write to the guest, from the
  * moment a migration begins. qemu hw/virtio/vhost.c, vhost_log_global_start().
  */
-import type { AddressSpace } from '../../machine/memory/address-space.ts';
-import { vhostNetSetLog } from '../../machine/vhost/kernel/frontend.ts';
-import { RingLog } from '../../machine/vhost/ring-log.ts';
-import { logBytes } from '../../machine/vhost/user/frontend-payloads.ts';
+import type { AddressSpace } from '../../../machine/memory/address-space.ts';
+import { vhostNetSetLog } from '../../../machine/vhost/kernel/frontend.ts';
+import { RingLog } from '../../../machine/vhost/ring-log.ts';
+import { logBytes } from '../../../machine/vhost/user/frontend-payloads.ts';
 import type { OpenVhostNet } from './nic-backend.ts';
 import type { NicWiring } from './nic-wiring.ts';
 

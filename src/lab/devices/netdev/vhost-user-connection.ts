@@ -4,28 +4,28 @@
  *
  * DEVIATION: what ovs-vswitchd has open is counted for each port by itself; the real process has one table for all.
  */
-import { assert } from '../../engine/assert.ts';
-import { EventFd } from '../../engine/eventfd.ts';
-import { VHOST_USER_CONNECT, VHOST_USER_LISTEN } from '../../engine/events.ts';
-import { FdTable } from '../../machine/kernel/files.ts';
-import { Mappings, MemoryFile } from '../../machine/kernel/memory-file.ts';
-import { socketPair } from '../../machine/kernel/unix-socket.ts';
-import type { AddressSpace } from '../../machine/memory/address-space.ts';
-import type { RingParams } from '../../machine/vhost/kernel/frontend.ts';
-import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
-import { ovsOffer } from '../../machine/vhost/offers.ts';
-import { RingLog } from '../../machine/vhost/ring-log.ts';
-import { NO_FD, type VhostSession } from '../../machine/vhost/session.ts';
-import { type BackendHooks, VhostUserBackend } from '../../machine/vhost/user/backend.ts';
-import type { CloseReason } from '../../machine/vhost/user/close-reasons.ts';
-import { VhostUserFrontend } from '../../machine/vhost/user/frontend.ts';
-import { type BackendProfile, DPDK_22_11 } from '../../machine/vhost/user/profiles.ts';
-import { StratovirtUserClient } from '../../machine/vhost/user/stratovirt-client.ts';
-import { featuresOf, orFeatures, VIRTIO_F_ACCESS_PLATFORM } from '../../machine/virtio/features.ts';
-import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../machine/wire/vhost-user-requests.ts';
-import { type VhostUserOptions, vhostUserDefaults } from '../topology.ts';
+import { assert } from '../../../engine/assert.ts';
+import { EventFd } from '../../../engine/eventfd.ts';
+import { VHOST_USER_CONNECT, VHOST_USER_LISTEN } from '../../../engine/events.ts';
+import { FdTable } from '../../../machine/kernel/files.ts';
+import { Mappings, MemoryFile } from '../../../machine/kernel/memory-file.ts';
+import { socketPair } from '../../../machine/kernel/unix-socket.ts';
+import type { AddressSpace } from '../../../machine/memory/address-space.ts';
+import type { RingParams } from '../../../machine/vhost/kernel/frontend.ts';
+import type { Trace } from '../../../machine/vhost/kernel/vhost-net.ts';
+import { ovsOffer } from '../../../machine/vhost/offers.ts';
+import { RingLog } from '../../../machine/vhost/ring-log.ts';
+import { NO_FD, type VhostSession } from '../../../machine/vhost/session.ts';
+import { type BackendHooks, VhostUserBackend } from '../../../machine/vhost/user/backend.ts';
+import type { CloseReason } from '../../../machine/vhost/user/close-reasons.ts';
+import { VhostUserFrontend } from '../../../machine/vhost/user/frontend.ts';
+import { type BackendProfile, DPDK_22_11 } from '../../../machine/vhost/user/profiles.ts';
+import { StratovirtUserClient } from '../../../machine/vhost/user/stratovirt-client.ts';
+import { featuresOf, orFeatures, VIRTIO_F_ACCESS_PLATFORM } from '../../../machine/virtio/features.ts';
+import { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD } from '../../../machine/wire/vhost-user-requests.ts';
+import { type VhostUserOptions, vhostUserDefaults } from '../../topology.ts';
+import type { Vmm } from '../vmm/vmm.ts';
 import { callOf, type NicWiring } from './nic-wiring.ts';
-import type { Vmm } from './vmm.ts';
 
 /** Column `a` of the events of the socket: whose side it is. */
 export const SIDE_FRONTEND = 0;

@@ -7,10 +7,10 @@
  * ioeventfds at DRIVER_OK, where StratoVirt registers those of virtio-mmio with the device.
  */
 
-import type { IrqRoute } from '../../machine/kvm/irq-routing.ts';
-import { resetRegs, resetSregs } from '../../machine/kvm/kvm-files.ts';
-import * as K from '../../machine/wire/kvm.ts';
-import { QEMU_RAM_UVA } from './nic-backend.ts';
+import type { IrqRoute } from '../../../machine/kvm/irq-routing.ts';
+import { resetRegs, resetSregs } from '../../../machine/kvm/kvm-files.ts';
+import * as K from '../../../machine/wire/kvm.ts';
+import { QEMU_RAM_UVA } from '../netdev/nic-backend.ts';
 import type { Vmm } from './vmm.ts';
 
 /** arch_init(): the end of the gap below 4 GiB (MEM_LAYOUT). */

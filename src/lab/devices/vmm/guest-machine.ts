@@ -4,16 +4,16 @@
  *
  * DEVIATION: QEMU has virtio-mmio on other machines (microvm, virt), not on a q35; here a NIC's place follows from its number.
  */
-import { assert } from '../../engine/assert.ts';
-import type { Recorder } from '../../engine/recorder.ts';
-import { bootPci, type Exits, TrappedConfig, TrappedMmio, TrappedPci } from '../../machine/guest/probe/boot.ts';
-import type { MmioAccess, PciAccess } from '../../machine/guest/probe/probe-types.ts';
-import { isVirtioNet } from '../../machine/guest/probe/virtio-transport.ts';
-import { FIRST_FREE_SLOT, q35HostBridge } from '../../machine/pci/q35.ts';
-import { VirtioMmioDevice } from '../../machine/virtio/mmio-transport.ts';
-import type { VirtioPciDevice } from '../../machine/virtio/pci-transport.ts';
-import { VIRTIO_MMIO_SIZE } from '../../machine/wire/virtio-mmio.ts';
-import type { VmmKind } from '../topology.ts';
+import { assert } from '../../../engine/assert.ts';
+import type { Recorder } from '../../../engine/recorder.ts';
+import { bootPci, type Exits, TrappedConfig, TrappedMmio, TrappedPci } from '../../../machine/guest/probe/boot.ts';
+import type { MmioAccess, PciAccess } from '../../../machine/guest/probe/probe-types.ts';
+import { isVirtioNet } from '../../../machine/guest/probe/virtio-transport.ts';
+import { FIRST_FREE_SLOT, q35HostBridge } from '../../../machine/pci/q35.ts';
+import { VirtioMmioDevice } from '../../../machine/virtio/mmio-transport.ts';
+import type { VirtioPciDevice } from '../../../machine/virtio/pci-transport.ts';
+import { VIRTIO_MMIO_SIZE } from '../../../machine/wire/virtio-mmio.ts';
+import type { VmmKind } from '../../topology.ts';
 
 /** A NIC's device, its number in the guest, and the base of its driver's events. */
 export interface Plugged {

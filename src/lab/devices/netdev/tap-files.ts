@@ -2,10 +2,10 @@
  * A tap as its VMM has it open: /dev/net/tun once for each queue, and the ioctls on these files. What the kernel then knows of
  * the interface (offloads) is what the tap of the world does.
  */
-import { assert } from '../../engine/assert.ts';
-import type { Tap } from '../../machine/host/tap.ts';
-import { TunFile } from '../../machine/host/tun-file.ts';
-import { NO_TUN_HOOKS, type TunNamespace } from '../../machine/host/tun-interface.ts';
+import { assert } from '../../../engine/assert.ts';
+import type { Tap } from '../../../machine/host/tap.ts';
+import { TunFile } from '../../../machine/host/tun-file.ts';
+import { NO_TUN_HOOKS, type TunNamespace } from '../../../machine/host/tun-interface.ts';
 import {
   TUNGETFEATURES,
   TUNGETVNETHDRSZ,
@@ -14,10 +14,10 @@ import {
   TUNSETQUEUE,
   type TunStep,
   tapQueueStep,
-} from '../../machine/host/tun-ioctls.ts';
-import type { FdTable } from '../../machine/kernel/files.ts';
-import type { Trace } from '../../machine/vhost/kernel/vhost-net.ts';
-import { ifreqBytes } from '../../machine/wire/tun.ts';
+} from '../../../machine/host/tun-ioctls.ts';
+import type { FdTable } from '../../../machine/kernel/files.ts';
+import type { Trace } from '../../../machine/vhost/kernel/vhost-net.ts';
+import { ifreqBytes } from '../../../machine/wire/tun.ts';
 
 /** Neither QEMU nor StratoVirt is told a name here: the kernel finds one. */
 const ANY_TAP = 'tap%d';

@@ -5,11 +5,11 @@
  *
  * Read first: qemu hw/net/virtio-net.c, virtio_net_vhost_status(); hw/net/vhost_net.c, vhost_net_stop_one() (poll(nc, true)).
  */
-import { assert } from '../../engine/assert.ts';
-import { type QemuMainLoop, QemuNic } from '../../machine/backend/qemu.ts';
-import { Tap } from '../../machine/host/tap.ts';
+import { assert } from '../../../engine/assert.ts';
+import { type QemuMainLoop, QemuNic } from '../../../machine/backend/qemu.ts';
+import { Tap } from '../../../machine/host/tap.ts';
+import type { Vmm } from '../vmm/vmm.ts';
 import type { NicWiring } from './nic-wiring.ts';
-import type { Vmm } from './vmm.ts';
 
 type VhostWiring = Extract<NicWiring, { readonly kind: 'vhost-net' | 'vhost-user' }>;
 

@@ -4,9 +4,9 @@
  * Read first: qemu softmmu/cpus.c, do_vm_stop(), vm_start(); hw/virtio/virtio.c, virtio_vmstate_change(); net/net.c,
  * qmp_set_link().
  */
-import { QEMU_VM_START, QEMU_VM_STOP } from '../../engine/events.ts';
+import { QEMU_VM_START, QEMU_VM_STOP } from '../../../engine/events.ts';
+import type { NicDevice } from '../nic-device.ts';
 import type { MonitorStep } from './monitor.ts';
-import type { NicDevice } from './nic-device.ts';
 import type { Vmm } from './vmm.ts';
 
 /** Nobody is in a burst on the NIC's rings any more, and nobody begins another one. `wake`: called when that may be so. */
