@@ -1,48 +1,11 @@
 /** docs/driver-none.md: its commands, exactly as printed, in one shell, against a real server that was just started. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { findProgram } from '../peer/peers.ts';
-import { Ringside } from '../tools/ringside.ts';
-import { readText } from '../tools/source.ts';
+import { expect, test } from 'vitest';
+import { printedCommands } from './printed-commands.ts';
 
-const blocks = [...readText('docs/driver-none.md').matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
-const MARK = '==== block ';
-
-let server: Ringside;
-let folder: string;
-beforeAll(async () => {
-  server = await Ringside.start();
-  folder = mkdtempSync(join(tmpdir(), 'ringside-driver-'));
-  writeFileSync(join(folder, '.curlrc'), `connect-to = "localhost:8080:127.0.0.1:${server.port}"\nfail-with-body\n`);
-});
-afterAll(async () => {
-  await server?.stop();
-  if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-});
+const runPage = printedCommands('docs/driver-none.md');
 
 test('a driver written with curl works as printed', (context) => {
-  const missing = ['bash', 'curl'].filter((program) => findProgram(program) === null);
-  if (missing.length > 0) {
-    const why = `${missing.join(', ')} not installed: npm run peers`;
-    if (process.env['CI'] === 'true') throw new Error(why);
-    context.skip(why);
-  }
-  const script = blocks.map((block, index) => `echo; echo '${MARK}${index}'\n${block}`).join('\n');
-  const { status, stdout, stderr } = spawnSync('bash', ['-eu', '-c', script], {
-    cwd: folder,
-    encoding: 'utf8',
-    env: { ...process.env, CURL_HOME: folder, HOME: folder },
-    maxBuffer: 64 * 1024 * 1024,
-  });
-  const said = `${stdout.slice(-6000)}\n${stderr.slice(-2000)}`;
-  expect(status, said).toBe(0);
-  expect(stdout, said).not.toMatch(/"code":"RINGSIDE_E/);
-
-  const outputs = stdout.split(new RegExp(`^${MARK}\\d+$`, 'm')).slice(1);
-  const after = (command: string): string => outputs[blocks.findIndex((block) => block.includes(command))] ?? '';
+  const { after, said } = runPage(context);
   const hex = (output: string): string[] => [...output.matchAll(/"hex":"([0-9a-f]*)"/g)].map((m) => m[1] ?? '');
   expect(after('reg common 20 1 11').trim().split('\n').at(-1)).toBe('{"value":11}');
   const [txUsed = '', rxUsed = '', buffer = ''] = hex(after('look 0x20098 12'));

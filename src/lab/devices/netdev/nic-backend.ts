@@ -2,6 +2,7 @@
  * The VMM's dealings with a NIC's back-end: opened with the netdev, long before a guest runs, and given memory and rings at
  * DRIVER_OK. Answers how the back-end then reaches them.
  */
+
 import { assert } from '../../../engine/assert.ts';
 import { headerBytesOf } from '../../../machine/guest/rx-buffers.ts';
 import { stratovirtTapOffload, stratovirtTapOpen } from '../../../machine/host/stratovirt-tap.ts';
@@ -14,9 +15,8 @@ import {
 import type { Vm } from '../../../machine/kvm/vm.ts';
 import { AddressSpace } from '../../../machine/memory/address-space.ts';
 import { guestOffloads } from '../../../machine/packet/offload-flags.ts';
+import type { RingParams, StartParams } from '../../../machine/vhost/hand-over.ts';
 import {
-  type RingParams,
-  type StartParams,
   type VhostNetFrontend,
   vhostNetInit,
   vhostNetStart,

@@ -4,6 +4,7 @@
  *
  * DEVIATION: what ovs-vswitchd has open is counted for each port by itself; the real process has one table for all.
  */
+
 import { assert } from '../../../engine/assert.ts';
 import { EventFd } from '../../../engine/eventfd.ts';
 import { VHOST_USER_CONNECT, VHOST_USER_LISTEN } from '../../../engine/events.ts';
@@ -11,7 +12,7 @@ import { FdTable } from '../../../machine/kernel/files.ts';
 import { Mappings, MemoryFile } from '../../../machine/kernel/memory-file.ts';
 import { socketPair } from '../../../machine/kernel/unix-socket.ts';
 import type { AddressSpace } from '../../../machine/memory/address-space.ts';
-import type { RingParams } from '../../../machine/vhost/kernel/frontend.ts';
+import type { RingParams } from '../../../machine/vhost/hand-over.ts';
 import type { Trace } from '../../../machine/vhost/kernel/vhost-net.ts';
 import { ovsOffer } from '../../../machine/vhost/offers.ts';
 import { RingLog } from '../../../machine/vhost/ring-log.ts';

@@ -11,11 +11,11 @@ import {
   vhost_features,
   vhost_memory,
   vhost_memory_region,
-  vhost_vring_addr,
   vhost_vring_file,
   vhost_vring_state,
 } from '../../wire/vhost.ts';
 import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
+import { type RingParams, type StartParams, vringAddrPayload } from '../hand-over.ts';
 import { ackedFeatures, QEMU_KERNEL_FEATURE_BITS } from '../offers.ts';
 import { type MemoryRegion, NO_FD } from '../session.ts';
 import {
@@ -36,30 +36,6 @@ import {
   VHOST_SET_VRING_NUM,
 } from './vhost-net.ts';
 
-/** A ring to hand over. Addresses are the front-end's own (QEMU's mapping of guest memory). */
-export interface RingParams {
-  /** False: the driver has not enabled it, and it is left out (qemu vhost_virtqueue_start(): not ready for start). */
-  readonly enabled?: boolean;
-  readonly size: number;
-  /** Next available index to start from; 0 after a reset. */
-  readonly base: number;
-  readonly desc_user_addr: number;
-  readonly avail_user_addr: number;
-  readonly used_user_addr: number;
-  /** Guest-physical address of the used ring. QEMU always sends it, logging or not. */
-  readonly log_guest_addr: number;
-  readonly kick: number;
-  readonly call: number;
-  /** vhost-user: eventfd for errors. */
-  readonly err: number;
-}
-export interface StartParams {
-  /** As the driver and the device negotiated. */
-  readonly features: Features;
-  readonly regions: readonly MemoryRegion[];
-  readonly rings: readonly RingParams[];
-}
-
 function memoryPayload(regions: readonly MemoryRegion[]): Uint8Array {
   const r = vhost_memory_region;
   const out = new Uint8Array(vhost_memory.SIZE + regions.length * r.SIZE);
@@ -71,17 +47,6 @@ function memoryPayload(regions: readonly MemoryRegion[]): Uint8Array {
     r.memory_size.set(m, at, region.memory_size);
     r.userspace_addr.set(m, at, region.userspace_addr);
   }
-  return out;
-}
-function vringAddrPayload(index: number, ring: RingParams, flags = 0): Uint8Array {
-  const out = new Uint8Array(vhost_vring_addr.SIZE);
-  const m = viewOf(out);
-  vhost_vring_addr.index.set(m, 0, index);
-  vhost_vring_addr.flags.set(m, 0, flags);
-  vhost_vring_addr.desc_user_addr.set(m, 0, ring.desc_user_addr);
-  vhost_vring_addr.used_user_addr.set(m, 0, ring.used_user_addr);
-  vhost_vring_addr.avail_user_addr.set(m, 0, ring.avail_user_addr);
-  vhost_vring_addr.log_guest_addr.set(m, 0, ring.log_guest_addr);
   return out;
 }
 const featuresPayload = (f: Features): Uint8Array => u64Payload(f.lo, f.hi);

@@ -1,6 +1,5 @@
 /** Payloads that QEMU makes from what it knows of memory and rings, and what `vhost_dev_log_resize()` asks for. */
 import { viewOf } from '../../wire/struct.ts';
-import { vhost_vring_addr } from '../../wire/vhost.ts';
 import {
   vhost_user_inflight,
   vhost_user_log,
@@ -8,7 +7,6 @@ import {
   vhost_user_memory_region,
   vhost_user_single_region,
 } from '../../wire/vhost-user.ts';
-import type { RingParams } from '../kernel/frontend.ts';
 import type { MemoryRegion } from '../session.ts';
 
 export function memoryPayload(regions: readonly MemoryRegion[]): Uint8Array {
@@ -33,17 +31,6 @@ export function regionPayload(region: MemoryRegion): Uint8Array {
   r.memory_size.set(m, 0, region.memory_size);
   r.userspace_addr.set(m, 0, region.userspace_addr);
   r.mmap_offset.set(m, 0, region.mmap_offset);
-  return out;
-}
-export function vringAddrPayload(index: number, ring: RingParams, flags = 0): Uint8Array {
-  const out = new Uint8Array(vhost_vring_addr.SIZE);
-  const m = viewOf(out);
-  vhost_vring_addr.index.set(m, 0, index);
-  vhost_vring_addr.flags.set(m, 0, flags);
-  vhost_vring_addr.desc_user_addr.set(m, 0, ring.desc_user_addr);
-  vhost_vring_addr.used_user_addr.set(m, 0, ring.used_user_addr);
-  vhost_vring_addr.avail_user_addr.set(m, 0, ring.avail_user_addr);
-  vhost_vring_addr.log_guest_addr.set(m, 0, ring.log_guest_addr);
   return out;
 }
 export function logPayload(size: number): Uint8Array {

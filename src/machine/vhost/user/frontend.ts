@@ -6,6 +6,7 @@
  * is said by the first (vhost_user_one_time_request()). Read first: flow VU-1 in the documents; qemu hw/virtio/vhost.c,
  * vhost_dev_init(), vhost_dev_start(); hw/virtio/vhost-user.c; hw/net/vhost_net.c, vhost_net_start().
  */
+
 import { EINVAL, EPIPE } from '../../kernel/errno.ts';
 import { memfd } from '../../kernel/memory-file.ts';
 import { type Features, featuresOf, NO_FEATURES, orFeatures, VHOST_F_LOG_ALL } from '../../virtio/features.ts';
@@ -26,7 +27,7 @@ import {
 import { VHOST_USER_INFLIGHT_UNPADDED, VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
 import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
 import * as R from '../../wire/vhost-user-requests.ts';
-import type { RingParams, StartParams } from '../kernel/frontend.ts';
+import { type RingParams, type StartParams, vringAddrPayload } from '../hand-over.ts';
 import { ackedFeatures, QEMU_USER_FEATURE_BITS, VHOST_USER_ALWAYS } from '../offers.ts';
 import { type MemoryRegion, NO_FD } from '../session.ts';
 import { iotlbPayload } from './backend-iotlb.ts';
@@ -39,7 +40,6 @@ import {
   memoryPayload,
   readInflight,
   regionPayload,
-  vringAddrPayload,
 } from './frontend-payloads.ts';
 
 /** Rings of one of QEMU's vhost devices: a receive and a transmit queue. */

@@ -6,6 +6,7 @@
  * From the source, not from a recording.
  * DEVIATION: at a reset StratoVirt closes the socket and connects again; here it asks each ring for its base, which stops it.
  */
+
 import { EPIPE } from '../../kernel/errno.ts';
 import {
   type Features,
@@ -19,9 +20,9 @@ import { vhost_vring_state } from '../../wire/vhost.ts';
 import { VHOST_USER_NEED_REPLY_MASK, vhost_user_u64 } from '../../wire/vhost-user.ts';
 import { u64Payload, vringStatePayload } from '../../wire/vhost-user-codec.ts';
 import * as R from '../../wire/vhost-user-requests.ts';
-import type { RingParams, StartParams } from '../kernel/frontend.ts';
+import { type RingParams, type StartParams, vringAddrPayload } from '../hand-over.ts';
 import { FrontendLink } from './frontend-link.ts';
-import { memoryPayload, vringAddrPayload } from './frontend-payloads.ts';
+import { memoryPayload } from './frontend-payloads.ts';
 
 export class StratovirtUserClient extends FrontendLink {
   /** What the back-end offered. */

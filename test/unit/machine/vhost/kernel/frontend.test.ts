@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import { VHOST_IOCTL, VHOST_IOCTL_ARGUMENT } from '../../../../../src/engine/events.ts';
+import type { StartParams } from '../../../../../src/machine/vhost/hand-over.ts';
 import { describeVhostIoctl } from '../../../../../src/machine/vhost/kernel/describe.ts';
 import {
-  type StartParams,
   type VhostNetFrontend,
   vhostNetInit,
   vhostNetStart,

@@ -7,6 +7,7 @@
  * vIOMMU. Not compared, because QEMU leaves there what was on its stack: the padding of IOTLB messages, and `uaddr` and `perm`
  * of an INVALIDATE.
  */
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'vitest';
@@ -15,7 +16,7 @@ import { EventFdFile } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable, type OpenFile } from '../../../../../src/machine/kernel/files.ts';
 import { MemoryFile, memfd } from '../../../../../src/machine/kernel/memory-file.ts';
 import { socketPair, UnixSocket } from '../../../../../src/machine/kernel/unix-socket.ts';
-import type { RingParams, StartParams } from '../../../../../src/machine/vhost/kernel/frontend.ts';
+import type { RingParams, StartParams } from '../../../../../src/machine/vhost/hand-over.ts';
 import { NO_FD } from '../../../../../src/machine/vhost/session.ts';
 import { VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { readIotlb } from '../../../../../src/machine/vhost/user/backend-iotlb.ts';

@@ -1,11 +1,12 @@
 /** A front-end and a back-end on one socket, with their processes' descriptors, and what an end of the test looks at. */
+
 import assert from 'node:assert/strict';
 import { EventFd } from '../../../../../src/engine/eventfd.ts';
 import { EventFdFile } from '../../../../../src/machine/kernel/eventfd-file.ts';
 import { FdTable, type OpenFile } from '../../../../../src/machine/kernel/files.ts';
 import { Mappings, memfd } from '../../../../../src/machine/kernel/memory-file.ts';
 import { socketPair, type UnixSocket } from '../../../../../src/machine/kernel/unix-socket.ts';
-import type { RingParams, StartParams } from '../../../../../src/machine/vhost/kernel/frontend.ts';
+import type { RingParams, StartParams } from '../../../../../src/machine/vhost/hand-over.ts';
 import { type BackendOptions, VhostUserBackend } from '../../../../../src/machine/vhost/user/backend.ts';
 import { type FrontendOptions, VhostUserFrontend } from '../../../../../src/machine/vhost/user/frontend.ts';
 import { type Features, orFeatures } from '../../../../../src/machine/virtio/features.ts';
