@@ -83,12 +83,13 @@ export class LinuxVcpu extends GuestVcpu {
   }
 
   override get turns(): readonly number[] {
-    return [this.napiTurn, Number(this.senderFirst), ...this.halting];
+    return [this.napiTurn, Number(this.senderFirst), this.exitDebt, ...this.halting];
   }
   override set turns(turns: readonly number[]) {
     this.napiTurn = turns[0]!;
     this.senderFirst = turns[1] === 1;
-    this.halting = turns.slice(2);
+    this.exitDebt = turns[2]!;
+    this.halting = turns.slice(3);
   }
 
   /** Something may be due earlier than the halt thinks. */

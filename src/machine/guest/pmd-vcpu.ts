@@ -83,11 +83,12 @@ export class PmdVcpu extends GuestVcpu {
   }
 
   override get turns(): readonly number[] {
-    return [this.rxTurn, this.answerTurn];
+    return [this.rxTurn, this.answerTurn, this.exitDebt];
   }
   override set turns(turns: readonly number[]) {
     this.rxTurn = turns[0]!;
     this.turn = turns[1]!;
+    this.exitDebt = turns[2]!;
   }
 
   /** Whether received frames end in this guest. */

@@ -108,6 +108,8 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
   private readonly arena: Arena;
   /** Chains that available() looks at where nobody says. */
   private most = AHEAD;
+  /** The areas have been found once. */
+  private reached = false;
   /** Kicks shall be off as soon as the ring can be reached (dpdk vhost_user_notify_queue_state()). */
   private kicksOffLater = false;
 
@@ -119,6 +121,11 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     this.translations = new Translations(translator, areas, lengths, [ACCESS_READ, ACCESS_READ, ACCESS_WRITE]);
   }
 
+  /** QEMU reads used.idx of a ring that its back-end has left; one that nobody has reached since it was handed over stands where it stood. */
+  override abandon(): void {
+    if (this.reached) super.abandon();
+    else this.resume(this.last_avail_idx);
+  }
   /** Where the ring lies is not known yet; all that was taken has been used. */
   protected override usedAt(base: number): number {
     return base & 0xffff;
@@ -132,6 +139,7 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     const l = this.layout;
     if (l.desc !== desc || l.avail !== avail || l.used !== used)
       this.layout = new SplitLayout(this.arena, this.size, desc, avail, used);
+    this.reached = true;
     this.nowReachable();
     return true;
   }
