@@ -1,7 +1,6 @@
 /** Faults as they are asked for and as they are told of: plain data, which travels between threads. Times in ns of virtual time. */
 
 export const FAULT_KINDS = ['backend_crash', 'link_down', 'lost_kick', 'lost_interrupt'] as const;
-export type FaultKind = (typeof FAULT_KINDS)[number];
 
 /** `nic`: `guest/nic`, as traffic names it. */
 export type FaultSpec =

@@ -55,10 +55,6 @@ export class Mappings {
   unmap(mapping: Mapping): void {
     if (this.all.delete(mapping)) mapping.file.put();
   }
-  /** The process ends. */
-  unmapAll(): void {
-    for (const mapping of this.all) this.unmap(mapping);
-  }
   get count(): number {
     return this.all.size;
   }

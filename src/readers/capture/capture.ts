@@ -58,11 +58,6 @@ export class UnknownPointError extends Error {
   }
 }
 
-/** Names that `points` can choose from, in the order of the interfaces. */
-export function capturePoints(reader: RingReader, view: CaptureView = 'journey'): string[] {
-  return (view === 'events' ? allPlaces(reader) : hopPlaces(reader, true)).map((p) => p.name);
-}
-
 /**
  * A capture in parts, for consumers that follow a running world: header(), then scan() as often as wanted, then flush()
  * and trailer(). captureChunks() is the whole of it for a snapshot.

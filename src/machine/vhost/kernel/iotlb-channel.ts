@@ -16,9 +16,6 @@ import {
   vhost_msg_v2,
 } from '../../wire/vhost.ts';
 
-/** linux drivers/vhost/vhost.c, max_iotlb_entries. */
-export const VHOST_IOTLB_MAX_ENTRIES = 2048;
-
 export interface IotlbRange {
   readonly iova: number;
   readonly size: number;

@@ -53,11 +53,6 @@ export class BackendMemory {
     this.mappings = mappings;
   }
 
-  /** The mapping behind a region of the session's table. */
-  mappingOf(region: number): Mapping | undefined {
-    return this.mapped[region];
-  }
-
   // ---- guest memory -------------------------------------------------------------------------------------------------
   /** SET_MEM_TABLE: `fds` are kept where the result is 0. */
   setTable(payload: DataView, fds: number[]): number {
