@@ -14,7 +14,7 @@ import { REPLY_SLOTS } from '../machine/guest/stack/stack.ts';
 import { Injector } from '../machine/host/injector.ts';
 import { TunNamespace } from '../machine/host/tun-interface.ts';
 import { Arena, ArenaPlan } from '../machine/memory/arena.ts';
-import { Pmd } from '../machine/ovs/pmd.ts';
+import { Pmd } from '../machine/ovs/datapath/pmd.ts';
 import { Frames } from '../machine/packet/frames.ts';
 import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
 import { Services } from '../machine/services.ts';

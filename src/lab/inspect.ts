@@ -16,11 +16,11 @@ import {
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
 import type { Forwarder } from '../machine/bridge/forwarder.ts';
 import { LinuxBridge } from '../machine/bridge/linux-bridge.ts';
-import { Bridge } from '../machine/ovs/bridge.ts';
-import { KernelDatapath } from '../machine/ovs/kernel-datapath.ts';
-import type { Flow } from '../machine/ovs/megaflow-table.ts';
-import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
-import type { FdbEntry, Ofproto } from '../machine/ovs/ofproto.ts';
+import { Bridge } from '../machine/ovs/datapath/bridge.ts';
+import { KernelDatapath } from '../machine/ovs/datapath/kernel-datapath.ts';
+import type { Flow } from '../machine/ovs/datapath/megaflow-table.ts';
+import { NetdevDatapath } from '../machine/ovs/datapath/netdev-datapath.ts';
+import type { FdbEntry, Ofproto } from '../machine/ovs/ofproto/ofproto.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { NetControl } from '../machine/virtio/net/net-control.ts';
 import type { DeviceQueue } from '../machine/virtio/queue/device-queue.ts';

@@ -10,7 +10,7 @@ import { gsoSegments, UdpGsoSource } from '../machine/guest/traffic/udp-gso-sour
 import { type UdpFlow, UdpSource, UdpTemplate, udpMinFrame } from '../machine/guest/traffic/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import { WireStream } from '../machine/host/wire.ts';
-import { NetdevDatapath } from '../machine/ovs/netdev-datapath.ts';
+import { NetdevDatapath } from '../machine/ovs/datapath/netdev-datapath.ts';
 import { SLOT_BYTES } from '../machine/packet/pool.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import { ETH_HLEN } from '../machine/wire/ethernet.ts';

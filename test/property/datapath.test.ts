@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'vitest';
 import { RandomStream } from '../../src/engine/random.ts';
-import { FlowKey, hashKey, KEY_WORDS } from '../../src/machine/ovs/flow-key.ts';
-import { type Flow, MegaflowTable } from '../../src/machine/ovs/megaflow-table.ts';
-import { frame, KINDS, Switch } from '../unit/machine/ovs/switch.ts';
+import { FlowKey, hashKey, KEY_WORDS } from '../../src/machine/ovs/datapath/flow-key.ts';
+import { type Flow, MegaflowTable } from '../../src/machine/ovs/datapath/megaflow-table.ts';
+import { frame, KINDS, Switch } from '../unit/machine/ovs/datapath/switch.ts';
 import { Bare } from '../unit/machine/packet/bare-services.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';

@@ -18,7 +18,7 @@ import { GuestStack, REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
 import { ETH_DATA_LEN, type Port } from '../../machine/host/port.ts';
 import { Tap } from '../../machine/host/tap.ts';
 import { Vm } from '../../machine/kvm/vm.ts';
-import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
+import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
 import { JUMBO_BYTES, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { runningVcpus } from '../cores.ts';
 import { DeviceSetup } from '../devices/device-setup.ts';

@@ -10,7 +10,7 @@ import { DPDK_MEMPOOL, DPDK_PORT } from '../../engine/events.ts';
 import { Eal } from '../../machine/dpdk/eal.ts';
 import { EalMemory } from '../../machine/dpdk/eal-memory.ts';
 import type { StaticDma } from '../../machine/iommu/dma.ts';
-import type { Pmd } from '../../machine/ovs/pmd.ts';
+import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
 import { baseOf } from '../../machine/services.ts';
 import type { VfioDomain } from '../../machine/vfio/container.ts';
 import { VfioGroupNode } from '../../machine/vfio/group.ts';

@@ -12,7 +12,7 @@ import type { NicRx, NicTx } from '../../machine/host/nic.ts';
 import type { Wire } from '../../machine/host/wire.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import type { Arena } from '../../machine/memory/arena.ts';
-import type { Pmd } from '../../machine/ovs/pmd.ts';
+import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
 import type { Frames } from '../../machine/packet/frames.ts';
 import type { PacketPool } from '../../machine/packet/pool.ts';
 import type { Services } from '../../machine/services.ts';

@@ -5,7 +5,7 @@ import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../../engine/events.ts';
 import { latencyBytes } from '../../engine/latency.ts';
 import { IN_FLIGHT } from '../../machine/host/nic.ts';
 import type { ArenaPlan } from '../../machine/memory/arena.ts';
-import { UPCALL_QUEUE } from '../../machine/ovs/kernel-datapath.ts';
+import { UPCALL_QUEUE } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import { PacketPool } from '../../machine/packet/pool.ts';
 import { pmdThreads, runningVcpus } from '../cores.ts';
 import type { Topology } from '../topology.ts';

@@ -6,10 +6,10 @@ import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-p
 import { ETH_DATA_LEN } from '../../machine/host/port.ts';
 import { Wire } from '../../machine/host/wire.ts';
 import { HostDma } from '../../machine/iommu/host-iommu.ts';
-import { OvsHandler } from '../../machine/ovs/handler.ts';
-import { KernelDatapath } from '../../machine/ovs/kernel-datapath.ts';
-import { NetdevDatapath } from '../../machine/ovs/netdev-datapath.ts';
-import { Pmd, type PmdRxq } from '../../machine/ovs/pmd.ts';
+import { OvsHandler } from '../../machine/ovs/datapath/handler.ts';
+import { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
+import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
+import { Pmd, type PmdRxq } from '../../machine/ovs/datapath/pmd.ts';
 import type { Datapath, Host } from '../topology.ts';
 import type { HostSite, Site } from './site.ts';
 

@@ -7,7 +7,7 @@ import type { Context } from '../../engine/context.ts';
 import type { CatalogGrowth } from '../../engine/growth.ts';
 import type { Scheduler } from '../../engine/scheduler.ts';
 import type { TunNamespace } from '../../machine/host/tun-interface.ts';
-import type { Pmd } from '../../machine/ovs/pmd.ts';
+import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
 import type { Services } from '../../machine/services.ts';
 import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
 import { ContextList, Places } from '../places.ts';

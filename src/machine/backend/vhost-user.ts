@@ -19,8 +19,8 @@ import {
   VHOST_USER_DROP_RX_FULL,
 } from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
-import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
-import type { Pmd, PmdBurst, PmdRxq, PmdTxq } from '../ovs/pmd.ts';
+import type { NetdevDatapath } from '../ovs/datapath/netdev-datapath.ts';
+import type { Pmd, PmdBurst, PmdRxq, PmdTxq } from '../ovs/datapath/pmd.ts';
 import { FRAME_OFFSET, PacketQueue } from '../packet/pool.ts';
 import { rarpPacket } from '../packet/rarp.ts';
 import type { Services } from '../services.ts';

@@ -6,7 +6,7 @@ import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { PORT_DROP_REMOVED } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { Forwarder } from '../bridge/forwarder.ts';
-import type { Pmd } from '../ovs/pmd.ts';
+import type { Pmd } from '../ovs/datapath/pmd.ts';
 import { clearHeader } from '../packet/net-header.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { Services } from '../services.ts';

@@ -5,8 +5,8 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { DP_INGRESS, MAX_CONTEXTS } from '../../engine/events.ts';
 import type { Forwarder } from '../bridge/forwarder.ts';
-import type { NetdevDatapath } from '../ovs/netdev-datapath.ts';
-import type { PmdRxq, PmdTxq } from '../ovs/pmd.ts';
+import type { NetdevDatapath } from '../ovs/datapath/netdev-datapath.ts';
+import type { PmdRxq, PmdTxq } from '../ovs/datapath/pmd.ts';
 import { Gro } from '../packet/gro.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';

@@ -7,7 +7,7 @@ import { rewire, rewireFault } from '../../../src/lab/build/rewire.ts';
 import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
 import { deviceState, findNic, fingerprint } from '../../../src/lab/inspect.ts';
 import type { World } from '../../../src/lab/world.ts';
-import { KernelDatapath } from '../../../src/machine/ovs/kernel-datapath.ts';
+import { KernelDatapath } from '../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import { switchOver } from './rewiring.ts';
 import { makeWorld, ping, runOut, traffic, udp } from './world-driver.ts';
 

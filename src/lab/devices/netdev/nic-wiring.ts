@@ -10,7 +10,7 @@ import type { GuestNic } from '../../../machine/guest/guest-nic.ts';
 import type { QueuePlaces } from '../../../machine/guest/guest-queue-pair.ts';
 import type { Tap } from '../../../machine/host/tap.ts';
 import type { TunNamespace } from '../../../machine/host/tun-interface.ts';
-import type { Pmd } from '../../../machine/ovs/pmd.ts';
+import type { Pmd } from '../../../machine/ovs/datapath/pmd.ts';
 import type { GuestNic as GuestNicDocument, VmmKind } from '../../topology.ts';
 
 export interface RingFds {

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import * as E from '../../../../src/engine/events.ts';
 import { LinuxBridge } from '../../../../src/machine/bridge/linux-bridge.ts';
 import { Port } from '../../../../src/machine/host/port.ts';
-import { frame } from '../ovs/switch.ts';
+import { frame } from '../ovs/datapath/switch.ts';
 import { Bare } from '../packet/bare-services.ts';
 
 class CountingPort extends Port {

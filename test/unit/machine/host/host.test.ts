@@ -7,7 +7,7 @@ import { RandomStream } from '../../../../src/engine/random.ts';
 import { wireNs } from '../../../../src/machine/host/nic.ts';
 import { Tap } from '../../../../src/machine/host/tap.ts';
 import { TUN_F_CSUM, TUN_F_TSO4 } from '../../../../src/machine/host/tun-ioctls.ts';
-import { KernelDatapath } from '../../../../src/machine/ovs/kernel-datapath.ts';
+import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import {
   collect,
   makeWorld,

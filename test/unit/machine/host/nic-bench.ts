@@ -6,7 +6,7 @@ import { NEVER } from '../../../../src/engine/timeline.ts';
 import { NIC_OFFLOADS, type NicOffloads, NicRx, NicTx } from '../../../../src/machine/host/nic.ts';
 import { NicSoftirq } from '../../../../src/machine/host/nic-port.ts';
 import { Port } from '../../../../src/machine/host/port.ts';
-import { KernelDatapath } from '../../../../src/machine/ovs/kernel-datapath.ts';
+import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import { FRAME_OFFSET } from '../../../../src/machine/packet/pool.ts';
 import { Bare } from '../packet/bare-services.ts';
 

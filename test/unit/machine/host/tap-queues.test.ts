@@ -4,7 +4,7 @@ import { describe, test } from 'vitest';
 import { Context } from '../../../../src/engine/context.ts';
 import * as E from '../../../../src/engine/events.ts';
 import { Tap } from '../../../../src/machine/host/tap.ts';
-import { KernelDatapath } from '../../../../src/machine/ovs/kernel-datapath.ts';
+import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import { flowHash, reciprocalScale } from '../../../../src/machine/virtio/net/flow-hash.ts';
 import { Bare } from '../packet/bare-services.ts';
 

@@ -3,8 +3,8 @@
  * it has batched for each output port (ovs lib/dpif-netdev.c pmd_thread_main, dp_netdev_process_rxq_port,
  * dp_netdev_pmd_flush_output_packets). It never sleeps; with nothing in any queue it is parked on its poll grid.
  */
-import { Context, PARKED, PHASE_OWN } from '../../engine/context.ts';
-import type { Services } from '../services.ts';
+import { Context, PARKED, PHASE_OWN } from '../../../engine/context.ts';
+import type { Services } from '../../services.ts';
 import type { NetdevDatapath } from './netdev-datapath.ts';
 
 /** ovs lib/dp-packet.h NETDEV_MAX_BURST. */

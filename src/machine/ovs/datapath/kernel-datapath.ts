@@ -12,13 +12,13 @@ import {
   DP_UPCALL,
   DP_UPCALL_COPY,
   PORT_DROP_REMOVED,
-} from '../../engine/events.ts';
-import { PacketQueue } from '../packet/pool.ts';
-import type { Services } from '../services.ts';
+} from '../../../engine/events.ts';
+import { PacketQueue } from '../../packet/pool.ts';
+import type { Services } from '../../services.ts';
+import { type FdbEntry, NORMAL_MASK } from '../ofproto/ofproto.ts';
 import { Bridge } from './bridge.ts';
 import { FlowKey } from './flow-key.ts';
 import { type LearnedFlows, MegaflowTable } from './megaflow-table.ts';
-import { type FdbEntry, NORMAL_MASK } from './ofproto.ts';
 
 /** Upcalls that wait at most: what the netlink sockets of a handler hold of small frames. */
 export const UPCALL_QUEUE = 2048;

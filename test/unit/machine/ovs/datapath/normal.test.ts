@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
-import * as E from '../../../../src/engine/events.ts';
-import { KernelDatapath, UPCALL_QUEUE } from '../../../../src/machine/ovs/kernel-datapath.ts';
+import * as E from '../../../../../src/engine/events.ts';
+import { KernelDatapath, UPCALL_QUEUE } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import { frame, KINDS, Switch } from './switch.ts';
 
 type Step = readonly [

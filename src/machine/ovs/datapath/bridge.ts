@@ -1,12 +1,12 @@
 /** A bridge of Open vSwitch: its slow path and its datapath's actions. The datapaths (kernel, netdev) find the flow. */
-import { DP_DROP_NO_OUTPUT, DP_REVALIDATE } from '../../engine/events.ts';
-import { Forwarder } from '../bridge/forwarder.ts';
-import type { Port } from '../host/port.ts';
-import { ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN } from '../packet/headers.ts';
-import type { Services } from '../services.ts';
+import { DP_DROP_NO_OUTPUT, DP_REVALIDATE } from '../../../engine/events.ts';
+import { Forwarder } from '../../bridge/forwarder.ts';
+import type { Port } from '../../host/port.ts';
+import { ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN } from '../../packet/headers.ts';
+import type { Services } from '../../services.ts';
+import { Ofproto } from '../ofproto/ofproto.ts';
 import { KEY_IN_PORT } from './flow-key.ts';
 import type { Flow, MegaflowTable } from './megaflow-table.ts';
-import { Ofproto } from './ofproto.ts';
 
 export abstract class Bridge extends Forwarder {
   declare readonly ofproto: Ofproto;

@@ -13,13 +13,13 @@ import {
   DP_MISS,
   DP_UPCALL,
   PORT_DROP_REMOVED,
-} from '../../engine/events.ts';
-import type { RandomStream } from '../../engine/random.ts';
-import type { Services } from '../services.ts';
+} from '../../../engine/events.ts';
+import type { RandomStream } from '../../../engine/random.ts';
+import type { Services } from '../../services.ts';
+import { type FdbEntry, NORMAL_MASK } from '../ofproto/ofproto.ts';
 import { Bridge } from './bridge.ts';
 import { FlowKey, hashKey, KEY_WORDS } from './flow-key.ts';
 import { type Flow, type LearnedFlows, MegaflowTable } from './megaflow-table.ts';
-import { type FdbEntry, NORMAL_MASK } from './ofproto.ts';
 
 /** ovs lib/dpif-netdev-private-dfc.h: EM_FLOW_HASH_ENTRIES, EM_FLOW_HASH_SEGS; emc-insert-inv-prob 100. */
 const EMC_ENTRIES = 8192;

@@ -2,7 +2,7 @@
  * The flow key: the fields of a frame that flow tables match, as nine 32-bit words in memory order (hashing and comparing
  * need no byte swapping). Extracted once per datapath pass, like sw_flow_key and miniflow.
  */
-import type { Arena } from '../memory/arena.ts';
+import type { Arena } from '../../memory/arena.ts';
 
 export const KEY_WORDS = 9;
 /** Word indices. */

@@ -4,8 +4,8 @@
  *
  * Cost: one `upcall` for each frame whose flow is new in the batch, a copy's worth for those that came while it was made.
  */
-import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
-import type { Services } from '../services.ts';
+import { Context, PHASE_OWN, WAKING } from '../../../engine/context.ts';
+import type { Services } from '../../services.ts';
 import type { KernelDatapath, UpcallHandler } from './kernel-datapath.ts';
 
 /** ovs UPCALL_MAX_BATCH. */

@@ -8,9 +8,9 @@
  * DEVIATION: a flow towards an address that has aged stays until the MAC table changes, and idle flows stay for ever; a full
  * table forgets its oldest entry, where OVS takes the least recently used of the port with the most.
  */
-import { DP_FDB_LEARN } from '../../engine/events.ts';
-import type { Recorder } from '../../engine/recorder.ts';
-import { KEY_ETH_DST, KEY_ETH_TYPE, KEY_IN_PORT, KEY_IP_MISC, KEY_WORDS } from './flow-key.ts';
+import { DP_FDB_LEARN } from '../../../engine/events.ts';
+import type { Recorder } from '../../../engine/recorder.ts';
+import { KEY_ETH_DST, KEY_ETH_TYPE, KEY_IN_PORT, KEY_IP_MISC, KEY_WORDS } from '../datapath/flow-key.ts';
 
 export interface FdbEntry {
   readonly mac: string;

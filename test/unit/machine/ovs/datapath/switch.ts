@@ -1,10 +1,10 @@
 /** A bridge with ports that keep what they get, on either datapath, driven frame by frame. */
-import { RandomStream } from '../../../../src/engine/random.ts';
-import { Port } from '../../../../src/machine/host/port.ts';
-import { KernelDatapath } from '../../../../src/machine/ovs/kernel-datapath.ts';
-import { NetdevDatapath } from '../../../../src/machine/ovs/netdev-datapath.ts';
-import type { Services } from '../../../../src/machine/services.ts';
-import { Bare } from '../packet/bare-services.ts';
+import { RandomStream } from '../../../../../src/engine/random.ts';
+import { Port } from '../../../../../src/machine/host/port.ts';
+import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
+import { NetdevDatapath } from '../../../../../src/machine/ovs/datapath/netdev-datapath.ts';
+import type { Services } from '../../../../../src/machine/services.ts';
+import { Bare } from '../../packet/bare-services.ts';
 
 export type Kind = 'system' | 'netdev';
 export const KINDS: readonly Kind[] = ['system', 'netdev'];

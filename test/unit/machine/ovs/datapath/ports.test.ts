@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { DP_PORT_ADD, DP_PORT_DEL, DP_REVALIDATE, PORT_DROP_REMOVED } from '../../../../src/engine/events.ts';
+import { DP_PORT_ADD, DP_PORT_DEL, DP_REVALIDATE, PORT_DROP_REMOVED } from '../../../../../src/engine/events.ts';
 import { frame, KINDS, Switch } from './switch.ts';
 
 for (const kind of KINDS) {
