@@ -20,6 +20,13 @@ const PEERS = [
   { program: 'python3', pkg: 'python3-minimal' },
   { program: 'xmllint', pkg: 'libxml2-utils' },
   { program: 'docker-compose', pkg: 'docker-compose' },
+  { program: 'ovs-vsctl', pkg: 'openvswitch-switch' },
+  { program: 'ovs-vswitchd', pkg: 'openvswitch-switch' },
+  { program: 'ovsdb-server', pkg: 'openvswitch-common' },
+  { program: 'ovsdb-client', pkg: 'openvswitch-common' },
+  { program: 'ovs-ofctl', pkg: 'openvswitch-common' },
+  { program: 'ovs-appctl', pkg: 'openvswitch-common' },
+  { program: 'osken-manager', pkg: 'python3-os-ken' },
 ];
 
 const has = (program) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
