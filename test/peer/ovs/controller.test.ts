@@ -1,0 +1,112 @@
+/** A controller of os-ken runs a learning switch over a bridge of ours, in real time; and is started again in the middle. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { freePort } from '../../tools/free-port.ts';
+import { requirePeer } from '../peers.ts';
+import { ofctl, startOurs, vsctl } from './switches.ts';
+
+const APP = fileURLToPath(new URL('./learning_switch.py', import.meta.url));
+const DOCUMENT = {
+  clock: { mode: 'real' },
+  hosts: [
+    {
+      name: 'h1',
+      bridges: [{ name: 'br0' }],
+      guests: ['a', 'b', 'c'].map((name) => ({ name, nics: [{ name: 'eth0', backend: 'vhost-net', bridge: 'br0' }] })),
+    },
+  ],
+};
+
+interface Ping {
+  readonly state: string;
+  readonly sent: number;
+  readonly replies?: number;
+  readonly lost: number;
+}
+
+describe('a learning switch of os-ken', () => {
+  let ours: Awaited<ReturnType<typeof startOurs>>;
+  let controller: ChildProcess | null = null;
+  let port = 0;
+
+  const startController = (): void => {
+    const args = ['--ofp-listen-host', '127.0.0.1', '--ofp-tcp-listen-port', String(port), APP];
+    controller = spawn('osken-manager', args, { stdio: 'ignore' });
+  };
+  const stopController = async (): Promise<void> => {
+    if (controller === null || controller.exitCode !== null) return;
+    const gone = new Promise((resolve) => controller?.once('close', resolve));
+    controller.kill('SIGKILL');
+    await gone;
+    controller = null;
+  };
+  const connected = async (want: boolean): Promise<void> => {
+    let last = '';
+    for (let i = 0; i < 300; i++) {
+      last = (await vsctl(ours, '--bare', '--columns=is_connected', 'list', 'Controller')).stdout.trim();
+      if (last === String(want)) return;
+      await pause(100);
+    }
+    throw new Error(`Controller.is_connected is ${last}, not ${want}`);
+  };
+  const ping = async (from: string, to: string): Promise<Ping> => {
+    const path = `/v1/topologies/${ours.topology}/traffic`;
+    const body = { kind: 'ping', from: `${from}/eth0`, to: `${to}/eth0`, count: 3, rate: '10pps' };
+    const { id } = await ours.server.json<{ id: string }>('POST', path, body);
+    return await ours.server.json<Ping>('GET', `${path}/${id}?wait=30s`);
+  };
+  const flows = async (): Promise<string[]> => {
+    const { status, stdout } = await ofctl(ours, '-O', 'OpenFlow13', '--no-stats', 'dump-flows', 'BRIDGE');
+    expect(status).toBe(0);
+    return stdout
+      .trim()
+      .split('\n')
+      .slice(1)
+      .map((line) => line.trim());
+  };
+
+  beforeAll(async () => {
+    port = await freePort();
+    ours = await startOurs(DOCUMENT);
+    const protocols = 'protocols=OpenFlow10,OpenFlow13';
+    const set = ['set-fail-mode', 'br0', 'secure', '--', 'set', 'Bridge', 'br0', protocols];
+    expect(await vsctl(ours, ...set, '--', 'set-controller', 'br0', `tcp:127.0.0.1:${port}`)).toMatchObject({
+      status: 0,
+      stderr: '',
+    });
+  }, 60_000);
+  afterAll(async () => {
+    await stopController();
+    await ours?.stop();
+  });
+
+  requirePeer('osken-manager', 'ovs-vsctl', 'ovs-ofctl')(
+    'pings, puts flows, and goes on after its restart',
+    async () => {
+      // without its controller a secure bridge forwards nothing
+      expect(await ping('a', 'b')).toMatchObject({ lost: 3 });
+      startController();
+      await connected(true);
+      const first = await ping('a', 'b');
+      expect(first).toMatchObject({ state: 'SUCCEEDED', sent: 3, lost: 0 });
+      const rules = await flows();
+      expect(
+        rules.some((rule) => /priority=0 actions=CONTROLLER:65535/.test(rule)),
+        rules.join('\n'),
+      ).toBe(true);
+      expect(rules.filter((rule) => /priority=1,in_port=\S+,dl_dst=/.test(rule)).length).toBeGreaterThanOrEqual(2);
+
+      await stopController();
+      await connected(false);
+      // what it has put there goes on working
+      expect(await ping('a', 'b')).toMatchObject({ state: 'SUCCEEDED', lost: 0 });
+      startController();
+      await connected(true);
+      expect(await ping('b', 'c')).toMatchObject({ state: 'SUCCEEDED', lost: 0 });
+      expect((await flows()).length).toBeGreaterThan(rules.length);
+    },
+    120_000,
+  );
+});
