@@ -16,6 +16,7 @@ import type {
   VhostUserMode,
   VmmKind,
 } from './topology.ts';
+import type { OfProtocol, VlanMode } from './topology-ovs.ts';
 import * as units from './units.ts';
 import { type Parsed, show } from './units.ts';
 
@@ -49,6 +50,7 @@ interface TextKind {
 /** A pattern in the schema says which kind of text a field holds. */
 const TEXTS: ReadonlyMap<string, TextKind> = new Map<string, TextKind>([
   [units.NAME_PATTERN, { code: 'bad-name', expected: units.NAME_EXPECTED, parse: units.parseName }],
+  [units.PORT_NAME_PATTERN, { code: 'bad-name', expected: units.PORT_NAME_EXPECTED, parse: units.parsePortName }],
   [units.SIZE_PATTERN, { code: 'bad-size', expected: units.SIZE_EXPECTED, parse: units.parseSize }],
   [units.RATE_PATTERN, { code: 'bad-rate', expected: units.RATE_EXPECTED, parse: units.parseRate }],
   [units.DURATION_PATTERN, { code: 'bad-duration', expected: units.DURATION_EXPECTED, parse: units.parseDuration }],
@@ -176,7 +178,43 @@ function readNumber(schema: Schema, value: number, pointer: string, faults: Faul
 // ---- what the shape pass hands on -------------------------------------------------------------------------------
 export type Maybe<T> = T | undefined;
 export type Items<T> = Maybe<Maybe<T>[]>;
-export interface DraftBridge {
+export interface DraftVlan {
+  tag: Maybe<number | null>;
+  trunks: Items<number>;
+  vlanMode: Maybe<VlanMode | null>;
+}
+export interface DraftBridgePort extends DraftVlan {
+  name: Maybe<string>;
+  type: Maybe<'internal' | 'dummy' | 'patch'>;
+  peer: Maybe<string | null>;
+  ofport: Maybe<number | null>;
+}
+export interface DraftBond extends DraftVlan {
+  name: Maybe<string>;
+  interfaces: Items<string>;
+  mode: Maybe<'active-backup' | 'balance-slb' | null>;
+}
+export interface DraftMirror {
+  name: Maybe<string>;
+  selectAll: Maybe<boolean>;
+  selectSrcPort: Items<string>;
+  selectDstPort: Items<string>;
+  selectVlan: Items<number>;
+  outputPort: Maybe<string | null>;
+  outputVlan: Maybe<number | null>;
+}
+export interface DraftOvsBridge {
+  failMode: Maybe<'standalone' | 'secure' | null>;
+  ports: Items<DraftBridgePort>;
+  bonds: Items<DraftBond>;
+  mirrors: Items<DraftMirror>;
+  flows: Items<string>;
+  controllers: Items<string>;
+  protocols: Items<OfProtocol>;
+  otherConfig: Maybe<Record<string, Maybe<string>>>;
+  openflowPort: Maybe<number | null>;
+}
+export interface DraftBridge extends DraftOvsBridge {
   name: Maybe<string>;
   datapath: Maybe<Datapath>;
   macTableSize: Maybe<number>;
@@ -184,7 +222,8 @@ export interface DraftBridge {
   userspaceTso: Maybe<boolean>;
   pmds: Maybe<number>;
 }
-export interface DraftHostNic {
+export interface DraftHostNic extends DraftVlan {
+  plugged: Maybe<boolean>;
   name: Maybe<string>;
   speed: Maybe<number>;
   bridge: Maybe<string | null>;
@@ -192,7 +231,8 @@ export interface DraftHostNic {
   txRing: Maybe<number>;
   offloads: Maybe<Record<'txChecksum' | 'rxChecksum' | 'tso' | 'gro' | 'lro', Maybe<boolean | null>>>;
 }
-export interface DraftGuestNic {
+export interface DraftGuestNic extends DraftVlan {
+  plugged: Maybe<boolean>;
   name: Maybe<string>;
   bridge: Maybe<string | null>;
   backend: Maybe<Backend>;
@@ -234,6 +274,7 @@ export interface DraftHost {
   cores: Maybe<number>;
   hugepages: Maybe<{ '2MiB': Maybe<number>; '1GiB': Maybe<number>; socketMem: Maybe<number> } | null>;
   iommu: Maybe<boolean>;
+  ovs: Maybe<{ ovsdbPort: Maybe<number | null>; otherConfig: Maybe<Record<string, Maybe<string>>> }>;
   bridges: Items<DraftBridge>;
   nics: Items<DraftHostNic>;
   guests: Items<DraftGuest>;

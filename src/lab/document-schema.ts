@@ -5,17 +5,11 @@
  *
  * Only names, and nothing else, have to be written; a guest and a NIC have a name because ends of traffic name them.
  */
-import { type Static, type TSchema, Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { FEATURE_RULES, type FeatureRule } from './document-features.ts';
-import {
-  ADDRESS_PATTERN,
-  DURATION_PATTERN,
-  MAC_PATTERN,
-  NAME_PATTERN,
-  RATE_PATTERN,
-  SIZE_PATTERN,
-  TIME_PATTERN,
-} from './units.ts';
+import { choice, flag, integer, list, name, object, section, size, text, unset } from './document-kit.ts';
+import { ovsBridgeFields, ovsHostSection, vlanFields } from './document-ovs.ts';
+import { ADDRESS_PATTERN, DURATION_PATTERN, MAC_PATTERN, NAME_PATTERN, RATE_PATTERN, TIME_PATTERN } from './units.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -30,48 +24,6 @@ export const RANGES = {
   recorderBytes: { min: 64 * KiB, max: GiB },
 } as const;
 
-function name(description: string, example: string): ReturnType<typeof Type.String> {
-  return Type.String({ pattern: NAME_PATTERN, description, examples: [example] });
-}
-function text(pattern: string, description: string, options: { default?: string; examples: string[] }) {
-  return Type.Optional(Type.String({ pattern, description, ...options }));
-}
-/** `byDefault` false: the default depends on other fields. */
-function size(description: string, value: string, byDefault = true) {
-  return Type.Optional(
-    Type.Union([Type.String({ pattern: SIZE_PATTERN }), Type.Integer({ minimum: 0 })], {
-      description: description + ' With a unit (`"16MiB"`, `"2GiB"`), or a whole number of bytes.',
-      ...(byDefault ? { default: value } : {}),
-      examples: [value],
-    }),
-  );
-}
-function integer(description: string, value: number, minimum: number, maximum: number) {
-  return Type.Optional(Type.Integer({ description, default: value, minimum, maximum }));
-}
-function choice<const V extends string[]>(description: string, value: V[number], values: readonly [...V]) {
-  return Type.Optional(Type.Enum(values, { type: 'string', description, default: value }));
-}
-function object<const P extends Record<string, TSchema>>(
-  properties: P,
-  options: { description: string; default?: object; $id?: string; examples?: object[] },
-) {
-  return Type.Object(properties, { additionalProperties: false, ...options });
-}
-/** An object that may be left out, as all its fields may. */
-function section<const P extends Record<string, TSchema>>(
-  properties: P,
-  options: { description: string; examples?: object[] },
-) {
-  return Type.Optional(object(properties, { default: {}, ...options }));
-}
-function flag(description: string, byDefault = true) {
-  return Type.Optional(Type.Boolean({ description, default: byDefault }));
-}
-/** True or false, with a default that depends on other fields. */
-function unset(description: string) {
-  return Type.Optional(Type.Boolean({ description }));
-}
 const FIELD_OF = {
   packed: '`packed`',
   mtu: '`mtu`',
@@ -94,10 +46,6 @@ function featureText({ text, byDefault, needs, bit }: FeatureRule): string {
             : `on with ${FIELD_OF[byDefault]}`;
   const wanted = needs.map((group) => group.join(' or ')).join(', and ');
   return `Bit ${bit}: ${sentence}. Default: ${after}.${wanted === '' ? '' : ` Needs ${wanted}.`}`;
-}
-/** `most` bounds the work on a hostile document; what a server allows is a setting (Limits) and lower. */
-function list<T extends TSchema>(items: T, description: string, most: number, options: { default?: object[] } = {}) {
-  return Type.Optional(Type.Array(items, { description, default: [], maxItems: most, ...options }));
 }
 
 const Bridge = object(
@@ -130,6 +78,7 @@ const Bridge = object(
       1,
       16,
     ),
+    ...ovsBridgeFields(),
   },
   { description: 'A bridge: of Open vSwitch, or of the Linux kernel.' },
 );
@@ -156,6 +105,10 @@ const HostNic = object(
         examples: [{ tso: false }],
       },
     ),
+    plugged: flag(
+      'It is a port of its bridge. Where not, it waits for `ovs-vsctl add-port`. Always true with a bridge of Linux.',
+    ),
+    ...vlanFields(),
   },
   { description: 'A physical NIC of the host.' },
 );
@@ -328,6 +281,10 @@ const GuestNic = object(
       ),
     ),
     tapQueueLength: integer('`txqueuelen` of the tap, frames. Without effect for vhost-user.', 1000, 1, 65_536),
+    plugged: flag(
+      'It is a port of its bridge, `guest.nic`. Where not, its tap or socket is there, and waits for `ovs-vsctl add-port`. Always true with a bridge of Linux.',
+    ),
+    ...vlanFields(),
   },
   { description: 'A virtio-net device of a guest.' },
 );
@@ -458,6 +415,7 @@ const Host = object(
       'The NICs of netdev bridges are bound to vfio-pci behind the host’s IOMMU (`intel_iommu=on`): they reach the mbufs that the switch has mapped, and a frame for anything else is dropped. Without, vfio-pci works in its no-IOMMU mode.',
       false,
     ),
+    ovs: ovsHostSection(),
     bridges: list(Bridge, 'Bridges. Default: `br0` with the system datapath.', 64, { default: [{ name: 'br0' }] }),
     nics: list(HostNic, 'Physical NICs.', 64),
     guests: list(Guest, 'Guests.', 1024),

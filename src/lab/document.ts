@@ -34,6 +34,7 @@ import {
 } from './units.ts';
 import { checkMeaning, splitEnd } from './validate.ts';
 import { defaultVectors } from './validate-guest.ts';
+import { ovsBridgeDocument, ovsBridgeOf, ovsHostDocument, ovsHostOf, plugDocument, vlanOf } from './validate-ovs.ts';
 
 export interface ParseOptions {
   /** The name that the document is put under; one inside the document must be the same. */
@@ -97,6 +98,7 @@ function hostOf(host: DraftHost): Host {
     cores: sure(host.cores),
     hugepages: hostHugepagesOf(host),
     iommu: sure(host.iommu),
+    ovs: ovsHostOf(host),
     bridges: all(host.bridges, (bridge) => ({
       name: sure(bridge.name),
       datapath: sure(bridge.datapath),
@@ -104,6 +106,7 @@ function hostOf(host: DraftHost): Host {
       macAgingSeconds: sure(bridge.macAgingTime),
       userspaceTso: sure(bridge.userspaceTso),
       pmds: sure(bridge.pmds),
+      ...ovsBridgeOf(bridge),
     })),
     nics: all(host.nics, hostNicOf),
     guests: all(host.guests, guestOf),
@@ -124,6 +127,8 @@ function hostNicOf(nic: DraftHostNic): HostNic {
       gro: sure(offloads.gro),
       lro: sure(offloads.lro),
     },
+    plugged: sure(nic.plugged),
+    ...vlanOf(nic),
   };
 }
 function guestOf(guest: DraftGuest): Guest {
@@ -188,6 +193,8 @@ function guestNicOf(nic: DraftGuestNic): GuestNic {
     features,
     coalescing: coalescingOf(nic),
     tapQueueLength: sure(nic.tapQueueLength),
+    plugged: sure(nic.plugged),
+    ...vlanOf(nic),
   };
 }
 function vhostUserOf({ vhostUser }: DraftGuestNic): GuestNic['vhostUser'] {
@@ -236,13 +243,15 @@ export function documentOf(topology: Topology): TopologyDocument {
       ...(host.hugepages === null
         ? {}
         : { hugepages: { ...host.hugepages, socketMem: formatSize(host.hugepages.socketMem) } }),
-      bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds, userspaceTso, pmds }) => ({
+      ...ovsHostDocument(host.ovs),
+      bridges: host.bridges.map(({ name, datapath, macTableSize, macAgingSeconds, userspaceTso, pmds, ...ovs }) => ({
         name,
         datapath,
         macTableSize,
         macAgingTime: macAgingSeconds,
         userspaceTso,
         pmds,
+        ...ovsBridgeDocument(ovs),
       })),
       nics: host.nics.map((nic) => ({
         name: nic.name,
@@ -251,6 +260,7 @@ export function documentOf(topology: Topology): TopologyDocument {
         rxRing: nic.rxRing,
         txRing: nic.txRing,
         offloads: { ...nic.offloads },
+        ...plugDocument(nic),
       })),
       guests: host.guests.map((guest) => ({
         name: guest.name,
@@ -304,6 +314,7 @@ function nicDocument(nic: GuestNic, { vmm, iommu }: Guest): GuestNicDocument {
     features: writtenFeatures({ ...nic, vmm, iommu: iommu !== null }),
     ...(nic.coalescing === null ? {} : { coalescing: { rx: { ...nic.coalescing.rx }, tx: { ...nic.coalescing.tx } } }),
     tapQueueLength: nic.tapQueueLength,
+    ...plugDocument(nic),
   };
 }
 

@@ -2,6 +2,8 @@
  * A topology after validation: every default filled in, every unit a plain number. The builder and the engine see only
  * this form; the document that users write (strings with units, optional fields) is described in document.ts.
  */
+import type { OvsBridge, OvsHostOptions, PortVlan } from './topology-ovs.ts';
+
 export type Backend = 'virtio-net' | 'vhost-net' | 'vhost-user';
 /** `virtio-net`: the Linux kernel driver with NAPI. `virtio-pmd`: the polling DPDK driver. `none`: a client of the API is the driver. */
 export type Driver = 'virtio-net' | 'virtio-pmd' | 'none';
@@ -46,6 +48,7 @@ export interface Host {
   readonly hugepages: HostHugepages | null;
   /** NICs that a DPDK program drives are behind the host's IOMMU. */
   readonly iommu: boolean;
+  readonly ovs: OvsHostOptions;
   readonly bridges: readonly Bridge[];
   readonly nics: readonly HostNic[];
   readonly guests: readonly Guest[];
@@ -56,7 +59,7 @@ export interface HostHugepages {
   /** Bytes that Open vSwitch with DPDK takes when it starts (`other_config:dpdk-socket-mem`). */
   readonly socketMem: number;
 }
-export interface Bridge {
+export interface Bridge extends OvsBridge {
   readonly name: string;
   readonly datapath: Datapath;
   /** Limit of the MAC table and its ageing time, as `other_config:mac-table-size` and `mac-aging-time` (seconds). */
@@ -67,7 +70,9 @@ export interface Bridge {
   /** Poll-mode threads of the host, as far as this bridge asks for them (`other_config:pmd-cpu-mask`); netdev only. */
   readonly pmds: number;
 }
-export interface HostNic {
+export interface HostNic extends PortVlan {
+  /** It is a port of its bridge. */
+  readonly plugged: boolean;
   readonly name: string;
   /** Bits per second. */
   readonly speed: number;
@@ -133,7 +138,9 @@ export const vhostUserDefaults = (vmm: VmmKind): VhostUserOptions => ({
   reconnectMs: 1000,
   inflight: false,
 });
-export interface GuestNic {
+export interface GuestNic extends PortVlan {
+  /** It is a port of its bridge. */
+  readonly plugged: boolean;
   readonly name: string;
   readonly bridge: string;
   readonly backend: Backend;

@@ -27,6 +27,7 @@ import * as units from './units.ts';
 import { formatMac, formatRate, formatSize, show } from './units.ts';
 import { checkGuest } from './validate-guest.ts';
 import { checkHugepages } from './validate-hugepages.ts';
+import { checkOvs } from './validate-ovs.ts';
 
 const MiB = 1 << 20;
 export interface Rules {
@@ -139,6 +140,7 @@ function checkHost(host: DraftHost, at: string, limits: Limits, faults: Faults):
       );
   });
   eachOf(host.guests, `${at}/guests`, (guest, p) => checkGuest(host, guest, p, limits, faults));
+  checkOvs(host, at, faults);
   checkCores(host, at, faults);
   checkHugepages(host, at, faults);
 }
