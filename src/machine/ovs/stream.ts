@@ -31,6 +31,26 @@ export interface Dialer {
   /** `target` in OVS's notation, `tcp:127.0.0.1:6653` or `unix:/run/x.sock`. `connected` makes the session. Returns what gives it up. */
   dial(target: string, connected: (peer: Peer) => Session, failed: (error: string) => void): () => void;
 }
+/** Waits for connections. */
+export interface Listener {
+  /**
+   * `target` in OVS's notation, `ptcp:6640:127.0.0.1` (port 0 or none: a free one) or `punix:/run/db.sock`. `listening` is told
+   * where: `ptcp:6640:127.0.0.1`, with the port that it has. `failed` may come more than once: it is tried again every second.
+   * Returns what ends it; connections that have come stay.
+   */
+  listen(
+    target: string,
+    acceptor: Acceptor,
+    listening: (target: string) => void,
+    failed: (error: string) => void,
+  ): () => void;
+}
+/** The network of a world's hosts. A world that has none (a dry run's twin, most tests) opens nothing: NO_STREAMS. */
+export interface Streams extends Dialer, Listener {}
+export const NO_STREAMS: Streams = {
+  dial: () => () => {},
+  listen: () => () => {},
+};
 
 /**
  * The way from a session into its world. `act` runs between two slices of the world, at its time, and is journalled; what it wakes
