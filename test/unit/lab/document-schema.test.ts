@@ -27,6 +27,10 @@ test('only names, hosts and ends have to be written', () => {
   expect(required).toEqual([
     '/hosts',
     '/hosts[]/bridges[]/name',
+    '/hosts[]/bridges[]/ports[]/name',
+    '/hosts[]/bridges[]/bonds[]/name',
+    '/hosts[]/bridges[]/bonds[]/interfaces',
+    '/hosts[]/bridges[]/mirrors[]/name',
     '/hosts[]/nics[]/name',
     '/hosts[]/guests[]/name',
     '/hosts[]/guests[]/nics[]/name',
