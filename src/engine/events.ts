@@ -289,6 +289,19 @@ export const QEMU_BACKEND_BACK = kind(178, 'qemu.backend_back', 'the front-end i
 export const FAULT_KICK_LOST = kind(179, 'fault.kick_lost', 'an available buffer notification is lost on its way', { a: 'fault' });
 export const FAULT_INTERRUPT_LOST = kind(180, 'fault.interrupt_lost', 'a used buffer notification is lost on its way', { a: 'fault' });
 
+// ---- Open vSwitch datapaths: actions, caches, ports of the host (227-237) --------------------------------------------
+export const DP_RECIRC = kind(227, 'dp.recirc', 'the frame is recirculated: looked up again with what the actions have set', { a: 'recirc_id', b: 'depth' });
+export const DP_CT = kind(228, 'dp.ct', 'connection tracking: the state that the frame has got', { a: 'ct_state', b: 'zone' });
+export const DP_DROP_METER = kind(229, 'dp.meter', 'dropped: a meter allows no more', { role: 'dropped', a: 'bytes' });
+export const DP_DROP_RECIRC = kind(230, 'dp.recirc_limit', 'dropped: recirculated too often', { role: 'dropped', a: 'bytes' });
+export const DP_CONTROLLER = kind(231, 'dp.controller', 'an action sends the frame, or a copy, to ovs-vswitchd', { a: 'reason', b: 'recirc_id' });
+export const DP_SMC_HIT = kind(232, 'dp.smc_hit', 'netdev datapath: signature match cache hit', { b: 'flow' });
+export const DP_HOST_STACK = kind(233, 'dp.host_stack', 'the frame left by an internal port: the network stack of the host has it', { role: 'consumed', a: 'bytes' });
+export const DP_DUMMY = kind(234, 'dp.dummy', 'the frame left by a port without a device: it can be read there', { role: 'consumed', a: 'bytes' });
+export const DP_FLOW_DEL = kind(235, 'dp.flow_del', 'a datapath flow is removed', { a: 'flow', b: 'packets' });
+export const DP_DROP_ACTION = kind(236, 'dp.drop', 'dropped by an action, or by one that the frame is not fit for', { role: 'dropped', a: 'bytes' });
+export const DP_DONE = kind(237, 'dp.done', 'the actions end: what they did with the frame was no output of the frame itself', { role: 'consumed', a: 'bytes' });
+
 /** All kinds, by declaration. */
 export const EVENT_KINDS: readonly EventKind[] = rows;
 /** Counters are an array of (place, kind); this is its stride, so kind ids stay below it. */

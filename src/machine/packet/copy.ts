@@ -19,3 +19,8 @@ export function copyIn(arena: Arena, target: number, bytes: Uint8Array): void {
 export function copyOut(arena: Arena, source: number, length: number): Uint8Array {
   return arena.u8.slice(source, source + length);
 }
+
+/** Moves `length` bytes within one buffer, where the two places may overlap: a tag that comes into a frame, or leaves it. */
+export function shift(arena: Arena, target: number, source: number, length: number): void {
+  arena.u8.copyWithin(target, source, source + length);
+}
