@@ -1,7 +1,7 @@
 /** Rows as values that do not change: a transaction that changes a row puts another one in its place. */
 import { assert } from '../../../engine/assert.ts';
 import type { Datum } from './datum.ts';
-import type { Atom, TableSchema } from './schema/types.ts';
+import { type Atom, type Column, type TableSchema, UUID_COLUMN } from './schema/types.ts';
 
 /**
  * One row. `cells` are in the order of the table's columns. The accessors take a column's name; a name that the table does not
@@ -24,7 +24,12 @@ export class Row {
   datum(column: string): Datum {
     const found = this.table.byName.get(column);
     assert(found !== undefined, `${this.table.name} has no column ${column}`);
-    return this.cells[found.index]!;
+    return this.cell(found);
+  }
+  /** The value of a column of this table. */
+  cell(column: Column): Datum {
+    if (column.index >= 0) return this.cells[column.index]!;
+    return { keys: [column === UUID_COLUMN ? this.uuid : this.version], values: null };
   }
   /** The value of a scalar or an optional column; null: empty. */
   atom(column: string): Atom | null {

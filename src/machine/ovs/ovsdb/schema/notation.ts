@@ -8,7 +8,16 @@
  *     string imm                      does not change once the row is there
  */
 import { assert } from '../../../../engine/assert.ts';
-import type { AtomicType, BaseType, Column, ColumnType, DatabaseSchema, TableSchema } from './types.ts';
+import {
+  type AtomicType,
+  type BaseType,
+  type Column,
+  type ColumnType,
+  type DatabaseSchema,
+  type TableSchema,
+  UUID_COLUMN,
+  VERSION_COLUMN,
+} from './types.ts';
 
 export interface TableNotation {
   readonly root?: boolean;
@@ -67,7 +76,7 @@ export function readSchema(name: string, version: string, cksum: string, notatio
   const tables = new Map<string, TableSchema>();
   for (const [table, given] of Object.entries(notation)) {
     const columns = Object.entries(given.columns).map(([column, text], index) => readColumn(column, index, text));
-    const byName = new Map(columns.map((column) => [column.name, column]));
+    const byName = new Map([UUID_COLUMN, VERSION_COLUMN, ...columns].map((column) => [column.name, column]));
     const indexes = (given.indexes ?? []).map((index) => index.map((column) => byName.get(column)!));
     const root = noRoot || given.root === true;
     tables.set(table, { name: table, columns, byName, root, maxRows: given.maxRows ?? Infinity, indexes });

@@ -33,10 +33,21 @@ export interface Column {
   /** Not kept when the server stops. */
   readonly ephemeral: boolean;
 }
+const UUID_TYPE: ColumnType = {
+  key: { type: 'uuid', min: null, max: null, values: null, refTable: null, weak: false },
+  value: null,
+  min: 1,
+  max: 1,
+};
+/** The two columns that each table has; a row keeps them outside its cells. */
+export const UUID_COLUMN: Column = { name: '_uuid', index: -1, type: UUID_TYPE, mutable: false, ephemeral: false };
+export const VERSION_COLUMN: Column = { ...UUID_COLUMN, name: '_version', index: -2, ephemeral: true };
+
 export interface TableSchema {
   readonly name: string;
   /** In the order of the schema; `_uuid` and `_version` are not among them. */
   readonly columns: readonly Column[];
+  /** `_uuid` and `_version`, too. */
   readonly byName: ReadonlyMap<string, Column>;
   /** Rows stand without being referenced. */
   readonly root: boolean;
