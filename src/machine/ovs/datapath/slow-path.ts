@@ -17,6 +17,11 @@ export interface Translation {
   readonly credits: Credits;
   /** False: the frame is to be executed only, no flow is to be installed. */
   readonly install: boolean;
+  /**
+   * Not null: the datapath cannot do `actions` itself (rewritten ICMP headers). They are executed on this frame; the flow that is
+   * installed has the single action `slow_path` with this reason, and each of its frames is an upcall.
+   */
+  readonly slow: 'action' | 'controller' | 'match' | null;
 }
 
 /** A frame that ofproto looks at: its key (DP_WORDS words, in_port by the datapath's number), and where its bytes are. */
