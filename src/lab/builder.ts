@@ -114,6 +114,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
     hostNics: site.hostNics,
     hostDpdks,
     pmds: site.pmds,
+    ovs: [],
     injectors,
     templates,
     catalog: {

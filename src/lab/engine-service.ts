@@ -8,6 +8,7 @@ import { collectGarbage } from './collect-garbage.ts';
 import { controlPlane } from './control-plane.ts';
 import { dpdkState, nicXstats } from './dpdk-view.ts';
 import { learnedState, Rehearsal } from './dry-run.ts';
+import type { MakeNetwork } from './endpoints.ts';
 import { hostDpdkState } from './host-dpdk-view.ts';
 import { bridgeState, findGuest, findNic, guestMemory } from './inspect.ts';
 import { kvmState } from './inspect-kvm.ts';
@@ -30,17 +31,27 @@ interface Hosted {
   failed: boolean;
 }
 
+/** What hosts an engine may give it; without, worlds have no network and are looked after by turn() alone. */
+export interface EngineHost {
+  /** The network of hosts whose sockets lie below `folder`, and whose TCP listens on `address`. */
+  readonly network: (folder: string, address: string) => MakeNetwork;
+  /** A world has work that came by its network: turn() is to be called. */
+  readonly wake: () => void;
+}
+
 export class EngineService {
   private readonly worlds = new Map<number, Hosted>();
   /** Dry runs in progress, by the call that asked for them. */
   private readonly rehearsals = new Map<number, Rehearsal>();
   private readonly send: (message: EngineMessage) => void;
+  private readonly host: EngineHost | null;
 
-  constructor(send: (message: EngineMessage) => void) {
+  constructor(send: (message: EngineMessage) => void, host: EngineHost | null = null) {
     this.send = send;
+    this.host = host;
   }
 
-  /** Takes one call and answers it; a dry run is answered when it has come to its end. */
+  /** Takes one call and answers it; a dry run is answered when it has come to its end, doors when they are open, or closed. */
   call(call: EngineCall): void {
     try {
       const { request } = call;
@@ -48,10 +59,19 @@ export class EngineService {
         this.rehearsals.set(call.id, new Rehearsal(request.topology, request.learned, request.spec));
         return;
       }
-      this.send({ type: 'answer', id: call.id, ok: true, value: this.handle(call.request) });
+      const value = this.handle(call.request);
+      if (value instanceof Promise) this.answerLater(call.id, value);
+      else this.send({ type: 'answer', id: call.id, ok: true, value });
     } catch (error) {
       this.send({ type: 'answer', id: call.id, ok: false, error: errorOf(error) });
     }
+  }
+
+  private answerLater(id: number, value: Promise<unknown>): void {
+    value.then(
+      () => this.send({ type: 'answer', id, ok: true, value: null }),
+      (error: unknown) => this.send({ type: 'answer', id, ok: false, error: errorOf(error) }),
+    );
   }
 
   /**
@@ -103,8 +123,9 @@ export class EngineService {
   private handle(request: EngineRequest): unknown {
     if (request.op === 'create') return this.create(request.world, request.topology);
     if (request.op === 'delete') {
+      const old = this.worlds.get(request.world);
       this.worlds.delete(request.world);
-      return null;
+      return old === undefined ? null : old.world.close();
     }
     const hosted = this.worlds.get(request.world);
     if (hosted === undefined) throw new Refusal('NOT_FOUND', 'the topology has been deleted or rebuilt');
@@ -117,6 +138,8 @@ export class EngineService {
           return learnedState(machine);
         case 'rehearse':
           throw new Refusal('INVALID', 'a dry run has been taken by call()');
+        case 'open':
+          return this.host === null ? null : world.open(this.host.network(request.folder, request.address));
         case 'status':
           return world.status();
         case 'traffic':
@@ -192,7 +215,12 @@ export class EngineService {
     if (this.worlds.has(id)) throw new Refusal('CONFLICT', `world ${id} exists`);
     const world = createWorld(topology);
     world.onRunEnd = (result) => this.send({ type: 'run', world: id, result });
-    this.worlds.set(id, { world, due: 0, idle: false, failed: false });
+    const hosted: Hosted = { world, due: 0, idle: false, failed: false };
+    this.worlds.set(id, hosted);
+    world.onOutside = () => {
+      hosted.due = 0;
+      this.host?.wake();
+    };
     return { memory: world.machine.arena.buffer, catalog: world.machine.catalog };
   }
 }

@@ -15,6 +15,7 @@ import type { EventView, PackedRingView, RingPositions, SplitRingView, Suppressi
 import type { ControlPlaneQuery, ControlSteps } from './control-steps.ts';
 import type { RegisterAccess } from './device-access.ts';
 import type { LearnedState } from './dry-run.ts';
+import type { Endpoint } from './endpoints.ts';
 import type { FaultSpec, FaultState } from './faults/fault-types.ts';
 import type { KvmState } from './kvm-state.ts';
 import type { Backend, IommuMode, Topology } from './topology.ts';
@@ -479,6 +480,8 @@ export interface WorldStatus {
   readonly fingerprint: string;
   readonly events: number;
   readonly conservation: Conservation;
+  /** Where Open vSwitch's clients connect to. */
+  readonly endpoints: readonly Endpoint[];
   readonly journal: readonly { readonly virtualTimeSeconds: number; readonly command: string; readonly detail: string }[];
 }
 
@@ -487,6 +490,8 @@ export type EngineRequest =
   | { readonly op: 'learned'; readonly world: number }
   | { readonly op: 'rehearse'; readonly world: number; readonly topology: Topology; readonly learned: LearnedState; readonly spec: DryRunSpec }
   | { readonly op: 'create'; readonly world: number; readonly topology: Topology }
+  /** Opens its doors. `folder`: for sockets, one of the topology's own; `address`: what TCP listens on. */
+  | { readonly op: 'open'; readonly world: number; readonly folder: string; readonly address: string }
   | { readonly op: 'delete'; readonly world: number }
   | { readonly op: 'status'; readonly world: number }
   | { readonly op: 'traffic'; readonly world: number; readonly spec: TrafficSpec }
@@ -531,6 +536,7 @@ export interface EngineAnswers {
   learned: LearnedState;
   rehearse: RehearsalResult;
   create: { readonly memory: SharedArrayBuffer; readonly catalog: WorldCatalog };
+  open: null;
   delete: null;
   status: WorldStatus;
   traffic: RunResult;

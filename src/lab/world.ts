@@ -7,6 +7,8 @@ import { FAULT_ASSERT, metaOf, TRAFFIC_END, TRAFFIC_START } from '../engine/even
 import { HoldGate } from '../engine/hold.ts';
 import { NEVER, type RunStop } from '../engine/timeline.ts';
 import type { PortChange } from '../machine/guest/pmd-port.ts';
+import type { OvsDoors } from '../machine/ovs/doors.ts';
+import type { Door } from '../machine/ovs/stream.ts';
 import { VIRTIO_NET_F_GUEST_ANNOUNCE } from '../machine/virtio/features.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
 import { buildMachine } from './builder.ts';
@@ -19,6 +21,7 @@ import {
   writeGuestMemory,
 } from './device-access.ts';
 import { changeDriver, driverState } from './dpdk-view.ts';
+import { Endpoints, type MakeNetwork } from './endpoints.ts';
 import type { FaultSpec, FaultState } from './faults/fault-types.ts';
 import { Faults } from './faults/faults.ts';
 import { conservation, deviceState, findGuest, fingerprint, publishGauges } from './inspect.ts';
@@ -72,6 +75,9 @@ export class World {
   readonly faults: Faults;
   /** Called when a run has ended. */
   onRunEnd: (result: RunResult) => void = () => {};
+  /** Called when something from outside has changed the world by a door: it may have work now. */
+  onOutside: () => void = () => {};
+  private endpoints: Endpoints | null = null;
   private readonly runs = new Map<string, Run>();
   private readonly active = new Set<Run>();
   private readonly timelines = new Timelines();
@@ -573,12 +579,13 @@ export class World {
   endFault(id: string): FaultState {
     return this.change('fault ends', id, () => this.faults.end(id));
   }
-  private change<T>(command: string, detail: string, act: () => T): T {
+  /** `detail` null: no entry in the journal. */
+  private change<T>(command: string, detail: string | null, act: () => T): T {
     this.alive();
     this.commandTime();
     try {
       const result = act();
-      this.note(command, detail);
+      if (detail !== null) this.note(command, detail);
       return result;
     } catch (error) {
       if (error instanceof Refusal) throw error;
@@ -587,6 +594,31 @@ export class World {
     } finally {
       this.publish();
     }
+  }
+
+  // ---- Open vSwitch's doors -----------------------------------------------------------------------------------------
+  /** Opens the listeners of the hosts' Open vSwitch; settles when each is there, or has failed. */
+  open(make: MakeNetwork): Promise<void> {
+    this.endpoints ??= new Endpoints(this.machine.topology, this.machine.ovs, (of) => this.door(of), make);
+    return this.endpoints.ready;
+  }
+  /** Ends them, and their connections. */
+  async close(): Promise<void> {
+    await this.endpoints?.close();
+  }
+  /** The way into the world for sessions of a host's Open vSwitch. What is done in vain after a failure is refused. */
+  door({ host, contextBits }: Pick<OvsDoors, 'host' | 'contextBits'>): Door {
+    return {
+      now: () => this.commandTime(),
+      act: (command, detail, run) => {
+        const result = this.change(command, detail === null ? null : `${host}: ${detail}`, () => {
+          this.machine.recorder.stamp[0] = this.now;
+          return run(this.now, contextBits);
+        });
+        this.onOutside();
+        return result;
+      },
+    };
   }
 
   status(): WorldStatus {
@@ -599,6 +631,7 @@ export class World {
       fingerprint: fingerprint(this.machine),
       events: this.machine.recorder.events,
       conservation: conservation(this.machine),
+      endpoints: this.endpoints?.list ?? [],
       journal: this.journal,
     };
   }

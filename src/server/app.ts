@@ -2,6 +2,9 @@
  * The application: everything behind HTTP, put together. `buildApp` opens the store and starts rebuilding what it holds;
  * listening, signals and the environment are main.ts.
  */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
@@ -72,7 +75,9 @@ const REQUEST_MS = 120_000;
 
 export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOptions): Promise<Ringside> {
   const store = new TopologyStore(settings.dataDir);
-  const pool = new EnginePool(settings.workers, engine, silenceMs);
+  const folder =
+    settings.dataDir === null ? mkdtempSync(join(tmpdir(), 'ringside-')) : resolve(settings.dataDir, 'run');
+  const pool = new EnginePool(settings.workers, engine, { folder, address: settings.ovsHost }, silenceMs);
   const registry = new TopologyRegistry(store, pool, settings.limits);
   const captures = new CaptureRegistry(store, settings.dataDir, settings.limits);
   registry.onRemoved = (name) => captures.removeAll(name);

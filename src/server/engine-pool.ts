@@ -3,6 +3,7 @@
  * goes to the thread with the fewest; when a thread dies, its worlds fail with the reason and the next world that is
  * placed there gets a fresh thread.
  */
+import { rmSync } from 'node:fs';
 import { collectGarbage } from '../lab/collect-garbage.ts';
 import type { DryRunSpec, EngineAnswers } from '../lab/protocol.ts';
 import type { Topology } from '../lab/topology.ts';
@@ -11,6 +12,14 @@ import { World } from './world.ts';
 
 /** Wall time between the deletion of a world and the collection of its memory. */
 const COLLECT_AFTER_MS = 1000;
+
+/** Where Open vSwitch's clients reach the hosts. */
+export interface DoorOptions {
+  /** Folder of the sockets of all topologies; it is the pool's, and is removed when it stops. */
+  readonly folder: string;
+  /** Address that TCP listens on. */
+  readonly address: string;
+}
 
 interface Slot {
   thread: EngineThread | null;
@@ -27,9 +36,12 @@ export class EnginePool {
   private stopped = false;
   private collection: NodeJS.Timeout | null = null;
 
+  private readonly doors: DoorOptions;
+
   /** `silenceMs`: how long a thread may be silent before it is given up; left out = the default. */
-  constructor(size: number, entry: URL, silenceMs?: number) {
+  constructor(size: number, entry: URL, doors: DoorOptions, silenceMs?: number) {
     this.entry = entry;
+    this.doors = doors;
     this.silenceMs = silenceMs;
     this.slots = Array.from({ length: size }, () => ({ thread: null, worlds: new Map(), creating: 0 }));
   }
@@ -49,6 +61,15 @@ export class EnginePool {
     } finally {
       slot.creating--;
     }
+  }
+
+  /**
+   * Opens the doors of its hosts' Open vSwitch: once the world that had them before is gone, so that it may have the same ports.
+   * Never rejects: what could not be opened is said in its status.
+   */
+  async open(world: World): Promise<void> {
+    const { folder, address } = this.doors;
+    if (world.thread.alive) await world.call('open', { folder, address }).catch(() => undefined);
   }
 
   /** Tries a frame out in a twin of a world, on the thread with the fewest; rejects with the engine's refusal. */
@@ -99,6 +120,7 @@ export class EnginePool {
   async stop(): Promise<void> {
     this.stopped = true;
     await Promise.all(this.slots.map((slot) => slot.thread?.stop()));
+    rmSync(this.doors.folder, { recursive: true, force: true });
   }
 
   private leastLoaded(): Slot {

@@ -16,6 +16,7 @@ export interface TopologyStatus {
   readonly events: number;
   /** null where no engine can say it: the world is being built, or its thread died. */
   readonly conservation: Conservation | null;
+  readonly endpoints: WorldStatus['endpoints'];
   readonly journal: WorldStatus['journal'];
 }
 
@@ -89,6 +90,7 @@ export class HostedTopology {
       fingerprint: world === null ? '0'.repeat(16) : world.counters.fingerprint(),
       events: world === null ? 0 : world.counters.head(),
       conservation: null,
+      endpoints: [],
       journal: [],
     };
   }

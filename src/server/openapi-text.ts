@@ -8,6 +8,7 @@ export async function openapiText(): Promise<string> {
       host: '127.0.0.1',
       port: 0,
       dataDir: null,
+      ovsHost: '127.0.0.1',
       token: null,
       allowedHosts: [],
       workers: 1,

@@ -3,6 +3,7 @@
  * else receives a `Settings` value.
  */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { availableParallelism, homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -38,6 +39,8 @@ export interface Settings {
   readonly port: number;
   /** Folder of the database; null keeps it in memory (tests). */
   readonly dataDir: string | null;
+  /** Address that the TCP ports of emulated Open vSwitches listen on. */
+  readonly ovsHost: string;
   readonly token: string | null;
   /** Host names, lower case and without port, that the Host header may carry beside the loopback names. */
   readonly allowedHosts: readonly string[];
@@ -89,6 +92,7 @@ export function readSettings(env: Environment): Settings {
     host: present(env['HOST']) ?? '127.0.0.1',
     port: count('PORT', 8080, 0, 65535),
     dataDir: present(env['RINGSIDE_DATA_DIR']) ?? defaultDataDir(env, process.platform),
+    ovsHost: attempt('127.0.0.1', () => address('RINGSIDE_OVS_HOST', env['RINGSIDE_OVS_HOST'], '127.0.0.1')),
     token: attempt(null, () => readToken(env)),
     allowedHosts: (env['RINGSIDE_ALLOWED_HOSTS'] ?? '')
       .split(',')
@@ -145,6 +149,14 @@ function integer(name: string, text: string | undefined, fallback: number, min: 
   if (!(n >= min && n <= max))
     throw new SettingsError(`${name} is '${value}': expected a whole number from ${min} to ${max}`);
   return n;
+}
+
+/** An IP address: names would be looked up again and again. */
+function address(name: string, text: string | undefined, fallback: string): string {
+  const value = present(text) ?? fallback;
+  if (isIP(value) === 0)
+    throw new SettingsError(`${name} is '${value}': expected an IP address, as 127.0.0.1 or 0.0.0.0`);
+  return value;
 }
 
 /** A number of bytes: digits, or with a unit, `64MiB`. */

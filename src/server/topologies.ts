@@ -71,6 +71,7 @@ export class TopologyRegistry {
           if (this.byName.get(hosted.name) !== hosted || hosted.topology === null || hosted.world !== null) return;
           try {
             await this.build(hosted, hosted.topology);
+            await this.open(hosted);
           } catch (error) {
             // Kept, and shown with the reason: the document is the user's.
             hosted.failure = error instanceof Error ? error.message : String(error);
@@ -164,6 +165,7 @@ export class TopologyRegistry {
     try {
       await this.build(hosted, topology);
       hosted.revision = this.persist(name, document);
+      await this.open(hosted);
       return hosted;
     } catch (error) {
       this.byName.delete(name);
@@ -199,6 +201,10 @@ export class TopologyRegistry {
     hosted.reconfigurations++;
     hosted.activeRuns.clear();
     if (old !== null) await this.pool.delete(old);
+    await this.open(hosted);
+  }
+  private async open({ world }: HostedTopology): Promise<void> {
+    if (world !== null) await this.pool.open(world);
   }
 
   /** Gives the topology a world, or the reason why it has none; throws where the engine refuses the topology itself. */

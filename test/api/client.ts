@@ -174,6 +174,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     host: '127.0.0.1',
     port: 0,
     dataDir: null,
+    ovsHost: '127.0.0.1',
     token: null,
     allowedHosts: [],
     workers: 2,

@@ -13,6 +13,7 @@ import type { Wire } from '../../machine/host/wire.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import type { Arena } from '../../machine/memory/arena.ts';
 import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
+import type { OvsDoors } from '../../machine/ovs/doors.ts';
 import type { Frames } from '../../machine/packet/frames.ts';
 import type { PacketPool } from '../../machine/packet/pool.ts';
 import type { Services } from '../../machine/services.ts';
@@ -78,6 +79,8 @@ export interface Machine {
   /** Of the hosts with a netdev bridge. */
   readonly hostDpdks: readonly HostDpdk[];
   readonly pmds: readonly Pmd[];
+  /** Open vSwitch of the hosts that have bridges of it. */
+  readonly ovs: readonly OvsDoors[];
   /** By host name. */
   readonly injectors: ReadonlyMap<string, Injector>;
   /** Arena offset of slots for templates, and how many. */

@@ -56,7 +56,7 @@ export function addTopologyRoutes(app: App, { registry }: Services): void {
       const found = registry.list(cursorKey(cursor), limit + 1);
       const page = found.slice(0, limit);
       const items = page.map(async (hosted) => {
-        const { conservation: _, journal: __, ...status } = await hosted.status();
+        const { conservation: _, journal: __, endpoints: ___, ...status } = await hosted.status();
         return { name: hosted.name, ...status };
       });
       const last = page.at(-1);

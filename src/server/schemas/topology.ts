@@ -57,6 +57,27 @@ const reason = orNull(Type.String(), {
   examples: [null],
 });
 
+const EndpointSchema = name(
+  closed(
+    {
+      host: Type.String({ examples: ['h1'] }),
+      bridge: Type.Optional(Type.String({ description: 'Of `openflow`.', examples: ['br0'] })),
+      protocol: oneOf(['ovsdb', 'openflow', 'unixctl'], { examples: ['ovsdb'] }),
+      target: Type.String({
+        description: 'As clients take it: `ovs-vsctl --db=…`, `ovs-ofctl … …`, `ovs-appctl -t …`.',
+        examples: ['tcp:127.0.0.1:6640'],
+      }),
+      error: Type.Optional(
+        Type.String({
+          description: 'Why it is not there; it is tried again every second.',
+          examples: ['Address already in use'],
+        }),
+      ),
+    },
+    { $id: 'Endpoint', description: "Where Open vSwitch's clients connect to." },
+  ),
+);
+
 export const TopologySummary = name(
   closed({ name: topologyName, ...status, reason }, { $id: 'TopologySummary', description: 'A topology in a list.' }),
 );
@@ -69,6 +90,9 @@ export const TopologySchema = name(
       document: ref(TopologyDocumentSchema),
       conservation: orNull(ref(ConservationSchema), {
         description: 'null while no engine can say it: the topology is being created, or its engine died.',
+      }),
+      endpoints: Type.Array(ref(EndpointSchema), {
+        description: "Where Open vSwitch's clients connect to; docs/ovs.md shows how.",
       }),
       journal: Type.Array(ref(JournalEntry), { description: 'Commands that changed the run, the newest 1000.' }),
     },
