@@ -132,7 +132,7 @@ export class Classifier {
     return false;
   }
 
-  /** The subtable of a mask; `make`: a new one where there is none yet (it takes part once it has a rule). */
+  /** The subtable of a mask; `make`: a new one where there is none; it belongs to the classifier while it has rules. */
   subtable(mask: Int32Array, make: true): Subtable;
   subtable(mask: Int32Array, make: boolean): Subtable | null;
   subtable(mask: Int32Array, make: boolean): Subtable | null {
@@ -140,17 +140,14 @@ export class Classifier {
     for (let i = 0; i < FLOW_WORDS; i++) {
       if (mask[i] !== 0) key = Math.imul(key ^ Math.imul(mask[i]!, 31 + i), 0x9e3779b1) ^ (key >>> 13);
     }
-    const candidates = this.byMask.get(key);
-    if (candidates !== undefined) for (const subtable of candidates) if (subtable.equalMask(mask)) return subtable;
-    if (!make) return null;
-    const subtable = new Subtable(
-      mask,
-      key,
-      this.tries.map((trie) => trie.field),
-    );
-    if (candidates === undefined) this.byMask.set(key, [subtable]);
-    else candidates.push(subtable);
-    return subtable;
+    for (const subtable of this.byMask.get(key) ?? []) if (subtable.equalMask(mask)) return subtable;
+    return make
+      ? new Subtable(
+          mask,
+          key,
+          this.tries.map((trie) => trie.field),
+        )
+      : null;
   }
 
   /** The rule with exactly this match and priority. */
@@ -193,6 +190,7 @@ export class Classifier {
     if (subtable.maxCount === 0) {
       subtable.maxPriority = rule.priority;
       subtable.maxCount = 1;
+      this.#register(subtable);
       this.#place(subtable);
     } else if (rule.priority === subtable.maxPriority) {
       subtable.maxCount++;
@@ -221,7 +219,7 @@ export class Classifier {
     this.#forget(rule);
     this.count--;
     if (rule.priority !== subtable.maxPriority || --subtable.maxCount > 0) return;
-    this.subtables.splice(this.subtables.indexOf(subtable), 1);
+    const at = this.subtables.indexOf(subtable);
     subtable.maxPriority = -1;
     for (const other of subtable.list) {
       if (other === null) continue;
@@ -230,12 +228,15 @@ export class Classifier {
         subtable.maxCount = 1;
       } else if (other.priority === subtable.maxPriority) subtable.maxCount++;
     }
-    if (subtable.maxCount > 0) this.#place(subtable);
-    else {
+    if (subtable.maxCount === 0) {
+      // The last one comes into the gap and is sorted to its place from there (ovs pvector_remove()).
+      const last = this.subtables.pop()!;
+      if (last !== subtable) this.subtables[at] = last;
       const candidates = this.byMask.get(subtable.key)!;
       if (candidates.length === 1) this.byMask.delete(subtable.key);
       else candidates.splice(candidates.indexOf(subtable), 1);
     }
+    this.subtables.sort((a, b) => b.maxPriority - a.maxPriority);
   }
 
   /** `rule` takes the place of `old`, which has the same match and priority. */
@@ -250,9 +251,10 @@ export class Classifier {
       before.lower = rule;
     }
     old.lower = null;
-    rule.position = old.position;
-    subtable.list[old.position] = rule;
-    old.position = -1;
+    // As if it came last: so do the dumps of the original list it.
+    rule.position = subtable.list.length;
+    subtable.list.push(rule);
+    this.#forget(old);
   }
 
   /** All rules, by subtable: those of the highest priorities first. */
@@ -302,6 +304,12 @@ export class Classifier {
         for (let rule: Rule | null = head; rule !== null; rule = rule.sameHash) this.#indexTries(rule, true);
       }
     }
+  }
+
+  #register(subtable: Subtable): void {
+    const others = this.byMask.get(subtable.key);
+    if (others === undefined) this.byMask.set(subtable.key, [subtable]);
+    else others.push(subtable);
   }
 
   #place(subtable: Subtable): void {

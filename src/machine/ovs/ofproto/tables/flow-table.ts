@@ -1,17 +1,29 @@
 /** One OpenFlow table: its classifier, and how full it may get (ovs ofproto/ofproto-provider.h, struct oftable). */
 import type { Subfield } from '../../flow/fields.ts';
 import { Classifier } from './classifier.ts';
-import { DEFAULT_PREFIX_FIELDS, PREFIX_FIELDS } from './prefix-field.ts';
+import { CLS_MAX_TRIES, DEFAULT_PREFIX_FIELDS, PREFIX_FIELDS } from './prefix-field.ts';
 
 /** OpenFlow 1.4, enum ofp_table_reason. */
 export const OFPTR_VACANCY_DOWN = 3;
 export const OFPTR_VACANCY_UP = 4;
 
+/** Columns of Flow_Table. */
+export interface TableSettings {
+  readonly name: string;
+  /** null: no limit. */
+  readonly flowLimit: number | null;
+  /** overflow_policy `evict`, and the fields that it is fair between. */
+  readonly evicts: boolean;
+  readonly groups: readonly Subfield[];
+  /** null: the default. */
+  readonly prefixes: readonly string[] | null;
+}
+
 export class FlowTable {
   declare readonly id: number;
-  declare readonly classifier: Classifier;
-  /** Columns of Flow_Table. `maxFlows` Infinity: no limit. */
   declare name: string;
+  declare readonly classifier: Classifier;
+  /** Infinity: no limit. */
   declare maxFlows: number;
   /** A full table drops flows that would time out, rather than refuse new ones; fields: fairness between their values. */
   declare evicts: boolean;
@@ -56,12 +68,14 @@ export class FlowTable {
     return this.count >= this.maxFlows ? 0 : Math.floor(((this.maxFlows - this.count) * 100) / this.maxFlows);
   }
 
-  /** Column `prefixes`; null: the default. Names that are no fields are left out, and so are more than three. */
-  setPrefixes(names: readonly string[] | null): void {
-    const fields =
-      names === null
-        ? DEFAULT_PREFIX_FIELDS
-        : names.map((name) => PREFIX_FIELDS.get(name)).filter((f) => f !== undefined);
-    this.classifier.setPrefixFields([...new Set(fields)].slice(0, 3));
+  /** Names of prefixes that are no fields are left out, and so are more than three. */
+  configure({ name, flowLimit, evicts, groups, prefixes }: TableSettings): void {
+    this.name = name;
+    if (this.internal) return;
+    const fields = prefixes?.map((prefix) => PREFIX_FIELDS.get(prefix)).filter((field) => field !== undefined);
+    this.classifier.setPrefixFields([...new Set(fields ?? DEFAULT_PREFIX_FIELDS)].slice(0, CLS_MAX_TRIES));
+    this.maxFlows = flowLimit ?? Infinity;
+    this.evicts = evicts;
+    this.groups = groups;
   }
 }

@@ -1,6 +1,6 @@
 /** OpenFlow groups of a bridge (ovs ofproto/ofproto.c, group_mod; ofproto-dpif.c, struct group_dpif). */
-import type { Bucket, GroupMod, GroupType, OfAction, SelectionMethod } from '../../flow/actions.ts';
-import { OfError } from '../../flow/actions.ts';
+import type { Bucket, GroupMod, GroupType, SelectionMethod } from '../../flow/actions.ts';
+import { OFPP_NONE, OfError } from '../../flow/actions.ts';
 import type { Rule } from './rule.ts';
 
 export const OFPG_MAX = 0xffffff00;
@@ -87,6 +87,7 @@ export class GroupTable {
 
   /** Does a GROUP_MOD. Rules of deleted groups are the caller's affair. Throws OfError (OFPGMFC_…) and has changed nothing then. */
   apply(mod: GroupMod, now: number): GroupChange {
+    checkGroupMod(mod);
     switch (mod.command) {
       case 'add':
         return this.#add(mod, now);
@@ -146,6 +147,21 @@ export class GroupTable {
   }
 }
 
+/** ovs lib/ofp-group.c ofputil_check_group_mod(). A group that names itself is taken: translation stops where it is too deep. */
+function checkGroupMod(mod: GroupMod): void {
+  const { type, command, buckets } = mod;
+  if (type === 'indirect' && command !== 'delete' && buckets.length !== 1)
+    throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1, 'an indirect group has one bucket');
+  if (command === 'remove_bucket' && buckets.length > 0) throw new OfError('OFPGMFC_BAD_BUCKET', 6, 12);
+  for (const bucket of buckets) {
+    if (bucket.weight !== 0 && type !== 'select' && command !== 'insert_bucket')
+      throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1, 'only select groups have weights');
+    const watches = bucket.watchPort !== OFPP_NONE || bucket.watchGroup !== OFPG_ANY;
+    if ((type === 'all' || type === 'indirect') && watches) throw new OfError('OFPGMFC_WATCH_UNSUPPORTED', 6, 6);
+    if (type === 'ff' && !watches) throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1, 'a bucket watches nothing');
+  }
+}
+
 function plain(group: Group): Bucket[] {
   return group.buckets.map(({ id, weight, watchPort, watchGroup, actions }) => ({
     id,
@@ -183,14 +199,4 @@ function removed(old: Group, mod: GroupMod): readonly Bucket[] {
       return after;
     }
   }
-}
-
-/** The groups that a list of actions names, also in write_actions, clone and ct. */
-export function groupsOf(actions: readonly OfAction[], into: Set<number> = new Set()): Set<number> {
-  for (const action of actions) {
-    if (action.type === 'group') into.add(action.group);
-    else if (action.type === 'write_actions' || action.type === 'clone' || action.type === 'ct')
-      groupsOf(action.actions, into);
-  }
-  return into;
 }

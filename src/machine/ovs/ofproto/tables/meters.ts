@@ -1,5 +1,5 @@
 /** OpenFlow meters of a bridge and of its datapath (ovs ofproto/ofproto.c, struct meter; lib/dpif-netdev.c, dp_netdev_run_meter()). */
-import type { MeterMod, OfAction } from '../../flow/actions.ts';
+import type { MeterMod } from '../../flow/actions.ts';
 import { OfError } from '../../flow/actions.ts';
 import type { Rule } from './rule.ts';
 
@@ -159,20 +159,16 @@ export class MeterTable {
     const special = mod.meter === OFPM13_SLOWPATH || mod.meter === OFPM13_CONTROLLER;
     if (mod.meter === 0 || (mod.meter > OFPM13_MAX && !special)) throw new OfError('OFPMMFC_INVALID_METER', 12, 2);
     if (mod.bands.length > MAX_BANDS) throw new OfError('OFPMMFC_OUT_OF_BANDS', 12, 11);
+    if ((mod.flags & ~0xf) !== 0 || (mod.flags & 3) === 3) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
     const old = this.meters.get(mod.meter);
     if (mod.command === 'add' && old !== undefined) throw new OfError('OFPMMFC_METER_EXISTS', 12, 1);
     if (mod.command === 'modify' && old === undefined) throw new OfError('OFPMMFC_UNKNOWN_METER', 12, 3);
     // Both datapaths know dropping alone.
     if (mod.bands.some(({ type }) => type !== 'drop')) throw new OfError('OFPMMFC_BAD_BAND', 12, 8);
+    if (mod.bands.some(({ rate }) => rate === 0)) throw new OfError('OFPMMFC_BAD_RATE', 12, 6);
     const meter = old ?? this.datapath.add((provider) => new Meter(mod.meter, provider, now));
     meter.configure(mod, now);
     this.meters.set(mod.meter, meter);
     return [];
   }
-}
-
-/** The meter that a list of actions names; 0: none. */
-export function meterOf(actions: readonly OfAction[]): number {
-  for (const action of actions) if (action.type === 'meter') return action.meter;
-  return 0;
 }

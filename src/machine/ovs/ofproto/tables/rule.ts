@@ -58,8 +58,8 @@ export class Rule {
   declare position: number;
   declare lower: Rule | null;
   declare sameHash: Rule | null;
-  /** Of rules with timeouts: when expiry looks next, ns. */
-  declare deadline: number;
+  /** Order in which rules came into the tables. */
+  declare sequence: number;
 
   constructor(
     table: number,
@@ -94,7 +94,7 @@ export class Rule {
     this.position = -1;
     this.lower = null;
     this.sameHash = null;
-    this.deadline = Infinity;
+    this.sequence = 0;
   }
 
   /** What it matches, as OpenFlow says it: a copy. */
