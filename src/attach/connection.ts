@@ -21,6 +21,9 @@ export class Connection implements Peer {
   private failure: string | null = null;
   private closing = false;
   private closingTicks = 0;
+  /** A tick that the session asked for, and when it comes. */
+  private wake: NodeJS.Timeout | null = null;
+  private wakeAt = 0;
 
   /** `ended` is called once, when the session has been told. */
   constructor(socket: Socket, name: string, ended: () => void) {
@@ -72,6 +75,20 @@ export class Connection implements Peer {
     this.closing = true;
     this.socket.destroy();
   }
+  wakeIn(ms: number): void {
+    const at = performance.now() + ms;
+    if (this.ended === null || (this.wake !== null && this.wakeAt <= at)) return;
+    if (this.wake !== null) clearTimeout(this.wake);
+    this.wakeAt = at;
+    // A timer may come a fraction of a millisecond early.
+    this.wake = setTimeout(
+      () => {
+        this.wake = null;
+        this.guarded(() => this.session?.tick?.(performance.now()));
+      },
+      Math.ceil(ms) + (ms > 0 ? 1 : 0),
+    );
+  }
   /** Once a second. */
   tick(nowMs: number): void {
     // A peer that takes nothing more shall not keep what it was sent last.
@@ -88,6 +105,7 @@ export class Connection implements Peer {
     const { ended } = this;
     if (ended === null) return;
     this.ended = null;
+    if (this.wake !== null) clearTimeout(this.wake);
     this.closing = true;
     this.guarded(() => this.session?.closed(this.failure));
     this.session = null;

@@ -13,6 +13,8 @@ export interface Peer {
   close(): void;
   /** For logs and `ovs-vsctl show`: `tcp:127.0.0.1:40122`. */
   readonly name: string;
+  /** Asks for a tick() of the session in so many milliseconds, never within this call; not there: the usual ticks have to do. */
+  wakeIn?(ms: number): void;
 }
 /** Our end. */
 export interface Session {

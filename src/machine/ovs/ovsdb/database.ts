@@ -6,7 +6,7 @@ import { assert } from '../../../engine/assert.ts';
 import type { RandomStream } from '../../../engine/random.ts';
 import { type Datum, defaultDatum, sameDatum, sortedDatum } from './datum.ts';
 import { OvsdbError, syntaxError } from './error.ts';
-import { isPersistent, settle } from './integrity.ts';
+import { type Counts, isPersistent, settle } from './integrity.ts';
 import { isObject, type Json, type JsonObject } from './json.ts';
 import { executeAll, NamedUuids, WaitUnmet } from './operations.ts';
 import type { Row } from './row.ts';
@@ -50,6 +50,8 @@ export interface Client {
   readonly ownsLock: (name: string) => boolean;
   /** Milliseconds since its request came; null: it does not wait. */
   readonly elapsed: number | null;
+  /** Calls `apply`, which changes the rows and tells the listeners. Called only for a transaction that stands and changes something. */
+  readonly enter?: (apply: () => void) => void;
 }
 /** Results, or how long in all a `wait` that is not met may take, in milliseconds. */
 export type Outcome = { readonly results: Json[] } | { readonly timeout: number };
@@ -136,14 +138,19 @@ export class Database {
   execute(operations: readonly Json[], client: Client): Outcome {
     const transaction = new Transaction(this);
     const names = new NamedUuids(transaction);
+    const { ownsLock, elapsed, enter } = client;
+    // Who changes nothing draws nothing: UUIDs depend on what was done, not on what was tried.
+    const { position } = this.random;
     try {
-      const { results, failed } = executeAll({ transaction, names, ...client }, operations);
-      const refused = failed ? null : this.commit(transaction);
-      if (refused !== null) results.push(refused.toJson());
+      const { results, failed } = executeAll({ transaction, names, ownsLock, elapsed }, operations);
+      const done = failed ? null : this.commit(transaction, enter);
+      if (done instanceof OvsdbError) results.push(done.toJson());
+      if (done !== true) this.random.moveTo(position);
       return { results };
     } catch (error) {
-      if (error instanceof WaitUnmet) return { timeout: error.timeout };
-      throw error;
+      if (!(error instanceof WaitUnmet)) throw error;
+      this.random.moveTo(position);
+      return { timeout: error.timeout };
     }
   }
   /** A transaction in code. Returns why it was refused; null: it stands. */
@@ -175,17 +182,27 @@ export class Database {
       if (error instanceof OvsdbError) return error;
       throw error;
     }
-    return this.commit(transaction);
+    const done = this.commit(transaction);
+    return done instanceof OvsdbError ? done : null;
   }
 
-  private commit(transaction: Transaction): OvsdbError | null {
-    let counts: ReturnType<typeof settle>;
+  /** Returns why it was refused, or whether it changed anything. */
+  private commit(
+    transaction: Transaction,
+    enter: (apply: () => void) => void = (apply) => apply(),
+  ): OvsdbError | boolean {
+    let counts: Counts;
     try {
       counts = settle(transaction);
     } catch (error) {
       if (error instanceof OvsdbError) return error;
       throw error;
     }
+    if ([...transaction.touched.values()].every((rows) => rows.size === 0)) return false;
+    enter(() => this.apply(transaction, counts));
+    return true;
+  }
+  private apply(transaction: Transaction, counts: Counts): void {
     const changes: RowChange[] = [];
     let persistent = false;
     for (const [name, table] of this.tables) {
@@ -205,8 +222,7 @@ export class Database {
         else references.set(uuid, count);
       }
     }
-    if (changes.length > 0) this.tell({ changes, persistent });
-    return null;
+    this.tell({ changes, persistent });
   }
   private tell(commit: Commit): void {
     this.untold.push(commit);
@@ -260,8 +276,8 @@ export class Database {
       if (!isObject(rows)) throw syntaxError(rows, 'rows expected');
       for (const [text, values] of Object.entries(rows)) this.loadRow(transaction, table.schema, text, values);
     }
-    const refused = this.commit(transaction);
-    if (refused !== null) throw refused;
+    const done = this.commit(transaction);
+    if (done instanceof OvsdbError) throw done;
   }
   private loadRow(transaction: Transaction, table: TableSchema, text: string, values: Json): void {
     const uuid = parseUuid(text);
