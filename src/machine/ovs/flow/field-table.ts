@@ -71,8 +71,8 @@ export type Prerequisite =
 export type Place =
   | { readonly kind: 'bytes'; readonly at: number; readonly shift?: number; readonly valid?: number }
   | { readonly kind: 'words'; readonly word: number }
-  /** Half a word: 0 the low 16 bits, 1 the high ones. */
-  | { readonly kind: 'half'; readonly word: number; readonly half: 0 | 1 }
+  /** Half a word: 0 the low 16 bits, 1 the high ones. `valid`: bits of the value that exist. */
+  | { readonly kind: 'half'; readonly word: number; readonly half: 0 | 1; readonly valid?: number }
   /** A number whose low byte alone is kept, at that byte. */
   | { readonly kind: 'low_byte'; readonly at: number }
   /** Nowhere: a flow has no room for it. */
@@ -166,7 +166,12 @@ export const FIELD_ROWS: readonly FieldRow[] = [
   ),
   row('skb_priority', '4', '', 'hexadecimal', 'none', '', words(W_SKB_PRIORITY)),
   row('pkt_mark', '4', 'mw', 'hexadecimal', 'none', 'NXM_NX_PKT_MARK(33)', words(W_PKT_MARK)),
-  row('ct_state', '4', 'm', 'ct_state', 'none', 'NXM_NX_CT_STATE(105)', { kind: 'half', word: W_CT_STATE, half: 0 }),
+  row('ct_state', '4', 'm', 'ct_state', 'none', 'NXM_NX_CT_STATE(105)', {
+    kind: 'half',
+    word: W_CT_STATE,
+    half: 0,
+    valid: 0xff,
+  }),
   row('ct_zone', '2', '', 'hexadecimal', 'none', 'NXM_NX_CT_ZONE(106)', { kind: 'half', word: W_CT_STATE, half: 1 }),
   row('ct_mark', '4', 'mw', 'hexadecimal', 'none', 'NXM_NX_CT_MARK(107)', words(W_CT_MARK)),
   row('ct_label', '16', 'mw', 'hexadecimal', 'none', 'NXM_NX_CT_LABEL(108)', at(W_CT_LABEL)),

@@ -53,6 +53,8 @@ export interface Field {
   put(flow: Flow, value: Uint8Array, mask: Uint8Array): void;
   /** Sets all of the field's bits in a mask: it was looked at as a whole (ovs mf_mask_field()). */
   unwildcard(mask: Flow): void;
+  /** Whether every bit of `value` is one that the field has. */
+  fits(value: Uint8Array): boolean;
   /** Whether a mask has any of its bits, and whether it has all of them. */
   anyBit(mask: Flow): boolean;
   allBits(mask: Flow): boolean;
@@ -98,7 +100,7 @@ function byteMap(row: FieldRow): Int16Array {
 function validBits(row: FieldRow): Uint8Array {
   const place = row.place;
   const valid = new Uint8Array(row.bytes);
-  const explicit = place !== null && place.kind === 'bytes' ? place.valid : undefined;
+  const explicit = place !== null && (place.kind === 'bytes' || place.kind === 'half') ? place.valid : undefined;
   for (let i = 0; i < row.bytes; i++) {
     const above = (row.bytes - 1 - i) * 8;
     if (explicit !== undefined) valid[i] = (explicit >> above) & 0xff;
@@ -217,6 +219,11 @@ class TableField implements Field {
   unwildcard(mask: Flow): void {
     this.put(mask, ONES, ONES);
     if (this.name === 'dl_vlan_pcp' || this.name === 'vlan_pcp') mask.u8[TCI_AT]! |= VLAN_CFI >> 8;
+  }
+
+  fits(value: Uint8Array): boolean {
+    for (let i = 0; i < this.bytes; i++) if ((value[i]! & ~this.valid[i]!) !== 0) return false;
+    return true;
   }
 
   anyBit(mask: Flow): boolean {

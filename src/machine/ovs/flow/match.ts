@@ -1,7 +1,212 @@
 /** What an OpenFlow flow matches: values, and the bits of them that count (ovs include/openvswitch/match.h). */
-import { Flow } from './flow.ts';
+
+import { OFPP_MAX } from './actions.ts';
+import { type Field, fieldNamed } from './fields.ts';
+import { Flow, VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_NW, W_TP } from './flow.ts';
 
 export class Match {
   readonly flow = new Flow();
   readonly mask = new Flow();
+}
+
+export const ETH_TYPE_IP = 0x0800;
+export const ETH_TYPE_ARP = 0x0806;
+export const ETH_TYPE_RARP = 0x8035;
+export const ETH_TYPE_IPV6 = 0x86dd;
+export const ETH_TYPE_MPLS = 0x8847;
+export const ETH_TYPE_MPLS_MCAST = 0x8848;
+export const IPPROTO_ICMP = 1;
+export const IPPROTO_TCP = 6;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_ICMPV6 = 58;
+export const IPPROTO_SCTP = 132;
+const ND_NEIGHBOR_SOLICIT = 135;
+const ND_NEIGHBOR_ADVERT = 136;
+/** OFP10_VLAN_NONE: a frame without a tag. */
+export const OFP10_VLAN_NONE = 0xffff;
+
+export const AT_ETH_TYPE = W_ETH_TYPE * 4;
+export const AT_TCI = W_ETH_TYPE * 4 + 2;
+export const AT_NW_PROTO = W_NW * 4;
+export const AT_NW_TOS = W_NW * 4 + 1;
+export const AT_NW_TTL = W_NW * 4 + 2;
+export const AT_NW_FRAG = W_NW * 4 + 3;
+export const AT_TP_SRC = W_TP * 4;
+export const AT_TP_DST = W_TP * 4 + 2;
+
+/** A 16-bit number that lies in network order. */
+export function u16At(flow: Flow, at: number): number {
+  return (flow.u8[at]! << 8) | flow.u8[at + 1]!;
+}
+export function setU16At(flow: Flow, at: number, value: number): void {
+  flow.u8[at] = value >> 8;
+  flow.u8[at + 1] = value;
+}
+
+export function ethType(flow: Flow): number {
+  return u16At(flow, AT_ETH_TYPE);
+}
+export function isIpAny(flow: Flow): boolean {
+  const type = ethType(flow);
+  return type === ETH_TYPE_IP || type === ETH_TYPE_IPV6;
+}
+export function isMpls(type: number): boolean {
+  return type === ETH_TYPE_MPLS || type === ETH_TYPE_MPLS_MCAST;
+}
+function isL4(flow: Flow, protocol: number): boolean {
+  return isIpAny(flow) && flow.u8[AT_NW_PROTO] === protocol;
+}
+export function isIcmpv6(flow: Flow): boolean {
+  return ethType(flow) === ETH_TYPE_IPV6 && flow.u8[AT_NW_PROTO] === IPPROTO_ICMPV6;
+}
+/** A Neighbor Discovery message of the one kind or the other. */
+export function isNd(flow: Flow): boolean {
+  const type = u16At(flow, AT_TP_SRC);
+  return (
+    isIcmpv6(flow) && u16At(flow, AT_TP_DST) === 0 && (type === ND_NEIGHBOR_SOLICIT || type === ND_NEIGHBOR_ADVERT)
+  );
+}
+
+const CT_STATE = fieldNamed('ct_state');
+/** CS_TRACKED, and not CS_INVALID. */
+function isCtValid(match: Match): boolean {
+  const state = CT_STATE.get(match.flow)[3]!;
+  const mask = CT_STATE.get(match.mask)[3]!;
+  return (state & mask & 0x20) !== 0 && (state & mask & 0x10) === 0;
+}
+
+/** Whether what `field` asks for is matched (ovs mf_are_match_prereqs_ok()). */
+export function prerequisitesMet(field: Field, match: Match): boolean {
+  const flow = match.flow;
+  const type = ethType(flow);
+  const later = (flow.u8[AT_NW_FRAG]! & 2) !== 0;
+  switch (field.prerequisite) {
+    case 'none':
+    case 'ethernet':
+      return true;
+    case 'arp':
+      return type === ETH_TYPE_ARP || type === ETH_TYPE_RARP;
+    case 'ipv4':
+      return type === ETH_TYPE_IP;
+    case 'ipv6':
+      return type === ETH_TYPE_IPV6;
+    case 'vlan_vid':
+      return (u16At(flow, AT_TCI) & VLAN_CFI) !== 0;
+    case 'mpls':
+      return isMpls(type);
+    case 'ip_any':
+      return isIpAny(flow);
+    case 'nsh':
+      return type === 0x894f;
+    case 'ct':
+      return isCtValid(match);
+    case 'tcp':
+      return isL4(flow, IPPROTO_TCP) && !later;
+    case 'udp':
+      return isL4(flow, IPPROTO_UDP) && !later;
+    case 'sctp':
+      return isL4(flow, IPPROTO_SCTP) && !later;
+    case 'icmpv4':
+      return type === ETH_TYPE_IP && flow.u8[AT_NW_PROTO] === IPPROTO_ICMP;
+    case 'icmpv6':
+      return isIcmpv6(flow);
+    case 'nd':
+      return isNd(flow);
+    case 'nd_solicit':
+      return isNd(flow) && u16At(flow, AT_TP_SRC) === ND_NEIGHBOR_SOLICIT;
+    case 'nd_advert':
+      return isNd(flow) && u16At(flow, AT_TP_SRC) === ND_NEIGHBOR_ADVERT;
+  }
+}
+
+/** Whether a field can have the value at all (ovs mf_is_value_valid()). */
+export function isValueValid(field: Field, value: Uint8Array): boolean {
+  if (field.name === 'in_port_oxm' || field.name === 'actset_output') {
+    const port = ((value[0]! << 24) | (value[1]! << 16) | (value[2]! << 8) | value[3]!) >>> 0;
+    return port < 0xff00 || port >= OFPP_MAX;
+  }
+  if (field.name === 'arp_op') return value[0] === 0;
+  return field.fits(value);
+}
+
+/**
+ * Makes `match` match `value` in the bits of `mask` (null: all), as ovs mf_set() does: `dl_vlan` asks for a tag, too, or for none
+ * where it is 0xffff. A mask of zeros takes the field out of the match.
+ */
+export function matchField(match: Match, field: Field, value: Uint8Array, mask: Uint8Array | null): void {
+  const { flow, mask: wc } = match;
+  switch (field.name) {
+    case 'in_port':
+    case 'in_port_oxm': {
+      const out = mask?.every((byte) => byte === 0) ?? false;
+      field.put(flow, out ? new Uint8Array(field.bytes) : value, field.valid);
+      wc.w[W_IN_PORT] = out ? 0 : -1;
+      return;
+    }
+    case 'dl_vlan':
+      if (mask === null && ((value[0]! << 8) | value[1]!) === OFP10_VLAN_NONE) {
+        setU16At(flow, AT_TCI, 0);
+        setU16At(wc, AT_TCI, 0xffff);
+        return;
+      }
+      break;
+    case 'vlan_tci':
+      setU16At(flow, AT_TCI, 0);
+      setU16At(wc, AT_TCI, 0);
+      break;
+    default:
+      break;
+  }
+  const bits = mask ?? field.valid;
+  const masked = new Uint8Array(field.bytes);
+  for (let i = 0; i < field.bytes; i++) masked[i] = value[i]! & bits[i]!;
+  field.put(flow, masked, field.valid);
+  field.put(wc, bits, field.valid);
+  if (field.name === 'dl_vlan' || field.name === 'dl_vlan_pcp' || field.name === 'vlan_pcp') {
+    const tag = bits.some((byte) => byte !== 0);
+    if (tag || u16At(wc, AT_TCI) === VLAN_CFI) {
+      setU16At(flow, AT_TCI, tag ? u16At(flow, AT_TCI) | VLAN_CFI : 0);
+      setU16At(wc, AT_TCI, tag ? u16At(wc, AT_TCI) | VLAN_CFI : 0);
+    }
+  }
+}
+
+/** Clears the values of bits that do not count. */
+export function zeroWildcarded(match: Match): void {
+  for (let i = 0; i < match.flow.w.length; i++) match.flow.w[i]! &= match.mask.w[i]!;
+}
+
+const ADDRESSES = ['nw_src', 'nw_dst'].map(fieldNamed);
+const PORTS = ['tcp_src', 'tcp_dst'].map(fieldNamed);
+const IPVX = ['nw_tos', 'nw_ecn', 'nw_ttl'].map(fieldNamed);
+const IPV6 = ['ipv6_src', 'ipv6_dst', 'ipv6_label'].map(fieldNamed);
+const MPLS = ['mpls_label', 'mpls_tc', 'mpls_bos', 'mpls_ttl'].map(fieldNamed);
+const PROTOCOL = fieldNamed('nw_proto');
+const SHA = fieldNamed('arp_sha');
+const THA = fieldNamed('arp_tha');
+const TARGET = fieldNamed('nd_target');
+
+/** Takes out what cannot be matched by frames of the matched types: OpenFlow 1.0 ignores it (ovs ofputil_normalize_match()). */
+export function normalizeMatch(match: Match): void {
+  const { flow } = match;
+  const type = ethType(flow);
+  const protocol = flow.u8[AT_NW_PROTO]!;
+  const l4 = protocol === IPPROTO_TCP || protocol === IPPROTO_UDP || protocol === IPPROTO_SCTP;
+  const arp = type === ETH_TYPE_ARP || type === ETH_TYPE_RARP;
+  const icmpv6 = isIcmpv6(flow);
+  const ndType = icmpv6 ? u16At(flow, AT_TP_SRC) : 0;
+  const ip = isIpAny(flow);
+  const keep = (fields: readonly Field[], may: boolean): void => {
+    if (!may) for (const field of fields) field.put(match.mask, new Uint8Array(field.bytes), field.valid);
+  };
+  keep(ADDRESSES, type === ETH_TYPE_IP || arp);
+  keep(PORTS, (ip && l4) || (type === ETH_TYPE_IP && protocol === IPPROTO_ICMP) || icmpv6);
+  keep([PROTOCOL], ip || arp);
+  keep(IPVX, ip);
+  keep(IPV6, type === ETH_TYPE_IPV6);
+  keep([SHA], arp || ndType === ND_NEIGHBOR_SOLICIT);
+  keep([THA], arp || ndType === ND_NEIGHBOR_ADVERT);
+  keep([TARGET], ndType === ND_NEIGHBOR_SOLICIT || ndType === ND_NEIGHBOR_ADVERT);
+  keep(MPLS, isMpls(type));
+  zeroWildcarded(match);
 }
