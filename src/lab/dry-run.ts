@@ -88,9 +88,9 @@ export function learnedState(machine: Machine): LearnedState {
     contexts: contextsOf(machine),
     nics: nicsOf(machine).map((nic) => documentNow(machine, nic)),
     ports: new Map(
-      machine.bridges.map(({ bridge }) => [
-        bridge.name,
-        new Map(Array.from(bridge.ports.values(), ({ name, number }) => [name, number])),
+      machine.bridges.map(({ place, ports }) => [
+        machine.catalog.places[place]!.name,
+        new Map(ports().map(({ name, number }) => [name, number])),
       ]),
     ),
     bridges: machine.bridges.map(({ bridge }) => {

@@ -25,7 +25,7 @@ export class Ends {
       if (!several) this.byName.set(`${host}/${local}`, end(name));
     };
     for (const b of machine.bridges) {
-      for (const port of b.bridge.ports.values()) {
+      for (const port of b.ports()) {
         add(b.host, `${b.name}/${port.name}`, (name) => ({ kind: 'port', name, bridge: b, port }));
       }
     }

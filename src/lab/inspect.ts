@@ -184,7 +184,7 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
     name: built.name,
     host: built.host,
     datapath: built.datapath,
-    ports: [...bridge.ports.values()].map((p) => {
+    ports: built.ports().map((p) => {
       const related = machine.catalog.places.filter(
         (x) => x.id === p.place || x.name === `${machine.catalog.places[p.place]!.name}/tap`,
       );

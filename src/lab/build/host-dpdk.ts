@@ -75,7 +75,7 @@ export function startHostDpdk(site: Site, hostSite: HostSite): HostDpdk | null {
   assert(pages !== null, 'validation gives Open vSwitch its hugepages');
   // a heap has pages of one size here: where both are taken, the small ones
   const pageBytes = pages['2MiB'] === 0 ? PAGE_BYTES['1GiB'] : PAGE_BYTES['2MiB'];
-  const base = baseOf(bridge.bridge.place, pmds[0]!.id);
+  const base = baseOf(bridge.place, pmds[0]!.id);
   recorder.stamp[0] = 0;
   const memory = new EalMemory({
     from: PHYSICAL,

@@ -9,6 +9,7 @@ import type { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { GuestStack } from '../../machine/guest/stack/stack.ts';
 import type { Injector } from '../../machine/host/injector.ts';
 import type { NicRx, NicTx } from '../../machine/host/nic.ts';
+import type { Port } from '../../machine/host/port.ts';
 import type { Wire } from '../../machine/host/wire.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import type { Arena } from '../../machine/memory/arena.ts';
@@ -48,7 +49,12 @@ export interface BuiltBridge {
   readonly host: string;
   readonly name: string;
   readonly datapath: Datapath;
+  /** Its datapath, which the bridges of Open vSwitch of one host and type share. */
   readonly bridge: Forwarder;
+  /** Of the bridge itself. */
+  readonly place: number;
+  /** Its own ports, as they are now. */
+  readonly ports: () => Port[];
   readonly userspaceTso: boolean;
 }
 export interface BuiltHostNic {

@@ -45,13 +45,23 @@ export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostS
         name: document.name,
         datapath: 'netdev',
         bridge,
+        place,
+        ports: () => [...bridge.ports.values()],
         userspaceTso: document.userspaceTso,
       });
       continue;
     }
     if (document.datapath === 'linux') {
       const bridge = new LinuxBridge(services, name, place, document);
-      site.bridges.push({ host: host.name, name: document.name, datapath: 'linux', bridge, userspaceTso: false });
+      site.bridges.push({
+        host: host.name,
+        name: document.name,
+        datapath: 'linux',
+        bridge,
+        place,
+        ports: () => [...bridge.ports.values()],
+        userspaceTso: false,
+      });
       continue;
     }
     const bridge = new KernelDatapath(services, name, place, document);
@@ -59,13 +69,21 @@ export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostS
     const handler = new OvsHandler(`${prefix}handler-${document.name}`, core, services, bridge);
     bridge.handler = handler;
     site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
-    site.bridges.push({ host: host.name, name: document.name, datapath: 'system', bridge, userspaceTso: false });
+    site.bridges.push({
+      host: host.name,
+      name: document.name,
+      datapath: 'system',
+      bridge,
+      place,
+      ports: () => [...bridge.ports.values()],
+      userspaceTso: false,
+    });
   }
   for (const core of pollers.get('pmd')!) {
     const local = cores.local(core);
     const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, core, services);
     const netdev = site.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
-    site.enter(pmd, netdev.bridge.place, { kind: 'pmd', core: local, host: host.name, polls: true });
+    site.enter(pmd, netdev.place, { kind: 'pmd', core: local, host: host.name, polls: true });
     site.pmds.push(pmd);
   }
 }
