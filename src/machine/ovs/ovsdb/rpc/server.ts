@@ -4,7 +4,7 @@
  */
 import type { RandomStream } from '../../../../engine/random.ts';
 import type { Acceptor, Door, Peer } from '../../stream.ts';
-import { type Commit, Database } from '../database.ts';
+import { type Commit, Database, type Edit } from '../database.ts';
 import type { Json } from '../json.ts';
 import { OPEN_VSWITCH } from '../schema/open-vswitch.ts';
 import { SERVER } from '../schema/server.ts';
@@ -83,6 +83,10 @@ export class OvsdbServer implements Acceptor {
     return (apply) => this.door.act('ovsdb transact', JSON.stringify(operations), apply);
   }
 
+  /** A transaction of the server itself, from outside the world: not of anybody's doing, so the journal does not have it. */
+  write(run: (edit: Edit) => void): void {
+    this.during(() => this.door.act('ovsdb status', null, () => void this.database.edit(run)));
+  }
   /** Runs what a client asks for; transactions that wait for what it changed are tried after it. */
   during(run: () => void): void {
     this.depth++;

@@ -61,6 +61,14 @@ export class OvsdbSession implements Session {
     this.heard = server.clock();
   }
 
+  get connected(): boolean {
+    return this.isOpen;
+  }
+  /** It was asked whether it lives, and has not answered yet. */
+  get isProbing(): boolean {
+    return this.probing;
+  }
+
   receive(bytes: Uint8Array): void {
     this.heard = this.server.clock();
     this.probing = false;
