@@ -332,6 +332,8 @@ function answer(request: EngineRequest): unknown {
   }
   const world = worldOf(request);
   switch (request.op) {
+    case 'open':
+      return null;
     case 'delete':
       world.deleted = true;
       worlds.delete(world.id);
@@ -342,6 +344,7 @@ function answer(request: EngineRequest): unknown {
         virtualTimeSeconds: world.virtualTimeSeconds,
         fingerprint: world.fingerprint,
         events: world.eventCount,
+        endpoints: [],
         conservation: {
           injected: 0,
           replicated: 0,
