@@ -28,6 +28,8 @@ import {
 import type { RuleCriteria, Step } from './rule-store.ts';
 import { ANY_COOKIE_MASK, RuleStore } from './rule-store.ts';
 
+export type { RuleCriteria, Step };
+
 /** Who asked for a change: an OpenFlow connection and its transaction; null: the switch itself. */
 export interface Requester {
   readonly connection: object;
