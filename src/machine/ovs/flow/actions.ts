@@ -69,10 +69,11 @@ export type OfAction =
   | { readonly type: 'move'; readonly src: Subfield; readonly dst: Subfield }
   | { readonly type: 'push'; readonly src: Subfield }
   | { readonly type: 'pop'; readonly dst: Subfield }
-  | { readonly type: 'mod_vlan_vid'; readonly vid: number }
-  | { readonly type: 'mod_vlan_pcp'; readonly pcp: number }
-  /** `strip_vlan` in OpenFlow 1.0's words. */
-  | { readonly type: 'pop_vlan' }
+  /** `hasVlan`: what matches has a tag (checkActions() says); without, later versions than 1.0 push one first. */
+  | { readonly type: 'mod_vlan_vid'; readonly vid: number; readonly hasVlan?: boolean }
+  | { readonly type: 'mod_vlan_pcp'; readonly pcp: number; readonly hasVlan?: boolean }
+  /** `strip`: it was said in OpenFlow 1.0's words, `strip_vlan`. */
+  | { readonly type: 'pop_vlan'; readonly strip?: boolean }
   | { readonly type: 'push_vlan'; readonly ethertype: number }
   | { readonly type: 'push_mpls'; readonly ethertype: number }
   | { readonly type: 'pop_mpls'; readonly ethertype: number }

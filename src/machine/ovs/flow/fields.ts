@@ -219,6 +219,8 @@ class TableField implements Field {
   unwildcard(mask: Flow): void {
     this.put(mask, ONES, ONES);
     if (this.name === 'dl_vlan_pcp' || this.name === 'vlan_pcp') mask.u8[TCI_AT]! |= VLAN_CFI >> 8;
+    // Types and codes of ICMP are bytes in a place for 16-bit numbers, which count as a whole.
+    if (this.prerequisite === 'icmpv4' || this.prerequisite === 'icmpv6') mask.u8[this.map[0]! - 1] = 0xff;
   }
 
   fits(value: Uint8Array): boolean {

@@ -162,6 +162,10 @@ export function matchField(match: Match, field: Field, value: Uint8Array, mask: 
   for (let i = 0; i < field.bytes; i++) masked[i] = value[i]! & bits[i]!;
   field.put(flow, masked, field.valid);
   field.put(wc, bits, field.valid);
+  // Types and codes of ICMP are bytes in a place for 16-bit numbers, which count as a whole.
+  if (field.prerequisite === 'icmpv4' || field.prerequisite === 'icmpv6') {
+    wc.u8[field.name.endsWith('type') ? AT_TP_SRC : AT_TP_DST] = bits[0]!;
+  }
   if (field.name === 'dl_vlan' || field.name === 'dl_vlan_pcp' || field.name === 'vlan_pcp') {
     const tag = bits.some((byte) => byte !== 0);
     if (tag || u16At(wc, AT_TCI) === VLAN_CFI) {

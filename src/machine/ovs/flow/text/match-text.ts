@@ -276,10 +276,8 @@ function formatL4(p: Printer, { flow, mask }: Match, type: number): void {
   const protocol = flow.u8[AT_NW_PROTO];
   const icmpv6 = type === ETH_TYPE_IPV6 && protocol === IPPROTO_ICMPV6;
   const icmp = icmpv6 || (type === ETH_TYPE_IP && protocol === IPPROTO_ICMP);
-  // Types and codes of ICMP are bytes, whose mask is one, too.
-  const wide = (bits: number): number => (icmp && bits === 0xff ? 0xffff : bits);
-  p.u16(icmp ? 'icmp_type' : 'tp_src', num(F.tcpSrc.get(flow)), wide(num(F.tcpSrc.get(mask))));
-  p.u16(icmp ? 'icmp_code' : 'tp_dst', num(F.tcpDst.get(flow)), wide(num(F.tcpDst.get(mask))));
+  p.u16(icmp ? 'icmp_type' : 'tp_src', num(F.tcpSrc.get(flow)), num(F.tcpSrc.get(mask)));
+  p.u16(icmp ? 'icmp_code' : 'tp_dst', num(F.tcpDst.get(flow)), num(F.tcpDst.get(mask)));
   if (icmpv6) {
     p.address('nd_target', F.ndTarget);
     p.address('nd_sll', F.sha);
