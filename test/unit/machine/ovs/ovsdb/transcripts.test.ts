@@ -1,5 +1,5 @@
 /** Sessions recorded with Open vSwitch 3.1.0 give the same answers here. */
-import { expect, test } from 'vitest';
+import { test } from 'vitest';
 import { isObject, type Json, type JsonObject } from '../../../../../src/machine/ovs/ovsdb/json.ts';
 import { readText } from '../../../../tools/source.ts';
 import { type RecordedSession, Replay } from './replay.ts';
