@@ -132,8 +132,8 @@ export function putFlowUpdate(
     if (version === OFP13_VERSION) {
       const at = out.length;
       putMatch(out, version, rule.match);
-      // The length is that of the match with its padding, as Open vSwitch sends it.
-      out.setU16(from + 12, out.length - at);
+      // As the match says of itself: with its header, without padding.
+      out.setU16(from + 12, out.view.getUint16(at + 2));
       if (actions !== null) out.raw(encodeInstructions(actions, version));
     } else {
       out.setU16(from + 12, putNxMatch(out, rule.match));

@@ -40,7 +40,6 @@ import {
   pullProperty,
   putNested,
   putProperty,
-  putU32,
   unknownProperty,
 } from './properties.ts';
 
@@ -151,7 +150,7 @@ export interface Resume {
 /** Throws OfError. */
 export function decodeResume(request: Request): Resume {
   const reader = new Reader(request.bytes, request.body);
-  let frame = new Uint8Array(0);
+  let frame: Uint8Array = new Uint8Array(0);
   let fullLength = 0;
   let metadata = new Match();
   let continuation: Uint8Array | null = null;
