@@ -61,6 +61,7 @@ cost('copy_per_byte_kernel', 0.12, 'ns/B', [0.06, 0.3], 'no source', 'bounded fr
 cost('pmd_idle_iteration', 330, 'ns', [125, 625], 'derived', 'openvswitch/ovs commit 79f368756 (790 cycles)', 'one poll of all queues that finds nothing');
 cost('emc_pass', 35, 'ns', [20, 60], 'derived', 'openvswitch/ovs commit d262ac2c6 (83 ns port to port) minus NIC receive and transmit', 'miniflow extract, EMC hit, actions');
 cost('emc_miss_to_dpcls', 102, 'ns', [70, 130], 'derived', 'openvswitch/ovs commit d262ac2c6', 'extra when the first subtable must be asked');
+cost('smc_lookup', 40, 'ns', [20, 60], 'no source', 'between emc_pass and emc_miss_to_dpcls: one bucket, one comparison with a masked flow', 'extra when the signature match cache is asked');
 cost('dpcls_subtable_lookup', 73, 'ns', [50, 90], 'derived', 'openvswitch/ovs commit 3453b4d62', 'each further subtable');
 cost('vhost_dequeue', 80, 'ns', [50, 130], 'derived', 'VPP port-to-port against PVP figures of CSIT 17.04', 'one frame out of a guest, without bytes');
 cost('vhost_enqueue', 70, 'ns', [45, 120], 'derived', 'DPDK commit e7ef68856', 'one frame into a guest, without bytes');

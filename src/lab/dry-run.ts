@@ -11,12 +11,14 @@ import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
+import { OvsBridge } from '../machine/ovs/datapath/bridge.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kernel-datapath.ts';
-import { type LearnedNetdev, NetdevDatapath } from '../machine/ovs/datapath/netdev-datapath.ts';
+import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
+import { type FdbEntry, type NormalOfproto, NormalSlowPath } from '../machine/ovs/datapath/normal-slow-path.ts';
 import { featureNames } from '../machine/virtio/features.ts';
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device-queue.ts';
-import type { BuiltNic, Machine } from './build/machine.ts';
+import type { BridgePorts, BuiltNic, Machine } from './build/machine.ts';
 import type { PortNumbers } from './build/site.ts';
 import { buildMachine } from './builder.ts';
 import type { IommuStanding, NicIommuStanding } from './devices/guest-iommu.ts';
@@ -35,8 +37,10 @@ export interface LearnedState {
   readonly nics: readonly GuestNicDocument[];
   /** By bridge, its name with the host's prefix: its ports' numbers, which the twin's have as well. */
   readonly ports: PortNumbers;
-  /** In the order of the machine's bridges. */
-  readonly bridges: readonly (LearnedKernel | LearnedNetdev | LearnedBridge)[];
+  /** MAC tables in the order of the machine's bridges. */
+  readonly bridges: readonly (LearnedOfproto | LearnedBridge)[];
+  /** In the order of the datapaths of Open vSwitch. */
+  readonly datapaths: readonly (LearnedKernel | LearnedNetdev)[];
   /** Neighbour tables in the order of the guests. */
   readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
   /** Positions of the random streams of the lines, in the order of the hosts' NICs. */
@@ -81,6 +85,14 @@ export const MOST_NS = 10e9;
 /** Scheduler steps between two looks at the number of events: where a dry run ends depends on nothing else. */
 const STEPS_PER_LOOK = 64;
 
+interface LearnedOfproto {
+  readonly fdb: readonly FdbEntry[];
+}
+function ofprotoOf(attach: BridgePorts): NormalOfproto {
+  assert(attach instanceof OvsBridge && attach.datapath.slow instanceof NormalSlowPath, 'a bridge of Open vSwitch');
+  return attach.datapath.slow.ofprotoOf(attach);
+}
+
 /** Looks at a world between two steps; changes nothing. */
 export function learnedState(machine: Machine): LearnedState {
   return {
@@ -93,11 +105,11 @@ export function learnedState(machine: Machine): LearnedState {
         new Map(ports().map(({ name, number }) => [name, number])),
       ]),
     ),
-    bridges: machine.bridges.map(({ bridge }) => {
-      if (bridge instanceof KernelDatapath || bridge instanceof LinuxBridge) return bridge.learned();
-      assert(bridge instanceof NetdevDatapath, 'a bridge is one of three');
-      return bridge.learned();
+    bridges: machine.bridges.map(({ bridge, attach }) => {
+      if (bridge instanceof LinuxBridge) return bridge.learned();
+      return { fdb: ofprotoOf(attach).learned() };
     }),
+    datapaths: Array.from(machine.site.datapaths.values(), (datapath) => datapath.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
     kickDistances: nicsOf(machine).map(({ nic }) =>
@@ -231,11 +243,14 @@ const controlQueue = (nic: BuiltNic): DeviceQueue | null => deviceState(nic).nic
 const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) => guest.nics);
 /** Makes a world that has just booted one that has learned all that. */
 function adopt(machine: Machine, learned: LearnedState): void {
-  for (const [i, { bridge }] of machine.bridges.entries()) {
-    // Both worlds are of one topology: the i-th bridge is of the same kind.
-    if (bridge instanceof KernelDatapath) bridge.adopt(learned.bridges[i] as LearnedKernel);
-    else if (bridge instanceof NetdevDatapath) bridge.adopt(learned.bridges[i] as LearnedNetdev);
-    else if (bridge instanceof LinuxBridge) bridge.adopt(learned.bridges[i] as LearnedBridge);
+  // Both worlds are of one topology: the i-th bridge is of the same kind.
+  for (const [i, { bridge, attach }] of machine.bridges.entries()) {
+    if (bridge instanceof LinuxBridge) bridge.adopt(learned.bridges[i] as LearnedBridge);
+    else ofprotoOf(attach).adopt((learned.bridges[i] as LearnedOfproto).fdb);
+  }
+  for (const [i, datapath] of [...machine.site.datapaths.values()].entries()) {
+    if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);
+    else datapath.adopt(learned.datapaths[i] as LearnedNetdev);
   }
   for (const [i, guest] of machine.guests.entries()) guest.stack.adoptNeighbours(learned.neighbours[i]!);
   for (const [i, nic] of machine.hostNics.entries()) nic.tx.line.random.moveTo(learned.lines[i]!);

@@ -14,13 +14,15 @@ import {
   PACKET_SEGMENTED,
 } from '../engine/events.ts';
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
-import type { Forwarder } from '../machine/bridge/forwarder.ts';
 import { LinuxBridge } from '../machine/bridge/linux-bridge.ts';
-import { Bridge } from '../machine/ovs/datapath/bridge.ts';
+import { OvsBridge } from '../machine/ovs/datapath/bridge.ts';
+import { OvsDatapath } from '../machine/ovs/datapath/datapath.ts';
 import { KernelDatapath } from '../machine/ovs/datapath/kernel-datapath.ts';
-import type { Flow } from '../machine/ovs/datapath/megaflow-table.ts';
+import type { Megaflow } from '../machine/ovs/datapath/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/datapath/netdev-datapath.ts';
-import type { FdbEntry, Ofproto } from '../machine/ovs/ofproto/ofproto.ts';
+import { type FdbEntry, type NormalOfproto, NormalSlowPath } from '../machine/ovs/datapath/normal-slow-path.ts';
+import { formatOdpActions } from '../machine/ovs/datapath/odp-actions-text.ts';
+import { formatOdpKey } from '../machine/ovs/datapath/odp-text.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { NetControl } from '../machine/virtio/net/net-control.ts';
 import type { DeviceQueue } from '../machine/virtio/queue/device-queue.ts';
@@ -177,9 +179,10 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   const { bridge } = built;
   const now = machine.scheduler.now[0]!;
   const portName = (n: number): string => bridge.port(n).name;
-  const flows: readonly Flow[] =
-    bridge instanceof KernelDatapath ? bridge.table.flows : bridge instanceof NetdevDatapath ? bridge.flows : [];
-  const ofproto = bridge instanceof Bridge ? bridge.ofproto : null;
+  const own = new Set(built.ports().map((port) => port.number));
+  // flows are the datapath's, which several bridges may share
+  const flows = bridge instanceof OvsDatapath ? bridge.allFlows().filter((flow) => own.has(flow.inPort)) : [];
+  const ofproto = ofprotoOf(built);
   return {
     name: built.name,
     host: built.host,
@@ -206,7 +209,7 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         offloads: p.features(),
       };
     }),
-    fdb: fdbOf(bridge, now).map((e) => ({
+    fdb: fdbOf(built, now).map((e) => ({
       port: portName(e.port),
       vlan: 0,
       mac: e.mac,
@@ -215,8 +218,8 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
     flows: ofproto === null ? [] : [normalFlow(ofproto, flows)],
     datapathFlows: flows.map((f) => ({
       ufid: f.id.toString(16).padStart(8, '0'),
-      match: matchText(f, portName),
-      actions: f.outputs.length === 0 ? 'drop' : Array.from(f.outputs, portName).join(','),
+      match: formatOdpKey(f.key, f.mask, { portName, packetType: bridge instanceof NetdevDatapath }),
+      actions: formatOdpActions(f.actions, portName),
       packets: f.packets,
       bytes: f.bytes,
       usedSeconds: f.used < 0 ? null : (now - f.used) / 1e9,
@@ -232,16 +235,22 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   };
 }
 
+function ofprotoOf({ bridge, attach }: BuiltBridge): NormalOfproto | null {
+  if (!(bridge instanceof OvsDatapath && bridge.slow instanceof NormalSlowPath && attach instanceof OvsBridge))
+    return null;
+  return bridge.slow.ofprotoOf(attach);
+}
 /** Learned addresses, with the time of the last frame that said so. */
-function fdbOf(bridge: Forwarder, now: number): readonly Pick<FdbEntry, 'mac' | 'port' | 'learned'>[] {
-  if (bridge instanceof Bridge) return bridge.ofproto.entries(now);
-  if (!(bridge instanceof LinuxBridge)) return [];
-  return bridge.fdb.rows(now).map(({ mac, port, updated }) => ({ mac, port, learned: updated }));
+function fdbOf(built: BuiltBridge, now: number): readonly Pick<FdbEntry, 'mac' | 'port' | 'learned'>[] {
+  const { bridge } = built;
+  if (bridge instanceof LinuxBridge)
+    return bridge.fdb.rows(now).map(({ mac, port, updated }) => ({ mac, port, learned: updated }));
+  return ofprotoOf(built)?.entries(now) ?? [];
 }
 /** The one flow of a fresh bridge: what it counted itself, and what the datapath's flows count. */
-function normalFlow(ofproto: Ofproto, flows: readonly Flow[]): BridgeState['flows'][number] {
-  const packets = flows.reduce((n, f) => n + f.packets, ofproto.creditedPackets);
-  const bytes = flows.reduce((n, f) => n + f.bytes, ofproto.creditedBytes);
+function normalFlow(ofproto: NormalOfproto, flows: readonly Megaflow[]): BridgeState['flows'][number] {
+  const packets = flows.reduce((n, f) => n + f.packets - f.pushedPackets, ofproto.creditedPackets);
+  const bytes = flows.reduce((n, f) => n + f.bytes - f.pushedBytes, ofproto.creditedBytes);
   return { table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes };
 }
 
@@ -256,6 +265,7 @@ function kernelCaches(d: KernelDatapath): Record<string, number> {
     'masks hit': d.masksProbed,
     'masks total': d.table.masks,
     'masks hit/pkt': lookups === 0 ? 0 : d.masksProbed / lookups,
+    'cache hit': d.cacheHits,
     'upcalls waiting': d.upcalls.length,
   };
 }
@@ -263,24 +273,16 @@ function kernelCaches(d: KernelDatapath): Record<string, number> {
 function netdevCaches(d: NetdevDatapath): Record<string, number> {
   return {
     'packets received': d.packetsReceived,
-    'packet recirculations': 0,
-    'avg. datapath passes per packet': d.packetsReceived === 0 ? 0 : 1,
+    'packet recirculations': d.packetRecirculations,
+    'avg. datapath passes per packet':
+      d.packetsReceived === 0 ? 0 : (d.packetsReceived + d.packetRecirculations) / d.packetsReceived,
     'emc hits': d.emcHits,
-    'smc hits': 0,
+    'smc hits': d.smcHits,
     'megaflow hits': d.megaflowHits,
     'avg. subtable lookups per megaflow hit': d.megaflowHits === 0 ? 0 : d.subtableLookups / d.megaflowHits,
     'miss with success upcall': d.missWithSuccessUpcall,
-    'miss with failed upcall': 0,
+    'miss with failed upcall': d.missWithFailedUpcall,
     'emc entries': d.emcEntries,
-    flows: d.flows.length,
+    flows: d.flowCount,
   };
-}
-
-function matchText(flow: Flow, portName: (n: number) => string): string {
-  const k = flow.key;
-  const byte = (word: number, i: number): string => ((k[word]! >>> (8 * i)) & 0xff).toString(16).padStart(2, '0');
-  const destination = [byte(1, 0), byte(1, 1), byte(1, 2), byte(1, 3), byte(2, 0), byte(2, 1)].join(':');
-  const source = [byte(2, 2), byte(2, 3), byte(3, 0), byte(3, 1), byte(3, 2), byte(3, 3)].join(':');
-  const type = ((k[4]! & 0xff) << 8) | ((k[4]! >>> 8) & 0xff);
-  return `recirc_id(0),in_port(${portName(k[0]!)}),eth(src=${source},dst=${destination}),eth_type(0x${type.toString(16).padStart(4, '0')})${type === 0x0800 ? ',ipv4(frag=no)' : ''}`;
 }

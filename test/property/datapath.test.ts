@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'vitest';
 import { RandomStream } from '../../src/engine/random.ts';
-import { FlowKey, hashKey, KEY_WORDS } from '../../src/machine/ovs/datapath/flow-key.ts';
-import { type Flow, MegaflowTable } from '../../src/machine/ovs/datapath/megaflow-table.ts';
+import { FlowKey, hashKey } from '../../src/machine/ovs/datapath/flow-key.ts';
+import { type Megaflow, MegaflowTable } from '../../src/machine/ovs/datapath/megaflow-table.ts';
+import { DP_WORDS } from '../../src/machine/ovs/flow/flow.ts';
 import { frame, KINDS, Switch } from '../unit/machine/ovs/datapath/switch.ts';
 import { Bare } from '../unit/machine/packet/bare-services.ts';
 
@@ -24,7 +25,9 @@ interface NaiveKey {
     readonly dst: string;
     readonly proto: number;
     readonly tos: number;
-    readonly frag: boolean;
+    readonly ttl: number;
+    readonly frag: number;
+    readonly flags?: number;
     readonly ports?: readonly [number, number];
   };
 }
@@ -34,7 +37,7 @@ function parse(b: Buffer, in_port: number): NaiveKey | null {
   let at = 12;
   let vlan_tci = 0;
   if (b.readUInt16BE(12) === 0x8100 && b.length >= 18) {
-    vlan_tci = b.readUInt16BE(14);
+    vlan_tci = b.readUInt16BE(14) | 0x1000;
     at = 16;
   }
   const eth_type = b.readUInt16BE(at);
@@ -47,16 +50,23 @@ function parse(b: Buffer, in_port: number): NaiveKey | null {
   };
   const ip = b.subarray(at + 2);
   if (eth_type !== 0x0800 || ip.length < 20) return key;
-  const frag = (ip.readUInt16BE(6) & 0x3fff) !== 0;
+  const header = (ip[0]! & 15) * 4;
+  const total = ip.readUInt16BE(2);
+  if (header < 20 || total < header || total > ip.length) return key;
+  const offset = ip.readUInt16BE(6) & 0x3fff;
+  const frag = offset === 0 ? 0 : offset === 0x2000 ? 1 : 3;
   const proto = ip[9]!;
-  const l4 = ip.subarray((ip[0]! & 15) * 4);
-  const fields = { src: ip.subarray(12, 16).join('.'), dst: ip.subarray(16, 20).join('.'), proto, tos: ip[1]!, frag };
-  if ((proto !== 6 && proto !== 17) || frag || l4.length < 4) return { ...key, ip: fields };
-  return { ...key, ip: { ...fields, ports: [l4.readUInt16BE(0), l4.readUInt16BE(2)] } };
+  const l4 = ip.subarray(header, total);
+  const addresses = { src: ip.subarray(12, 16).join('.'), dst: ip.subarray(16, 20).join('.') };
+  const fields = { ...addresses, proto, tos: ip[1]!, ttl: ip[8]!, frag };
+  const least = proto === 6 ? 20 : proto === 17 ? 8 : Number.POSITIVE_INFINITY;
+  if (frag === 3 || l4.length < least) return { ...key, ip: fields };
+  const flags = proto === 6 ? l4.readUInt16BE(12) & 0xfff : 0;
+  return { ...key, ip: { ...fields, ports: [l4.readUInt16BE(0), l4.readUInt16BE(2)], flags } };
 }
-/** The nine words, read back into fields. */
+/** The words, read back into fields. */
 function readKey(k: Int32Array, hasIp: boolean, hasPorts: boolean): NaiveKey {
-  const b = Buffer.from(k.buffer, k.byteOffset, KEY_WORDS * 4);
+  const b = Buffer.from(k.buffer, k.byteOffset, DP_WORDS * 4);
   const be16 = (at: number): number => b.readUInt16BE(at);
   const key = {
     in_port: k[0]!,
@@ -71,21 +81,23 @@ function readKey(k: Int32Array, hasIp: boolean, hasPorts: boolean): NaiveKey {
     dst: b.subarray(24, 28).join('.'),
     proto: b[32]!,
     tos: b[33]!,
-    frag: b[34] === 1,
+    ttl: b[34]!,
+    frag: b[35]!,
   };
-  return { ...key, ip: hasPorts ? { ...fields, ports: [be16(28), be16(30)] } : fields };
+  return { ...key, ip: hasPorts ? { ...fields, ports: [be16(28), be16(30)], flags: be16(36) } : fields };
 }
 
 const packet = fc
   .record({
     noise: fc.uint8Array({ minLength: 0, maxLength: 90 }),
-    type: fc.constantFrom(0x0800, 0x0800, 0x0806, 0x8100, 0x86dd, 0x88cc),
-    inner: fc.constantFrom(0x0800, 0x0806, 0x8100),
-    proto: fc.constantFrom(1, 6, 17, 17, 47),
+    type: fc.constantFrom(0x0800, 0x0800, 0x8100, 0x88cc),
+    inner: fc.constantFrom(0x0800, 0x88cc, 0x8100),
+    proto: fc.constantFrom(47, 6, 17, 17, 50),
     ihl: fc.constantFrom(5, 5, 6, 15),
+    short: fc.constantFrom(0, 0, 0, 3, 30),
     fragment: fc.constantFrom(0, 0, 0x4000, 0x2000, 0x1fff, 1),
   })
-  .map(({ noise, type, inner, proto, ihl, fragment }) => {
+  .map(({ noise, type, inner, proto, ihl, short, fragment }) => {
     const b = Buffer.from(noise);
     if (b.length >= 14) b.writeUInt16BE(type, 12);
     const tagged = type === 0x8100 && b.length >= 18;
@@ -93,6 +105,7 @@ const packet = fc
     const ip = b.subarray(tagged ? 18 : 14);
     if (ip.length >= 20) {
       ip[0] = 0x40 | ihl;
+      ip.writeUInt16BE(Math.max(0, ip.length - short), 2);
       ip.writeUInt16BE(fragment, 6);
       ip[9] = proto;
     }
@@ -116,7 +129,7 @@ test(`the flow key holds what the headers say (seed ${seed})`, () => {
         assert.equal(key.extract(bare.scratch, bytes.length, port), wanted !== null);
         if (wanted === null) return;
         assert.deepEqual(readKey(key.words, wanted.ip !== undefined, wanted.ip?.ports !== undefined), wanted);
-        if (wanted.ip === undefined) assert.deepEqual([...key.words.subarray(5)], [0, 0, 0, 0]);
+        if (wanted.ip === undefined) assert.deepEqual([...key.words.subarray(5, 9)], [0, 0, 0, 0]);
         else if (wanted.ip.ports === undefined) assert.equal(key.words[7], 0);
       },
     ),
@@ -126,11 +139,11 @@ test(`the flow key holds what the headers say (seed ${seed})`, () => {
 
 // ---- the flow table -------------------------------------------------------------------------------------------------
 const words = fc
-  .array(fc.constantFrom(0, 1, 2, 3, -1, 0x10000), { minLength: KEY_WORDS, maxLength: KEY_WORDS })
+  .array(fc.constantFrom(0, 1, 2, 3, -1, 0x10000), { minLength: DP_WORDS, maxLength: DP_WORDS })
   .map((w) => Int32Array.from(w));
 const masks = fc.array(
   fc
-    .array(fc.constantFrom(0, -1, -1, 0xff, 0x10000), { minLength: KEY_WORDS, maxLength: KEY_WORDS })
+    .array(fc.constantFrom(0, -1, -1, 0xff, 0x10000), { minLength: DP_WORDS, maxLength: DP_WORDS })
     .map((w) => Int32Array.from(w)),
   { minLength: 1, maxLength: 5 },
 );
@@ -144,15 +157,15 @@ test(`the flow table finds what a linear scan finds (seed ${seed})`, () => {
   fc.assert(
     fc.property(masks, fc.array(tableStep, { maxLength: 400 }), (maskList, steps) => {
       const table = new MegaflowTable(false);
-      const list: Flow[] = [];
-      const matches = (f: Flow, key: Int32Array): boolean => f.mask.every((m, i) => (key[i]! & m) === f.key[i]);
+      const list: Megaflow[] = [];
+      const matches = (f: Megaflow, key: Int32Array): boolean => f.mask.every((m, i) => (key[i]! & m) === f.key[i]);
       let id = 0;
       for (const s of steps) {
         if (s.do === 'insert') {
           const mask = maskList[s.mask % maskList.length]!;
           // a datapath installs a flow only where none matches the key under this mask
           if (list.some((f) => matches(f, s.key) && f.mask.every((m, i) => m === mask[i]))) continue;
-          list.push(table.insert(++id, s.key, mask, Int32Array.of(id)));
+          list.push(table.insert(++id, s.key, mask, [{ type: 'output', port: id }]));
         } else if (s.do === 'remove') {
           if (list.length === 0) continue;
           const [gone] = list.splice(s.which % list.length, 1);
@@ -173,29 +186,35 @@ test(`the flow table finds what a linear scan finds (seed ${seed})`, () => {
   );
 });
 
+function words9(...words: number[]): Int32Array {
+  const key = new Int32Array(DP_WORDS);
+  key.set(words);
+  return key;
+}
+
 test('a table of many thousand flows finds each, and ranks the subtable that is used most first', () => {
   const table = new MegaflowTable(true);
-  const exact = new Int32Array(KEY_WORDS).fill(-1);
+  const exact = new Int32Array(DP_WORDS).fill(-1);
   const port = Int32Array.from(exact, (_, i) => (i === 0 ? -1 : 0));
-  table.insert(0, Int32Array.of(99, 0, 0, 0, 0, 0, 0, 0, 0), port, Int32Array.of(0));
-  const key = (i: number): Int32Array => Int32Array.of(1, i, i * 7, 0, 8, i ^ 0x5555, 0, i << 16, 17);
-  for (let i = 1; i <= 5000; i++) table.insert(i, key(i), exact, Int32Array.of(i));
+  table.insert(0, words9(99, 0, 0, 0, 0, 0, 0, 0, 0), port, []);
+  const key = (i: number): Int32Array => words9(1, i, i * 7, 0, 8, i ^ 0x5555, 0, i << 16, 17);
+  for (let i = 1; i <= 5000; i++) table.insert(i, key(i), exact, [{ type: 'output', port: i }]);
   for (let i = 1; i <= 5000; i++) assert.equal(table.find(key(i))!.id, i);
   assert.equal(table.probed, 2);
   for (let i = 0; i < 20_000; i++) table.find(key(1 + (i % 5000)));
   assert.equal(table.probed, 1);
-  assert.equal(table.find(Int32Array.of(99, 1, 2, 3, 4, 5, 6, 7, 8))!.id, 0);
+  assert.equal(table.find(words9(99, 1, 2, 3, 4, 5, 6, 7, 8))!.id, 0);
   assert.equal(table.find(Int32Array.of(98, 1, 2, 3, 4, 5, 6, 7, 8)), null);
 });
 
 test('the hash spreads keys that differ in one field', () => {
-  const k = new Int32Array(KEY_WORDS);
+  const k = new Int32Array(DP_WORDS);
   for (const word of [0, 1, 2, 3, 4, 5, 6, 7, 8]) {
     k.fill(0x12345678);
     const seen = new Set<number>();
     for (let i = 0; i < 1000; i++) {
       k[word] = word === 0 ? i & 0xff : i << 16;
-      seen.add(word === 0 ? hashKey(k) : hashKey(k) & 8191); // few ports: the whole hash
+      seen.add(word === 0 ? hashKey(k, false) : hashKey(k, false) & 8191); // few ports: the whole hash
     }
     assert.ok(seen.size > (word === 0 ? 200 : 800), `word ${word}: ${seen.size} of 1000`);
   }
@@ -232,7 +251,7 @@ test(`both datapaths forward as a learning switch does, whatever caches they hav
         }
       }
       for (const s of switches) {
-        const fdb = s.bridge.ofproto
+        const fdb = s.ofproto
           .entries(arrivals.length * 1000)
           .map((e) => [Number.parseInt(e.mac.slice(-2), 16), e.port] as const);
         assert.deepEqual(new Map(fdb), learned);

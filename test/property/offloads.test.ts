@@ -65,7 +65,7 @@ it('nothing is lost, doubled or wrong', () => {
         }
         bench.run(() => assert.equal(pool.live, alive(bare), 'every frame is somewhere'));
         while (bench.bridge.upcalls.length > 0) {
-          bench.bridge.upcall(bench.bridge.upcalls.shift(), 0);
+          bench.bridge.upcall(0);
           assert.equal(pool.live, alive(bare) + kept(ports));
         }
         assert.equal(pool.live, 0);

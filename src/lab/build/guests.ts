@@ -8,7 +8,6 @@ import { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
 import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../../machine/backend/vhost-user.ts';
-import type { Forwarder } from '../../machine/bridge/forwarder.ts';
 import { GuestNic, type GuestNicPlaces } from '../../machine/guest/guest-nic.ts';
 import { MAX_GSO_BYTES, type QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
@@ -30,7 +29,7 @@ import {
   type VmmKind,
   vhostUserDefaults,
 } from '../topology.ts';
-import type { BuiltGuest } from './machine.ts';
+import type { BridgePorts, BuiltGuest } from './machine.ts';
 import { assignRxq } from './network.ts';
 import type { HostSite, Site } from './site.ts';
 import { buildLoop, userspaceNic, VMM_TEXT, vmmPlace } from './vmm-loop.ts';
@@ -225,7 +224,7 @@ export function wire(
     vmm: VmmKind;
   },
   memory: { readonly bounce: number; readonly joined: number },
-  addPort: (bridge: Forwarder, port: Port) => void = (bridge, port) => bridge.addPort(port),
+  addPort: (bridge: BridgePorts, port: Port) => void = (bridge, port) => bridge.addPort(port),
 ): NicWiring {
   const { host, prefix, cores, tuns } = hostSite;
   const { document, nic, places, labels, vmm } = of;
@@ -265,7 +264,7 @@ export function wire(
     const queues = [pairs.length, pmds.length] as const;
     const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, ...queues, type);
     vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
-    addPort(bridge.bridge, vhostPort);
+    addPort(bridge.attach, vhostPort);
     const polled = vhostPort.rxqs.map((rxq) => assignRxq(pmds, rxq));
     for (const [i, pmd] of pmds.entries()) pmd.addTxq(vhostPort.txqs[i]!);
     return { ...base, kind: 'vhost-user', port: vhostPort, pmds: polled, userspaceTso: bridge.userspaceTso };
@@ -286,7 +285,7 @@ export function wire(
     pairs.length,
   );
   tap.mtu = document.mtu ?? ETH_DATA_LEN;
-  addPort(bridge.bridge, tap);
+  addPort(bridge.attach, tap);
   if (document.backend === 'virtio-net') {
     return {
       ...base,

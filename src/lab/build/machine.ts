@@ -45,12 +45,22 @@ export interface BuiltGuest {
   readonly stack: GuestStack;
   readonly nics: BuiltNic[];
 }
+/** A bridge as its ports' wiring sees it. */
+export interface BridgePorts {
+  /** With its host's prefix. */
+  readonly name: string;
+  addPort(port: Port): void;
+  plugPort(port: Port, contextBits: number): void;
+  removePort(number: number, contextBits: number): void;
+}
 export interface BuiltBridge {
   readonly host: string;
   readonly name: string;
   readonly datapath: Datapath;
   /** Its datapath, which the bridges of Open vSwitch of one host and type share. */
   readonly bridge: Forwarder;
+  /** Where ports come to it, and leave it. */
+  readonly attach: BridgePorts;
   /** Of the bridge itself. */
   readonly place: number;
   /** Its own ports, as they are now. */

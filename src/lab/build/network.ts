@@ -3,12 +3,14 @@ import { RandomStream } from '../../engine/random.ts';
 import { LinuxBridge } from '../../machine/bridge/linux-bridge.ts';
 import { type Line, NicRx, NicTx } from '../../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-port.ts';
-import { ETH_DATA_LEN } from '../../machine/host/port.ts';
+import { ETH_DATA_LEN, type Port } from '../../machine/host/port.ts';
 import { Wire } from '../../machine/host/wire.ts';
 import { HostDma } from '../../machine/iommu/host-iommu.ts';
+import { OvsBridge } from '../../machine/ovs/datapath/bridge.ts';
 import { OvsHandler } from '../../machine/ovs/datapath/handler.ts';
 import { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
+import { NormalOfproto, NormalSlowPath } from '../../machine/ovs/datapath/normal-slow-path.ts';
 import { Pmd, type PmdRxq } from '../../machine/ovs/datapath/pmd.ts';
 import type { Datapath, Host } from '../topology.ts';
 import type { HostSite, Site } from './site.ts';
@@ -21,8 +23,8 @@ const BRIDGE_TEXT: Readonly<Record<Datapath, (name: string) => string>> = {
   linux: (name) => `bridge ${name} of the Linux kernel: FDB, flooding`,
 };
 
-export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostSite): void {
-  const { services } = site;
+export function buildBridges(site: Site, hostSite: HostSite): void {
+  const { host, prefix, cores, pollers } = hostSite;
   for (const document of host.bridges) {
     const name = prefix + document.name;
     const place = site.places.add({
@@ -32,60 +34,59 @@ export function buildBridges(site: Site, { host, prefix, cores, pollers }: HostS
       host: host.name,
       bridge: name,
     });
-    if (document.datapath === 'netdev') {
-      const bridge = new NetdevDatapath(
-        services,
-        name,
-        place,
-        document,
-        new RandomStream(site.topology.seed, `emc ${name}`),
-      );
-      site.bridges.push({
-        host: host.name,
-        name: document.name,
-        datapath: 'netdev',
-        bridge,
-        place,
-        ports: () => [...bridge.ports.values()],
-        userspaceTso: document.userspaceTso,
-      });
-      continue;
-    }
+    const built = { host: host.name, name: document.name, datapath: document.datapath, place };
     if (document.datapath === 'linux') {
-      const bridge = new LinuxBridge(services, name, place, document);
-      site.bridges.push({
-        host: host.name,
-        name: document.name,
-        datapath: 'linux',
-        bridge,
-        place,
-        ports: () => [...bridge.ports.values()],
-        userspaceTso: false,
-      });
+      const bridge = new LinuxBridge(site.services, name, place, document);
+      const ports = (): Port[] => [...bridge.ports.values()];
+      site.bridges.push({ ...built, bridge, attach: bridge, ports, userspaceTso: false });
       continue;
     }
-    const bridge = new KernelDatapath(services, name, place, document);
-    const core = cores.shared();
-    const handler = new OvsHandler(`${prefix}handler-${document.name}`, core, services, bridge);
-    bridge.handler = handler;
-    site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
-    site.bridges.push({
-      host: host.name,
-      name: document.name,
-      datapath: 'system',
+    const datapath = datapathOf(site, hostSite, document.datapath, document.name, place);
+    const bridge = new OvsBridge(name, place, datapath);
+    const { recorder } = site.services;
+    (datapath.slow as NormalSlowPath).add(
       bridge,
-      place,
-      ports: () => [...bridge.ports.values()],
-      userspaceTso: false,
-    });
+      new NormalOfproto(recorder, place, document.macTableSize, document.macAgingSeconds),
+    );
+    const ports = (): Port[] => [...bridge.ports.values()];
+    const { userspaceTso } = document;
+    site.bridges.push({ ...built, bridge: datapath, attach: bridge, ports, userspaceTso });
   }
   for (const core of pollers.get('pmd')!) {
     const local = cores.local(core);
-    const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, core, services);
+    const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, core, site.services);
     const netdev = site.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
     site.enter(pmd, netdev.place, { kind: 'pmd', core: local, host: host.name, polls: true });
     site.pmds.push(pmd);
+    (netdev.bridge as NetdevDatapath).addPmd(pmd);
   }
+}
+
+/** The datapath of a host and type; made with its first bridge, at whose place it is. */
+function datapathOf(
+  site: Site,
+  { host, prefix, cores }: HostSite,
+  type: 'system' | 'netdev',
+  bridge: string,
+  place: number,
+): KernelDatapath | NetdevDatapath {
+  const key = `${host.name} ${type}`;
+  const known = site.datapaths.get(key);
+  if (known !== undefined) return known;
+  const { services } = site;
+  let datapath: KernelDatapath | NetdevDatapath;
+  if (type === 'netdev')
+    datapath = new NetdevDatapath(services, place, new RandomStream(site.topology.seed, `emc ${prefix}${bridge}`));
+  else {
+    datapath = new KernelDatapath(services, place);
+    const core = cores.shared();
+    const handler = new OvsHandler(`${prefix}handler-${bridge}`, core, services, datapath);
+    datapath.handler = handler;
+    site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
+  }
+  datapath.slow = new NormalSlowPath();
+  site.datapaths.set(key, datapath);
+  return datapath;
 }
 
 /**
@@ -153,13 +154,13 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
         pmds.length,
       );
       dpdk.mtu = rx.mtu;
-      bridge.bridge.addPort(dpdk);
+      bridge.attach.addPort(dpdk);
       assignRxq(pmds, dpdk);
       for (const [i, pmd] of pmds.entries()) pmd.addTxq(dpdk.txqs[i]!);
     } else {
       const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);
       kernel.mtu = rx.mtu;
-      bridge.bridge.addPort(kernel);
+      bridge.attach.addPort(kernel);
       const core = cores.shared();
       const softirq = new NicSoftirq(
         `${prefix}softirq-${document.name}`,

@@ -86,7 +86,7 @@ function unplug(machine: Machine, hostSite: HostSite, built: BuiltNic): void {
   const { site } = machine;
   const loop = built.setup.vmm.mainLoop;
   const contextBits = (loop ?? guest.vcpu).id << 20;
-  const { bridge } = bridgeOf(machine, built, wiring.document.bridge)!;
+  const { attach } = bridgeOf(machine, built, wiring.document.bridge)!;
   const port = wiring.kind === 'vhost-user' ? wiring.port : wiring.tap;
   if (wiring.kind === 'vhost-user') {
     for (const pmd of machine.pmds) {
@@ -99,7 +99,7 @@ function unplug(machine: Machine, hostSite: HostSite, built: BuiltNic): void {
     const carried = (loop?.nics ?? []).filter((nic) => nic.tap === wiring.tap);
     for (const nic of carried) loop!.release(nic);
   }
-  bridge.removePort(port.number, contextBits);
+  attach.removePort(port.number, contextBits);
   site.places.retire(port.place);
   site.places.retire(wiring.backendPlace);
   if (wiring.kind !== 'vhost-user') site.places.retire(wiring.tap.tapPlace);

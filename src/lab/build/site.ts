@@ -6,7 +6,10 @@
 import type { Context } from '../../engine/context.ts';
 import type { CatalogGrowth } from '../../engine/growth.ts';
 import type { Scheduler } from '../../engine/scheduler.ts';
+import type { Forwarder } from '../../machine/bridge/forwarder.ts';
 import type { TunNamespace } from '../../machine/host/tun-interface.ts';
+import type { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
+import type { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
 import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
 import type { Services } from '../../machine/services.ts';
 import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
@@ -14,6 +17,9 @@ import { ContextList, Places } from '../places.ts';
 import type { Host, Topology } from '../topology.ts';
 import type { BuiltBridge, BuiltGuest, BuiltHostNic } from './machine.ts';
 
+/** Datapath ports from here on are bridges' own (LOCAL), as the dummy datapath numbers them; others have numbers before and behind. */
+export const FIRST_LOCAL_PORT = 100;
+export const MAX_LOCAL_PORTS = 100;
 /** More than a line about a place or a context takes. */
 const LINE_BYTES = 1024;
 
@@ -42,7 +48,9 @@ export class Site {
   readonly hostNics: BuiltHostNic[] = [];
   readonly pmds: Pmd[] = [];
   private readonly begin: { begin(): void }[] = [];
-  private readonly portNumbers = new Map<string, number>();
+  private readonly portNumbers = new Map<Forwarder, number>();
+  /** Datapaths of Open vSwitch by host and type (`h1 netdev`). */
+  readonly datapaths = new Map<string, KernelDatapath | NetdevDatapath>();
   /** Told when places, contexts or the wiring of a NIC have changed in a running world. */
   readonly onGrowth = new Set<() => void>();
   /** Hosts by name, with their cores. */
@@ -101,8 +109,11 @@ export class Site {
   /** The number of a bridge's port `name`: the next one, or the one that it has in the world that this is the twin of. */
   portNumber(bridge: string, name: string): number {
     const given = this.ports?.get(bridge)?.get(name);
-    const n = given ?? (this.portNumbers.get(bridge) ?? 0) + 1;
-    this.portNumbers.set(bridge, Math.max(n, this.portNumbers.get(bridge) ?? 0));
+    // numbers are the datapath's, which several bridges may share
+    const { bridge: datapath } = this.bridges.find((b) => b.attach.name === bridge)!;
+    const last = this.portNumbers.get(datapath) ?? 0;
+    const n = given ?? (last + 1 === FIRST_LOCAL_PORT ? FIRST_LOCAL_PORT + MAX_LOCAL_PORTS : last + 1);
+    this.portNumbers.set(datapath, Math.max(n, last));
     return n;
   }
   nextFd(): number {

@@ -10,6 +10,7 @@ import {
   DP_OUTPUT,
   DP_PORT_ADD,
   DP_PORT_DEL,
+  PORT_DROP_REMOVED,
 } from '../../engine/events.ts';
 import type { Port } from '../host/port.ts';
 import { ETH_HLEN } from '../packet/headers.ts';
@@ -43,6 +44,11 @@ export abstract class Forwarder {
   // ---- ports ----------------------------------------------------------------------------------------------------------
   addPort(port: Port): void {
     this.ports.set(port.number, port);
+    port.gone = false;
+    this.known(port);
+  }
+  /** Frames that come in by the port are known to. */
+  protected known(port: Port): void {
     this.byNumber[port.number] = port;
   }
   /** A port is plugged into the running bridge, at the recorder's stamp: what is flooded goes to it, too, from now on. */
@@ -53,16 +59,17 @@ export abstract class Forwarder {
   }
   /**
    * A port is taken out of the running bridge, at the recorder's stamp. What the bridge has learned of it is gone, and what
-   * waits at the port itself is dropped. Its number is not given to another port.
+   * waits at the port itself is dropped, unless it is to come back (`closes` false). Its number is not given to another port.
    */
-  removePort(number: number, contextBits: number): void {
+  removePort(number: number, contextBits: number, closes = true): void {
     const port = this.ports.get(number);
     assert(port !== undefined, `bridge ${this.name} has port ${number}`);
     this.ports.delete(number);
+    port.gone = true;
     this.portGone(number);
     const flows = this.portsChanged(contextBits);
     this.services.recorder.event((port.place << 8) | contextBits | DP_PORT_DEL, 0, number, flows);
-    port.close(contextBits);
+    if (closes) port.close(contextBits);
   }
   /** Forgets what was learned of a port. */
   protected portGone(_number: number): void {}
@@ -73,6 +80,11 @@ export abstract class Forwarder {
   /** The port that goes by the number, or went: frames that came in by it may still be under way. */
   port(number: number): Port {
     return this.byNumber[number]!;
+  }
+
+  /** Place of the bridge that the packet came in by, for events that are no port's. */
+  protected bitsOf(_packet: number): number {
+    return this.bridgeBits;
   }
 
   // ---- in -------------------------------------------------------------------------------------------------------------
@@ -97,7 +109,7 @@ export abstract class Forwarder {
   drop(packet: number, contextBits: number, kind: number): void {
     const { pool, recorder, frames } = this.services;
     const frame = pool.frame[packet]!;
-    recorder.event(this.bridgeBits | contextBits | kind, frame, pool.length[packet]!, 0);
+    recorder.event(this.bitsOf(packet) | contextBits | kind, frame, pool.length[packet]!, 0);
     frames.dropped(frame, kind);
     pool.release(packet);
   }
@@ -107,13 +119,18 @@ export abstract class Forwarder {
   protected copyOf(packet: number, length: number, contextBits: number): number {
     const { pool, frames } = this.services;
     const out = pool.clone(packet);
-    pool.frame[out] = frames.clone(this.bridgeBits | contextBits, pool.frame[packet]!, length);
+    pool.frame[out] = frames.clone(this.bitsOf(packet) | contextBits, pool.frame[packet]!, length);
     return out;
   }
   /** Outputs the packet to a port: as it is, or as what the port takes. */
   protected output(packet: number, number: number, length: number, contextBits: number): void {
     const { pool, recorder, arena } = this.services;
-    const port = this.byNumber[number]!;
+    const port = this.byNumber[number];
+    if (port === undefined || port.gone) {
+      // a flow that has not been looked at since
+      this.drop(packet, contextBits, PORT_DROP_REMOVED);
+      return;
+    }
     const base = (port.place << 8) | contextBits;
     recorder.event(base | DP_OUTPUT, pool.frame[packet]!, length, port.number);
     if (length > port.mtu + ETH_HLEN && this.tooLong(packet, port)) {

@@ -36,7 +36,10 @@ export abstract class Port {
   /** Datapath port number, from 1. */
   declare readonly number: number;
   declare readonly name: string;
-  declare readonly place: number;
+  /** Changes where it is plugged into another bridge. */
+  declare place: number;
+  /** Name of its bridge, with the host's prefix; null while it belongs to none. */
+  bridge: string | null = null;
   /** `tap`, `dpdkvhostuserclient` or `dpdkvhostuser`, `system` (a NIC of the kernel) or `dpdk` (a NIC of the netdev datapath). */
   declare readonly type: string;
 
@@ -47,6 +50,8 @@ export abstract class Port {
   offloads = 0;
   /** MTU of the interface behind the port: longer frames are dropped, packets that will be cut are not. */
   mtu = ETH_DATA_LEN;
+  /** It was taken out of its bridge: nothing is output to it any more. */
+  gone = false;
 
   constructor(number: number, name: string, place: number, type: string) {
     this.number = number;

@@ -178,14 +178,12 @@ function carriedOver(learned: EngineAnswers['learned']) {
   const sum = <T>(list: readonly T[], count: (item: T) => number): number => list.reduce((n, x) => n + count(x), 0);
   return {
     fdbEntries: sum(learned.bridges, (b) => b.fdb.length),
-    datapathFlows: sum(learned.bridges, (b) =>
-      'table' in b
-        ? b.table.flows.length
-        : 'classifiers' in b
-          ? sum(b.classifiers, ([, table]) => table.flows.length)
-          : 0,
+    datapathFlows: sum(learned.datapaths, (d) =>
+      'table' in d
+        ? d.table.flows.length
+        : sum(d.pmds, ({ classifiers }) => sum(classifiers, ([, table]) => table.flows.length)),
     ),
-    emcEntries: sum(learned.bridges, (b) => ('emc' in b ? b.emc.length : 0)),
+    emcEntries: sum(learned.datapaths, (d) => ('pmds' in d ? sum(d.pmds, ({ emc }) => emc.length) : 0)),
     neighbours: sum(learned.neighbours, (table) => table.length),
   };
 }

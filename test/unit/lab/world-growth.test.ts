@@ -129,7 +129,9 @@ describe('a NIC that changes its back-end', () => {
     switchOver(world, 'b', 'vhost-user', 'br1');
     holds(world);
     assert.ok(!bridge.ports.has(tap.number));
-    assert.ok(bridge instanceof KernelDatapath && bridge.ofproto.learned().every((entry) => entry.port !== tap.number));
+    assert.ok(bridge instanceof KernelDatapath);
+    const known = learnedState(world.machine).bridges[0]!.fdb;
+    assert.ok(known.every((entry) => entry.port !== tap.number));
     world.clock({ state: 'RUNNING' });
     runOut(world);
     const reader = new RingReader(world.machine.arena.buffer, world.machine.catalog);

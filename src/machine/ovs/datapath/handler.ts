@@ -66,6 +66,6 @@ export class OvsHandler extends Context implements UpcallHandler {
 
   private land(): void {
     this.recorder.stamp[0] = this.timeline.now[0]!;
-    for (let i = 0; i < this.count; i++) this.datapath.upcall(this.datapath.upcalls.shift(), this.contextBits);
+    for (let i = 0; i < this.count; i++) this.datapath.upcall(this.contextBits);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The kernel datapath (openvswitch.ko): a function on its caller's time, not a context. Masked flow table; a miss goes to
- * ovs-vswitchd's handler as an upcall. ovs_dp_process_packet() is the way in.
+ * The kernel datapath (openvswitch.ko): a function on its caller's time, not a context. Masked flow table with a mask cache for each
+ * CPU; a miss goes to ovs-vswitchd's handler as an upcall. ovs_dp_process_packet() is the way in.
  *
- * DEVIATION: the per-CPU mask cache is left out; masks are probed in the order of their use.
+ * DEVIATION: a mask cache belongs to a thread, not to the CPU that it runs on, and is not asked while there is one mask only.
  */
 import {
   DP_DROP_UPCALL_LOST,
@@ -15,13 +15,18 @@ import {
 } from '../../../engine/events.ts';
 import { PacketQueue } from '../../packet/pool.ts';
 import type { Services } from '../../services.ts';
-import { type FdbEntry, NORMAL_MASK } from '../ofproto/ofproto.ts';
-import { Bridge } from './bridge.ts';
-import { FlowKey } from './flow-key.ts';
-import { type LearnedFlows, MegaflowTable } from './megaflow-table.ts';
+import { DP_WORDS } from '../flow/flow.ts';
+import { compileActions } from './compiled-actions.ts';
+import { installedActions, OvsDatapath } from './datapath.ts';
+import { hashKey } from './flow-key.ts';
+import { MaskCache } from './mask-cache.ts';
+import { type LearnedFlows, type Megaflow, MegaflowTable } from './megaflow-table.ts';
+import type { ControllerCookie } from './odp-actions.ts';
+import type { UpcalledPacket } from './slow-path.ts';
 
 /** Upcalls that wait at most: what the netlink sockets of a handler hold of small frames. */
 export const UPCALL_QUEUE = 2048;
+const UPCALL_RING = 2 * UPCALL_QUEUE;
 
 /** Who takes upcalls: the handler context. */
 export interface UpcallHandler {
@@ -30,117 +35,190 @@ export interface UpcallHandler {
 }
 
 export interface LearnedKernel {
-  readonly fdb: readonly FdbEntry[];
   readonly table: LearnedFlows;
   readonly flowIds: number;
 }
 
-export class KernelDatapath extends Bridge {
+export class KernelDatapath extends OvsDatapath {
   readonly table = new MegaflowTable(true);
+  /** Packets; OVS_PACKET_ATTR_KEY of each lies in `keys`, of a `controller` action its cookie in `cookies`. */
   readonly upcalls = new PacketQueue(UPCALL_QUEUE);
   handler!: UpcallHandler;
   hits = 0;
   missed = 0;
   lost = 0;
+  /** Masks that were asked; lookups that the mask cache answered. */
   masksProbed = 0;
-  declare private readonly key: FlowKey;
-  declare private readonly bits: number;
+  cacheHits = 0;
   declare private readonly maskCost: number;
-  private flowIds = 0;
+  declare private readonly passCost: number;
+  private readonly maskCaches: (MaskCache | undefined)[] = [];
+  private readonly keys = new Int32Array(UPCALL_RING * DP_WORDS);
+  private readonly cookies = new Array<ControllerCookie | null | undefined>(UPCALL_RING).fill(undefined);
+  private queued = 0;
+  private taken = 0;
 
-  constructor(
-    services: Services,
-    name: string,
-    place: number,
-    options: { readonly macTableSize: number; readonly macAgingSeconds: number },
-  ) {
-    super(services, name, place, options);
-    this.key = new FlowKey(services.arena);
-    this.bits = place << 8;
+  constructor(services: Services, place: number) {
+    super(services, 'system@ovs-system', place);
     this.maskCost = services.ns('ovs_kernel_mask_lookup');
-    this.ofproto.refreshAll = () => this.refresh(this.table.flows);
+    this.passCost = services.ns('ovs_kernel_per_packet');
   }
 
-  /** What the bridge has learned, as plain data. */
-  learned(): LearnedKernel {
-    return { fdb: this.ofproto.learned(), table: this.table.learned(), flowIds: this.flowIds };
+  override allFlows(): Megaflow[] {
+    return this.table.flows.slice();
   }
+  override get flowCount(): number {
+    return this.table.flows.length;
+  }
+  protected override take(flow: Megaflow): void {
+    this.table.remove(flow);
+  }
+
+  /** What the datapath has learned, as plain data. */
+  learned(): LearnedKernel {
+    return { table: this.table.learned(), flowIds: this.flowIds };
+  }
+  /** The slow path has what it had learned already. */
   adopt(learned: LearnedKernel): void {
-    this.ofproto.adopt(learned.fdb);
     this.table.adopt(learned.table);
     this.flowIds = learned.flowIds;
   }
 
-  /** ovs_dp_process_packet(): the packet entered at its inPort; `done` is when the lookup is over and actions run. */
+  /** ovs_dp_process_packet(): the packet entered at its inPort, the lookup is over and actions run at the current stamp. */
   process(packet: number, contextBits: number): void {
+    const { pool } = this.services;
+    if (!this.key.extract(pool.at(packet), pool.length[packet]!, pool.inPort[packet]!))
+      return this.malformed(packet, contextBits);
+    this.lookup(packet, contextBits);
+  }
+  override recirculate(packet: number, contextBits: number): void {
+    const { pool } = this.services;
+    this.debt += this.passCost;
+    if (!this.key.extract(pool.at(packet), pool.length[packet]!, pool.inPort[packet]!))
+      return this.malformed(packet, contextBits);
+    this.actions.overlay();
+    this.lookup(packet, contextBits);
+  }
+  private lookup(packet: number, contextBits: number): void {
     const { pool, recorder } = this.services;
-    const length = pool.length[packet]!;
-    if (!this.key.extract(pool.at(packet), length, pool.inPort[packet]!)) return this.malformed(packet, contextBits);
-    const flow = this.table.find(this.key.words);
-    const probed = this.table.probed;
+    const { table, key } = this;
+    const flow = table.masks > 1 ? this.cached(contextBits >>> 20) : table.find(key.words);
+    const { probed } = table;
     this.masksProbed += probed;
     if (probed > 1) this.debt += (probed - 1) * this.maskCost;
-    const frame = pool.frame[packet]!;
-    if (flow === null) {
-      this.missed++;
-      recorder.event(this.bits | contextBits | DP_MISS, frame, probed, pool.inPort[packet]!);
-      if (this.upcalls.full) {
-        this.lost++;
-        return this.drop(packet, contextBits, DP_DROP_UPCALL_LOST);
-      }
-      recorder.event(this.bits | contextBits | DP_UPCALL_COPY, frame, length, 0);
-      this.upcalls.push(packet);
-      this.handler.upcallQueued();
-      return;
-    }
+    if (flow === null) return this.miss(packet, probed, contextBits);
     this.hits++;
     flow.packets++;
-    flow.bytes += length;
+    flow.bytes += pool.length[packet]!;
     flow.used = recorder.stamp[0]!;
-    recorder.event(this.bits | contextBits | DP_HIT, frame, probed, flow.id);
-    this.execute(packet, flow.outputs, contextBits);
+    flow.tcpFlags |= key.words[9]! & 0xffff;
+    recorder.event(this.bitsOf(packet) | contextBits | DP_HIT, pool.frame[packet]!, probed, flow.id);
+    this.execute(packet, flow.compiled, contextBits);
+  }
+  private cached(context: number): Megaflow | null {
+    const { table } = this;
+    const { words, long } = this.key;
+    const cache = this.maskCaches[context] ?? this.newCache(context);
+    const hash = hashKey(words, long) || 1;
+    const place = cache.find(hash);
+    if (place >= 0) {
+      const flow = table.subtable(place)?.find(words) ?? null;
+      if (flow !== null) {
+        table.subtable(place)!.hits++;
+        table.probed = 1;
+        this.cacheHits++;
+        return flow;
+      }
+    }
+    const flow = table.find(words);
+    cache.note(hash, flow === null ? -1 : table.probed - 1);
+    if (place >= 0) table.probed++;
+    return flow;
+  }
+  private newCache(context: number): MaskCache {
+    const cache = new MaskCache();
+    this.maskCaches[context] = cache;
+    return cache;
   }
 
-  protected override portsChanged(contextBits: number): number {
-    const before = this.table.flows.length;
-    const now = this.services.recorder.stamp[0]!;
-    this.revalidate(this.table.flows, now, contextBits, (flow) => this.forget(this.table, flow));
-    return before - this.table.flows.length;
+  // ---- upcalls ------------------------------------------------------------------------------------------------------
+  private miss(packet: number, probed: number, contextBits: number): void {
+    const { pool, recorder } = this.services;
+    this.missed++;
+    const bits = this.bitsOf(packet) | contextBits;
+    const inPort = pool.inPort[packet]!;
+    if (!this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+    recorder.event(bits | DP_MISS, pool.frame[packet]!, probed, inPort);
+    this.queueUpcall(packet, undefined, contextBits);
+  }
+  override userspace(packet: number, cookie: ControllerCookie | null, contextBits: number): void {
+    this.queueUpcall(packet, cookie, contextBits);
+  }
+  /** queue_userspace_packet(). `cookie`: undefined for a miss, null for a slow path action. */
+  private queueUpcall(packet: number, cookie: ControllerCookie | null | undefined, contextBits: number): void {
+    const { pool, recorder } = this.services;
+    if (this.upcalls.full) {
+      this.lost++;
+      return this.drop(packet, contextBits, DP_DROP_UPCALL_LOST);
+    }
+    const bits = this.bitsOf(packet) | contextBits;
+    recorder.event(bits | DP_UPCALL_COPY, pool.frame[packet]!, pool.length[packet]!, 0);
+    const at = this.queued++ & (UPCALL_RING - 1);
+    this.keys.set(this.key.words, at * DP_WORDS);
+    this.cookies[at] = cookie;
+    this.upcalls.push(packet);
+    this.handler.upcallQueued();
   }
 
   /** How many flows that are not installed the first `n` waiting upcalls ask for. */
   newFlowsAhead(n: number): number {
-    const { pool } = this.services;
     const seen = new Set<string>();
+    const words = new Int32Array(DP_WORDS);
     for (let i = 0; i < n; i++) {
-      const packet = this.upcalls.peek(i);
-      this.key.extract(pool.at(packet), pool.length[packet]!, pool.inPort[packet]!);
-      if (this.table.find(this.key.words) !== null) continue;
-      seen.add(this.key.words.map((w, j) => w & NORMAL_MASK[j]!).join());
+      this.peekKey(i, words);
+      if (this.cookies[(this.taken + i) & (UPCALL_RING - 1)] !== undefined || this.table.find(words) !== null) continue;
+      const mask = this.slow.likelyMask?.(words);
+      seen.add((mask === undefined ? words : words.map((w, j) => w & mask[j]!)).join());
     }
     return seen.size;
   }
+  private peekKey(i: number, words: Int32Array): void {
+    const at = ((this.taken + i) & (UPCALL_RING - 1)) * DP_WORDS;
+    for (let j = 0; j < DP_WORDS; j++) words[j] = this.keys[at + j]!;
+  }
 
-  /** The handler's half: translates the packet, installs the flow if it is new, and executes the packet. */
-  upcall(packet: number, contextBits: number): void {
+  /** The handler's half for the next upcall: translates the packet, installs the flow if it is new, and executes the packet. */
+  upcall(contextBits: number): void {
     const { pool, recorder } = this.services;
     const now = recorder.stamp[0]!;
+    const packet = this.upcalls.shift();
+    const key = new Int32Array(DP_WORDS);
+    this.peekKey(0, key);
+    const cookie = this.cookies[this.taken++ & (UPCALL_RING - 1)];
     const length = pool.length[packet]!;
     const frame = pool.frame[packet]!;
+    const inPort = pool.inPort[packet]!;
+    const upcalled: UpcalledPacket = { key, packet, length };
+    if (cookie) {
+      this.slow.controller(upcalled, cookie, now, contextBits);
+      return this.consume(packet, contextBits);
+    }
+    const bits = this.bitsOf(packet) | contextBits;
     // upcall_receive(): the port that it came in by is not there any more
-    if (!this.ports.has(pool.inPort[packet]!)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
-    this.key.extract(pool.at(packet), length, pool.inPort[packet]!);
-    const words = this.key.words;
-    const result = this.ofproto.translate(words, now, contextBits);
-    recorder.event(this.bits | contextBits | DP_UPCALL, frame, pool.inPort[packet]!, result.outputs.length);
-    if (result.learned) this.revalidate(this.table.flows, now, contextBits, (flow) => this.forget(this.table, flow));
-    if (this.table.find(words) === null) {
-      const flow = this.table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);
-      recorder.event(this.bits | contextBits | DP_FLOW_PUT, 0, flow.id, this.table.masks);
+    const result = this.ports.has(inPort) ? this.slow.upcall(upcalled, now, contextBits) : null;
+    if (result === null) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+    recorder.event(bits | DP_UPCALL, frame, inPort, result.actions.length);
+    this.changed(now, contextBits);
+    if (result.install && cookie === undefined && this.table.find(key) === null) {
+      const flow = this.table.insert(++this.flowIds, key, result.mask, installedActions(result));
+      flow.created = now;
+      this.adoptTranslation(flow, result);
+      recorder.event(bits | DP_FLOW_PUT, 0, flow.id, this.table.masks);
     }
     // OVS_PACKET_CMD_EXECUTE brings the frame back into the kernel; it counts for the OpenFlow rule, not for the new flow
-    this.ofproto.credit(1, length);
-    recorder.event(this.bits | contextBits | DP_UPCALL_COPY, frame, length, 0);
-    this.execute(packet, result.outputs, contextBits);
+    recorder.event(bits | DP_UPCALL_COPY, frame, length, 0);
+    this.key.extract(pool.at(packet), length, inPort);
+    this.key.assume(key);
+    this.execute(packet, compileActions(result.actions), contextBits);
   }
 }

@@ -1,45 +1,97 @@
 /**
  * A table of masked flows: one hash table per mask, asked one after the other until one matches (the kernel's flow table,
- * and the subtables of dpcls). A flow is a row: key, mask, outputs, statistics.
+ * and the subtables of dpcls).
  */
-import { KEY_WORDS } from './flow-key.ts';
+import { DP_WORDS, W_IN_PORT } from '../flow/flow.ts';
+import { type CompiledActions, compileActions } from './compiled-actions.ts';
+import type { OdpAction } from './odp-actions.ts';
+import type { Credits } from './slow-path.ts';
 
-export class Flow {
+/** Nothing is credited: a flow that somebody put there by hand, or that was taken over as plain data. */
+export const NO_CREDITS: Credits = { push: () => {} };
+
+/** A datapath flow: masked key, mask, actions, statistics. */
+export class Megaflow {
   declare readonly id: number;
-  /** Masked key and mask, KEY_WORDS words each. */
+  /** Masked key and mask, DP_WORDS words each. */
   declare readonly key: Int32Array;
   declare readonly mask: Int32Array;
-  /** Port numbers that frames go to; empty = drop. Replaced by revalidation. */
-  declare outputs: Int32Array;
+  /** The key as the frame had it that brought the flow. */
+  declare readonly full: Int32Array;
+  /** Replaced by revalidation. */
+  declare actions: readonly OdpAction[];
+  declare compiled: CompiledActions;
+  credits: Credits = NO_CREDITS;
   packets = 0;
   bytes = 0;
+  /** Of all its frames, as the key has them: high byte first. */
+  tcpFlags = 0;
   /** Time of the last hit, ns; -1 = never. */
   used = -1;
+  /** When it was installed, ns. */
+  created = 0;
+  /** What has been credited. */
+  pushedPackets = 0;
+  pushedBytes = 0;
+  /** Generation of the slow path that its actions are of. */
+  generation = 0;
   /** False once the flow was removed: caches that still hold it must not use it. */
   alive = true;
+  /** Place in its table's list. */
+  at = -1;
 
-  constructor(id: number, key: Int32Array, mask: Int32Array, outputs: Int32Array) {
+  constructor(id: number, full: Int32Array, key: Int32Array, mask: Int32Array, actions: readonly OdpAction[]) {
     this.id = id;
+    this.full = full;
     this.key = key;
     this.mask = mask;
-    this.outputs = outputs;
+    this.actions = actions;
+    this.compiled = compileActions(actions);
+  }
+  get inPort(): number {
+    return this.key[W_IN_PORT]!;
+  }
+  setActions(actions: readonly OdpAction[]): void {
+    this.actions = actions;
+    this.compiled = compileActions(actions);
+  }
+  /** Pushes what was counted since the last time (push_dp_ops(), revalidate_ukey()). */
+  credit(): void {
+    const packets = this.packets - this.pushedPackets;
+    if (packets === 0) return;
+    const bytes = this.bytes - this.pushedBytes;
+    this.pushedPackets = this.packets;
+    this.pushedBytes = this.bytes;
+    this.credits.push(packets, bytes, this.used, this.tcpFlags);
   }
 }
 
 /** What a table has learned, as plain data. */
+export interface LearnedFlow {
+  readonly id: number;
+  /** As the frame had it. */
+  readonly key: Int32Array;
+  readonly mask: Int32Array;
+  readonly actions: readonly OdpAction[];
+  readonly packets: number;
+  readonly bytes: number;
+  readonly tcpFlags: number;
+  readonly used: number;
+  readonly created: number;
+}
 export interface LearnedFlows {
   readonly lookups: number;
   readonly masks: readonly { readonly mask: Int32Array; readonly hits: number }[];
-  readonly flows: readonly Omit<Flow, 'alive'>[];
+  readonly flows: readonly LearnedFlow[];
 }
 
-class Subtable {
+export class Subtable {
   declare readonly mask: Int32Array;
   hits = 0;
   count = 0;
-  private last: Flow | null = null;
+  private last: Megaflow | null = null;
   declare private readonly wordsUsed: Int32Array;
-  private slots: (Flow | null)[] = new Array<Flow | null>(64).fill(null);
+  private slots: (Megaflow | null)[] = new Array<Megaflow | null>(64).fill(null);
 
   constructor(mask: Int32Array) {
     this.mask = mask.slice();
@@ -56,17 +108,18 @@ class Subtable {
     }
     return h ^ (h >>> 13);
   }
-  private matches(flow: Flow, key: Int32Array): boolean {
+  private matches(flow: Megaflow, key: Int32Array): boolean {
     const used = this.wordsUsed;
     const mask = this.mask;
+    const own = flow.key;
     for (let i = 0; i < used.length; i++) {
       const w = used[i]!;
-      if (flow.key[w] !== (key[w]! & mask[w]!)) return false;
+      if (own[w] !== (key[w]! & mask[w]!)) return false;
     }
     return true;
   }
 
-  find(key: Int32Array): Flow | null {
+  find(key: Int32Array): Megaflow | null {
     // frames come in trains of one flow: the last hit is looked at before the hash is computed
     const last = this.last;
     if (last !== null && this.matches(last, key)) return last;
@@ -81,31 +134,42 @@ class Subtable {
       }
     }
   }
-  insert(flow: Flow): void {
-    if ((this.count + 1) * 2 > this.slots.length) this.rebuild(this.slots.length * 2, null);
+  insert(flow: Megaflow): void {
+    if ((this.count + 1) * 2 > this.slots.length) this.grow();
     this.place(flow);
     this.count++;
   }
-  remove(flow: Flow): void {
+  /** Closes the gap, so that no marker of a removed flow stays: those behind move up where their own place allows. */
+  remove(flow: Megaflow): void {
     this.last = null;
-    this.rebuild(this.slots.length, flow);
+    const slots = this.slots;
+    const m = slots.length - 1;
+    let gap = this.hash(flow.key) & m;
+    while (slots[gap] !== flow) gap = (gap + 1) & m;
+    for (let i = (gap + 1) & m; slots[i] !== null; i = (i + 1) & m) {
+      const home = this.hash(slots[i]!.key) & m;
+      if (((i - home) & m) < ((i - gap) & m)) continue;
+      slots[gap] = slots[i]!;
+      gap = i;
+    }
+    slots[gap] = null;
     this.count--;
   }
-  private place(flow: Flow): void {
+  private place(flow: Megaflow): void {
     const m = this.slots.length - 1;
     let i = this.hash(flow.key) & m;
     while (this.slots[i] !== null) i = (i + 1) & m;
     this.slots[i] = flow;
   }
-  private rebuild(size: number, without: Flow | null): void {
+  private grow(): void {
     const old = this.slots;
-    this.slots = new Array<Flow | null>(size).fill(null);
-    for (const f of old) if (f !== null && f !== without) this.place(f);
+    this.slots = new Array<Megaflow | null>(old.length * 2).fill(null);
+    for (const f of old) if (f !== null) this.place(f);
   }
 }
 
 export class MegaflowTable {
-  readonly flows: Flow[] = [];
+  readonly flows: Megaflow[] = [];
   /** Masks that the last find() probed. */
   probed = 0;
   private readonly subtables: Subtable[] = [];
@@ -120,7 +184,7 @@ export class MegaflowTable {
     return this.subtables.length;
   }
 
-  find(key: Int32Array): Flow | null {
+  find(key: Int32Array): Megaflow | null {
     const tables = this.subtables;
     if (this.sorts && (++this.lookups & 0x3fff) === 0) tables.sort((a, b) => b.hits - a.hits);
     for (let i = 0; i < tables.length; i++) {
@@ -134,31 +198,50 @@ export class MegaflowTable {
     this.probed = tables.length;
     return null;
   }
+  /** The subtable at a place of the order in which they are asked; null: there is none. */
+  subtable(at: number): Subtable | null {
+    return this.subtables[at] ?? null;
+  }
+  /** The place of the subtable with a mask in that order; -1: none has it. */
+  placeOf(mask: Int32Array): number {
+    return this.subtables.findIndex((t) => t.mask.every((w, i) => w === mask[i]));
+  }
 
   /** Installs a flow for `key` under `mask`; `id` names it. */
-  insert(id: number, key: Int32Array, mask: Int32Array, outputs: Int32Array): Flow {
-    const masked = new Int32Array(KEY_WORDS);
-    for (let i = 0; i < KEY_WORDS; i++) masked[i] = key[i]! & mask[i]!;
-    const flow = new Flow(id, masked, mask.slice(), outputs);
-    let table = this.subtables.find((t) => t.mask.every((w, i) => w === mask[i]));
-    if (!table) {
+  insert(id: number, key: Int32Array, mask: Int32Array, actions: readonly OdpAction[]): Megaflow {
+    const masked = new Int32Array(DP_WORDS);
+    for (let i = 0; i < DP_WORDS; i++) masked[i] = key[i]! & mask[i]!;
+    const flow = new Megaflow(id, key.slice(), masked, mask.slice(), actions);
+    let table = this.subtables[this.placeOf(mask)];
+    if (table === undefined) {
       table = new Subtable(mask);
       this.subtables.push(table);
     }
     table.insert(flow);
+    flow.at = this.flows.length;
     this.flows.push(flow);
     return flow;
   }
 
-  /** The flows, and the masks in the order in which they are probed. */
+  /** What was learned, as plain data; subtables in the order in which they are asked. */
   learned(): LearnedFlows {
     return {
       lookups: this.lookups,
       masks: this.subtables.map(({ mask, hits }) => ({ mask, hits })),
-      flows: this.flows.map(({ alive, ...flow }) => flow),
+      flows: this.flows.map(({ id, full, mask, actions, packets, bytes, tcpFlags, used, created }) => ({
+        id,
+        key: full,
+        mask,
+        actions,
+        packets,
+        bytes,
+        tcpFlags,
+        used,
+        created,
+      })),
     };
   }
-  /** Takes over another table's; this one is empty. */
+  /** Takes that over; the table is empty. Nobody is credited for what the flows have counted. */
   adopt(learned: LearnedFlows): void {
     this.lookups = learned.lookups;
     for (const { mask, hits } of learned.masks) {
@@ -167,19 +250,26 @@ export class MegaflowTable {
       this.subtables.push(table);
     }
     for (const f of learned.flows) {
-      const flow = this.insert(f.id, f.key, f.mask, f.outputs);
+      const flow = this.insert(f.id, f.key, f.mask, f.actions);
       flow.packets = f.packets;
       flow.bytes = f.bytes;
+      flow.pushedPackets = f.packets;
+      flow.pushedBytes = f.bytes;
+      flow.tcpFlags = f.tcpFlags;
       flow.used = f.used;
+      flow.created = f.created;
     }
   }
 
-  remove(flow: Flow): void {
+  remove(flow: Megaflow): void {
     flow.alive = false;
-    const at = this.subtables.findIndex((t) => t.mask.every((w, i) => w === flow.mask[i]));
+    const at = this.placeOf(flow.mask);
     const table = this.subtables[at]!;
     table.remove(flow);
     if (table.count === 0) this.subtables.splice(at, 1);
-    this.flows.splice(this.flows.indexOf(flow), 1);
+    const last = this.flows.pop()!;
+    if (last === flow) return;
+    this.flows[flow.at] = last;
+    last.at = flow.at;
   }
 }

@@ -1,9 +1,7 @@
 /**
- * The netdev datapath (dpif-netdev): runs on PMD threads. Exact match cache, then the classifier of the ingress port
- * (dpcls: one subtable per mask), then an upcall on the PMD itself. Outputs go into per-port batches that the PMD flushes.
- *
- * DEVIATION: no SMC (off by default in OVS), no recirculation. The PMDs of a host share these caches, where real ones have them
- * each for itself: a flow that two of them meet costs one upcall.
+ * The netdev datapath (dpif-netdev): runs on PMD threads. Exact match cache, signature match cache, then the classifier of the ingress
+ * port (dpcls: one subtable per mask), then an upcall on the PMD itself. Each PMD has all of these for itself, so that a flow that two
+ * of them meet costs two upcalls. Outputs go into per-port batches that the PMD flushes.
  */
 import {
   DP_EMC_HIT,
@@ -11,193 +9,272 @@ import {
   DP_FLOW_PUT,
   DP_MEGAFLOW_HIT,
   DP_MISS,
+  DP_SMC_HIT,
   DP_UPCALL,
   PORT_DROP_REMOVED,
 } from '../../../engine/events.ts';
 import type { RandomStream } from '../../../engine/random.ts';
 import type { Services } from '../../services.ts';
-import { type FdbEntry, NORMAL_MASK } from '../ofproto/ofproto.ts';
-import { Bridge } from './bridge.ts';
-import { FlowKey, hashKey, KEY_WORDS } from './flow-key.ts';
-import { type Flow, type LearnedFlows, MegaflowTable } from './megaflow-table.ts';
+import { compileActions } from './compiled-actions.ts';
+import { installedActions, OvsDatapath } from './datapath.ts';
+import { hashKey } from './flow-key.ts';
+import type { Megaflow, MegaflowTable } from './megaflow-table.ts';
+import type { ControllerCookie } from './odp-actions.ts';
+import { type LearnedPmd, PmdState } from './pmd-state.ts';
+import type { UpcalledPacket } from './slow-path.ts';
+import { SignatureMatchCache } from './smc.ts';
 
-/** ovs lib/dpif-netdev-private-dfc.h: EM_FLOW_HASH_ENTRIES, EM_FLOW_HASH_SEGS; emc-insert-inv-prob 100. */
-const EMC_ENTRIES = 8192;
-const EMC_SEGMENTS = 2;
-const EMC_SHIFT = 13;
-const EMC_INSERT_INV_PROB = 100;
+/** DEFAULT_EM_FLOW_INSERT_INV_PROB. */
+export const EMC_INSERT_INV_PROB = 100;
 
 export interface LearnedNetdev {
-  readonly fdb: readonly FdbEntry[];
-  /** dpcls by ingress port. */
-  readonly classifiers: readonly (readonly [number, LearnedFlows])[];
-  /** Exact match cache: place in the cache, flow and key of each entry. */
-  readonly emc: readonly { readonly at: number; readonly flow: number; readonly key: Int32Array }[];
+  /** By PMD, in the order in which they were made; the threads that are none come first. */
+  readonly pmds: readonly LearnedPmd[];
   readonly flowIds: number;
   readonly random: number;
 }
 
-export class NetdevDatapath extends Bridge {
-  /** dpcls by ingress port. */
-  readonly classifiers = new Map<number, MegaflowTable>();
-  /** As `ovs-appctl dpif-netdev/pmd-stats-show` names them. */
-  packetsReceived = 0;
-  emcHits = 0;
-  megaflowHits = 0;
-  subtableLookups = 0;
-  missWithSuccessUpcall = 0;
-  declare private readonly key: FlowKey;
-  declare private readonly bits: number;
-  private readonly emcFlow: (Flow | null)[] = new Array<Flow | null>(EMC_ENTRIES).fill(null);
-  private readonly emcKey = new Int32Array(EMC_ENTRIES * KEY_WORDS);
+export class NetdevDatapath extends OvsDatapath {
+  /** Those of threads that are no PMDs first, then by PMD of the host. */
+  readonly states: PmdState[] = [new PmdState(-1)];
+  /** other_config:emc-insert-inv-prob; 0: nothing is inserted. */
+  emcInsertInvProb = EMC_INSERT_INV_PROB;
+  private readonly pmds: { readonly id: number }[] = [];
+  private readonly byContext: (PmdState | undefined)[] = [];
+  private smcOn = false;
   declare private readonly random: RandomStream;
   declare private readonly dpclsCost: number;
   declare private readonly subtableCost: number;
   declare private readonly upcallCost: number;
-  private flowIds = 0;
+  declare private readonly smcCost: number;
+  declare private readonly passCost: number;
 
-  constructor(
-    services: Services,
-    name: string,
-    place: number,
-    options: { readonly macTableSize: number; readonly macAgingSeconds: number },
-    random: RandomStream,
-  ) {
-    super(services, name, place, options);
-    this.key = new FlowKey(services.arena);
-    this.bits = place << 8;
+  constructor(services: Services, place: number, random: RandomStream) {
+    super(services, 'netdev@ovs-netdev', place);
     this.random = random;
     this.dpclsCost = services.ns('emc_miss_to_dpcls');
     this.subtableCost = services.ns('dpcls_subtable_lookup');
     this.upcallCost = services.ns('netdev_upcall');
-    this.ofproto.refreshAll = () => this.refresh(this.flows);
+    this.smcCost = services.ns('smc_lookup');
+    this.passCost = services.ns('emc_pass');
   }
 
-  get flows(): Flow[] {
-    return [...this.classifiers.values()].flatMap((t) => t.flows);
+  // ---- PMDs -----------------------------------------------------------------------------------------------------------
+  /** A PMD of the host: frames on its time meet its own caches. */
+  addPmd(pmd: { readonly id: number }): void {
+    this.pmds.push(pmd);
+    this.states.push(this.fresh(-1));
+  }
+  private fresh(context: number): PmdState {
+    const state = new PmdState(context);
+    if (this.smcOn) state.smc = new SignatureMatchCache();
+    return state;
+  }
+  /** The state of the thread that a context is. */
+  private stateOf(context: number): PmdState {
+    const at = this.pmds.findIndex((pmd) => pmd.id === context);
+    const state = this.states[at + 1]!;
+    this.byContext[context] = state;
+    return state;
+  }
+  /** Context ids of the PMDs, in the order of `states` from 1 on. */
+  get pmdContexts(): number[] {
+    return this.pmds.map((pmd) => pmd.id);
+  }
+  get smcEnabled(): boolean {
+    return this.smcOn;
+  }
+  /** other_config:smc-enable. */
+  set smcEnabled(on: boolean) {
+    if (on === this.smcOn) return;
+    this.smcOn = on;
+    for (const state of this.states) state.smc = on ? new SignatureMatchCache() : null;
+  }
+  private sum(of: (state: PmdState) => number): number {
+    return this.states.reduce((n, state) => n + of(state), 0);
+  }
+  get packetsReceived(): number {
+    return this.sum((s) => s.packetsReceived);
+  }
+  get packetRecirculations(): number {
+    return this.sum((s) => s.packetRecirculations);
+  }
+  get emcHits(): number {
+    return this.sum((s) => s.emcHits);
+  }
+  get smcHits(): number {
+    return this.sum((s) => s.smcHits);
+  }
+  get megaflowHits(): number {
+    return this.sum((s) => s.megaflowHits);
+  }
+  get subtableLookups(): number {
+    return this.sum((s) => s.subtableLookups);
+  }
+  get missWithSuccessUpcall(): number {
+    return this.sum((s) => s.missWithSuccessUpcall);
+  }
+  get missWithFailedUpcall(): number {
+    return this.sum((s) => s.missWithFailedUpcall);
   }
   get emcEntries(): number {
-    return this.emcFlow.reduce((n, f) => n + (f?.alive ? 1 : 0), 0);
+    return this.sum((s) => s.emc.entries);
   }
 
-  /** What the bridge has learned, as plain data. */
+  // ---- flows ----------------------------------------------------------------------------------------------------------
+  override allFlows(): Megaflow[] {
+    return this.states.flatMap((state) => state.flows);
+  }
+  override get flowCount(): number {
+    return this.sum((state) => state.flowCount);
+  }
+  protected override take(flow: Megaflow): void {
+    for (const state of this.states) {
+      const table = state.classifiers.get(flow.inPort);
+      if (table?.flows[flow.at] === flow) {
+        table.remove(flow);
+        return;
+      }
+    }
+  }
+
+  /** What the datapath has learned, as plain data. */
   learned(): LearnedNetdev {
-    const emc = this.emcFlow.flatMap((flow, at) =>
-      flow?.alive ? [{ at, flow: flow.id, key: this.emcKey.slice(at * KEY_WORDS, (at + 1) * KEY_WORDS) }] : [],
-    );
     return {
-      fdb: this.ofproto.learned(),
-      classifiers: Array.from(this.classifiers, ([port, table]) => [port, table.learned()] as const),
-      emc,
+      pmds: this.states.map((state) => state.learned()),
       flowIds: this.flowIds,
       random: this.random.position,
     };
   }
+  /** The slow path has what it had learned already. */
   adopt(learned: LearnedNetdev): void {
-    this.ofproto.adopt(learned.fdb);
-    for (const [port, flows] of learned.classifiers) {
-      const table = new MegaflowTable(true);
-      table.adopt(flows);
-      this.classifiers.set(port, table);
-    }
-    const byId = new Map(this.flows.map((flow) => [flow.id, flow]));
-    for (const { at, flow, key } of learned.emc) {
-      this.emcFlow[at] = byId.get(flow)!;
-      this.emcKey.set(key, at * KEY_WORDS);
-    }
+    for (const [i, pmd] of learned.pmds.entries()) this.states[i]?.adopt(pmd);
     this.flowIds = learned.flowIds;
     this.random.moveTo(learned.random);
   }
 
+  // ---- frames ---------------------------------------------------------------------------------------------------------
   /** dp_netdev_input(): classifies the packet at the current stamp and executes its actions. */
   process(packet: number, contextBits: number): void {
-    const { pool, recorder } = this.services;
-    const length = pool.length[packet]!;
+    const { pool } = this.services;
+    const state = this.byContext[contextBits >>> 20] ?? this.stateOf(contextBits >>> 20);
+    state.packetsReceived++;
     const inPort = pool.inPort[packet]!;
-    this.packetsReceived++;
-    if (!this.key.extract(pool.at(packet), length, inPort)) return this.malformed(packet, contextBits);
-    const words = this.key.words;
-    const hash = hashKey(words);
+    if (!this.key.extract(pool.at(packet), pool.length[packet]!, inPort)) return this.malformed(packet, contextBits);
+    this.classify(state, packet, inPort, contextBits);
+  }
+  override recirculate(packet: number, contextBits: number): void {
+    const { pool } = this.services;
+    const state = this.byContext[contextBits >>> 20] ?? this.stateOf(contextBits >>> 20);
+    state.packetRecirculations++;
+    this.debt += this.passCost;
+    const inPort = pool.inPort[packet]!;
+    if (!this.key.extract(pool.at(packet), pool.length[packet]!, inPort)) return this.malformed(packet, contextBits);
+    this.actions.overlay();
+    this.classify(state, packet, inPort, contextBits);
+  }
+  /** dfc_processing(), fast_path_processing(). */
+  private classify(state: PmdState, packet: number, inPort: number, contextBits: number): void {
+    const { pool, recorder } = this.services;
+    const { key } = this;
+    const length = pool.length[packet]!;
+    const hash = hashKey(key.words, key.long);
+    const bits = this.bridgeBitsOf[inPort]! | contextBits;
     const frame = pool.frame[packet]!;
-    let flow = this.emcFind(words, hash);
+    let flow = state.emc.find(key, hash);
     if (flow !== null) {
-      this.emcHits++;
-      recorder.event(this.bits | contextBits | DP_EMC_HIT, frame, 0, flow.id);
+      state.emcHits++;
+      recorder.event(bits | DP_EMC_HIT, frame, 0, flow.id);
     } else {
-      let table = this.classifiers.get(inPort);
-      if (table === undefined) {
-        table = new MegaflowTable(true);
-        this.classifiers.set(inPort, table);
+      flow = state.smc === null ? null : this.smcFind(state, hash);
+      if (flow !== null) recorder.event(bits | DP_SMC_HIT, frame, 0, flow.id);
+      else {
+        const table = state.classifier(inPort);
+        flow = table.find(key.words);
+        this.debt += this.dpclsCost + Math.max(0, table.probed - 1) * this.subtableCost;
+        if (flow === null) return this.miss(state, table, packet, contextBits);
+        state.megaflowHits++;
+        state.subtableLookups += table.probed;
+        recorder.event(bits | DP_MEGAFLOW_HIT, frame, table.probed, flow.id);
+        state.smc?.insert(hash, flow);
       }
-      flow = table.find(words);
-      this.debt += this.dpclsCost + Math.max(0, table.probed - 1) * this.subtableCost;
-      if (flow !== null) {
-        this.megaflowHits++;
-        this.subtableLookups += table.probed;
-        recorder.event(this.bits | contextBits | DP_MEGAFLOW_HIT, frame, table.probed, flow.id);
-        if (this.random.below(EMC_INSERT_INV_PROB) === 0) this.emcInsert(words, hash, flow, frame, contextBits);
-      } else {
-        if (!this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
-        // the frame that misses counts for the OpenFlow rule, not for the flow that it brings
-        const fresh = this.upcall(packet, table, contextBits);
-        this.ofproto.credit(1, length);
-        this.execute(packet, fresh.outputs, contextBits);
-        return;
-      }
+      this.emcInsert(state, hash, flow, bits, frame);
     }
     flow.packets++;
     flow.bytes += length;
     flow.used = recorder.stamp[0]!;
-    this.execute(packet, flow.outputs, contextBits);
+    flow.tcpFlags |= key.words[9]! & 0xffff;
+    this.execute(packet, flow.compiled, contextBits);
   }
-
-  protected override portsChanged(contextBits: number): number {
-    const before = this.flows.length;
-    const now = this.services.recorder.stamp[0]!;
-    this.revalidate(this.flows, now, contextBits, (flow) => this.forget(this.classifiers.get(flow.key[0]!)!, flow));
-    return before - this.flows.length;
-  }
-
-  private upcall(packet: number, table: MegaflowTable, contextBits: number): Flow {
-    const { pool, recorder } = this.services;
-    const now = recorder.stamp[0]!;
-    const frame = pool.frame[packet]!;
-    const inPort = pool.inPort[packet]!;
-    const words = this.key.words;
-    recorder.event(this.bits | contextBits | DP_MISS, frame, table.probed, inPort);
-    const result = this.ofproto.translate(words, now, contextBits);
-    recorder.event(this.bits | contextBits | DP_UPCALL, frame, inPort, result.outputs.length);
-    if (result.learned)
-      this.revalidate(this.flows, now, contextBits, (flow) => this.forget(this.classifiers.get(flow.key[0]!)!, flow));
-    const flow = table.insert(++this.flowIds, words, NORMAL_MASK, result.outputs);
-    recorder.event(this.bits | contextBits | DP_FLOW_PUT, 0, flow.id, table.masks);
-    this.missWithSuccessUpcall++;
-    this.debt += this.upcallCost;
+  private smcFind(state: PmdState, hash: number): Megaflow | null {
+    this.debt += this.smcCost;
+    const flow = state.smc!.find(this.key.words, hash);
+    if (flow !== null) state.smcHits++;
     return flow;
   }
-
-  private emcFind(words: Int32Array, hash: number): Flow | null {
-    let h = hash;
-    for (let segment = 0; segment < EMC_SEGMENTS; segment++) {
-      const at = h & (EMC_ENTRIES - 1);
-      const flow = this.emcFlow[at]!;
-      if (flow?.alive) {
-        const k = at * KEY_WORDS;
-        let i = 0;
-        while (i < KEY_WORDS && this.emcKey[k + i] === words[i]) i++;
-        if (i === KEY_WORDS) return flow;
-      }
-      h >>>= EMC_SHIFT;
-    }
-    return null;
+  /** emc_probabilistic_insert(). */
+  private emcInsert(state: PmdState, hash: number, flow: Megaflow, bits: number, frame: number): void {
+    const { emcInsertInvProb } = this;
+    if (emcInsertInvProb === 0 || this.random.below(emcInsertInvProb) !== 0) return;
+    state.emc.insert(this.key, hash, flow);
+    this.services.recorder.event(bits | DP_EMC_INSERT, frame, 0, flow.id);
   }
 
-  private emcInsert(words: Int32Array, hash: number, flow: Flow, frame: number, contextBits: number): void {
-    const first = hash & (EMC_ENTRIES - 1);
-    const second = (hash >>> EMC_SHIFT) & (EMC_ENTRIES - 1);
-    const at = this.emcFlow[first]?.alive && !this.emcFlow[second]?.alive ? second : first;
-    this.emcFlow[at] = flow;
-    this.emcKey.set(words, at * KEY_WORDS);
-    this.services.recorder.event(this.bits | contextBits | DP_EMC_INSERT, frame, 0, flow.id);
+  // ---- upcalls --------------------------------------------------------------------------------------------------------
+  /** handle_packet_upcall(): the frame that misses counts for the OpenFlow rule, not for the flow that it brings. */
+  private miss(state: PmdState, table: MegaflowTable, packet: number, contextBits: number): void {
+    const { pool, recorder } = this.services;
+    const inPort = pool.inPort[packet]!;
+    if (!this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+    const bits = this.bitsOf(packet) | contextBits;
+    recorder.event(bits | DP_MISS, pool.frame[packet]!, table.probed, inPort);
+    this.debt += this.upcallCost;
+    this.translate(state, table, packet, bits, contextBits);
+  }
+  private translate(
+    state: PmdState,
+    table: MegaflowTable | null,
+    packet: number,
+    bits: number,
+    contextBits: number,
+  ): void {
+    const { pool, recorder } = this.services;
+    const now = recorder.stamp[0]!;
+    const inPort = pool.inPort[packet]!;
+    const upcalled = this.upcalled(packet);
+    const result = this.slow.upcall(upcalled, now, contextBits);
+    if (result === null) {
+      state.missWithFailedUpcall++;
+      return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+    }
+    state.missWithSuccessUpcall++;
+    recorder.event(bits | DP_UPCALL, pool.frame[packet]!, inPort, result.actions.length);
+    this.changed(now, contextBits);
+    let compiled = null;
+    if (table !== null && result.install) {
+      const flow = table.insert(++this.flowIds, upcalled.key, result.mask, installedActions(result));
+      flow.created = now;
+      this.adoptTranslation(flow, result);
+      recorder.event(bits | DP_FLOW_PUT, 0, flow.id, table.masks);
+      if (result.slow === null) ({ compiled } = flow);
+    }
+    // frames that translation sent itself have used the key
+    this.key.extract(pool.at(packet), pool.length[packet]!, inPort);
+    this.key.assume(upcalled.key);
+    this.execute(packet, compiled ?? compileActions(result.actions), contextBits);
+  }
+  override userspace(packet: number, cookie: ControllerCookie | null, contextBits: number): void {
+    this.debt += this.upcallCost;
+    if (cookie === null) {
+      const state = this.byContext[contextBits >>> 20] ?? this.stateOf(contextBits >>> 20);
+      this.translate(state, null, packet, this.bitsOf(packet) | contextBits, contextBits);
+      return;
+    }
+    this.slow.controller(this.upcalled(packet), cookie, this.services.recorder.stamp[0]!, contextBits);
+    this.consume(packet, contextBits);
+  }
+  /** The packet that the key is of. */
+  private upcalled(packet: number): UpcalledPacket {
+    return { key: this.key.words.slice(), packet, length: this.services.pool.length[packet]! };
   }
 }

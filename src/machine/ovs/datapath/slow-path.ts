@@ -42,6 +42,8 @@ export interface SlowPath {
   revalidate(key: Int32Array, now: number): Translation | null;
   /** A `controller` action: the frame's bytes go to a packet-in. The packet stays the datapath's. */
   controller(packet: UpcalledPacket, cookie: ControllerCookie, now: number, contextBits: number): void;
+  /** What a flow for this key is likely to match, for guessing how many flows waiting upcalls will bring; without: all of it. */
+  likelyMask?(key: Int32Array): Int32Array;
   /** Changes whenever something that translations depend on does: installed flows need to be looked at again. */
   readonly generation: number;
 }

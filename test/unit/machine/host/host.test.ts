@@ -7,6 +7,7 @@ import { RandomStream } from '../../../../src/engine/random.ts';
 import { wireNs } from '../../../../src/machine/host/nic.ts';
 import { Tap } from '../../../../src/machine/host/tap.ts';
 import { TUN_F_CSUM, TUN_F_TSO4 } from '../../../../src/machine/host/tun-ioctls.ts';
+import { compileActions } from '../../../../src/machine/ovs/datapath/compiled-actions.ts';
 import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import {
   collect,
@@ -37,7 +38,7 @@ class Reader extends Context {
 describe('tap', () => {
   function tap(limit: number): { bare: Bare; tap: Tap; reader: Reader } {
     const bare = new Bare(64);
-    const datapath = new KernelDatapath(bare.services, 'br0', 1, { macTableSize: 10, macAgingSeconds: 300 });
+    const datapath = new KernelDatapath(bare.services, 1);
     const t = new Tap(bare.services, datapath, 1, 'a.net0', { port: 2, tap: 3 }, limit, 1);
     const reader = new Reader('reader', 0, bare.services.recorder);
     t.queues[0]!.reader = reader;
@@ -77,10 +78,14 @@ describe('tap', () => {
     ] as const) {
       const { bare, tap: t } = tap(10);
       const { pool, arena } = bare.services;
-      const bridge = new KernelDatapath(bare.services, 'br1', 9, { macTableSize: 10, macAgingSeconds: 300 });
+      const bridge = new KernelDatapath(bare.services, 9);
       bridge.addPort(t);
       t.setOffloads(flags);
-      bridge.execute(gsoPacket(bare, 'tcp', { version: 4, payload: pattern(3000) }, 1448), Int32Array.of(1), 0);
+      bridge.execute(
+        gsoPacket(bare, 'tcp', { version: 4, payload: pattern(3000) }, 1448),
+        compileActions([{ type: 'output', port: 1 }]),
+        0,
+      );
       const queued = Array.from(lengths, () => t.queues[0]!.dequeue(0));
       assert.equal(t.waiting, 0);
       assert.deepEqual(

@@ -6,7 +6,9 @@ import { NEVER } from '../../../../src/engine/timeline.ts';
 import { NIC_OFFLOADS, type NicOffloads, NicRx, NicTx } from '../../../../src/machine/host/nic.ts';
 import { NicSoftirq } from '../../../../src/machine/host/nic-port.ts';
 import { Port } from '../../../../src/machine/host/port.ts';
+import { OvsBridge } from '../../../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
+import { NormalOfproto, NormalSlowPath } from '../../../../src/machine/ovs/datapath/normal-slow-path.ts';
 import { FRAME_OFFSET } from '../../../../src/machine/packet/pool.ts';
 import { Bare } from '../packet/bare-services.ts';
 
@@ -57,12 +59,16 @@ export class NicBench {
     // a burst that the transmitter has room for is none too many
     this.rx = new NicRx('rx', services, Math.max(512, options.ring ?? 0), offloads.rxChecksum);
     this.rx.port = 1;
-    this.bridge = new KernelDatapath(services, 'br0', 100, { macTableSize: 100, macAgingSeconds: 300 });
+    this.bridge = new KernelDatapath(services, 100);
     this.bridge.handler = { upcallQueued: () => {} };
-    this.bridge.addPort(new KeepingPort(this.bare, 1));
+    const ports = new OvsBridge('br0', 100, this.bridge);
+    const slow = new NormalSlowPath();
+    slow.add(ports, new NormalOfproto(services.recorder, 100, 100, 300));
+    this.bridge.slow = slow;
+    ports.addPort(new KeepingPort(this.bare, 1));
     this.out = new KeepingPort(this.bare, 2);
     this.out.offloads = 0x7f;
-    this.bridge.addPort(this.out);
+    ports.addPort(this.out);
     const softirq = new NicSoftirq('softirq', 0, services, this.rx, this.bridge, offloads.gro);
     this.tx.line = { to: this.rx, latencyNs: 0, loss: 0, random: new RandomStream(1, 'line'), rate: 0 };
     const contexts = [this.tx, this.rx, softirq];
@@ -77,7 +83,7 @@ export class NicBench {
   /** Installs the flow of such frames, so that none waits for an upcall. */
   learn(bytes: Uint8Array): void {
     this.bridge.process(this.bare.packet(bytes), 0);
-    while (this.bridge.upcalls.length > 0) this.bridge.upcall(this.bridge.upcalls.shift(), 0);
+    while (this.bridge.upcalls.length > 0) this.bridge.upcall(0);
     this.out.kept.length = 0;
     this.bare.events.length = 0;
   }

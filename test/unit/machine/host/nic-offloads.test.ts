@@ -1,9 +1,11 @@
 /** What NICs do to packets: checksums both ways, TSO on the line, GRO behind it; MTUs of ports. */
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'vitest';
 import * as E from '../../../../src/engine/events.ts';
 import { txOffloads, wireNs } from '../../../../src/machine/host/nic.ts';
 import { KernelNicPort } from '../../../../src/machine/host/nic-port.ts';
+import { compileActions } from '../../../../src/machine/ovs/datapath/compiled-actions.ts';
 import { gsoSizeOf, writeHeader } from '../../../../src/machine/packet/net-header.ts';
 import * as O from '../../../../src/machine/packet/offload-flags.ts';
 import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../../../../src/machine/wire/virtio-net.ts';
@@ -110,7 +112,7 @@ describe('transmit', () => {
       const port = new KernelNicPort(3, 'eth0', 30, bench.tx, all);
       bench.bridge.addPort(port);
       const packet = gsoPacket(bare, 'tcp', { version: 4, payload: pattern(3000) }, 1200);
-      bench.bridge.execute(packet, Int32Array.of(3), 0);
+      bench.bridge.execute(packet, compileActions([{ type: 'output', port: 3 }]), 0);
       const given = bare.events.filter((e) => e.kind === E.NIC_TX);
       assert.equal(given.length, frames);
       assert.equal(bench.bridge.debt > 0, frames > 1);
@@ -275,7 +277,7 @@ describe('MTU of a port', () => {
   function output(packetOf: (bench: NicBench) => number, mtu = 1500): NicBench {
     const bench = new NicBench();
     bench.out.mtu = mtu;
-    bench.bridge.execute(packetOf(bench), Int32Array.of(2), 0);
+    bench.bridge.execute(packetOf(bench), compileActions([{ type: 'output', port: 2 }]), 0);
     assert.equal(bench.bare.services.pool.live, 0);
     return bench;
   }
@@ -304,7 +306,7 @@ describe('MTU of a port', () => {
     assert.equal(output(big).out.kept.length, 1);
     const bench = new NicBench();
     bench.out.offloads = 0;
-    bench.bridge.execute(big(bench), Int32Array.of(2), 0);
+    bench.bridge.execute(big(bench), compileActions([{ type: 'output', port: 2 }]), 0);
     assert.equal(bench.out.kept.length, 4);
     for (const k of bench.out.kept) readFrame(k.bytes);
   });

@@ -19,7 +19,7 @@ class Reader extends Context {
 
 function tap(queues: number, limit = 100): { bare: Bare; tap: Tap } {
   const bare = new Bare(1024);
-  const datapath = new KernelDatapath(bare.services, 'br0', 1, { macTableSize: 10, macAgingSeconds: 300 });
+  const datapath = new KernelDatapath(bare.services, 1);
   const t = new Tap(bare.services, datapath, 1, 'a.net0', { port: 2, tap: 3 }, limit, queues);
   datapath.addPort(t);
   for (const queue of t.queues) queue.reader = new Reader('reader', 0, bare.services.recorder);

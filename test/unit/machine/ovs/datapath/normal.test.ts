@@ -149,7 +149,7 @@ describe.each(KINDS)('%s datapath', (kind) => {
     // the frame that missed counts for the OpenFlow rule, not for the flow that it brought
     assert.equal(s.flows[1]!.packets, 49);
     assert.equal(s.flows[1]!.bytes, 49 * 60);
-    assert.equal(s.bridge.ofproto.creditedPackets, 2);
+    assert.equal(s.ofproto.creditedPackets, 2);
     assert.equal(s.bare.count(E.DP_MISS), 2);
     assert.equal(s.bare.count(E.DP_FLOW_PUT), 2);
   });
@@ -157,9 +157,9 @@ describe.each(KINDS)('%s datapath', (kind) => {
   test('a full MAC table forgets one address for each that is new, and what it forgot is learned again', () => {
     const s = new Switch(kind, 2, { macTableSize: 10 });
     for (let mac = 1; mac <= 11; mac++) s.send(1, frame(99, mac), mac);
-    assert.equal(s.bridge.ofproto.entries(12e9).length, 10);
+    assert.equal(s.ofproto.entries(12e9).length, 10);
     const forgotten = Array.from({ length: 11 }, (_, i) => i + 1).filter((mac) =>
-      s.bridge.ofproto.entries(12e9).every((e) => !e.mac.endsWith(mac.toString(16).padStart(2, '0'))),
+      s.ofproto.entries(12e9).every((e) => !e.mac.endsWith(mac.toString(16).padStart(2, '0'))),
     );
     assert.equal(forgotten.length, 1);
     s.send(1, frame(99, forgotten[0]!), 13);
@@ -191,13 +191,13 @@ describe.each(KINDS)('%s datapath', (kind) => {
     s.send(2, frame(9, 0x525400000002), 20);
     s.send(1, frame(9, 1), 25);
     assert.deepEqual(
-      s.bridge.ofproto.entries(30e9).map((e) => [e.port, e.mac, (30e9 - e.learned) / 1e9]),
+      s.ofproto.entries(30e9).map((e) => [e.port, e.mac, (30e9 - e.learned) / 1e9]),
       [
         [1, '00:00:00:00:00:01', 5],
         [2, '52:54:00:00:00:02', 10],
       ],
     );
-    assert.equal(s.bridge.ofproto.entries(322e9).length, 1);
+    assert.equal(s.ofproto.entries(322e9).length, 1);
   });
 });
 

@@ -14,8 +14,8 @@ for (const kind of KINDS) {
       assert.deepEqual(s.send(1, frame(2, 1)), [2]);
       assert.equal(s.flows.length, 2);
       s.unplug(2);
-      assert.ok(s.bridge.ofproto.learned().every((entry) => entry.port !== 2));
-      assert.ok(s.flows.every((flow) => flow.key[0] !== 2 && !flow.outputs.includes(2)));
+      assert.ok(s.ofproto.learned().every((entry) => entry.port !== 2));
+      assert.ok(s.flows.every((flow) => flow.key[0] !== 2 && !flow.compiled.outputs.includes(2)));
       assert.deepEqual(s.send(1, frame(2, 1)), [3]);
       assert.equal(s.bare.count(DP_PORT_DEL), 1);
     });
@@ -40,7 +40,7 @@ for (const kind of KINDS) {
       if (kind === 'netdev') s.send(2, frame(1, 2));
       s.answer();
       assert.equal(s.bare.count(PORT_DROP_REMOVED), 1);
-      assert.equal(s.bridge.ofproto.learned().length, 0);
+      assert.equal(s.ofproto.learned().length, 0);
       assert.equal(s.flows.length, 0);
       assert.equal(s.bare.services.pool.live, 0);
     });

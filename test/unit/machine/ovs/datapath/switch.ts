@@ -1,8 +1,11 @@
 /** A bridge with ports that keep what they get, on either datapath, driven frame by frame. */
 import { RandomStream } from '../../../../../src/engine/random.ts';
 import { Port } from '../../../../../src/machine/host/port.ts';
+import { OvsBridge } from '../../../../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
+import type { Megaflow } from '../../../../../src/machine/ovs/datapath/megaflow-table.ts';
 import { NetdevDatapath } from '../../../../../src/machine/ovs/datapath/netdev-datapath.ts';
+import { NormalOfproto, NormalSlowPath } from '../../../../../src/machine/ovs/datapath/normal-slow-path.ts';
 import type { Services } from '../../../../../src/machine/services.ts';
 import { Bare } from '../../packet/bare-services.ts';
 
@@ -30,6 +33,8 @@ class KeepingPort extends Port {
 export class Switch {
   readonly bare: Bare;
   readonly bridge: KernelDatapath | NetdevDatapath;
+  readonly ofproto: NormalOfproto;
+  private readonly ports: OvsBridge;
   /** Upcalls are answered at once unless this is off (kernel datapath only). */
   answers = true;
   private out: { port: number; bytes: Uint8Array }[] = [];
@@ -42,14 +47,18 @@ export class Switch {
     const { macTableSize = 8192, macAgingSeconds = 300, packets = 4096 } = options;
     this.bare = new Bare(packets);
     const { services } = this.bare;
-    const fdb = { macTableSize, macAgingSeconds };
-    if (kind === 'netdev') this.bridge = new NetdevDatapath(services, 'br0', 100, fdb, new RandomStream(1, 'emc'));
+    if (kind === 'netdev') this.bridge = new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
     else {
-      const kernel = new KernelDatapath(services, 'br0', 100, fdb);
+      const kernel = new KernelDatapath(services, 100);
       kernel.handler = { upcallQueued: () => {} };
       this.bridge = kernel;
     }
-    for (let n = 1; n <= ports; n++) this.bridge.addPort(this.port(n));
+    this.ofproto = new NormalOfproto(services.recorder, 100, macTableSize, macAgingSeconds);
+    this.ports = new OvsBridge('br0', 100, this.bridge);
+    const slow = new NormalSlowPath();
+    slow.add(this.ports, this.ofproto);
+    this.bridge.slow = slow;
+    for (let n = 1; n <= ports; n++) this.ports.addPort(this.port(n));
   }
   private port(number: number): Port {
     const { services } = this.bare;
@@ -59,10 +68,10 @@ export class Switch {
   }
   /** A port comes to the running bridge, or goes. */
   plug(number: number): void {
-    this.bridge.plugPort(this.port(number), 0);
+    this.ports.plugPort(this.port(number), 0);
   }
   unplug(number: number): void {
-    this.bridge.removePort(number, 0);
+    this.ports.removePort(number, 0);
   }
 
   /** One frame comes in at `port` at `seconds`; the ports that it leaves by, sorted. */
@@ -78,10 +87,10 @@ export class Switch {
   }
   answer(): void {
     if (!(this.bridge instanceof KernelDatapath)) return;
-    while (this.bridge.upcalls.length > 0) this.bridge.upcall(this.bridge.upcalls.shift(), 0);
+    while (this.bridge.upcalls.length > 0) this.bridge.upcall(0);
   }
-  get flows(): readonly { key: Int32Array; outputs: Int32Array; packets: number; bytes: number }[] {
-    return this.bridge instanceof KernelDatapath ? this.bridge.table.flows : this.bridge.flows;
+  get flows(): Megaflow[] {
+    return this.bridge.allFlows();
   }
 }
 

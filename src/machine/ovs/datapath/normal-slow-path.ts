@@ -1,16 +1,14 @@
 /**
- * The slow path: translation of a frame by the OpenFlow pipeline into datapath actions. In this release the pipeline is
- * the default flow of a fresh bridge, `priority=0 actions=NORMAL`: MAC learning and flooding (ovs ofproto-dpif-xlate.c,
- * xlate_normal).
+ * Today's OpenFlow pipeline behind the slow path: the default flow of a fresh bridge, `priority=0 actions=NORMAL`: MAC learning and
+ * flooding (ovs ofproto-dpif-xlate.c, xlate_normal).
  *
- * DEVIATION: no VLANs (tagged frames are forwarded within VLAN 0), no LOCAL port, no STP; revalidators act at once when
- * the MAC table changes, where OVS wakes revalidator threads.
- * DEVIATION: a flow towards an address that has aged stays until the MAC table changes, and idle flows stay for ever; a full
- * table forgets its oldest entry, where OVS takes the least recently used of the port with the most.
+ * DEVIATION: no VLANs (tagged frames are forwarded within VLAN 0), no LOCAL port, no STP.
  */
 import { DP_FDB_LEARN } from '../../../engine/events.ts';
 import type { Recorder } from '../../../engine/recorder.ts';
-import { KEY_ETH_DST, KEY_ETH_TYPE, KEY_IN_PORT, KEY_IP_MISC, KEY_WORDS } from '../datapath/flow-key.ts';
+import { DP_WORDS, W_ETH, W_ETH_TYPE, W_IN_PORT, W_NW, W_RECIRC_ID } from '../flow/flow.ts';
+import type { OvsBridge } from './bridge.ts';
+import type { SlowPath, Translation, UpcalledPacket } from './slow-path.ts';
 
 export interface FdbEntry {
   readonly mac: string;
@@ -22,13 +20,14 @@ export interface FdbEntry {
 
 /** The fields that NORMAL looks at, and so what the datapath flow must match exactly: in_port, Ethernet, VLAN, fragments. */
 export const NORMAL_MASK: Int32Array = (() => {
-  const mask = new Int32Array(KEY_WORDS);
-  for (let i = KEY_IN_PORT; i <= KEY_ETH_TYPE; i++) mask[i] = -1;
-  mask[KEY_IP_MISC] = 0x10000;
+  const mask = new Int32Array(DP_WORDS);
+  for (let i = W_IN_PORT; i <= W_ETH_TYPE; i++) mask[i] = -1;
+  mask[W_NW] = 0xff000000 | 0;
+  mask[W_RECIRC_ID] = -1;
   return mask;
 })();
 
-export class Ofproto {
+export class NormalOfproto {
   /** Port numbers that exist, in order. */
   readonly ports: number[] = [];
   /** MAC table by the two words of an address. */
@@ -148,15 +147,15 @@ function macNumber(first: number, rest: number): Mac {
   return mac(bytes);
 }
 function sourceOf(key: Int32Array): Mac {
-  return macNumber((key[KEY_ETH_DST + 1]! >>> 16) & 0xffff, key[KEY_ETH_DST + 2]!);
+  return macNumber((key[W_ETH + 1]! >>> 16) & 0xffff, key[W_ETH + 2]!);
 }
 /** 01:80:c2:00:00:00 to :0f: for the bridge itself, neither forwarded nor learned from (other_config:forward-bpdu is off). */
 function reserved(destination: Mac): boolean {
   return Math.floor(destination.id / 16) === 0x0180c200000;
 }
 function destinationOf(key: Int32Array): Mac {
-  const a = key[KEY_ETH_DST]!;
-  const b = key[KEY_ETH_DST + 1]!;
+  const a = key[W_ETH]!;
+  const b = key[W_ETH + 1]!;
   return mac([a & 0xff, (a >>> 8) & 0xff, (a >>> 16) & 0xff, a >>> 24, b & 0xff, (b >>> 8) & 0xff]);
 }
 function mac(bytes: readonly number[]): Mac {
@@ -167,4 +166,64 @@ function mac(bytes: readonly number[]): Mac {
     multicast: (bytes[0]! & 1) === 1,
     text: bytes.map((b) => b.toString(16).padStart(2, '0')).join(':'),
   };
+}
+
+/** The bridges of one datapath, each with NORMAL alone. */
+export class NormalSlowPath implements SlowPath {
+  generation = 1;
+  private readonly bridges: { readonly bridge: OvsBridge; readonly ofproto: NormalOfproto }[] = [];
+
+  add(bridge: OvsBridge, ofproto: NormalOfproto): void {
+    this.bridges.push({ bridge, ofproto });
+    bridge.onPorts = {
+      added: ({ number }) => {
+        ofproto.addPort(number);
+        this.generation++;
+      },
+      removed: ({ number }) => {
+        ofproto.removePort(number);
+        this.generation++;
+      },
+    };
+    ofproto.refreshAll = () => bridge.datapath.creditAll();
+  }
+  ofprotoOf(bridge: OvsBridge): NormalOfproto {
+    return this.bridges.find((b) => b.bridge === bridge)!.ofproto;
+  }
+  private at(inPort: number): NormalOfproto | null {
+    return this.bridges.find(({ bridge }) => bridge.ports.has(inPort))?.ofproto ?? null;
+  }
+
+  upcall({ key, length }: UpcalledPacket, now: number, contextBits: number): Translation | null {
+    const ofproto = this.at(key[W_IN_PORT]!);
+    if (ofproto === null) return null;
+    const { outputs, learned } = ofproto.translate(key, now, contextBits);
+    if (learned) this.generation++;
+    ofproto.credit(1, length);
+    return this.translation(ofproto, key, outputs);
+  }
+  revalidate(key: Int32Array, now: number): Translation | null {
+    const ofproto = this.at(key[W_IN_PORT]!);
+    if (ofproto === null || !ofproto.knows(key)) return null;
+    return this.translation(ofproto, key, ofproto.outputs(key, now));
+  }
+  private translation(ofproto: NormalOfproto, key: Int32Array, outputs: Int32Array): Translation {
+    const kept = key.slice();
+    return {
+      actions: Array.from(outputs, (port) => ({ type: 'output', port })),
+      mask: NORMAL_MASK,
+      install: true,
+      slow: null,
+      credits: {
+        push: (packets, bytes, used) => {
+          ofproto.credit(packets, bytes);
+          ofproto.refresh(kept, used);
+        },
+      },
+    };
+  }
+  likelyMask(): Int32Array {
+    return NORMAL_MASK;
+  }
+  controller(): void {}
 }
