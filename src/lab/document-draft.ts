@@ -274,7 +274,11 @@ export interface DraftHost {
   cores: Maybe<number>;
   hugepages: Maybe<{ '2MiB': Maybe<number>; '1GiB': Maybe<number>; socketMem: Maybe<number> } | null>;
   iommu: Maybe<boolean>;
-  ovs: Maybe<{ ovsdbPort: Maybe<number | null>; otherConfig: Maybe<Record<string, Maybe<string>>> }>;
+  ovs: Maybe<{
+    ovsdbPort: Maybe<number | null>;
+    otherConfig: Maybe<Record<string, Maybe<string>>>;
+    dummy: Maybe<boolean>;
+  }>;
   bridges: Items<DraftBridge>;
   nics: Items<DraftHostNic>;
   guests: Items<DraftGuest>;

@@ -145,6 +145,10 @@ export const ovsHostSection = () =>
         6640,
       ),
       otherConfig: config('`other_config` of the row of Open_vSwitch, such as `max-idle` or `emc-insert-inv-prob`.'),
+      dummy: flag(
+        '`ovs-vsctl add-port` of a device that the host does not have makes a dummy one, at which frames are put in and read by the API (`ovs-vswitchd --enable-dummy=system`).',
+        false,
+      ),
     },
     { description: 'Open vSwitch of the host.', examples: [{ ovsdbPort: 6640 }] },
   );

@@ -58,6 +58,8 @@ export interface OvsHostOptions {
   readonly ovsdbPort: number | null;
   /** `other_config` of the row of Open_vSwitch. */
   readonly otherConfig: Readonly<Record<string, string>>;
+  /** Devices that are not there are dummy ones (`ovs-vswitchd --enable-dummy=system`). */
+  readonly dummy: boolean;
 }
 
 export const NO_VLAN: PortVlan = { tag: null, trunks: [], vlanMode: null };
@@ -73,4 +75,4 @@ export const PLAIN_OVS_BRIDGE: OvsBridge = {
   otherConfig: {},
   openflowPort: null,
 };
-export const PLAIN_OVS_HOST: OvsHostOptions = { ovsdbPort: null, otherConfig: {} };
+export const PLAIN_OVS_HOST: OvsHostOptions = { ovsdbPort: null, otherConfig: {}, dummy: false };

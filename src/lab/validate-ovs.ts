@@ -200,8 +200,8 @@ export function ovsBridgeOf(draft: DraftOvsBridge): OvsBridge {
   };
 }
 export function ovsHostOf({ ovs }: DraftHost): OvsHostOptions {
-  const { ovsdbPort, otherConfig } = sure(ovs);
-  return { ovsdbPort: ovsdbPort ?? null, otherConfig: mapOf(otherConfig) };
+  const { ovsdbPort, otherConfig, dummy } = sure(ovs);
+  return { ovsdbPort: ovsdbPort ?? null, otherConfig: mapOf(otherConfig), dummy: sure(dummy) };
 }
 
 // ---- topology to document ---------------------------------------------------------------------------------------
@@ -267,10 +267,11 @@ function mirrorDocument(mirror: Mirror): object {
     ...(outputVlan === null ? {} : { outputVlan }),
   };
 }
-export function ovsHostDocument({ ovsdbPort, otherConfig }: OvsHostOptions): Pick<HostDocument, 'ovs'> {
+export function ovsHostDocument({ ovsdbPort, otherConfig, dummy }: OvsHostOptions): Pick<HostDocument, 'ovs'> {
   const ovs = {
     ...(ovsdbPort === null ? {} : { ovsdbPort }),
     ...(Object.keys(otherConfig).length === 0 ? {} : { otherConfig: { ...otherConfig } }),
+    ...(dummy ? { dummy } : {}),
   };
   return Object.keys(ovs).length === 0 ? {} : { ovs };
 }

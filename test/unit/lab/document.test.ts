@@ -163,7 +163,7 @@ test('every field reaches the topology', () => {
         cores: 8,
         hugepages: { '2MiB': 600, socketMem: '512MiB' },
         iommu: true,
-        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' } },
+        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true },
         bridges: [
           {
             name: 'ovs',
@@ -276,7 +276,7 @@ test('every field reaches the topology', () => {
         cores: 8,
         hugepages: { '2MiB': 600, '1GiB': 0, socketMem: 2 ** 29 },
         iommu: true,
-        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' } },
+        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true },
         bridges: [
           {
             name: 'ovs',

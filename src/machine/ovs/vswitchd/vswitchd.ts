@@ -23,8 +23,8 @@ export class Vswitchd {
   /** Virtual time of what is going on, ns. */
   declare private readonly clock: () => number;
   private config: OvsConfig | null = null;
-  /** A commit of our own is under way. */
-  private writing = false;
+  /** A commit of its own is under way. */
+  writing = false;
   private refreshed = Number.NEGATIVE_INFINITY;
 
   constructor(db: Database, environment: Environment, clock: () => number) {
