@@ -15,6 +15,8 @@ import { kvmState } from './inspect-kvm.ts';
 import { nicState } from './inspect-nic.ts';
 import { queueState } from './inspect-queue.ts';
 import { translationOf } from './inspect-translation.ts';
+import { changeOpenFlow, openFlowText } from './ovs/openflow-requests.ts';
+import { appctl, dummyFrames, ovsBridge, ovsOf, pmdCaches, trace } from './ovs/requests.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
 import { checkRehearsable } from './qemu-commands.ts';
 import { Refusal } from './refusal.ts';
@@ -205,6 +207,32 @@ export class EngineService {
           return hostDpdkState(machine, request.host);
         case 'bridge':
           return bridgeState(machine, request.bridge);
+        case 'openflow': {
+          const { bridge } = ovsBridge(machine, request.bridge);
+          return openFlowText(bridge, request.what, request.filter, world.now);
+        }
+        case 'changeOpenflow': {
+          const { of, bridge } = ovsBridge(machine, request.bridge);
+          const { what, command, texts } = request.change;
+          return world
+            .door(of)
+            .act('ovs-ofctl', `${command} ${what} ${bridge.name}: ${shortened(texts)}`, (now) =>
+              changeOpenFlow(bridge, request.change, now),
+            );
+        }
+        case 'trace':
+          return trace(ovsBridge(machine, request.bridge), request.flow, request.options);
+        case 'appctl':
+          return appctl(ovsOf(machine, request.host), request.command, request.args);
+        case 'flushFdb': {
+          const { of, bridge } = ovsBridge(machine, request.bridge);
+          appctl(of, 'fdb/flush', [bridge.name]);
+          return null;
+        }
+        case 'pmdCaches':
+          return pmdCaches(ovsBridge(machine, request.bridge));
+        case 'dummyFrames':
+          return dummyFrames(machine, request.bridge, request.port, request.after);
       }
     })();
     hosted.due = 0; // whatever it was, the world looks whether it has work now
@@ -224,6 +252,13 @@ export class EngineService {
     return { memory: world.machine.arena.buffer, catalog: world.machine.catalog };
   }
 }
+
+/** For the journal. */
+const JOURNAL_CHARS = 200;
+const shortened = (texts: readonly string[]): string => {
+  const all = texts.join('; ');
+  return all.length <= JOURNAL_CHARS ? all : `${all.slice(0, JOURNAL_CHARS)}…`;
+};
 
 function createWorld(topology: ConstructorParameters<typeof World>[0]): World {
   try {

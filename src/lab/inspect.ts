@@ -164,7 +164,8 @@ export function guestMemory(machine: Machine, guest: string, address: number, le
   return copyOut(machine.arena, g.vm.ram + address, length);
 }
 
-export function bridgeState(machine: Machine, name: string): BridgeState {
+/** A bridge by its name, `host/bridge` where several hosts have one of that name. Throws Refusal. */
+export function findBridge(machine: Machine, name: string): BuiltBridge {
   const full = (b: BuiltBridge): string => `${b.host}/${b.name}`;
   const [built, other] = machine.bridges.filter((b) => b.name === name || full(b) === name);
   if (!built) throw new Refusal('NOT_FOUND', `there is no bridge ${name}`);
@@ -172,7 +173,10 @@ export function bridgeState(machine: Machine, name: string): BridgeState {
     const names = machine.bridges.map(full).join(', ');
     throw new Refusal('NOT_FOUND', `several hosts have a bridge ${name}; expected one of ${names}`);
   }
-  return bridgeStateOf(machine, built);
+  return built;
+}
+export function bridgeState(machine: Machine, name: string): BridgeState {
+  return bridgeStateOf(machine, findBridge(machine, name));
 }
 
 function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {

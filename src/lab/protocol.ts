@@ -459,6 +459,38 @@ export interface BridgeState {
   /** Cache statistics, by the names that ovs-appctl uses. */
   readonly caches: Readonly<Record<string, number>>;
 }
+/** Threads of the netdev datapath with their caches, by ovs-appctl's names. `core` null: threads that are no PMDs. */
+export interface PmdCaches {
+  readonly thread: string;
+  readonly core: number | null;
+  readonly caches: Readonly<Record<string, number>>;
+}
+export type FlowCommand = 'add' | 'modify' | 'modify_strict' | 'delete' | 'delete_strict';
+/** Flows, groups or meters in ovs-ofctl's words. */
+export interface OpenFlowText {
+  readonly what: 'flows' | 'groups' | 'meters';
+  readonly lines: readonly string[];
+}
+/** `texts` as `ovs-ofctl add-flow`, `add-group`, `add-meter` and their like take them; all of them or none. */
+export interface OpenFlowChange {
+  readonly what: OpenFlowText['what'];
+  readonly command: FlowCommand;
+  readonly texts: readonly string[];
+}
+export interface OpenFlowChanged {
+  /** Flows that came, went or were replaced; changes of groups or meters. */
+  readonly changed: number;
+}
+/** What a command of ovs-appctl printed; `error`: what it refused, with status 2. */
+export interface CtlOutput {
+  readonly output: string;
+  readonly error: string | null;
+}
+/** Frames that left by a dummy port, as far as they are kept; `sent`: all there were. */
+export interface DummyFrames {
+  readonly sent: number;
+  readonly frames: readonly { readonly sequence: number; readonly timeSeconds: number; readonly bytes: Uint8Array }[];
+}
 export interface Conservation {
   readonly injected: number;
   readonly replicated: number;
@@ -530,7 +562,16 @@ export type EngineRequest =
   | { readonly op: 'fault'; readonly world: number; readonly spec: FaultSpec }
   | { readonly op: 'getFault'; readonly world: number; readonly fault: string }
   | { readonly op: 'endFault'; readonly world: number; readonly fault: string }
-  | { readonly op: 'bridge'; readonly world: number; readonly bridge: string };
+  | { readonly op: 'bridge'; readonly world: number; readonly bridge: string }
+  /** `filter` as `ovs-ofctl dump-flows` takes it. */
+  | { readonly op: 'openflow'; readonly world: number; readonly bridge: string; readonly what: OpenFlowText['what']; readonly filter: string }
+  | { readonly op: 'changeOpenflow'; readonly world: number; readonly bridge: string; readonly change: OpenFlowChange }
+  | { readonly op: 'trace'; readonly world: number; readonly bridge: string; readonly flow: string; readonly options: readonly string[] }
+  | { readonly op: 'appctl'; readonly world: number; readonly host: string; readonly command: string; readonly args: readonly string[] }
+  | { readonly op: 'flushFdb'; readonly world: number; readonly bridge: string }
+  | { readonly op: 'pmdCaches'; readonly world: number; readonly bridge: string }
+  /** Frames that left by a dummy port after the one with number `after`. */
+  | { readonly op: 'dummyFrames'; readonly world: number; readonly bridge: string; readonly port: string; readonly after: number };
 
 export interface EngineAnswers {
   learned: LearnedState;
@@ -570,6 +611,13 @@ export interface EngineAnswers {
   patchNic: NicState;
   announce: null;
   bridge: BridgeState;
+  openflow: OpenFlowText;
+  changeOpenflow: OpenFlowChanged;
+  trace: { readonly text: string };
+  appctl: CtlOutput;
+  flushFdb: null;
+  pmdCaches: readonly PmdCaches[];
+  dummyFrames: DummyFrames;
 }
 
 /** A refusal that the API turns into a problem document. `field` is a JSON Pointer into the request. */

@@ -1,5 +1,6 @@
 /** What of a host's Open vSwitch others connect to. */
 import type { Acceptor, Door, Streams } from './stream.ts';
+import type { Unixctl } from './unixctl/server.ts';
 
 /** ovsdb-server and ovs-vswitchd of one host, as the ways into them see it. */
 export interface OvsDoors {
@@ -10,7 +11,7 @@ export interface OvsDoors {
   /** Sessions of its database. */
   readonly ovsdb: Acceptor;
   /** Control socket of ovs-vswitchd. */
-  readonly unixctl: Acceptor;
+  readonly unixctl: Unixctl;
   /** OpenFlow sessions of its bridges as they are now, by the bridge's name. */
   readonly bridges: ReadonlyMap<string, Acceptor>;
   /** Called when bridges have come or gone; set by whoever listens for them. */

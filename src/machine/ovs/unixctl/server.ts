@@ -14,7 +14,8 @@ import type { CtlHost } from './host.ts';
 const IDLE_MS = 60_000;
 
 export class Unixctl implements Acceptor {
-  private readonly host: CtlHost;
+  /** What commands look at; others that show or change the switch may use it, too. */
+  readonly host: CtlHost;
   private readonly door: () => Door;
   private readonly commands: ReadonlyMap<string, Command>;
 
