@@ -102,10 +102,10 @@ export class Classifier {
     hash = subtable.hashFlow(flow, from, to, hash);
     const rule = subtable.match(flow, hash);
     if (rule === null && subtable.ports !== null) {
-      // Only as many bits of the ports as show that no rule has them.
-      const ports = flow.w[W_TP]! & subtable.portsMask;
-      wc.w[W_TP]! |= subtable.portsMask & subtable.ports.proof(ports);
-      subtable.fold(wc, from);
+      // Of the ports only as many bits as show that no rule has them.
+      const ports = wc.w[W_TP]! | (subtable.portsMask & subtable.ports.proof(flow.w[W_TP]! & subtable.portsMask));
+      subtable.fold(wc, to);
+      wc.w[W_TP] = ports;
       return null;
     }
     subtable.fold(wc, to);

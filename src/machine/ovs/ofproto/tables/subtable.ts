@@ -13,10 +13,12 @@ import {
   W_ETH_TYPE,
   W_IN_PORT,
   W_MPLS,
+  W_ND_TARGET,
   W_NW_SRC,
   W_PKT_MARK,
   W_RECIRC_ID,
   W_SKB_PRIORITY,
+  W_TCP_FLAGS,
   W_TP,
   W_TUN,
   W_VLAN2,
@@ -26,10 +28,10 @@ import { plenOf } from './prefix-field.ts';
 import type { Rule } from './rule.ts';
 import { PortsTrie } from './trie.ts';
 
-/** Stages (ovs include/openvswitch/flow.h, FLOW_SEGMENT_1_ENDS_AT): metadata, then Ethernet, network layer, transport ports. */
+/** Stages (ovs include/openvswitch/flow.h, FLOW_SEGMENT_1_ENDS_AT): metadata, Ethernet, addresses, then what is behind: ND, ARP's hardware addresses, TCP flags, ports. */
 const STAGE = stagesOfWords();
 
-/** DEVIATION: the TPID of the outer tag shares a word with TCP flags, so a match on it would be looked at in the third stage, not the second. No OpenFlow field names it. */
+/** DEVIATION: the TPID of the outer tag shares a word with TCP flags, so a match on it would be looked at in the last stage, not the second. No OpenFlow field names it. */
 function stagesOfWords(): Uint8Array {
   const stage = new Uint8Array(FLOW_WORDS).fill(2);
   const put = (value: number, from: number, count = 1): void => {
@@ -48,7 +50,9 @@ function stagesOfWords(): Uint8Array {
   put(1, W_MPLS);
   put(1, W_VLAN2);
   put(2, W_NW_SRC, 2);
-  put(2, W_ARP_HA, 3);
+  put(3, W_ND_TARGET, 4);
+  put(3, W_ARP_HA, 3);
+  put(3, W_TCP_FLAGS);
   put(3, W_TP);
   return stage;
 }
