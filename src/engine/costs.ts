@@ -54,6 +54,8 @@ cost('ovs_kernel_per_packet', 700, 'ns', [500, 800], 'derived', 'SIGCOMM 2021, R
 cost('linux_bridge_per_packet', 600, 'ns', [350, 1100], 'no source', 'near ovs_kernel_per_packet: no key to extract, but two lookups in the FDB and the bridge’s netfilter hooks', 'receive handler, FDB update and lookup, output of a Linux bridge');
 cost('ovs_kernel_mask_lookup', 68, 'ns', [40, 90], 'derived', 'linux merge c219a1662', 'each further mask probed');
 cost('upcall', 60000, 'ns', [20000, 250000], 'published', 'openvswitch/ovs commits 0a740f482 and 2e97b8419', 'ofproto translation and flow installation of one missed frame');
+cost('revalidate_flow', 2000, 'ns', [500, 10000], 'no source', 'a translation without learning and installing, and a share of the dump', 'a datapath flow that revalidators translate again');
+cost('revalidate_dump', 200, 'ns', [100, 1000], 'no source', 'one flow out of a dump of 50', 'a datapath flow whose statistics revalidators look at');
 cost('upcall_duplicate', 5000, 'ns', [2000, 20000], 'no source', 'a translation without the flow installation and without waking up', 'an upcall whose flow another one of its batch installs');
 cost('netdev_upcall', 60000, 'ns', [20000, 250000], 'derived', 'as upcall; the netdev datapath does it on the PMD itself', 'the same in the netdev datapath');
 cost('copy_per_byte_kernel', 0.12, 'ns/B', [0.06, 0.3], 'no source', 'bounded from above by 3 % of a core per Gb/s of TSO traffic', 'copy_from_user and copy_to_iter');

@@ -47,6 +47,10 @@ export class Scheduler implements Timeline {
   /** [0] time up to which the running context may go on inline; [UNTIL] end of the current run(). */
   private readonly limit = new Float64Array(2);
   declare readonly leftCore: Float64Array;
+  /** By context: its timer that keeps no world running; see later(). */
+  declare private readonly timers: Float64Array;
+  /** [0] the earliest of them. */
+  private readonly firstTimer = new Float64Array(1).fill(NEVER);
   declare private readonly parkedAt: Float64Array;
   declare private readonly grid: Float64Array;
   declare private readonly parked: Uint8Array;
@@ -86,6 +90,7 @@ export class Scheduler implements Timeline {
     this.switchCost = switchCost;
     this.next = new Float64Array(n).fill(NEVER);
     this.leftCore = new Float64Array(n);
+    this.timers = new Float64Array(n).fill(NEVER);
     this.parkedAt = new Float64Array(n);
     this.grid = new Float64Array(n);
     this.parked = new Uint8Array(n);
@@ -165,13 +170,32 @@ export class Scheduler implements Timeline {
         other = j;
       }
     }
-    if (k < 0) return NOBODY;
     const until = this.limit[UNTIL]!;
+    const timer = this.firstTimer[0]!;
+    // with nothing else to do, timers come up to a time that was asked for
+    if (timer <= t && timer <= until && (k >= 0 || until !== NEVER)) return this.timerDue();
+    if (k < 0) return NOBODY;
     if (t > until) return TOO_LATE;
     // on equal times the lower id goes first: a context may also run at otherTime if its id is the lower one
     const bound = other > k ? otherTime + 1 : otherTime;
     this.limit[0] = bound <= until ? bound : until + 1;
+    if (timer < this.limit[0]!) this.limit[0] = timer;
     return k;
+  }
+  /** The timer that comes first becomes its context's step. */
+  private timerDue(): number {
+    const due = this.firstTimer[0]!;
+    const id = this.timers.indexOf(due);
+    this.timers[id] = NEVER;
+    this.findTimer();
+    const at = Math.max(due, this.now[0]!);
+    if (at < this.next[id]!) this.next[id] = at;
+    return this.pick();
+  }
+  private findTimer(): void {
+    let first = NEVER;
+    for (let j = 0; j < this.count; j++) if (this.timers[j]! < first) first = this.timers[j]!;
+    this.firstTimer[0] = first;
   }
 
   private runAfterStep(): void {
@@ -187,6 +211,17 @@ export class Scheduler implements Timeline {
 
   requestAfterStep(): void {
     this.afterStepWanted = true;
+  }
+
+  later(id: number): void {
+    const t = this.now[1]!;
+    this.timers[id] = t;
+    this.findTimer();
+    if (t < this.limit[0]!) this.limit[0] = t;
+  }
+  /** Earliest timer that keeps no world running. */
+  earliestTimer(): number {
+    return this.firstTimer[0]!;
   }
 
   /** Earliest step of any context, NEVER when idle. */
@@ -301,6 +336,8 @@ export class Scheduler implements Timeline {
     if (core >= 0 && this.holder[core] === id) this.holder[core] = -1;
     this.contexts[id]!.phase = RETIRED;
     this.next[id] = NEVER;
+    this.timers[id] = NEVER;
+    this.findTimer();
     this.parked[id] = 0;
     this.waiting[id] = 0;
     this.shared[id] = 0;

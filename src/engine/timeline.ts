@@ -22,6 +22,11 @@ export interface Timeline {
   /** By context id: when another one was given the core that this one ran on last; 0 while none was. */
   readonly leftCore: Float64Array;
   wake(id: number): void;
+  /**
+   * Context `id` has something to do at now[1] that waits for nobody: it is stepped at that time if there is other work then, or if
+   * the world runs up to a time. A timer like this does not keep a world running (revalidators, ageing). NEVER takes it back.
+   */
+  later(id: number): void;
   park(id: number, grid: number): void;
   unpark(id: number): void;
   resumed(id: number): void;

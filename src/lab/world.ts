@@ -244,10 +244,13 @@ export class World {
     }
     if (stop === 'idle') {
       this.stall();
-      return this.mode === 'real' && this.until !== NEVER ? 10 : NEVER;
+      if (this.mode !== 'real') return NEVER;
+      const timer = this.machine.scheduler.earliestTimer() - this.pacedNow();
+      return Math.min(this.until === NEVER ? NEVER : 10, Math.max(1, timer / 1e6 / this.factor));
     }
     // clock `real`: the next step lies in the future
-    const ahead = this.machine.scheduler.earliest() - this.pacedNow();
+    const { scheduler } = this.machine;
+    const ahead = Math.min(scheduler.earliest(), scheduler.earliestTimer()) - this.pacedNow();
     return Math.max(1, ahead / 1e6 / this.factor);
   }
 
@@ -304,7 +307,8 @@ export class World {
   /** Virtual time at which a command lands. In clock `real` it has moved on while nothing happened. */
   private commandTime(): number {
     if (this.mode === 'real' && !this.paused && this.failure === null) {
-      const t = Math.min(this.pacedNow(), this.machine.scheduler.earliest());
+      const { scheduler } = this.machine;
+      const t = Math.min(this.pacedNow(), scheduler.earliest(), scheduler.earliestTimer());
       if (t > this.now) this.machine.scheduler.now[0] = t;
     }
     return this.now;

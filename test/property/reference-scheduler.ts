@@ -183,6 +183,9 @@ export class ReferenceScheduler implements Timeline {
   }
 
   /** So is a write to a word that it watches. */
+  later(): void {
+    throw new Error('no context of these worlds has a timer');
+  }
   unpark(id: number): void {
     const park = this.parks.get(id);
     if (park === undefined) return;

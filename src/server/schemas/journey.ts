@@ -7,7 +7,7 @@ const whole = (description: string, example = 0) => Type.Integer({ description, 
 const number = (description: string, example = 0) => Type.Number({ description, examples: [example] });
 
 const contextKind = oneOf(
-  ['vcpu', 'qemu', 'stratovirt', 'vhost', 'pmd', 'softirq', 'handler', 'nic', 'wire', 'faults'],
+  ['vcpu', 'qemu', 'stratovirt', 'vhost', 'pmd', 'softirq', 'handler', 'revalidator', 'nic', 'wire', 'faults'],
   {
     description: 'What the context is.',
     examples: ['vcpu'],

@@ -9,10 +9,10 @@ import { Forwarder } from '../../bridge/forwarder.ts';
 import type { Port } from '../../host/port.ts';
 import { ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN } from '../../packet/headers.ts';
 import type { Services } from '../../services.ts';
-import { DP_WORDS } from '../flow/flow.ts';
+import { DP_WORDS, W_CT_ORIG, W_RECIRC_ID } from '../flow/flow.ts';
 import { ActionRun } from './action-run.ts';
 import { type CompiledActions, sameActions } from './compiled-actions.ts';
-import { FlowKey } from './flow-key.ts';
+import { FlowKey, META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
 import type { Megaflow } from './megaflow-table.ts';
 import type { ControllerCookie, OdpAction } from './odp-actions.ts';
 import type { SlowPath, Translation } from './slow-path.ts';
@@ -24,6 +24,8 @@ export interface RunningMeter {
 /** Told that translations may have changed; null in a world without revalidators: then flows are looked at at once. */
 export interface RevalidatorWake {
   changed(): void;
+  installed(): void;
+  readonly mayInstall: boolean;
 }
 
 export abstract class OvsDatapath extends Forwarder {
@@ -33,7 +35,7 @@ export abstract class OvsDatapath extends Forwarder {
   /** By the numbers that actions name. */
   meters: { get(id: number): RunningMeter | null } = { get: () => null };
   revalidator: RevalidatorWake | null = null;
-  /** Generation of the slow path that all flows are of; those of a later one know it themselves. */
+  /** Generation of the slow path that all flows are of, at least. */
   protected generation = 0;
   protected flowIds = 0;
   /** Places of bridges, shifted for events, by port number. */
@@ -111,13 +113,25 @@ export abstract class OvsDatapath extends Forwarder {
   copy(packet: number, contextBits: number): number {
     return this.copyOf(packet, this.services.pool.length[packet]!, contextBits);
   }
-  /** Executes actions on a packet from outside (packet-out, dpif_execute()): it is taken to have come in by its inPort. */
-  executeOn(packet: number, compiled: CompiledActions, contextBits: number): void {
+  /**
+   * Executes actions on a packet from outside (dpif_execute()): `key` has the metadata that it is taken to have, and its in-port;
+   * `place` is that of the bridge that sends it.
+   */
+  executeAs(packet: number, key: Int32Array, compiled: CompiledActions, place: number, contextBits: number): void {
     const { pool } = this.services;
-    if (!this.key.extract(pool.at(packet), pool.length[packet]!, pool.inPort[packet]!))
-      return this.malformed(packet, contextBits);
-    this.execute(packet, compiled, contextBits);
+    const inPort = pool.inPort[packet]!;
+    // frames that came in by no port are on their bridge's account
+    if (inPort === 0) this.bridgeBitsOf[0] = place << 8;
+    const kept = this.key.words.slice();
+    if (this.key.extract(pool.at(packet), pool.length[packet]!, inPort)) {
+      this.key.withMetadata(metadataOf(key), 0);
+      this.execute(packet, compiled, contextBits);
+    } else this.malformed(packet, contextBits);
+    this.key.assume(kept);
+    this.sent(contextBits);
   }
+  /** Frames have been output by somebody who does not flush them. */
+  protected sent(_contextBits: number): void {}
   /** Nobody has got the frame itself, and nobody will: copies of it have left, or ovs-vswitchd has seen it. */
   consume(packet: number, contextBits: number): void {
     const { pool, recorder, frames } = this.services;
@@ -163,6 +177,14 @@ export abstract class OvsDatapath extends Forwarder {
     if (this.revalidator !== null) this.revalidator.changed();
     else this.lookAgain(now, contextBits);
   }
+  /** Flows may be of translations that are not true any more. */
+  get outdated(): boolean {
+    return this.slow.generation !== this.generation;
+  }
+  /** A translation's flow comes in, unless there are too many. */
+  protected mayInstall(result: Translation): boolean {
+    return result.install && (this.revalidator === null || this.revalidator.mayInstall);
+  }
   /** Translates all flows again. Returns how many were removed. */
   lookAgain(now: number, contextBits: number): number {
     let removed = 0;
@@ -193,8 +215,15 @@ export abstract class OvsDatapath extends Forwarder {
   }
   protected adoptTranslation(flow: Megaflow, result: Translation): void {
     flow.credits = result.credits;
-    flow.generation = this.slow.generation;
   }
+}
+
+/** What a packet has beside its bytes, out of a key. */
+function metadataOf(key: Int32Array): Int32Array {
+  const meta = new Int32Array(META_WORDS);
+  for (let i = 0; i < META_HEAD_WORDS; i++) meta[i] = key[W_RECIRC_ID + i]!;
+  for (let i = 0; i < META_WORDS - META_HEAD_WORDS; i++) meta[META_HEAD_WORDS + i] = key[W_CT_ORIG + i]!;
+  return meta;
 }
 
 /** The actions of the flow that is installed: where the datapath cannot do what is to be done, it asks for each frame. */

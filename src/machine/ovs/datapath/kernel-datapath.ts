@@ -147,7 +147,7 @@ export class KernelDatapath extends OvsDatapath {
     this.missed++;
     const bits = this.bitsOf(packet) | contextBits;
     const inPort = pool.inPort[packet]!;
-    if (!this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+    if (inPort !== 0 && !this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
     recorder.event(bits | DP_MISS, pool.frame[packet]!, probed, inPort);
     this.queueUpcall(packet, undefined, contextBits);
   }
@@ -205,15 +205,16 @@ export class KernelDatapath extends OvsDatapath {
     }
     const bits = this.bitsOf(packet) | contextBits;
     // upcall_receive(): the port that it came in by is not there any more
-    const result = this.ports.has(inPort) ? this.slow.upcall(upcalled, now, contextBits) : null;
+    const result = inPort === 0 || this.ports.has(inPort) ? this.slow.upcall(upcalled, now, contextBits) : null;
     if (result === null) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
     recorder.event(bits | DP_UPCALL, frame, inPort, result.actions.length);
     this.changed(now, contextBits);
-    if (result.install && cookie === undefined && this.table.find(key) === null) {
+    if (this.mayInstall(result) && cookie === undefined && this.table.find(key) === null) {
       const flow = this.table.insert(++this.flowIds, key, result.mask, installedActions(result));
       flow.created = now;
       this.adoptTranslation(flow, result);
       recorder.event(bits | DP_FLOW_PUT, 0, flow.id, this.table.masks);
+      this.revalidator?.installed();
     }
     // OVS_PACKET_CMD_EXECUTE brings the frame back into the kernel; it counts for the OpenFlow rule, not for the new flow
     recorder.event(bits | DP_UPCALL_COPY, frame, length, 0);

@@ -33,8 +33,6 @@ export class Megaflow {
   /** What has been credited. */
   pushedPackets = 0;
   pushedBytes = 0;
-  /** Generation of the slow path that its actions are of. */
-  generation = 0;
   /** False once the flow was removed: caches that still hold it must not use it. */
   alive = true;
   /** Place in its table's list. */

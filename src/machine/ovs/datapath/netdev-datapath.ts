@@ -34,12 +34,19 @@ export interface LearnedNetdev {
   readonly random: number;
 }
 
+/** A PMD, as its datapath needs it. */
+export interface PollingThread {
+  readonly id: number;
+  /** Has batches flushed that others have filled. */
+  look(): void;
+}
+
 export class NetdevDatapath extends OvsDatapath {
   /** Those of threads that are no PMDs first, then by PMD of the host. */
   readonly states: PmdState[] = [new PmdState(-1)];
   /** other_config:emc-insert-inv-prob; 0: nothing is inserted. */
   emcInsertInvProb = EMC_INSERT_INV_PROB;
-  private readonly pmds: { readonly id: number }[] = [];
+  private readonly pmds: PollingThread[] = [];
   private readonly byContext: (PmdState | undefined)[] = [];
   private smcOn = false;
   declare private readonly random: RandomStream;
@@ -61,7 +68,7 @@ export class NetdevDatapath extends OvsDatapath {
 
   // ---- PMDs -----------------------------------------------------------------------------------------------------------
   /** A PMD of the host: frames on its time meet its own caches. */
-  addPmd(pmd: { readonly id: number }): void {
+  addPmd(pmd: PollingThread): void {
     this.pmds.push(pmd);
     this.states.push(this.fresh(-1));
   }
@@ -76,6 +83,10 @@ export class NetdevDatapath extends OvsDatapath {
     const state = this.states[at + 1]!;
     this.byContext[context] = state;
     return state;
+  }
+  protected override sent(contextBits: number): void {
+    const context = contextBits >>> 20;
+    if (this.pmds.every((pmd) => pmd.id !== context)) this.pmds[0]?.look();
   }
   /** Context ids of the PMDs, in the order of `states` from 1 on. */
   get pmdContexts(): number[] {
@@ -225,7 +236,7 @@ export class NetdevDatapath extends OvsDatapath {
   private miss(state: PmdState, table: MegaflowTable, packet: number, contextBits: number): void {
     const { pool, recorder } = this.services;
     const inPort = pool.inPort[packet]!;
-    if (!this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+    if (inPort !== 0 && !this.ports.has(inPort)) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
     const bits = this.bitsOf(packet) | contextBits;
     recorder.event(bits | DP_MISS, pool.frame[packet]!, table.probed, inPort);
     this.debt += this.upcallCost;
@@ -251,11 +262,12 @@ export class NetdevDatapath extends OvsDatapath {
     recorder.event(bits | DP_UPCALL, pool.frame[packet]!, inPort, result.actions.length);
     this.changed(now, contextBits);
     let compiled = null;
-    if (table !== null && result.install) {
+    if (table !== null && this.mayInstall(result)) {
       const flow = table.insert(++this.flowIds, upcalled.key, result.mask, installedActions(result));
       flow.created = now;
       this.adoptTranslation(flow, result);
       recorder.event(bits | DP_FLOW_PUT, 0, flow.id, table.masks);
+      this.revalidator?.installed();
       if (result.slow === null) ({ compiled } = flow);
     }
     // frames that translation sent itself have used the key

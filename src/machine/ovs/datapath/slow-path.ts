@@ -44,6 +44,8 @@ export interface SlowPath {
   controller(packet: UpcalledPacket, cookie: ControllerCookie, now: number, contextBits: number): void;
   /** What a flow for this key is likely to match, for guessing how many flows waiting upcalls will bring; without: all of it. */
   likelyMask?(key: Int32Array): Int32Array;
+  /** What passes with time: MAC entries age, flows time out. Revalidators call it each round. */
+  run?(now: number): void;
   /** Changes whenever something that translations depend on does: installed flows need to be looked at again. */
   readonly generation: number;
 }
