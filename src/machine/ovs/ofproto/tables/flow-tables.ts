@@ -11,7 +11,7 @@ import { hardTimedOut } from './expiry.ts';
 import { OFPUTIL_FF_STATE, startFlowMod } from './flow-mod.ts';
 import type { FlowTable, TableSettings } from './flow-table.ts';
 import { OFPTR_VACANCY_DOWN, OFPTR_VACANCY_UP } from './flow-table.ts';
-import type { GroupTable } from './groups.ts';
+import type { Group, GroupTable } from './groups.ts';
 import { OFPG_ALL, OFPG_ANY } from './groups.ts';
 import type { DatapathMeters, MeterTable } from './meters.ts';
 import { OFPM13_ALL } from './meters.ts';
@@ -80,6 +80,10 @@ export class FlowTables {
   /** The rule of a table that `flow` matches; sets in `wc` (null: nobody asks) the bits that mattered. Counts nothing. `flow` is as before afterwards. */
   lookup(table: number, flow: Flow, wc: Flow | null): Rule | null {
     return this.tables[table]!.classifier.lookup(flow, wc);
+  }
+
+  group(id: number): Group | null {
+    return this.groups.get(id);
   }
 
   /**
