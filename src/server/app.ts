@@ -32,6 +32,8 @@ import { addGuestAccessRoutes, addGuestMemoryRoute } from './routes/guest-access
 import { addGuestRoutes } from './routes/guests.ts';
 import { addJourneyRoutes } from './routes/journeys.ts';
 import { addMetricsRoute } from './routes/metrics.ts';
+import { addOpenFlowRoutes } from './routes/openflow.ts';
+import { addOvsRoutes } from './routes/ovs.ts';
 import { addPointRoutes } from './routes/points.ts';
 import { addPresetRoutes } from './routes/presets.ts';
 import { addQemuRoutes } from './routes/qemu.ts';
@@ -186,6 +188,8 @@ async function buildRoutes(services: Services): Promise<App> {
     addFaultRoutes(scope, services);
     addDpdkRoutes(scope, services);
     addBridgeRoutes(scope, services);
+    addOpenFlowRoutes(scope, services);
+    addOvsRoutes(scope, services);
     addTrafficRoutes(scope, services);
     addTimelineRoute(scope, services);
     addJourneyRoutes(scope, services);

@@ -1,9 +1,11 @@
 /** /v1/topologies/{t}/bridges: what ovs-vsctl, ovs-ofctl and ovs-appctl would show. */
 import type { BridgeState } from '../../lab/protocol.ts';
+import { negotiate } from '../negotiation.ts';
 import { pageOfList } from '../pages.ts';
 import { media, problems } from '../responses.ts';
 import { BridgePage, BridgeSchema, CachesSchema, FdbPage, FlowsSchema, PortPage } from '../schemas/bridge.ts';
 import { BridgePath, PageQuery, TopologyPath } from '../schemas/common.ts';
+import { FlowQuery } from '../schemas/openflow.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
@@ -89,13 +91,30 @@ export function addBridgeRoutes(app: App, { registry }: Services): void {
         operationId: 'getFlows',
         tags: ['bridges'],
         summary: 'Shows the OpenFlow table and the datapath flows',
+        description: 'As text: the lines of `ovs-ofctl dump-flows`, those that `filter` names.',
         params: BridgePath,
-        response: { 200: media('The flows.', { 'application/json': ref(FlowsSchema) }), ...refusals },
+        querystring: FlowQuery,
+        response: {
+          200: media('The flows.', { 'application/json': ref(FlowsSchema), 'text/plain': { type: 'string' } }),
+          ...problems(
+            'RINGSIDE_E_NOT_FOUND',
+            'RINGSIDE_E_NOT_ACCEPTABLE',
+            'RINGSIDE_E_CONFLICT',
+            'RINGSIDE_E_WORLD_FAILED',
+          ),
+        },
       },
     },
-    async (request) => {
-      const { flows, datapathFlows } = await bridge(request.params.topology, request.params.bridge);
-      return { openflow: flows, datapath: datapathFlows };
+    async (request, reply) => {
+      const { topology, bridge: name } = request.params;
+      const { filter } = request.query;
+      if (filter === undefined && negotiate(request, ['application/json', 'text/plain']) === 'application/json') {
+        const { flows, datapathFlows } = await bridge(topology, name);
+        return reply.send({ openflow: flows, datapath: datapathFlows });
+      }
+      const world = registry.get(topology).livingWorld();
+      const { lines } = await world.call('openflow', { bridge: name, what: 'flows', filter: filter ?? '' });
+      return reply.type('text/plain; charset=utf-8').send(lines.map((line) => `${line}\n`).join(''));
     },
   );
 
@@ -110,6 +129,12 @@ export function addBridgeRoutes(app: App, { registry }: Services): void {
         response: { 200: media('The caches.', { 'application/json': ref(CachesSchema) }), ...refusals },
       },
     },
-    async (request) => ({ caches: (await bridge(request.params.topology, request.params.bridge)).caches }),
+    async (request) => {
+      const { topology, bridge: name } = request.params;
+      const { caches, datapath } = await bridge(topology, name);
+      if (datapath !== 'netdev') return { caches, threads: [] };
+      const world = registry.get(topology).livingWorld();
+      return { caches, threads: [...(await world.call('pmdCaches', { bridge: name }))] };
+    },
   );
 }

@@ -97,6 +97,25 @@ export const FlowsSchema = name(
     { $id: 'Flows', description: 'The OpenFlow table and the datapath flows that came of it.' },
   ),
 );
+const ThreadCaches = name(
+  closed(
+    {
+      thread: Type.String({
+        description: 'PMD, or `main` for the threads that are none.',
+        examples: ['pmd-c01'],
+      }),
+      core: orNull(Type.Integer(), { description: 'Core of the PMD.', examples: [1] }),
+      caches: Caches,
+    },
+    { $id: 'ThreadCaches', description: 'As `ovs-appctl dpif-netdev/pmd-stats-show` shows a thread.' },
+  ),
+);
 export const CachesSchema = name(
-  closed({ caches: Caches }, { $id: 'Caches', description: 'Cache statistics of a bridge.' }),
+  closed(
+    {
+      caches: Caches,
+      threads: Type.Array(ref(ThreadCaches), { description: 'Of the netdev datapath; all its bridges share them.' }),
+    },
+    { $id: 'Caches', description: 'Cache statistics of a bridge.' },
+  ),
 );

@@ -26,6 +26,8 @@ export const BridgePath = closed({
   topology: TopologyName,
   bridge: part('Bridge, `host/bridge` escaped as `host%2Fbridge` where there are several hosts.', 'br0'),
 });
+export const BridgePortPath = closed({ ...BridgePath.properties, port: part('Port of the bridge.', 'p1') });
+export const HostPath = closed({ topology: TopologyName, host: part('Host.', 'h1') });
 export const RunPath = closed({ topology: TopologyName, run: part('Id of the run.', 'run-1') });
 export const FramePath = closed({
   topology: TopologyName,
