@@ -28,6 +28,7 @@ import {
 import type { RuleCriteria, Step } from './rule-store.ts';
 import { ANY_COOKIE_MASK, RuleStore } from './rule-store.ts';
 
+export { N_TABLES, OFPTT_ALL, TBL_INTERNAL } from './rule-store.ts';
 export type { RuleCriteria, Step };
 
 /** Who asked for a change: an OpenFlow connection and its transaction; null: the switch itself. */
