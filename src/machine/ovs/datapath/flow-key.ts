@@ -72,7 +72,7 @@ export class FlowKey {
   declare private readonly u8: Uint8Array;
   declare private readonly u16: Uint16Array;
 
-  constructor(arena: Arena) {
+  constructor(arena: Pick<Arena, 'u8' | 'u16'>) {
     this.u8 = arena.u8;
     this.u16 = arena.u16;
   }

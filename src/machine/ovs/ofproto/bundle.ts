@@ -1,7 +1,7 @@
 /** A Port of the database in the switch: one OpenFlow port with its VLANs, or several as a bond (ovs ofproto-dpif.c struct ofbundle). */
 import type { Bond, BondSettings } from './bond.ts';
 import type { Ofproto } from './ofproto-dpif.ts';
-import type { OfPort } from './port.ts';
+import { OFPUTIL_PC_NO_FLOOD, type OfPort } from './port.ts';
 
 export type VlanMode = 'access' | 'trunk' | 'native-tagged' | 'native-untagged' | 'dot1q-tunnel';
 
@@ -48,7 +48,7 @@ export class Bundle {
   srcMirrors = 0;
   dstMirrors = 0;
   mirrorOut = 0;
-  /** Sets of settings, for lookups. */
+  /** VLANs that it trunks, and inner ones that it lets through; null: all. */
   trunks: ReadonlySet<number> | null = null;
   cvlans: ReadonlySet<number> | null = null;
 
@@ -56,10 +56,36 @@ export class Bundle {
     this.ofproto = ofproto;
     this.name = settings.name;
     this.settings = settings;
+    this.configure(settings);
+  }
+
+  /** Takes settings over. True where its VLANs changed, so that what was learned means nothing any more (bundle_set()). */
+  configure(settings: BundleSettings): boolean {
+    const { settings: old } = this;
+    const { vlanMode } = settings;
+    const vlan = vlanMode === 'trunk' ? -1 : settings.vlan >= 0 && settings.vlan <= 4095 ? settings.vlan : 0;
+    this.settings = { ...settings, vlan };
+    let { trunks } = settings;
+    if (vlanMode === 'access' || vlanMode === 'dot1q-tunnel') trunks = null;
+    else if (vlanMode !== 'trunk' && vlan !== 0)
+      // The native VLAN is trunked, VLAN 0 is not.
+      trunks = [vlan, ...(trunks ?? ALL_VLANS)].filter((vid) => vid !== 0);
+    this.trunks = trunks === null ? null : new Set(trunks);
+    this.cvlans = vlanMode === 'dot1q-tunnel' && settings.cvlans !== null ? new Set(settings.cvlans) : null;
+    return (
+      old.vlanMode !== vlanMode ||
+      old.vlan !== vlan ||
+      old.priorityTags !== settings.priorityTags ||
+      old.qinqEthertype !== settings.qinqEthertype ||
+      `${old.trunks}` !== `${settings.trunks}` ||
+      `${old.cvlans}` !== `${settings.cvlans}`
+    );
   }
 
   /** Flooded to: none of its ports says no-flood, its spanning tree forwards. */
   get floodable(): boolean {
-    return this.ports.every((port) => (port.config & 16) === 0 && port.stpForwards);
+    return this.ports.every((port) => (port.config & OFPUTIL_PC_NO_FLOOD) === 0 && port.stpForwards);
   }
 }
+
+const ALL_VLANS = Array.from({ length: 4096 }, (_, vid) => vid);

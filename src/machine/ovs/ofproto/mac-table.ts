@@ -72,9 +72,12 @@ export class MacTable {
   readonly stats: MacStatistics = { learned: 0, expired: 0, evicted: 0, moved: 0 };
   /** What translations depend on has changed: an entry is new, moved or gone. */
   declare private readonly changed: () => void;
+  /** An address is new, or was heard at another port. */
+  declare private readonly learned: (entry: MacEntry) => void;
 
-  constructor(changed: () => void) {
+  constructor(changed: () => void, learned: (entry: MacEntry) => void) {
     this.changed = changed;
+    this.learned = learned;
   }
 
   get size(): number {
@@ -141,6 +144,7 @@ export class MacTable {
     }
     this.ofBundle(bundle).add(entry);
     this.changed();
+    this.learned(entry);
     return true;
   }
   /** What update() would say, without doing it. */
@@ -157,6 +161,15 @@ export class MacTable {
   addStatic(mac: number, vlan: number, bundle: Bundle): void {
     this.remove(mac, vlan);
     const entry = { mac, vlan, bundle, expires: Number.POSITIVE_INFINITY, gratArpLock: 0 };
+    this.insert(entry);
+    this.ofBundle(bundle).add(entry);
+    this.changed();
+  }
+  /** An entry as another table had it: nobody is told. */
+  adopt(mac: number, vlan: number, bundle: Bundle, expires: number, now: number): void {
+    if (now >= expires * 1e9) return;
+    this.remove(mac, vlan);
+    const entry = { mac, vlan, bundle, expires, gratArpLock: 0 };
     this.insert(entry);
     this.ofBundle(bundle).add(entry);
     this.changed();

@@ -12,6 +12,11 @@ export const OFPR_PACKET_OUT = 5;
 export const OFPR_EXPLICIT_MISS = 6;
 export const OFPR_IMPLICIT_MISS = 7;
 
+/** `unroll_xlate`: the actions behind it are those of a rule of this table with this cookie, as packet-ins say. */
+export type FrozenAction =
+  | OfAction
+  | { readonly type: 'unroll_xlate'; readonly table: number; readonly cookie: bigint };
+
 /** What goes on when a controller resumes a paused frame, or when a frame recirculates (ovs struct frozen_state). */
 export interface FrozenState {
   readonly bridge: string;
@@ -24,10 +29,8 @@ export interface FrozenState {
   readonly conntracked: boolean;
   readonly wasMpls: boolean;
   /** Actions that are left, and the action set. */
-  readonly actions: readonly OfAction[];
+  readonly actions: readonly FrozenAction[];
   readonly actionSet: readonly OfAction[];
-  /** Rule and table of `actions` as they go on: cookie of packet-ins (null: none). */
-  readonly cookie: bigint | null;
   readonly userdata: Uint8Array | null;
 }
 
