@@ -25,13 +25,19 @@ import { jumboSlots, layOut, mostPlaces, poolSlots, SPARE_CONTEXTS, TEMPLATE_SLO
 import { buildBridges, buildHostNics, buildLinks } from './build/network.ts';
 import { type HostSite, type PortNumbers, pollerCores, Site } from './build/site.ts';
 import { Cores } from './cores.ts';
+import { type SavedDatabases, startSwitches } from './ovs/start.ts';
 import type { Topology } from './topology.ts';
 
 /**
- * Builds the world. `ports`: numbers that ports shall have. Throws AssertionFailed where the document's validation has left a
+ * Builds the world. `ports`: numbers that ports shall have. `saved`: databases that take the place of what the document says.
+ * Throws AssertionFailed where the document's validation has left a
  * hole.
  */
-export function buildMachine(topology: Topology, ports: PortNumbers | null = null): Machine {
+export function buildMachine(
+  topology: Topology,
+  ports: PortNumbers | null = null,
+  saved: SavedDatabases = {},
+): Machine {
   const plan = new ArenaPlan();
   const layout = layOut(topology, plan);
   const guests = topology.hosts.flatMap((host) => host.guests);
@@ -55,7 +61,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
   const costs = costTable(topology.costs);
   const services = new Services(arena, recorder, frames, pool, costs);
   const pattern = new BytePattern(services, patternAt);
-  const site = new Site(topology, services, layout.placeRoom, ports);
+  const site = new Site(topology, services, layout, ports);
   const injectors = new Map<string, Injector>();
 
   site.places.add({ name: 'world', type: 'world', description: 'the topology itself: traffic runs and faults' });
@@ -65,7 +71,8 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
     const cores = new Cores(firstCore, host.cores);
     firstCore += host.cores;
     const prefix = topology.hosts.length > 1 ? `${host.name}/` : '';
-    const hostSite: HostSite = { host, prefix, cores, tuns: new TunNamespace(), pollers: pollerCores(host, cores) };
+    const pollers = pollerCores(host, cores);
+    const hostSite: HostSite = { host, prefix, cores, tuns: new TunNamespace(), ovs: null, pollers };
     site.hosts.set(host.name, hostSite);
     for (const guest of host.guests) {
       const memory = { ram: guestRam.get(guest)!, replySlots, bounces, joined };
@@ -83,6 +90,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
   }
   for (const wireNics of later) wireNics();
   buildLinks(site);
+  const ovs = startSwitches(site, saved);
   site.beginAll();
   assert(site.places.list.length <= mostPlaces(topology), 'there is a histogram for each place');
   const hostDpdks = [...site.hosts.values()].flatMap((hostSite) => startHostDpdk(site, hostSite) ?? []);
@@ -114,7 +122,7 @@ export function buildMachine(topology: Topology, ports: PortNumbers | null = nul
     hostNics: site.hostNics,
     hostDpdks,
     pmds: site.pmds,
-    ovs: [],
+    ovs,
     injectors,
     templates,
     catalog: {

@@ -11,14 +11,14 @@ import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
-import { OvsBridge } from '../machine/ovs/datapath/bridge.ts';
+import type { OvsBridge } from '../machine/ovs/datapath/bridge.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kernel-datapath.ts';
 import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
 import { type FdbEntry, type NormalOfproto, NormalSlowPath } from '../machine/ovs/datapath/normal-slow-path.ts';
 import { featureNames } from '../machine/virtio/features.ts';
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device-queue.ts';
-import type { BridgePorts, BuiltNic, Machine } from './build/machine.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
 import type { PortNumbers } from './build/site.ts';
 import { buildMachine } from './builder.ts';
 import type { IommuStanding, NicIommuStanding } from './devices/guest-iommu.ts';
@@ -88,9 +88,9 @@ const STEPS_PER_LOOK = 64;
 interface LearnedOfproto {
   readonly fdb: readonly FdbEntry[];
 }
-function ofprotoOf(attach: BridgePorts): NormalOfproto {
-  assert(attach instanceof OvsBridge && attach.datapath.slow instanceof NormalSlowPath, 'a bridge of Open vSwitch');
-  return attach.datapath.slow.ofprotoOf(attach);
+function ofprotoOf(ovs: OvsBridge | null): NormalOfproto {
+  assert(ovs !== null && ovs.datapath.slow instanceof NormalSlowPath, 'a bridge of Open vSwitch');
+  return ovs.datapath.slow.ofprotoOf(ovs);
 }
 
 /** Looks at a world between two steps; changes nothing. */
@@ -105,11 +105,11 @@ export function learnedState(machine: Machine): LearnedState {
         new Map(ports().map(({ name, number }) => [name, number])),
       ]),
     ),
-    bridges: machine.bridges.map(({ bridge, attach }) => {
+    bridges: machine.bridges.map(({ bridge, ovs }) => {
       if (bridge instanceof LinuxBridge) return bridge.learned();
-      return { fdb: ofprotoOf(attach).learned() };
+      return { fdb: ofprotoOf(ovs).learned() };
     }),
-    datapaths: Array.from(machine.site.datapaths.values(), (datapath) => datapath.learned()),
+    datapaths: Array.from(machine.site.datapaths.values(), ({ datapath }) => datapath.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
     kickDistances: nicsOf(machine).map(({ nic }) =>
@@ -244,11 +244,11 @@ const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) 
 /** Makes a world that has just booted one that has learned all that. */
 function adopt(machine: Machine, learned: LearnedState): void {
   // Both worlds are of one topology: the i-th bridge is of the same kind.
-  for (const [i, { bridge, attach }] of machine.bridges.entries()) {
+  for (const [i, { bridge, ovs }] of machine.bridges.entries()) {
     if (bridge instanceof LinuxBridge) bridge.adopt(learned.bridges[i] as LearnedBridge);
-    else ofprotoOf(attach).adopt((learned.bridges[i] as LearnedOfproto).fdb);
+    else ofprotoOf(ovs).adopt((learned.bridges[i] as LearnedOfproto).fdb);
   }
-  for (const [i, datapath] of [...machine.site.datapaths.values()].entries()) {
+  for (const [i, { datapath }] of [...machine.site.datapaths.values()].entries()) {
     if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);
     else datapath.adopt(learned.datapaths[i] as LearnedNetdev);
   }

@@ -15,7 +15,6 @@ import {
 } from '../engine/events.ts';
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../engine/latency.ts';
 import { LinuxBridge } from '../machine/bridge/linux-bridge.ts';
-import { OvsBridge } from '../machine/ovs/datapath/bridge.ts';
 import { OvsDatapath } from '../machine/ovs/datapath/datapath.ts';
 import { KernelDatapath } from '../machine/ovs/datapath/kernel-datapath.ts';
 import type { Megaflow } from '../machine/ovs/datapath/megaflow-table.ts';
@@ -239,10 +238,8 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   };
 }
 
-function ofprotoOf({ bridge, attach }: BuiltBridge): NormalOfproto | null {
-  if (!(bridge instanceof OvsDatapath && bridge.slow instanceof NormalSlowPath && attach instanceof OvsBridge))
-    return null;
-  return bridge.slow.ofprotoOf(attach);
+function ofprotoOf({ ovs }: BuiltBridge): NormalOfproto | null {
+  return ovs?.datapath.slow instanceof NormalSlowPath ? ovs.datapath.slow.ofprotoOf(ovs) : null;
 }
 /** Learned addresses, with the time of the last frame that said so. */
 function fdbOf(built: BuiltBridge, now: number): readonly Pick<FdbEntry, 'mac' | 'port' | 'learned'>[] {

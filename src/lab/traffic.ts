@@ -407,7 +407,7 @@ export class Traffic {
     const { bridge } = end.bridge;
     const netdev = bridge instanceof NetdevDatapath;
     const pmd = netdev
-      ? this.machine.pmds.find((p) => this.machine.catalog.contexts[p.id]!.host === end.bridge.host)!
+      ? (this.machine.pmds.find((p) => this.machine.catalog.contexts[p.id]!.host === end.bridge.host) ?? null)
       : null;
     this.machine.injectors.get(end.bridge.host)!.add({ port: end.port, datapath: bridge, pmd, stream });
   }

@@ -268,11 +268,12 @@ function checkLinks(draft: Draft, faults: Faults): void {
 
 /** A place has 12 bits in an event (engine/events.ts). */
 const MOST_PLACES = 4096;
-/** Everything that records events by itself: bridges, vCPUs, NICs with driver, back-end, port, tap and control queue, queues. */
+/** Everything that records events by itself: bridges with their own ports, vCPUs, NICs with driver, back-end, port, tap and control queue, queues. */
 function checkPlaces(draft: Draft, faults: Faults): void {
   let places = 1;
   for (const host of draft.hosts ?? []) {
-    places += (host?.bridges?.length ?? 0) + 3 * (host?.nics?.length ?? 0);
+    for (const bridge of host?.bridges ?? []) places += 2 + (bridge?.ports?.length ?? 0);
+    places += 3 * (host?.nics?.length ?? 0);
     for (const guest of host?.guests ?? []) {
       places += guest?.vcpus ?? 1;
       for (const nic of guest?.nics ?? []) places += 5 + 2 * (nic?.queuePairs ?? 1);

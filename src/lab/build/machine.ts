@@ -13,13 +13,14 @@ import type { Port } from '../../machine/host/port.ts';
 import type { Wire } from '../../machine/host/wire.ts';
 import type { Vm } from '../../machine/kvm/vm.ts';
 import type { Arena } from '../../machine/memory/arena.ts';
+import type { OvsBridge } from '../../machine/ovs/datapath/bridge.ts';
 import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
-import type { OvsDoors } from '../../machine/ovs/doors.ts';
 import type { Frames } from '../../machine/packet/frames.ts';
 import type { PacketPool } from '../../machine/packet/pool.ts';
 import type { Services } from '../../machine/services.ts';
 import type { DeviceSetup } from '../devices/device-setup.ts';
 import type { NicWiring } from '../devices/netdev/nic-wiring.ts';
+import type { OvsHost } from '../ovs/ovs-host.ts';
 import type { Datapath, Guest, GuestNic as GuestNicDocument, Host, Topology } from '../topology.ts';
 import type { HostDpdk } from './host-dpdk.ts';
 import type { Site } from './site.ts';
@@ -61,6 +62,8 @@ export interface BuiltBridge {
   readonly bridge: Forwarder;
   /** Where ports come to it, and leave it. */
   readonly attach: BridgePorts;
+  /** In its datapath; null for a bridge of the Linux kernel. */
+  readonly ovs: OvsBridge | null;
   /** Of the bridge itself. */
   readonly place: number;
   /** Its own ports, as they are now. */
@@ -96,7 +99,7 @@ export interface Machine {
   readonly hostDpdks: readonly HostDpdk[];
   readonly pmds: readonly Pmd[];
   /** Open vSwitch of the hosts that have bridges of it. */
-  readonly ovs: readonly OvsDoors[];
+  readonly ovs: readonly OvsHost[];
   /** By host name. */
   readonly injectors: ReadonlyMap<string, Injector>;
   /** Arena offset of slots for templates, and how many. */

@@ -62,12 +62,16 @@ export function layOut(topology: Topology, plan: ArenaPlan): Omit<WorldLayout, '
   };
 }
 
-/** At least as many as the places that will be made: one of a guest, five of its NIC and two of each queue pair, three of a host's. */
+/**
+ * At least as many as the places that will be made: one of a guest, five of its NIC and two of each queue pair, three of a host's, two
+ * of a bridge and one of each of its own ports.
+ */
 export function mostPlaces(topology: Topology): number {
   const places = topology.hosts.map((host) => {
     const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 5 + 2 * nic.queuePairs, 0);
     const vcpus = host.guests.reduce((n, guest) => n + runningVcpus(guest), 0);
-    return vcpus + host.guests.length + nics + host.bridges.length + 3 * host.nics.length;
+    const bridges = host.bridges.reduce((n, bridge) => n + 2 + bridge.ports.length, 0);
+    return vcpus + host.guests.length + nics + bridges + 3 * host.nics.length;
   });
   return 1 + places.reduce((sum, n) => sum + n, 0);
 }

@@ -3,54 +3,41 @@ import { RandomStream } from '../../engine/random.ts';
 import { LinuxBridge } from '../../machine/bridge/linux-bridge.ts';
 import { type Line, NicRx, NicTx } from '../../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-port.ts';
-import { ETH_DATA_LEN, type Port } from '../../machine/host/port.ts';
+import { ETH_DATA_LEN } from '../../machine/host/port.ts';
 import { Wire } from '../../machine/host/wire.ts';
 import { HostDma } from '../../machine/iommu/host-iommu.ts';
-import { OvsBridge } from '../../machine/ovs/datapath/bridge.ts';
+import { DatapathDpif } from '../../machine/ovs/datapath/dpif.ts';
 import { OvsHandler } from '../../machine/ovs/datapath/handler.ts';
 import { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
-import { NormalOfproto, NormalSlowPath } from '../../machine/ovs/datapath/normal-slow-path.ts';
+import { NormalSlowPath } from '../../machine/ovs/datapath/normal-slow-path.ts';
 import { Pmd, type PmdRxq } from '../../machine/ovs/datapath/pmd.ts';
-import type { Datapath, Host } from '../topology.ts';
-import type { HostSite, Site } from './site.ts';
+import { OvsRevalidator } from '../../machine/ovs/datapath/revalidator.ts';
+import { Backer } from '../../machine/ovs/ofproto/backer.ts';
+import { HostSwitch } from '../ovs/host-switch.ts';
+import { placeCounters } from '../ovs/netdevs.ts';
+import { factsOf } from '../ovs/nic-facts.ts';
+import { silentAgent } from '../ovs/silent-agent.ts';
+import type { Bridge, Host } from '../topology.ts';
+import type { HostSite, OvsDatapathSite, Site } from './site.ts';
 
-const ovsText = (datapath: Datapath) => (name: string) =>
-  `bridge ${name}, ${datapath} datapath: flow caches, upcalls, MAC learning`;
-const BRIDGE_TEXT: Readonly<Record<Datapath, (name: string) => string>> = {
-  system: ovsText('system'),
-  netdev: ovsText('netdev'),
-  linux: (name) => `bridge ${name} of the Linux kernel: FDB, flooding`,
-};
-
+/** Makes a host's bridges; those of Open vSwitch get their ports when its database says so. */
 export function buildBridges(site: Site, hostSite: HostSite): void {
   const { host, prefix, cores, pollers } = hostSite;
   for (const document of host.bridges) {
-    const name = prefix + document.name;
-    const place = site.places.add({
-      name,
-      type: 'bridge',
-      description: BRIDGE_TEXT[document.datapath](name),
-      host: host.name,
-      bridge: name,
-    });
-    const built = { host: host.name, name: document.name, datapath: document.datapath, place };
     if (document.datapath === 'linux') {
-      const bridge = new LinuxBridge(site.services, name, place, document);
-      const ports = (): Port[] => [...bridge.ports.values()];
-      site.bridges.push({ ...built, bridge, attach: bridge, ports, userspaceTso: false });
+      buildLinuxBridge(site, hostSite, document);
       continue;
     }
-    const datapath = datapathOf(site, hostSite, document.datapath, document.name, place);
-    const bridge = new OvsBridge(name, place, datapath);
-    const { recorder } = site.services;
-    (datapath.slow as NormalSlowPath).add(
-      bridge,
-      new NormalOfproto(recorder, place, document.macTableSize, document.macAgingSeconds),
-    );
-    const ports = (): Port[] => [...bridge.ports.values()];
-    const { userspaceTso } = document;
-    site.bridges.push({ ...built, bridge: datapath, attach: bridge, ports, userspaceTso });
+    hostSite.ovs ??= new HostSwitch({
+      site,
+      hostSite,
+      counted: placeCounters(site.services.arena.buffer, site.counters),
+      factsOf: (port, ifindex) => factsOf(site, hostSite, port, ifindex),
+      makeAgent: silentAgent,
+      datapathOf: (type, bridge, place) => datapathOf(site, hostSite, type, bridge, place),
+    });
+    hostSite.ovs.build(document.name, document.datapath, document.userspaceTso);
   }
   for (const core of pollers.get('pmd')!) {
     const local = cores.local(core);
@@ -59,17 +46,42 @@ export function buildBridges(site: Site, hostSite: HostSite): void {
     site.enter(pmd, netdev.place, { kind: 'pmd', core: local, host: host.name, polls: true });
     site.pmds.push(pmd);
     (netdev.bridge as NetdevDatapath).addPmd(pmd);
+    if (hostSite.ovs !== null && hostSite.ovs.contextBits === 0) hostSite.ovs.contextBits = pmd.id << 20;
   }
 }
 
-/** The datapath of a host and type; made with its first bridge, at whose place it is. */
+function buildLinuxBridge(site: Site, { host, prefix }: HostSite, document: Bridge): void {
+  const name = prefix + document.name;
+  const place = site.places.add({
+    name,
+    type: 'bridge',
+    description: `bridge ${name} of the Linux kernel: FDB, flooding`,
+    host: host.name,
+    bridge: name,
+  });
+  const bridge = new LinuxBridge(site.services, name, place, document);
+  site.bridges.push({
+    host: host.name,
+    name: document.name,
+    datapath: 'linux',
+    place,
+    bridge,
+    attach: bridge,
+    ovs: null,
+    ports: () => [...bridge.ports.values()],
+    userspaceTso: false,
+  });
+}
+
+/** The datapath of a host and type, with the slow path of its bridges; made with the first of them, at whose place it is. */
 function datapathOf(
   site: Site,
-  { host, prefix, cores }: HostSite,
+  hostSite: HostSite,
   type: 'system' | 'netdev',
   bridge: string,
   place: number,
-): KernelDatapath | NetdevDatapath {
+): OvsDatapathSite {
+  const { host, prefix, cores } = hostSite;
   const key = `${host.name} ${type}`;
   const known = site.datapaths.get(key);
   if (known !== undefined) return known;
@@ -83,10 +95,15 @@ function datapathOf(
     const handler = new OvsHandler(`${prefix}handler-${bridge}`, core, services, datapath);
     datapath.handler = handler;
     site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
+    if (hostSite.ovs !== null) hostSite.ovs.contextBits = handler.id << 20;
   }
+  const revalidator = new OvsRevalidator(`${prefix}revalidator-${bridge}`, services, datapath);
+  site.enter(revalidator, place, { kind: 'revalidator', core: -1, host: host.name, polls: false });
+  const backer = new Backer(new DatapathDpif(services, datapath));
   datapath.slow = new NormalSlowPath();
-  site.datapaths.set(key, datapath);
-  return datapath;
+  const made = { datapath, backer };
+  site.datapaths.set(key, made);
+  return made;
 }
 
 /**

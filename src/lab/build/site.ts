@@ -11,8 +11,10 @@ import type { TunNamespace } from '../../machine/host/tun-interface.ts';
 import type { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import type { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
 import type { Pmd } from '../../machine/ovs/datapath/pmd.ts';
+import type { Backer } from '../../machine/ovs/ofproto/backer.ts';
 import type { Services } from '../../machine/services.ts';
 import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
+import type { HostSwitch } from '../ovs/host-switch.ts';
 import { ContextList, Places } from '../places.ts';
 import type { Host, Topology } from '../topology.ts';
 import type { BuiltBridge, BuiltGuest, BuiltHostNic } from './machine.ts';
@@ -23,6 +25,11 @@ export const MAX_LOCAL_PORTS = 100;
 /** More than a line about a place or a context takes. */
 const LINE_BYTES = 1024;
 
+/** A datapath of a host, and the slow path of its bridges. */
+export interface OvsDatapathSite {
+  readonly datapath: KernelDatapath | NetdevDatapath;
+  readonly backer: Backer;
+}
 /** A host of the world: while it is built, and for what comes to it later. */
 export interface HostSite {
   readonly host: Host;
@@ -31,6 +38,8 @@ export interface HostSite {
   readonly cores: Cores;
   /** Its tun and tap interfaces. */
   readonly tuns: TunNamespace;
+  /** Its Open vSwitch; null where it has no bridge of it. */
+  ovs: HostSwitch | null;
   /** Cores of the PMDs (`pmd`), and of the vCPUs of each guest that polls (`vcpu <guest>`). */
   readonly pollers: ReadonlyMap<string, readonly number[]>;
 }
@@ -50,7 +59,7 @@ export class Site {
   private readonly begin: { begin(): void }[] = [];
   private readonly portNumbers = new Map<Forwarder, number>();
   /** Datapaths of Open vSwitch by host and type (`h1 netdev`). */
-  readonly datapaths = new Map<string, KernelDatapath | NetdevDatapath>();
+  readonly datapaths = new Map<string, OvsDatapathSite>();
   /** Told when places, contexts or the wiring of a NIC have changed in a running world. */
   readonly onGrowth = new Set<() => void>();
   /** Hosts by name, with their cores. */
@@ -58,14 +67,22 @@ export class Site {
   private readonly ports: PortNumbers | null;
   /** Places at most. */
   private readonly placeRoom: number;
+  /** Where its counters lie in the world's memory. */
+  readonly counters: number;
   private fds = 10;
   private pids = 1200;
 
   /** `ports`: numbers that ports shall have. */
-  constructor(topology: Topology, services: Services, placeRoom: number, ports: PortNumbers | null = null) {
+  constructor(
+    topology: Topology,
+    services: Services,
+    layout: { readonly placeRoom: number; readonly counters: number },
+    ports: PortNumbers | null = null,
+  ) {
     this.ports = ports;
+    this.counters = layout.counters;
     this.topology = topology;
-    this.placeRoom = placeRoom;
+    this.placeRoom = layout.placeRoom;
     this.services = services;
   }
 
