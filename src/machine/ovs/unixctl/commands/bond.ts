@@ -67,6 +67,9 @@ function setEnabled(args: readonly string[], ctl: Ctl, enable: boolean): string 
 export const BOND: readonly Command[] = [
   command('bond/disable-member', 'port member', 2, 2, (args, ctl) => setEnabled(args, ctl, false)),
   command('bond/enable-member', 'port member', 2, 2, (args, ctl) => setEnabled(args, ctl, true)),
+  command('bond/hash', 'mac [vlan] [basis]', 1, 3, () => {
+    throw new CtlError('bonds choose by hashes of their own');
+  }),
   command('bond/list', '', 0, 0, (_, { host }) => {
     const rows = bondsOf(host).map(
       ({ name, settings, members }) => `${name}\t${settings.mode}\t0\t${members.map((m) => m.port.name).join(', ')}\n`,

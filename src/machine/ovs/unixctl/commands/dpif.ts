@@ -2,8 +2,11 @@
 
 import { formatDatapathFlow, type KeyTextOptions } from '../../datapath/odp-text.ts';
 import { OFPP_LOCAL } from '../../flow/actions.ts';
+import { formatActions } from '../../flow/text/action-format.ts';
+import { formatMatch } from '../../flow/text/match-text.ts';
+import type { Ofproto } from '../../ofproto/ofproto-dpif.ts';
 import { type Command, type Ctl, CtlError, command } from '../command.ts';
-import { bridgesOf, type CtlDatapath } from '../host.ts';
+import { bridgeOf, bridgesOf, type CtlDatapath } from '../host.ts';
 import { dpStats, portType } from '../statistics.ts';
 import { bridge } from './fdb.ts';
 
@@ -77,7 +80,26 @@ export function textOptions(of: CtlDatapath, verbose: boolean, named: boolean): 
   return { verbose, portName: named ? namesOf(of) : null, packetType: of.backer.dpif.type === 'netdev' };
 }
 
+/** ofproto_get_all_flows(): those that OpenFlow does not see, too; ports by number. */
+function allFlows(of: Ofproto, now: number): string {
+  const lines: string[] = [];
+  for (const { classifier } of of.tables.tables) {
+    for (const rule of classifier.rules()) {
+      const { table, created, packets, bytes, match, priority, actions } = rule;
+      const head = `${table === 0 ? '' : `table_id=${table}, `}duration=${Math.floor((now - created) / 1e9)}s, `;
+      const flow = `${formatMatch(match, null, priority)},actions=${formatActions(actions)}`;
+      lines.push(`${head}n_packets=${packets}, n_bytes=${bytes}, ${flow}\n`);
+    }
+  }
+  return lines.join('');
+}
+
 export const DPIF: readonly Command[] = [
+  command('bridge/dump-flows', '[--offload-stats] bridge', 1, 2, (args, ctl) => {
+    const of = bridgeOf(ctl.host, args.at(-1)!);
+    if (of === null) throw new CtlError('Unknown bridge');
+    return allFlows(of, ctl.door.now());
+  }),
   command('dpif/dump-dps', '', 0, 0, (_, { host }) => host.datapaths.map((d) => `${d.backer.dpif.name}\n`).join('')),
   command('dpif/dump-flows', '[-m] [--names | --no-names] bridge', 1, 4, dumpFlows),
   command('dpif/set-dp-features', 'bridge', 1, 3, (args, ctl) => {

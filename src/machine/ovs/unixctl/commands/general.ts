@@ -40,6 +40,7 @@ function receive(args: readonly string[], ctl: Ctl): string {
   });
 }
 
+const NEIGHBOURS = `IP${' '.repeat(44)}MAC                 Bridge\n${'='.repeat(74)}\n`;
 const TUNNELS = 'there are no tunnels';
 export const GENERAL: readonly Command[] = [
   nothing('autoattach/show-isid', '[bridge]', 0, 1),
@@ -108,10 +109,13 @@ export const GENERAL: readonly Command[] = [
   ofBridge('stp/tcn', '[bridge]', 'No such STP object'),
   no('time/stop', '', 0, 0, 'the topology has a clock of its own'),
   no('time/warp', '[large_msecs] msecs', 1, 2, 'the topology has a clock of its own'),
-  no('tnl/arp/aging', '[SECS]', 0, 1, TUNNELS),
-  no('tnl/arp/flush', '', 0, 0, TUNNELS),
-  no('tnl/arp/set', 'BRIDGE IP MAC', 3, 3, TUNNELS),
-  nothing('tnl/arp/show', '', 0, 0, `IP${' '.repeat(44)}MAC                 Bridge\n${'='.repeat(74)}\n`),
+  ...['arp', 'neigh'].flatMap((name) => [
+    no(`tnl/${name}/aging`, '[SECS]', 0, 1, TUNNELS),
+    no(`tnl/${name}/flush`, '', 0, 0, TUNNELS),
+    no(`tnl/${name}/set`, 'BRIDGE IP MAC', 3, 3, TUNNELS),
+    nothing(`tnl/${name}/show`, '', 0, 0, NEIGHBOURS),
+  ]),
+  no('tnl/egress_port_range', 'min max', 0, 2, TUNNELS),
   nothing('tnl/ports/show', '-v', 0, 1, 'Listening ports:\n'),
   command('version', '', 0, 0, (_, { host }) => `ovs-vswitchd (Open vSwitch) ${host.version}\n`),
 ];

@@ -204,7 +204,7 @@ describe('commands', () => {
   5: (keys 0)
 `);
     expect(run('memory/show')).toBe(
-      'handlers:1 idl-cells-Open_vSwitch:302 ports:3 revalidators:1 rules:0 udpif keys:0\n',
+      'handlers:1 idl-cells-Open_vSwitch:302 ports:3 revalidators:1 rules:5 udpif keys:0\n',
     );
     expect(run('coverage/read-counter bridge_reconfigure')).toBe('2\n');
     expect(run('coverage/read-counter nope')).toBe('error: No such counter');
