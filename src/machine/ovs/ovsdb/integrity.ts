@@ -53,14 +53,20 @@ function* allTouched(transaction: Transaction): Generator<Touched> {
   for (const rows of transaction.touched.values()) yield* rows.values();
 }
 
+/** Forgets rows that came and went. */
+function dropGone(transaction: Transaction): void {
+  for (const rows of transaction.touched.values()) {
+    for (const [uuid, { before, after }] of rows) if (before === null && after === null) rows.delete(uuid);
+  }
+}
 /** Forgets rows that came out as they were. */
 function dropUnchanged(transaction: Transaction): void {
+  dropGone(transaction);
   for (const rows of transaction.touched.values()) {
     for (const [uuid, { before, after }] of rows) {
-      const gone = before === null && after === null;
       const same =
         before !== null && after !== null && before.cells.every((cell, i) => sameDatum(cell, after.cells[i]!));
-      if (gone || same) rows.delete(uuid);
+      if (same) rows.delete(uuid);
     }
   }
 }
@@ -187,14 +193,15 @@ function assessWeakReferences(transaction: Transaction): void {
   }
 }
 
-const indexText = (row: Row, index: readonly Column[]): string =>
-  index.map((column) => datumText(row.cell(column), column.type)).join(', ');
-function columnsText(index: readonly Column[]): string {
-  const names = index.map((column) => `"${column.name}"`);
-  if (names.length === 1) return `column ${names[0]}`;
-  if (names.length === 2) return `columns ${names.join(' and ')}`;
-  return `columns ${names.slice(0, -1).join(', ')}, and ${names.at(-1)}`;
+/** `a`, `a and b`, `a, b, and c` */
+function enumeration(words: readonly string[]): string {
+  if (words.length < 3) return words.join(' and ');
+  return `${words.slice(0, -1).join(', ')}, and ${words.at(-1)}`;
 }
+const indexText = (row: Row, index: readonly Column[]): string =>
+  enumeration(index.map((column) => datumText(row.cell(column), column.type)));
+const columnsText = (index: readonly Column[]): string =>
+  `column${index.length > 1 ? 's' : ''} ${enumeration(index.map((column) => `"${column.name}"`))}`;
 function historyText(transaction: Transaction, row: Row, index: readonly Column[]): string {
   const touched = transaction.touched.get(row.table.name)?.get(row.uuid);
   if (touched === undefined)
@@ -250,7 +257,8 @@ export function settle(transaction: Transaction): Counts {
   checkSizes(transaction);
   assessWeakReferences(transaction);
   checkIndexes(transaction);
-  dropUnchanged(transaction);
+  // What only lost a weak reference that it had just been given has another version all the same.
+  dropGone(transaction);
   for (const touched of allTouched(transaction)) {
     const { before, after } = touched;
     if (before === null || after === null) continue;

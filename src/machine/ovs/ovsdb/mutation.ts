@@ -32,9 +32,13 @@ function readArgument(json: Json, mutator: Mutator, type: ColumnType, symbols: S
   if (mutator === 'insert') return readDatum(json, { ...type, min: 0 }, symbols);
   const pairs: ColumnType = { ...type, min: 0, max: Infinity };
   if (type.value === null) return readDatum(json, pairs, symbols);
-  // A map loses pairs, or whatever stands under keys.
-  const word = Array.isArray(json) ? json[0] : null;
-  return readDatum(json, word === 'map' ? pairs : { ...pairs, value: null }, symbols);
+  // A map loses pairs, or whatever stands under keys. What is neither is told as if keys were meant.
+  try {
+    return readDatum(json, pairs, symbols);
+  } catch (error) {
+    if (!(error instanceof OvsdbError)) throw error;
+    return readDatum(json, { ...pairs, value: null }, symbols);
+  }
 }
 
 function readMutation(table: TableSchema, json: Json, symbols: Symbols | null): Mutation {
