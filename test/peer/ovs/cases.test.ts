@@ -142,11 +142,6 @@ function outputs(list: string, tag: string | null): string {
 function comparable(text: string, frame = ''): string {
   const tci = frame.slice(24, 28) === '8100' ? Number.parseInt(frame.slice(28, 32), 16) : null;
   const tag = tci === null ? null : `push_vlan(vid=${tci & 0xfff},pcp=${tci >> 13})`;
-  const sorted = (list: string): string =>
-    list
-      .split(/,(?![^(]*\))/)
-      .sort()
-      .join(',');
   return (
     normalise(text)
       .replace(/recirc(_id)?\((0x[1-9a-f][0-9a-f]*)\)/g, 'recirc$1(N)')
