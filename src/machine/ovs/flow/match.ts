@@ -68,11 +68,11 @@ export function isNd(flow: Flow): boolean {
 }
 
 const CT_STATE = fieldNamed('ct_state');
-/** CS_TRACKED, and not CS_INVALID. */
+/** A bit that only a valid connection has, or tracked and explicitly not invalid (ovs is_ct_valid()). */
 function isCtValid(match: Match): boolean {
   const state = CT_STATE.get(match.flow)[3]!;
   const mask = CT_STATE.get(match.mask)[3]!;
-  return (state & mask & 0x20) !== 0 && (state & mask & 0x10) === 0;
+  return (state & 0xcf) !== 0 || ((state & 0x20) !== 0 && (mask & 0x10) !== 0 && (state & 0x10) === 0);
 }
 
 /** Whether what `field` asks for is matched (ovs mf_are_match_prereqs_ok()). */

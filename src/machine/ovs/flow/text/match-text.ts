@@ -74,7 +74,8 @@ export function parseMatchKey(match: Match, key: string, value: string, names: P
   if (field !== null) {
     const { value: bytes, mask } = parseMasked(field, value === '' ? '0/0' : value, names);
     if (field.name === 'packet_type' && isOnes(mask) && numberOf(bytes) === 0n) return true;
-    if (!field.present) throw new FlowTextError(`${key}: field is not supported`);
+    const unspoken = field.headers.length === 0 && !field.name.startsWith('dl_vlan');
+    if (!field.present || unspoken) throw new FlowTextError(`${key}: field is not supported`);
     matchField(match, field, bytes, isOnes(mask) ? null : mask);
     return true;
   }
