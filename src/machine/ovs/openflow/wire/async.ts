@@ -32,9 +32,11 @@ export interface AsyncConfig {
   readonly secondary: readonly number[];
 }
 
+export const NO_ASYNC: AsyncConfig = { primary: [0, 0, 0, 0, 0, 0], secondary: [0, 0, 0, 0, 0, 0] };
 export function defaultAsync(version: number): AsyncConfig {
   // All reasons of packet-ins but INVALID_TTL, and misses that a flow made on purpose.
-  const packetIn = (0x3f & ~4) | (1 << OFPR_EXPLICIT_MISS);
+  const implicit = version < OFP13_VERSION ? 1 << OFPR_IMPLICIT_MISS : 0;
+  const packetIn = (0x3f & ~4) | (1 << OFPR_EXPLICIT_MISS) | implicit;
   const removed = version >= OFP14_VERSION ? 0x3f : version === OFP13_VERSION ? 0xf : 0x7;
   return { primary: [packetIn, 7, removed, 0, 0, 0], secondary: [0, 7, 0, 0, 0, 0] };
 }

@@ -92,9 +92,9 @@ function decodeNew(reader: Reader, version: number): FlowMod {
   const outGroup = deletes ? rawOutGroup : OFPG_ANY;
   const command = COMMANDS[code];
   if (command === undefined) throw ofError('OFPFMFC_BAD_COMMAND');
-  const actions = decodeInstructions(reader.bytes, reader.at, reader.left, version);
+  const decoded = decodeInstructions(reader.bytes, reader.at, reader.left, version);
   const flags = decodeFlags(rawFlags, version);
-  checkActions(actions, match, version, table);
+  const actions = checkActions(decoded, match, version, table);
   return {
     command,
     table,
@@ -146,7 +146,7 @@ function decodeOld(request: Request, reader: Reader, version: number, tableId: b
   const table = tableId ? raw >> 8 : 0xff;
   const command = COMMANDS[code];
   if (command === undefined) throw ofError('OFPFMFC_BAD_COMMAND');
-  const actions =
+  const decoded =
     version === OFP10_VERSION
       ? decodeActions(reader.bytes, reader.at, reader.left, version)
       : decodeInstructions(reader.bytes, reader.at, reader.left, version);
@@ -156,7 +156,7 @@ function decodeOld(request: Request, reader: Reader, version: number, tableId: b
   if (flags & OFPUTIL_FF_EMERG) {
     throw ofError(idleTimeout !== 0 || hardTimeout !== 0 ? 'OFPFMFC_BAD_EMERG_TIMEOUT' : 'OFPFMFC_TABLE_FULL');
   }
-  checkActions(actions, match, version, table);
+  const actions = checkActions(decoded, match, version, table);
   return {
     command,
     table,

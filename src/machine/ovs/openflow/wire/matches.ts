@@ -2,12 +2,12 @@
 import { Match } from '../../flow/match.ts';
 import type { Reader, Writer } from './buffer.ts';
 import { ofError } from './errors.ts';
-import { decodeTlvs, encodeTlvs, type WireMatch } from './flow-codec.ts';
+import { decodePipelineTlvs, decodeTlvs, encodeTlvs, type WireMatch } from './flow-codec.ts';
 
 const OFPMT12_OXM = 1;
 
-/** struct ofp_match of OpenFlow 1.2 and later, and its padding to 8 bytes. Throws OfError (OFPBMC_BAD_LEN, OFPBMC_BAD_TYPE …). */
-export function pullMatch(reader: Reader, version: number): Match {
+/** struct ofp_match of OpenFlow 1.2 and later, and its padding to 8 bytes. `pipelineOnly`: fields that a packet carries itself are refused. Throws OfError (OFPBMC_BAD_LEN, OFPBMC_BAD_TYPE …). */
+export function pullMatch(reader: Reader, version: number, pipelineOnly = false): Match {
   if (reader.left < 4) throw ofError('OFPBMC_BAD_LEN');
   const from = reader.at;
   const type = reader.u16();
@@ -16,7 +16,9 @@ export function pullMatch(reader: Reader, version: number): Match {
   const padded = (length + 7) & ~7;
   if (length < 4 || padded > reader.end - from) throw ofError('OFPBMC_BAD_LEN');
   reader.at = from + padded;
-  return length === 4 ? new Match() : decodeTlvs(reader.bytes, from + 4, length - 4, version).match;
+  if (length === 4) return new Match();
+  if (pipelineOnly) return decodePipelineTlvs(reader.bytes, from + 4, length - 4);
+  return decodeTlvs(reader.bytes, from + 4, length - 4, version).match;
 }
 export function putMatch(out: Writer, version: number, match: Match): void {
   const tlvs = encodeTlvs(match, version);

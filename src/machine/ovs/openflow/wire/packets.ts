@@ -29,7 +29,7 @@ import {
   portTo10,
 } from './codes.ts';
 import { ofError } from './errors.ts';
-import { decodeActions, decodeTlvs, encodeTlvs } from './flow-codec.ts';
+import { decodeActions, decodeMetadata, encodeTlvs } from './flow-codec.ts';
 import { pullMatch, putMatch, putNxMatch } from './matches.ts';
 import type { Request } from './messages.ts';
 import { METADATA_WORDS } from './metadata.ts';
@@ -176,7 +176,7 @@ export function decodeResume(request: Request): Resume {
         propertyU64(property);
         break;
       case NXPINT_METADATA:
-        metadata = decodeTlvs(body.bytes, body.at, body.left, request.version).match;
+        metadata = decodeMetadata(body.bytes, body.at, body.left);
         break;
       case NXPINT_USERDATA:
         break;
@@ -209,7 +209,7 @@ export function decodePacketOut(request: Request): PacketOutRequest {
   if (version === OFP15_VERSION) {
     actionsLength = reader.u16();
     reader.skip(2);
-    const match = pullMatch(reader, version);
+    const match = pullMatch(reader, version, true);
     if (match.mask.w[W_IN_PORT] !== -1) throw ofError('OFPBRC_BAD_PORT');
     flow = match.flow;
   } else {
