@@ -43,7 +43,7 @@ import {
 } from './compiled-actions.ts';
 import type { OvsDatapath } from './datapath.ts';
 import { flowHash } from './flow-hash.ts';
-import { META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
+import { type FlowKey, META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
 import type { SetKey } from './odp-actions.ts';
 import { Rewriter } from './rewrite.ts';
 
@@ -261,6 +261,10 @@ export class ActionRun {
     return x >>> 0;
   }
 
+  /** The datapath's key: that of the frame, where refresh() was called. */
+  get key(): FlowKey {
+    return this.datapath.key;
+  }
   /** The datapath's key becomes that of the frame as it is now. */
   refresh(packet: number): void {
     if (this.fresh) return;

@@ -12,6 +12,7 @@ import type { Services } from '../../services.ts';
 import { DP_WORDS, W_CT_ORIG, W_RECIRC_ID } from '../flow/flow.ts';
 import { ActionRun } from './action-run.ts';
 import { type CompiledActions, sameActions } from './compiled-actions.ts';
+import { Conntrack } from './conntrack/conntrack.ts';
 import { FlowKey, META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
 import type { Megaflow } from './megaflow-table.ts';
 import type { ControllerCookie, OdpAction } from './odp-actions.ts';
@@ -42,12 +43,15 @@ export abstract class OvsDatapath extends Forwarder {
   protected readonly bridgeBitsOf: number[] = [];
   declare readonly key: FlowKey;
   declare protected readonly actions: ActionRun;
+  declare readonly conntrack: Conntrack;
 
   constructor(services: Services, dpName: string, place: number) {
     super(services, dpName, place, services.ns('ovs_kernel_per_packet'));
     this.dpName = dpName;
     this.key = new FlowKey(services.arena);
     this.actions = new ActionRun(services, this);
+    this.conntrack = new Conntrack(services);
+    this.actions.tracker = this.conntrack;
   }
 
   // ---- ports ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
  * DEVIATION: a frame that comes back from ovs-vswitchd by a PACKET_OUT or a resumed continuation is a new one, with an id of its own;
  * what the datapath does with it costs nobody anything beyond what its caller has paid.
  */
+import { DP_FDB_LEARN } from '../../../engine/events.ts';
 import { copyIn, copyOut } from '../../packet/copy.ts';
 import { clearHeader } from '../../packet/net-header.ts';
 import { FRAME_OFFSET } from '../../packet/pool.ts';
@@ -55,6 +56,9 @@ export class DatapathDpif implements Dpif {
     datapath.executeAs(packet, key, compileActions(actions), place, contextBits);
     datapath.debt = debt;
     recorder.stamp[0] = before;
+  }
+  macLearned(place: number, mac: number, ofPort: number, contextBits: number): void {
+    this.services.recorder.event((place << 8) | contextBits | DP_FDB_LEARN, 0, mac % 4294967296, ofPort);
   }
   bytesOf(packet: number): Uint8Array {
     const { pool, arena } = this.services;

@@ -13,6 +13,10 @@ export const NETDEV_MAX_BURST = 32;
 /** A receive queue that a PMD polls. */
 export interface PmdRxq {
   readonly datapath: NetdevDatapath;
+  /** As `dpif-netdev/pmd-rxq-show` shows it. */
+  readonly portName: string;
+  readonly queueId: number;
+  readonly enabled: boolean;
   /** Frames that wait now. */
   readonly ready: number;
   /** ns for taking and classifying `n` frames by their exact match. */
@@ -44,12 +48,21 @@ const LAND_FLUSH = PHASE_OWN + 2;
 
 export class Pmd extends Context {
   private readonly rxqs: PmdRxq[] = [];
+  /** Time spent on each of them, ns. */
+  private readonly rxqBusy: number[] = [];
+  /** Bursts taken and batches flushed, packets that left in them; time in upcalls and subtables beyond the bursts', ns. */
+  bursts = 0;
+  txBatches = 0;
+  txPackets = 0;
+  debtNs = 0;
   private readonly txqs: PmdTxq[] = [];
   private rxq!: PmdRxq;
   private txq!: PmdTxq;
   /** The thread runs. */
   private runs = false;
   private turn = 0;
+  /** Which of the queues the burst is of. */
+  private polling = 0;
   private count = 0;
   private begun = 0;
   private contextBits = 0;
@@ -63,6 +76,7 @@ export class Pmd extends Context {
   /** A queue of a port that has come; one that comes to a running PMD is polled from its next look on. */
   addRxq(rxq: PmdRxq): void {
     this.rxqs.push(rxq);
+    this.rxqBusy.push(0);
     if (this.runs) rxq.attach(this.id);
   }
   /** Its port is gone; a burst of it that is under way lands in nothing. */
@@ -70,8 +84,21 @@ export class Pmd extends Context {
     const at = this.rxqs.indexOf(rxq);
     if (at < 0) return;
     this.rxqs.splice(at, 1);
+    this.rxqBusy.splice(at, 1);
     if (this.turn > at) this.turn--;
     if (this.turn >= this.rxqs.length) this.turn = 0;
+  }
+  /** The queues that it polls, and the time that each has taken, ns. */
+  get polled(): { readonly rxq: PmdRxq; readonly busyNs: number }[] {
+    return this.rxqs.map((rxq, i) => ({ rxq, busyNs: this.rxqBusy[i]! }));
+  }
+  /** `dpif-netdev/pmd-stats-clear`: what it has counted itself. */
+  clearCounters(): void {
+    this.bursts = 0;
+    this.txBatches = 0;
+    this.txPackets = 0;
+    this.debtNs = 0;
+    this.rxqBusy.fill(0);
   }
   get rxqCount(): number {
     return this.rxqs.length;
@@ -135,12 +162,17 @@ export class Pmd extends Context {
         rxq.received(this.timeline);
         debt = rxq.datapath.debt;
         rxq.datapath.debt = 0;
+        this.bursts++;
+        this.debtNs += debt;
+        if (this.polling < this.rxqBusy.length) this.rxqBusy[this.polling]! += now - this.begun + debt;
         break;
       }
       case LAND_FLUSH:
         this.txq.flush(this.count, this.begun, this.contextBits);
         this.recorder.stamp[0] = now;
         this.txq.flushed(this.timeline);
+        this.txBatches++;
+        this.txPackets += this.count;
         break;
     }
     if (this.onQuiet.length > 0) this.quiet();
@@ -170,6 +202,7 @@ export class Pmd extends Context {
       if (ready === 0) continue;
       this.turn = at + 1 === rxqs.length ? 0 : at + 1;
       this.rxq = rxqs[at]!;
+      this.polling = at;
       this.count = Math.min(ready, NETDEV_MAX_BURST);
       this.begun = now;
       this.spend(this.rxq.receiveCost(this.count), LAND_RX);
