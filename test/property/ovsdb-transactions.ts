@@ -41,7 +41,7 @@ export const SMALL = readSchema('Small', '1.0.0', '1 1', {
   },
   Anchored: {
     root: true,
-    columns: { to: '->Root~ {1..*}', size: 'integer {1..2}' },
+    columns: { to: '->Root~ {0..*}', size: 'integer {1..2}' },
   },
 });
 
