@@ -197,6 +197,15 @@ export class VhostUserRxq implements PmdRxq {
     this.passCost = services.ns('emc_pass');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
+  get portName(): string {
+    return this.port.name;
+  }
+  get queueId(): number {
+    return this.port.rxqs.indexOf(this);
+  }
+  get enabled(): boolean {
+    return this.pair !== null;
+  }
   attach(context: number): void {
     this.context = context;
     this.pair?.attach(context);

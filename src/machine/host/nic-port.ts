@@ -215,6 +215,15 @@ export class DpdkNicPort extends Port implements PmdRxq, NicReader {
   override features(): PortFeature[] {
     return [...super.features(), ...receiveFeatures({ ...this.nic, gro: false }, NOT_IN_OVS_DPDK)];
   }
+  get portName(): string {
+    return this.name;
+  }
+  get queueId(): number {
+    return 0;
+  }
+  get enabled(): boolean {
+    return true;
+  }
   attach(context: number): void {
     this.pmd = context;
   }

@@ -85,6 +85,7 @@ export class Pmd extends Context {
     if (at < 0) return;
     this.rxqs.splice(at, 1);
     this.rxqBusy.splice(at, 1);
+    if (this.polling >= at) this.polling = this.polling === at ? this.rxqs.length : this.polling - 1;
     if (this.turn > at) this.turn--;
     if (this.turn >= this.rxqs.length) this.turn = 0;
   }

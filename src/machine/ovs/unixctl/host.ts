@@ -28,6 +28,8 @@ export interface CtlPmd {
   readonly txPackets: number;
   readonly txBatches: number;
   readonly upcallNs: number;
+  /** Forgets what the thread has counted beside its state. */
+  clear(): void;
 }
 /** A datapath with bridges. */
 export interface CtlDatapath {

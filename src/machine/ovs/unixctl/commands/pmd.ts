@@ -199,7 +199,11 @@ export const PMD: readonly Command[] = [
   command('dpif-netdev/pmd-stats-clear', '[-pmd core] [dp]', 0, 3, (args, ctl) => {
     const { of, core } = chosen(args, ctl);
     return doing(ctl, ['dpif-netdev/pmd-stats-clear', ...args], () => {
-      for (const pmd of of.pmds) if (core === null || pmd.core === core) pmd.state.clear();
+      for (const pmd of of.pmds) {
+        if (core !== null && pmd.core !== core) continue;
+        pmd.state.clear();
+        pmd.clear();
+      }
       if (core === null && of.datapath instanceof NetdevDatapath) of.datapath.states[0]!.clear();
       return '';
     });

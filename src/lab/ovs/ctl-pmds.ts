@@ -1,0 +1,35 @@
+/** PMD threads of a host as `dpif-netdev/pmd-stats-show` and its like show them. */
+import type { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
+import type { CtlPmd } from '../../machine/ovs/unixctl/host.ts';
+import type { HostSite, Site } from '../build/site.ts';
+
+/** Of the host's only NUMA node; by core. */
+export function ctlPmds(site: Site, hostSite: HostSite, datapath: NetdevDatapath): CtlPmd[] {
+  const { scheduler } = site.contexts;
+  const { recorder } = site.services;
+  return site.pmdsOf(hostSite).map((pmd, i) => {
+    const busyNs = scheduler?.busy[pmd.id] ?? 0;
+    const idlePolls = scheduler?.idlePolls[pmd.id] ?? 0;
+    const now = scheduler?.now[0] ?? recorder.stamp[0]!;
+    return {
+      core: hostSite.cores.local(pmd.core),
+      numa: 0,
+      isolated: false,
+      state: datapath.states[i + 1]!,
+      rxqs: pmd.polled.map(({ rxq, busyNs: busy }) => ({
+        port: rxq.portName,
+        queue: rxq.queueId,
+        enabled: rxq.enabled,
+        busyNs: busy,
+      })),
+      busyNs,
+      idleNs: Math.max(0, now - busyNs),
+      iterations: idlePolls + pmd.bursts,
+      busyIterations: pmd.bursts,
+      txPackets: pmd.txPackets,
+      txBatches: pmd.txBatches,
+      upcallNs: pmd.debtNs,
+      clear: () => pmd.clearCounters(),
+    };
+  });
+}
