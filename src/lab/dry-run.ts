@@ -11,10 +11,10 @@ import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
-import type { OvsBridge } from '../machine/ovs/datapath/bridge.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kernel-datapath.ts';
 import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
-import { type FdbEntry, type NormalOfproto, NormalSlowPath } from '../machine/ovs/datapath/normal-slow-path.ts';
+import type { LearnedMac } from '../machine/ovs/ofproto/mac-table.ts';
+import type { Ofproto } from '../machine/ovs/ofproto/ofproto-dpif.ts';
 import { featureNames } from '../machine/virtio/features.ts';
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device-queue.ts';
@@ -86,11 +86,12 @@ export const MOST_NS = 10e9;
 const STEPS_PER_LOOK = 64;
 
 interface LearnedOfproto {
-  readonly fdb: readonly FdbEntry[];
+  readonly fdb: readonly LearnedMac[];
 }
-function ofprotoOf(ovs: OvsBridge | null): NormalOfproto {
-  assert(ovs !== null && ovs.datapath.slow instanceof NormalSlowPath, 'a bridge of Open vSwitch');
-  return ovs.datapath.slow.ofprotoOf(ovs);
+function ofprotoOf(machine: Machine, host: string, bridge: string): Ofproto {
+  const found = machine.ovs.find((o) => o.host === host)?.switch.switches.get(bridge)?.ofproto;
+  assert(found !== undefined, 'ovs-vswitchd has all bridges of a world whose database is the document’s');
+  return found;
 }
 
 /** Looks at a world between two steps; changes nothing. */
@@ -105,9 +106,9 @@ export function learnedState(machine: Machine): LearnedState {
         new Map(ports().map(({ name, number }) => [name, number])),
       ]),
     ),
-    bridges: machine.bridges.map(({ bridge, ovs }) => {
+    bridges: machine.bridges.map(({ bridge, host, name }) => {
       if (bridge instanceof LinuxBridge) return bridge.learned();
-      return { fdb: ofprotoOf(ovs).learned() };
+      return { fdb: ofprotoOf(machine, host, name).learned() };
     }),
     datapaths: Array.from(machine.site.datapaths.values(), ({ datapath }) => datapath.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
@@ -244,9 +245,9 @@ const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) 
 /** Makes a world that has just booted one that has learned all that. */
 function adopt(machine: Machine, learned: LearnedState): void {
   // Both worlds are of one topology: the i-th bridge is of the same kind.
-  for (const [i, { bridge, ovs }] of machine.bridges.entries()) {
+  for (const [i, { bridge, host, name }] of machine.bridges.entries()) {
     if (bridge instanceof LinuxBridge) bridge.adopt(learned.bridges[i] as LearnedBridge);
-    else ofprotoOf(ovs).adopt((learned.bridges[i] as LearnedOfproto).fdb);
+    else ofprotoOf(machine, host, name).adopt((learned.bridges[i] as LearnedOfproto).fdb, learned.standing.now);
   }
   for (const [i, { datapath }] of [...machine.site.datapaths.values()].entries()) {
     if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);

@@ -17,11 +17,13 @@ import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGES, LATENCY_GAUGES } from '../
 import { LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import { OvsDatapath } from '../machine/ovs/datapath/datapath.ts';
 import { KernelDatapath } from '../machine/ovs/datapath/kernel-datapath.ts';
-import type { Megaflow } from '../machine/ovs/datapath/megaflow-table.ts';
 import { NetdevDatapath } from '../machine/ovs/datapath/netdev-datapath.ts';
-import { type FdbEntry, type NormalOfproto, NormalSlowPath } from '../machine/ovs/datapath/normal-slow-path.ts';
 import { formatOdpActions } from '../machine/ovs/datapath/odp-actions-text.ts';
 import { formatOdpKey } from '../machine/ovs/datapath/odp-text.ts';
+import { formatActions } from '../machine/ovs/flow/text/action-format.ts';
+import { formatMatch } from '../machine/ovs/flow/text/match-text.ts';
+import { macText } from '../machine/ovs/ofproto/mac-table.ts';
+import type { Ofproto } from '../machine/ovs/ofproto/ofproto-dpif.ts';
 import { copyOut } from '../machine/packet/copy.ts';
 import type { NetControl } from '../machine/virtio/net/net-control.ts';
 import type { DeviceQueue } from '../machine/virtio/queue/device-queue.ts';
@@ -185,7 +187,9 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   const own = new Set(built.ports().map((port) => port.number));
   // flows are the datapath's, which several bridges may share
   const flows = bridge instanceof OvsDatapath ? bridge.allFlows().filter((flow) => own.has(flow.inPort)) : [];
-  const ofproto = ofprotoOf(built);
+  const ofproto = ofprotoOf(machine, built);
+  // what datapath flows have counted belongs to the rules that they came of
+  if (bridge instanceof OvsDatapath) bridge.creditAll();
   return {
     name: built.name,
     host: built.host,
@@ -212,13 +216,8 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
         offloads: p.features(),
       };
     }),
-    fdb: fdbOf(built, now).map((e) => ({
-      port: portName(e.port),
-      vlan: 0,
-      mac: e.mac,
-      ageSeconds: Math.floor((now - e.learned) / 1e9),
-    })),
-    flows: ofproto === null ? [] : [normalFlow(ofproto, flows)],
+    fdb: fdbOf(machine, built, now),
+    flows: ofproto === null ? [] : openFlows(ofproto),
     datapathFlows: flows.map((f) => ({
       ufid: f.id.toString(16).padStart(8, '0'),
       match: formatOdpKey(f.key, f.mask, { portName, packetType: bridge instanceof NetdevDatapath }),
@@ -238,21 +237,43 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
   };
 }
 
-function ofprotoOf({ ovs }: BuiltBridge): NormalOfproto | null {
-  return ovs?.datapath.slow instanceof NormalSlowPath ? ovs.datapath.slow.ofprotoOf(ovs) : null;
+function ofprotoOf(machine: Machine, { ovs, host, name }: BuiltBridge): Ofproto | null {
+  if (ovs === null) return null;
+  return machine.ovs.find((o) => o.host === host)?.switch.switches.get(name)?.ofproto ?? null;
 }
-/** Learned addresses, with the time of the last frame that said so. */
-function fdbOf(built: BuiltBridge, now: number): readonly Pick<FdbEntry, 'mac' | 'port' | 'learned'>[] {
+/** Learned addresses. */
+function fdbOf(machine: Machine, built: BuiltBridge, now: number): BridgeState['fdb'] {
   const { bridge } = built;
   if (bridge instanceof LinuxBridge)
-    return bridge.fdb.rows(now).map(({ mac, port, updated }) => ({ mac, port, learned: updated }));
-  return ofprotoOf(built)?.entries(now) ?? [];
+    return bridge.fdb.rows(now).map(({ mac, port, updated }) => ({
+      port: bridge.port(port).name,
+      vlan: 0,
+      mac,
+      ageSeconds: Math.floor((now - updated) / 1e9),
+    }));
+  const macs = ofprotoOf(machine, built)?.macs;
+  if (macs === undefined) return [];
+  return Array.from(macs.entries(now), (entry) => ({
+    port: entry.bundle.name,
+    vlan: entry.vlan,
+    mac: macText(entry.mac),
+    ageSeconds: macs.age(entry, now) ?? 0,
+  }));
 }
-/** The one flow of a fresh bridge: what it counted itself, and what the datapath's flows count. */
-function normalFlow(ofproto: NormalOfproto, flows: readonly Megaflow[]): BridgeState['flows'][number] {
-  const packets = flows.reduce((n, f) => n + f.packets - f.pushedPackets, ofproto.creditedPackets);
-  const bytes = flows.reduce((n, f) => n + f.bytes - f.pushedBytes, ofproto.creditedBytes);
-  return { table: 0, priority: 0, match: '', actions: 'NORMAL', packets, bytes };
+/** The OpenFlow flows that clients see. */
+function openFlows(ofproto: Ofproto): BridgeState['flows'] {
+  return ofproto.tables.tables.flatMap((table) =>
+    [...table.classifier.rules()]
+      .filter((rule) => !rule.hidden)
+      .map((rule) => ({
+        table: rule.table,
+        priority: rule.priority,
+        match: formatMatch(rule.match),
+        actions: formatActions(rule.actions),
+        packets: rule.packets,
+        bytes: rule.bytes,
+      })),
+  );
 }
 
 /** `ovs-dpctl show`. */

@@ -10,14 +10,13 @@ import { DatapathDpif } from '../../machine/ovs/datapath/dpif.ts';
 import { OvsHandler } from '../../machine/ovs/datapath/handler.ts';
 import { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
-import { NormalSlowPath } from '../../machine/ovs/datapath/normal-slow-path.ts';
 import { Pmd, type PmdRxq } from '../../machine/ovs/datapath/pmd.ts';
 import { OvsRevalidator } from '../../machine/ovs/datapath/revalidator.ts';
 import { Backer } from '../../machine/ovs/ofproto/backer.ts';
+import { OpenflowAgent } from '../../machine/ovs/openflow/agent.ts';
 import { HostSwitch } from '../ovs/host-switch.ts';
 import { placeCounters } from '../ovs/netdevs.ts';
 import { factsOf } from '../ovs/nic-facts.ts';
-import { silentAgent } from '../ovs/silent-agent.ts';
 import type { Bridge, Host } from '../topology.ts';
 import type { HostSite, OvsDatapathSite, Site } from './site.ts';
 
@@ -34,7 +33,7 @@ export function buildBridges(site: Site, hostSite: HostSite): void {
       hostSite,
       counted: placeCounters(site.services.arena.buffer, site.counters),
       factsOf: (port, ifindex) => factsOf(site, hostSite, port, ifindex),
-      makeAgent: silentAgent,
+      makeAgent: (ofproto) => new OpenflowAgent(ofproto),
       datapathOf: (type, bridge, place) => datapathOf(site, hostSite, type, bridge, place),
     });
     hostSite.ovs.build(document.name, document.datapath, document.userspaceTso);
@@ -100,7 +99,7 @@ function datapathOf(
   const revalidator = new OvsRevalidator(`${prefix}revalidator-${bridge}`, services, datapath);
   site.enter(revalidator, place, { kind: 'revalidator', core: -1, host: host.name, polls: false });
   const backer = new Backer(new DatapathDpif(services, datapath));
-  datapath.slow = new NormalSlowPath();
+  datapath.slow = backer;
   const made = { datapath, backer };
   site.datapaths.set(key, made);
   return made;

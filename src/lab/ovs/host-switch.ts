@@ -9,8 +9,7 @@ import { InternalPort } from '../../machine/host/internal-port.ts';
 import type { Port } from '../../machine/host/port.ts';
 import { OvsBridge } from '../../machine/ovs/datapath/bridge.ts';
 import type { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
-import type { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
-import { NormalOfproto, NormalSlowPath } from '../../machine/ovs/datapath/normal-slow-path.ts';
+import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
 import type { Backer } from '../../machine/ovs/ofproto/backer.ts';
 import type { CtlDatapath } from '../../machine/ovs/unixctl/host.ts';
 import type { BridgeConfig, DatapathType, InterfaceConfig, OvsConfig } from '../../machine/ovs/vswitchd/config.ts';
@@ -20,6 +19,7 @@ import { clearHeader } from '../../machine/packet/net-header.ts';
 import { FRAME_OFFSET } from '../../machine/packet/pool.ts';
 import type { BridgePorts, BuiltBridge } from '../build/machine.ts';
 import { FIRST_LOCAL_PORT, type HostSite, MAX_LOCAL_PORTS, type Site } from '../build/site.ts';
+import { ctlPmds } from './ctl-pmds.ts';
 import { type DeviceFacts, PatchNetdev, type PlaceCounters, PortNetdev } from './netdevs.ts';
 
 /** Places that a port, and a bridge with its LOCAL port, take. */
@@ -78,6 +78,8 @@ export class HostSwitch implements Environment {
   /** The context on whose account things happen. */
   contextBits = 0;
   onChange: () => void = () => {};
+  /** A bridge has got its OpenFlow. */
+  onAgent: (agent: BridgeAgent) => void = () => {};
   onConfigure: (config: OvsConfig, now: number) => void = () => {};
 
   constructor(parts: SwitchParts) {
@@ -101,7 +103,6 @@ export class HostSwitch implements Environment {
     });
     const { datapath } = this.parts.datapathOf(type, name, place);
     const bridge = new OvsBridge(full, place, datapath);
-    this.learnByItself(bridge, name);
     const built: BuiltBridge = {
       host: host.name,
       name,
@@ -117,24 +118,6 @@ export class HostSwitch implements Environment {
     site.bridges.push(built);
     return built;
   }
-  /** As long as ofproto does not translate: the switch learns and floods, and knows no LOCAL ports. */
-  private learnByItself(bridge: OvsBridge, name: string): void {
-    const { slow } = bridge.datapath;
-    if (!(slow instanceof NormalSlowPath)) return;
-    const { site, hostSite } = this.parts;
-    const document = hostSite.host.bridges.find((b) => b.name === name);
-    const { macTableSize = 8192, macAgingSeconds = 300 } = document ?? {};
-    slow.add(bridge, new NormalOfproto(site.services.recorder, bridge.place, macTableSize, macAgingSeconds));
-    const { added, removed } = bridge.onPorts;
-    bridge.onPorts = {
-      added: (port) => {
-        if (port.type !== 'internal') added(port);
-      },
-      removed: (port) => {
-        if (port.type !== 'internal') removed(port);
-      },
-    };
-  }
   addBridge({ name, datapathType }: BridgeConfig, _now: number): SwitchBridge | string {
     const { site, hostSite, makeAgent } = this.parts;
     const { host } = hostSite;
@@ -146,7 +129,10 @@ export class HostSwitch implements Environment {
     const known = this.bridges.get(name)!;
     const { backer } = this.parts.datapathOf(datapathType, name, known.bridge.place);
     const ofproto = backer.addBridge({ name, mac: new Uint8Array(6), place: known.bridge.place });
-    known.ofproto = new OfprotoBridge(known.bridge, ofproto, makeAgent(ofproto), (netdev) =>
+    const agent = makeAgent(ofproto);
+    agent.contextBits = this.contextBits;
+    this.onAgent(agent);
+    known.ofproto = new OfprotoBridge(known.bridge, ofproto, agent, (netdev) =>
       netdev instanceof PortNetdev ? netdev.port : null,
     );
     return known.ofproto;
@@ -302,7 +288,9 @@ export class HostSwitch implements Environment {
     const { site, hostSite, datapathOf } = this.parts;
     return (['netdev', 'system'] as const).flatMap((type) => {
       if (!site.datapaths.has(`${hostSite.host.name} ${type}`)) return [];
-      return [{ ...datapathOf(type, '', 0), pmds: [] }];
+      const made = datapathOf(type, '', 0);
+      const { datapath } = made;
+      return [{ ...made, pmds: datapath instanceof NetdevDatapath ? ctlPmds(site, hostSite, datapath) : [] }];
     });
   }
   /** A port of any of its bridges. */

@@ -74,6 +74,10 @@ export class OvsHost implements OvsDoors {
     this.ovsdb = { accept: (peer) => this.accept(peer) };
     this.unixctl = new Unixctl(ctlHost(this), () => this.door);
     this.switch.onChange = () => this.onBridges();
+    this.switch.onAgent = (agent) => {
+      agent.onStatus = () => this.statusChanged();
+      if (this.real !== null) agent.connect(this.door, this.streams);
+    };
   }
 
   get contextBits(): number {
@@ -139,7 +143,7 @@ export class OvsHost implements OvsDoors {
     this.real = door;
     this.streams = streams;
     this.managers = new Managers(this.server, streams);
-    for (const { agent } of this.switch.switches.values()) agent.connect(streams);
+    for (const { agent } of this.switch.switches.values()) agent.connect(this.door, streams);
   }
   tick(nowMs: number): void {
     this.wall = nowMs;
@@ -149,6 +153,10 @@ export class OvsHost implements OvsDoors {
     this.refresh();
   }
 
+  private statusChanged(): void {
+    if (this.vswitchd.busy) return;
+    this.door.act('ovsdb status', null, () => this.vswitchd.refreshStatus());
+  }
   /** Clients read statistics as they are when they ask. */
   private accept(peer: Peer): Session {
     const session = this.server.accept(peer);

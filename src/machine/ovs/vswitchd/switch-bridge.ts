@@ -18,6 +18,8 @@ export interface BridgeAgent extends Acceptor {
   /** There is a network now: controllers are dialled, passive ones listened on. */
   connect(door: Door, streams: Streams): void;
   contextBits: number;
+  /** Told when a controller has come or gone, or its role has changed. */
+  onStatus: () => void;
   /** About once a second of wall time. */
   tick(nowMs: number): void;
   /** The bridge is gone: all connections end. */

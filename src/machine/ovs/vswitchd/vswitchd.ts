@@ -25,6 +25,8 @@ export class Vswitchd {
   private config: OvsConfig | null = null;
   /** A commit of its own is under way. */
   writing = false;
+  /** A configuration is being carried out: columns follow at its end. */
+  busy = false;
   private refreshed = Number.NEGATIVE_INFINITY;
 
   constructor(db: Database, environment: Environment, clock: () => number) {
@@ -52,8 +54,16 @@ export class Vswitchd {
     }
   }
 
-  /** bridge_reconfigure(). */
   private reconfigure(): void {
+    this.busy = true;
+    try {
+      this.carryOut();
+    } finally {
+      this.busy = false;
+    }
+  }
+  /** bridge_reconfigure(). */
+  private carryOut(): void {
     const now = this.clock();
     const config = readConfig(this.db);
     this.config = config;
