@@ -22,6 +22,8 @@ import { checkRehearsable } from './qemu-commands.ts';
 import { Refusal } from './refusal.ts';
 import { World } from './world.ts';
 
+/** Flows of a request that the journal shows. */
+const JOURNAL_TEXTS = 20;
 /** Wall time that a world may run before the others and the commands get their turn. */
 const TURN_MS = 2;
 
@@ -216,7 +218,7 @@ export class EngineService {
           const { what, command, texts } = request.change;
           return world
             .door(of)
-            .act('ovs-ofctl', `${command} ${what} ${bridge.name}: ${shortened(texts)}`, (now) =>
+            .act('ovs-ofctl', `${command} ${what} ${bridge.name}: ${texts.slice(0, JOURNAL_TEXTS).join('; ')}`, (now) =>
               changeOpenFlow(bridge, request.change, now),
             );
         }
@@ -252,13 +254,6 @@ export class EngineService {
     return { memory: world.machine.arena.buffer, catalog: world.machine.catalog };
   }
 }
-
-/** For the journal. */
-const JOURNAL_CHARS = 200;
-const shortened = (texts: readonly string[]): string => {
-  const all = texts.join('; ');
-  return all.length <= JOURNAL_CHARS ? all : `${all.slice(0, JOURNAL_CHARS)}…`;
-};
 
 function createWorld(topology: ConstructorParameters<typeof World>[0]): World {
   try {

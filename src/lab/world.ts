@@ -68,6 +68,10 @@ const ASKED_STEPS = 200_000;
 /** Results and journal entries that are kept. */
 const MAX_RUNS = 1000;
 const MAX_JOURNAL = 10_000;
+/** Characters of an entry of a door: a transaction may be long. */
+const MAX_DETAIL = 1000;
+
+const shortened = (text: string): string => (text.length <= MAX_DETAIL ? text : `${text.slice(0, MAX_DETAIL)}…`);
 
 export class World {
   readonly machine: Machine;
@@ -615,7 +619,8 @@ export class World {
     return {
       now: () => this.commandTime(),
       act: (command, detail, run) => {
-        const result = this.change(command, detail === null ? null : `${host}: ${detail}`, () => {
+        const entry = detail === null ? null : shortened(`${host}: ${detail}`);
+        const result = this.change(command, entry, () => {
           this.machine.recorder.stamp[0] = this.now;
           return run(this.now, contextBits);
         });
