@@ -12,7 +12,7 @@ import {
   OFPUTIL_FF_SEND_FLOW_REM,
   OfError,
 } from '../actions.ts';
-import { Match } from '../match.ts';
+import { Match, normalizeMatch } from '../match.ts';
 import { formatActions } from './action-format.ts';
 import { parseActions } from './action-text.ts';
 import { keyValues } from './key-values.ts';
@@ -162,6 +162,8 @@ export function parseFlow(text: string, command: FlowCommand = 'add', names: Por
       if (!parseKey(mod, key, value, names)) throw new FlowTextError(`unknown keyword ${key}`);
     }
   }
+  // What the matched types cannot have gets lost on the way to a switch, too.
+  normalizeMatch(match);
   if (changes) mod.actions = checked(parseActions(cut.actions, names), match, mod.table);
   return mod;
 }

@@ -150,8 +150,11 @@ class ActionEncoder {
       this.mod(a);
       return;
     }
-    if (this.version >= OFP15_VERSION) this.setFieldAction(a.field, a.value, exact ? null : a.mask);
-    else if (a.spelling === 'load') this.regLoad(a);
+    if (this.version >= OFP15_VERSION) {
+      // Bits of the value outside its mask are refused by whoever reads it.
+      const value = exact ? a.value : a.value.map((byte, i) => byte & a.mask![i]!);
+      this.setFieldAction(a.field, value, exact ? null : a.mask);
+    } else if (a.spelling === 'load') this.regLoad(a);
     else if (this.version === OFP10_VERSION) {
       if (!this.legacySet(a)) this.regLoad({ ...a, mask: a.mask ?? a.field.valid });
     } else if (exact) this.setFieldAction(a.field, a.value, null);

@@ -37,6 +37,7 @@ import {
   prerequisitesMet,
   u16At,
 } from '../match.ts';
+import { selectionFields } from '../text/group-text.ts';
 import { readTlv, type TlvEntry, writeCookie, writeTlv } from './tlv.ts';
 
 /** A match with what NXM has in it besides: NXM_NX_COOKIE. `cookieMask` 0: none. */
@@ -345,4 +346,11 @@ export function decodeFieldMasks(bytes: Uint8Array, at: number, length: number):
     if (field === F.in_port && !isPlain(value, 0)) fields.mask.w[W_IN_PORT] = -1;
   }
   return fields;
+}
+
+/** Fields of a selection as entries whose values are the masks. */
+export function encodeFieldMasks(fields: Match, version: number): Uint8Array {
+  const out = new Writer(64);
+  for (const { field, mask } of selectionFields(fields)) writeTlv(out, field, version, mask, null);
+  return out.take();
 }
