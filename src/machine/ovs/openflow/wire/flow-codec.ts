@@ -1,58 +1,74 @@
 /** Matches and lists of actions as messages carry them: what of ../../flow's codecs OpenFlow messages need, by version. */
 import { checkActions as check } from '../../flow/action-check.ts';
 import type { OfAction } from '../../flow/actions.ts';
-import type { Match } from '../../flow/match.ts';
+import { type Match, normalizeMatch } from '../../flow/match.ts';
+import { decodeActionList } from '../../flow/wire/action-decode.ts';
+import { encodeActionList } from '../../flow/wire/action-encode.ts';
+import { decodeInstructionList, encodeInstructionList } from '../../flow/wire/instructions.ts';
+import {
+  decodeFieldMasks,
+  decodeTlvMatch,
+  encodeFieldMasks,
+  encodeTlvMatch,
+  MATCH_RULES,
+  type WireMatch,
+} from '../../flow/wire/match-wire.ts';
+import { decodeOfp10Match, encodeOfp10Match } from '../../flow/wire/ofp10-match.ts';
 
-/** A match with what NXM has in it besides: NXM_NX_COOKIE. */
-export interface WireMatch {
-  readonly match: Match;
-  readonly cookie: bigint;
-  readonly cookieMask: bigint;
-}
+export type { WireMatch };
+
 /** Tables that a goto_table may name: all but the switch's own. */
 const TABLES = 255;
+const NXM_RULES = { ...MATCH_RULES, cookie: true };
+const PIPELINE_RULES = { ...MATCH_RULES, pipelineOnly: true };
+const LOOSE_RULES = { ...MATCH_RULES, strict: false };
 
 /** OXM (`version`: wire number) or NXM (0), which may have a cookie in it. Throws OfError. */
-export function decodeTlvs(_bytes: Uint8Array, _at: number, _length: number, _version: number): WireMatch {
-  throw new Error('not yet');
+export function decodeTlvs(bytes: Uint8Array, at: number, length: number, version: number): WireMatch {
+  return decodeTlvMatch(bytes, at, length, version === 0 ? NXM_RULES : MATCH_RULES);
 }
 /** Only fields that a packet does not carry itself: PACKET_OUT of 1.5. */
-export function decodePipelineTlvs(_bytes: Uint8Array, _at: number, _length: number): Match {
-  throw new Error('not yet');
+export function decodePipelineTlvs(bytes: Uint8Array, at: number, length: number): Match {
+  return decodeTlvMatch(bytes, at, length, PIPELINE_RULES).match;
 }
 /** Metadata of a packet-in that comes back. */
-export function decodeMetadata(_bytes: Uint8Array, _at: number, _length: number): Match {
-  throw new Error('not yet');
+export function decodeMetadata(bytes: Uint8Array, at: number, length: number): Match {
+  return decodeTlvMatch(bytes, at, length, LOOSE_RULES).match;
 }
-export function encodeTlvs(_match: Match, _version: number): Uint8Array {
-  throw new Error('not yet');
+export function encodeTlvs(match: Match, version: number): Uint8Array {
+  return encodeTlvMatch(match, version);
 }
-export function decode10Match(_bytes: Uint8Array, _at: number): Match {
-  throw new Error('not yet');
+/** What of a match of OpenFlow 1.0 other fields make pointless is left out. */
+export function decode10Match(bytes: Uint8Array, at: number): Match {
+  const match = decodeOfp10Match(bytes, at);
+  normalizeMatch(match);
+  return match;
 }
-export function encode10Match(_match: Match): Uint8Array {
-  throw new Error('not yet');
+export function encode10Match(match: Match): Uint8Array {
+  return encodeOfp10Match(match);
 }
-export function decodeActions(_bytes: Uint8Array, _at: number, _length: number, _version: number): OfAction[] {
-  throw new Error('not yet');
+/** Throws OfError. */
+export function decodeActions(bytes: Uint8Array, at: number, length: number, version: number): OfAction[] {
+  return decodeActionList(bytes, at, length, version, 'actions');
 }
-export function encodeActions(_actions: readonly OfAction[], _version: number): Uint8Array {
-  throw new Error('not yet');
+export function encodeActions(actions: readonly OfAction[], version: number): Uint8Array {
+  return encodeActionList(actions, version);
 }
-export function decodeInstructions(_bytes: Uint8Array, _at: number, _length: number, _version: number): OfAction[] {
-  throw new Error('not yet');
+/** Throws OfError. */
+export function decodeInstructions(bytes: Uint8Array, at: number, length: number, version: number): OfAction[] {
+  return decodeInstructionList(bytes, at, length, version);
 }
-export function encodeInstructions(_actions: readonly OfAction[], _version: number): Uint8Array {
-  throw new Error('not yet');
+export function encodeInstructions(actions: readonly OfAction[], version: number): Uint8Array {
+  return encodeInstructionList(actions, version);
 }
 /** Checks actions against their match; gives them back with what it decides written into them. Throws OfError. */
 export function checkActions(actions: readonly OfAction[], match: Match, version: number, table: number): OfAction[] {
   return check(actions, { match, version, table, tables: TABLES });
 }
 /** Fields without values, whose masks are in their place: what a select group hashes. */
-export function decodeFieldArray(_bytes: Uint8Array, _at: number, _length: number): Match {
-  throw new Error('not yet');
+export function decodeFieldArray(bytes: Uint8Array, at: number, length: number): Match {
+  return decodeFieldMasks(bytes, at, length);
 }
-export function encodeFieldArray(_fields: Match, _version: number): Uint8Array {
-  throw new Error('not yet');
+export function encodeFieldArray(fields: Match, version: number): Uint8Array {
+  return encodeFieldMasks(fields, version);
 }

@@ -21,7 +21,7 @@ import {
   portFrom11,
 } from './codes.ts';
 import { ofError } from './errors.ts';
-import { checkActions, decode10Match, decodeActions, decodeInstructions } from './flow-codec.ts';
+import { checkActions, decode10Match, decodeInstructions } from './flow-codec.ts';
 import { pullMatch, pullNxMatch } from './matches.ts';
 import type { Request } from './messages.ts';
 
@@ -146,10 +146,7 @@ function decodeOld(request: Request, reader: Reader, version: number, tableId: b
   const table = tableId ? raw >> 8 : 0xff;
   const command = COMMANDS[code];
   if (command === undefined) throw ofError('OFPFMFC_BAD_COMMAND');
-  const decoded =
-    version === OFP10_VERSION
-      ? decodeActions(reader.bytes, reader.at, reader.left, version)
-      : decodeInstructions(reader.bytes, reader.at, reader.left, version);
+  const decoded = decodeInstructions(reader.bytes, reader.at, reader.left, version);
   let flags = decodeFlags(rawFlags, version);
   // OpenFlow 1.0 and 1.1: an ADD always begins its counters anew.
   if (version <= OFP11_VERSION && code === 0) flags |= OFPUTIL_FF_RESET_COUNTS;
