@@ -22,6 +22,21 @@ afterAll(async () => {
   await real?.stop();
 });
 
+/** The daemon with a bridge of four dummy ports. */
+async function start(): Promise<void> {
+  control?.close();
+  await real?.stop();
+  real = await startReal();
+  const ports = [1, 2, 3, 4].flatMap((n) => [
+    ...['--', 'add-port', 'br0', `p${n}`],
+    ...['--', 'set', 'Interface', `p${n}`, 'type=dummy', `ofport_request=${n}`],
+  ]);
+  const columns = ['fail_mode=secure', 'other_config:hwaddr=02:00:00:00:00:aa', 'protocols=OpenFlow10,OpenFlow15'];
+  const made = await vsctl(real, 'add-br', 'br0', '--', 'set', 'Bridge', 'br0', ...columns, ...ports);
+  expect(made.stderr).toBe('');
+  control = await Unixctl.open(real.unixctl);
+}
+
 /** Empties the daemon's bridge and sets the case up; returns the flows that it took. */
 async function setUp(to: Switch, of: CompareCase): Promise<string[]> {
   const columns = ['tag', 'trunks', 'vlan_mode', 'other_config'];
@@ -48,6 +63,10 @@ async function setUp(to: Switch, of: CompareCase): Promise<string[]> {
     if (status === 0 && stderr === '') taken.push(flow);
   }
   return taken;
+}
+
+async function alive(): Promise<boolean> {
+  return (await run('ovs-appctl', ['-t', real!.unixctl, 'version'])).status === 0;
 }
 
 function answerOf(trace: string): Answer {
@@ -77,36 +96,14 @@ export function outputs(actions: string, hex: string): string[] {
 peer(
   'datapath actions and what was looked at are the same',
   async () => {
-    real = await startReal();
-    const ports = [1, 2, 3, 4].flatMap((n) => [
-      '--',
-      'add-port',
-      'br0',
-      `p${n}`,
-      '--',
-      'set',
-      'Interface',
-      `p${n}`,
-      'type=dummy',
-      `ofport_request=${n}`,
-    ]);
-    const bridge = [
-      'set',
-      'Bridge',
-      'br0',
-      'fail_mode=secure',
-      'other_config:hwaddr=02:00:00:00:00:aa',
-      'protocols=OpenFlow10,OpenFlow15',
-    ];
-    expect((await vsctl(real, 'add-br', 'br0', '--', ...bridge, ...ports)).stderr).toBe('');
-    control = await Unixctl.open(real.unixctl);
     const differences: string[] = [];
     let compared = 0;
-    for (let i = 0; i < RUNS; i++) {
-      const of = randomCase(seed + i);
-      await control.ask('fdb/flush', 'br0');
-      await control.ask('revalidator/purge');
-      const flows = await setUp(real, of);
+    let ended = 0;
+    await start();
+    const one = async (of: CompareCase): Promise<void> => {
+      await control!.ask('fdb/flush', 'br0');
+      await control!.ask('revalidator/purge');
+      const flows = await setUp(real!, of);
       const ours = new OurSwitch({ ...of, flows });
       const compare = async (port: number, hex: string, when: string): Promise<void> => {
         const mine = ours.send(port, hex, true);
@@ -131,7 +128,19 @@ peer(
       // A trace with a frame's bytes learns as the frame itself would: the second round finds MAC addresses.
       for (const { port, hex } of of.frames) await compare(port, hex, 'first');
       for (const { port, hex } of of.frames) await compare(port, hex, 'second');
+    };
+    for (let i = 0; i < RUNS; i++) {
+      const of = randomCase(seed + i);
+      try {
+        await one(of);
+      } catch (error) {
+        // Some configurations are too much for the daemon itself: it fails an assertion of its own, and is started anew.
+        if (await alive()) throw new Error(`seed ${of.seed}`, { cause: error });
+        ended++;
+        await start();
+      }
     }
+    expect(ended).toBeLessThan(1 + RUNS / 10);
     if (process.env['RINGSIDE_COMPARE'] !== undefined) console.log(differences.join('\n\n'));
     expect(compared).toBeGreaterThan(RUNS * 5);
     expect(differences.length, `${differences.length} of ${compared}:\n${differences.slice(0, 3).join('\n\n')}`).toBe(

@@ -307,6 +307,8 @@ function change(dice: Dice, { proto, tagged }: Matched): string {
     list.push(
       () => `set_field:${0x1000 + dice.pick(VLANS)}->vlan_vid`,
       () => 'pop_vlan',
+      () => `mod_vlan_vid:${dice.pick(VLANS)}`,
+      () => `mod_vlan_pcp:${dice.below(8)}`,
     );
   if (isIp4(proto)) {
     list.push(

@@ -10,6 +10,9 @@ export class Unixctl {
     this.socket = socket;
     socket.setEncoding('utf8');
     socket.on('data', (data: string) => this.take(data));
+    // A daemon that ends itself answers nothing more.
+    socket.on('close', () => this.waiting?.({ error: 'the connection was closed' }));
+    socket.on('error', () => undefined);
   }
 
   static open(path: string): Promise<Unixctl> {
