@@ -33,8 +33,8 @@ function hasBadString(value: Json): boolean {
 }
 
 export class JsonStream {
-  /** What there is of the text that is being read. */
-  private readonly pieces: Uint8Array[] = [];
+  /** What there is of the text that is being read, and how much of it. */
+  private buffer = new Uint8Array(0);
   private held = 0;
   /** One entry for each open bracket: 1 an object, 0 an array. */
   private readonly open = new Uint8Array(MAX_DEPTH);
@@ -66,7 +66,7 @@ export class JsonStream {
       const text = this.take(bytes.subarray(begin, i + 1));
       if (!each(parse(text))) return;
     }
-    if (this.depth > 0) this.keep(bytes.slice(begin));
+    if (this.depth > 0) this.keep(bytes.subarray(begin));
   }
 
   /** One byte outside strings. True where it ends the text. */
@@ -87,24 +87,27 @@ export class JsonStream {
     return false;
   }
   private keep(bytes: Uint8Array): void {
-    this.held += bytes.length;
-    if (this.held > MAX_BYTES) throw new BadJson(`a message of more than ${MAX_BYTES} bytes`);
-    this.pieces.push(bytes);
+    const length = this.held + bytes.length;
+    if (length > MAX_BYTES) throw new BadJson(`a message of more than ${MAX_BYTES} bytes`);
+    if (length > this.buffer.length) {
+      const larger = new Uint8Array(Math.max(length, 2 * this.buffer.length));
+      larger.set(this.buffer.subarray(0, this.held));
+      this.buffer = larger;
+    }
+    this.buffer.set(bytes, this.held);
+    this.held = length;
   }
   /** The whole text, with its last piece. */
   private take(last: Uint8Array): string {
-    if (this.held + last.length > MAX_BYTES) throw new BadJson(`a message of more than ${MAX_BYTES} bytes`);
     let whole = last;
     if (this.held > 0) {
-      whole = new Uint8Array(this.held + last.length);
-      let at = 0;
-      for (const piece of this.pieces) {
-        whole.set(piece, at);
-        at += piece.length;
-      }
-      whole.set(last, at);
-      this.pieces.length = 0;
+      this.keep(last);
+      whole = this.buffer.subarray(0, this.held);
       this.held = 0;
+      // Who sent one long message is not held to be sending another.
+      this.buffer = new Uint8Array(0);
+    } else if (last.length > MAX_BYTES) {
+      throw new BadJson(`a message of more than ${MAX_BYTES} bytes`);
     }
     try {
       return this.decoder.decode(whole);

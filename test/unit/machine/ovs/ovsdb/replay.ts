@@ -35,17 +35,23 @@ export class TestClient {
   readonly received: JsonObject[] = [];
   closed = false;
   queued = 0;
+  /** The ticks that the session asked for, in ms. */
+  readonly wakes: number[] = [];
   readonly session: OvsdbSession;
 
   constructor(server: OvsdbServer, name = 'tcp:127.0.0.1:40000') {
     const decoder = new TextDecoder();
+    const queued = (): number => this.queued;
     this.session = server.accept({
       name,
       send: (bytes) => void this.received.push(JSON.parse(decoder.decode(bytes)) as JsonObject),
       close: () => {
         this.closed = true;
       },
-      queued: 0,
+      get queued() {
+        return queued();
+      },
+      wakeIn: (ms) => void this.wakes.push(ms),
     });
   }
   raw(text: string): void {
