@@ -311,10 +311,10 @@ export class Rehearsal {
     const until = this.startNs + MOST_NS;
     const started = performance.now();
     for (;;) {
-      const stop = scheduler.run(until, STEPS_PER_LOOK);
-      if (stop === 'idle') return this.result('idle');
-      // Others may have asked the scheduler to stop earlier, for a look of their own.
-      if (stop === 'until' && scheduler.earliest() > until) return this.result('time');
+      // timers that keep no world running keep no dry run going either, so that it is not run up to a time
+      if (scheduler.earliest() === NEVER) return this.result('idle');
+      if (scheduler.earliest() > until) return this.result('time');
+      scheduler.run(NEVER, STEPS_PER_LOOK);
       if (recorder.events >= this.mostEvents) return this.result('events');
       if (performance.now() - started >= budgetMs) return null;
     }
