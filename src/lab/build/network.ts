@@ -23,12 +23,9 @@ import type { HostSite, OvsDatapathSite, Site } from './site.ts';
 /** Makes a host's bridges; those of Open vSwitch get their ports when its database says so. */
 export function buildBridges(site: Site, hostSite: HostSite): void {
   const { host, prefix, cores, pollers } = hostSite;
-  for (const document of host.bridges) {
-    if (document.datapath === 'linux') {
-      buildLinuxBridge(site, hostSite, document);
-      continue;
-    }
-    hostSite.ovs ??= new HostSwitch({
+  const hasSwitch = host.bridges.length === 0 || host.bridges.some((bridge) => bridge.datapath !== 'linux');
+  if (hasSwitch)
+    hostSite.ovs = new HostSwitch({
       site,
       hostSite,
       counted: placeCounters(site.services.arena.buffer, site.counters),
@@ -36,7 +33,12 @@ export function buildBridges(site: Site, hostSite: HostSite): void {
       makeAgent: (ofproto) => new OpenflowAgent(ofproto),
       datapathOf: (type, bridge, place) => datapathOf(site, hostSite, type, bridge, place),
     });
-    hostSite.ovs.build(document.name, document.datapath, document.userspaceTso);
+  for (const document of host.bridges) {
+    if (document.datapath === 'linux') {
+      buildLinuxBridge(site, hostSite, document);
+      continue;
+    }
+    hostSite.ovs!.build(document.name, document.datapath, document.userspaceTso);
   }
   for (const core of pollers.get('pmd')!) {
     const local = cores.local(core);
