@@ -70,7 +70,11 @@ async function alive(): Promise<boolean> {
 }
 
 function answerOf(trace: string): Answer {
-  const megaflow = /^Megaflow: (?:recirc_id=0x?[0-9a-f]*,)?eth,?(.*)$/m.exec(trace)?.[1] ?? 'none';
+  const megaflow =
+    /^Megaflow: (.*)$/m
+      .exec(trace)?.[1]
+      ?.replace(/recirc_id=0,?/, '')
+      .replace(/\beth,?/, '') ?? 'none';
   const actions = /^Datapath actions: (.*)$/m.exec(trace)?.[1] ?? 'none';
   return { megaflow, actions, final: null };
 }

@@ -85,7 +85,7 @@ export class OurSwitch {
       mega.flow.w[i] = flow.w[i]! & out.wc.w[i]!;
     }
     return {
-      megaflow: formatMatch(mega).replace(/^recirc_id=0,?/, ''),
+      megaflow: formatMatch(mega).replace(/recirc_id=0,?/, ''),
       actions: formatOdpActions(out.actions),
       final: null,
     };

@@ -49,7 +49,7 @@ import { bundlePort, multipathLink } from './links.ts';
 import { decMplsTtl, popMpls, pushMpls, recirculateForMpls, setMplsTtl } from './mpls.ts';
 import { xlateNormal } from './normal.ts';
 import { composeOutput, floodPackets } from './output.ts';
-import { prerequisitesOk } from './prerequisites.ts';
+import { examineProtocol, prerequisitesOk } from './prerequisites.ts';
 import { examineSubfield, readSubfield, toBytes, writeSubfield } from './subfield.ts';
 import { resubmit, tableAction } from './tables.ts';
 
@@ -165,6 +165,7 @@ function execute(
       const { field, value } = action;
       const mask = action.mask ?? field.valid;
       if (prerequisitesOk(field, flow, wc)) {
+        examineProtocol(field, flow, wc);
         field.put(wc, mask, mask);
         field.setMasked(flow, value, mask);
       } else context.report('warn', `unmet prerequisites for ${field.name}, set_field ignored`);
@@ -219,9 +220,11 @@ function execute(
       return decMplsTtl(context) ? 'end' : null;
     case 'dec_ttl':
       wc.u8[NW_TTL] = 0xff;
+      wc.u8[NW_PROTO] = 0xff;
       return decTtl(context, action.controllers) ? 'end' : null;
     case 'set_nw_ttl':
       if (isIpAny(flow)) {
+        wc.u8[NW_PROTO] = 0xff;
         wc.u8[NW_TTL] = 0xff;
         flow.u8[NW_TTL] = action.ttl;
       }

@@ -67,6 +67,15 @@ export function prerequisitesOk(field: Field, flow: Flow, wc: Flow): boolean {
       return isNd(flow, wc) && get16(flow, TP_SRC) === ND_NEIGHBOR_ADVERT;
   }
 }
+/**
+ * A field of the IP or ARP header is set only where there is a header, which nw_proto says (ovs 3.1.1 and Debian's 3.1.0,
+ * CVE-2023-1668; lib/meta-flow.c mf_set_mask_l3_prereqs()).
+ */
+export function examineProtocol({ prerequisite }: Field, flow: Flow, wc: Flow): void {
+  const ofIp = prerequisite === 'ipv4' || prerequisite === 'ipv6' || prerequisite === 'ip_any';
+  if ((ofIp && isIpAny(flow)) || (prerequisite === 'arp' && dlType(flow) === ETH_TYPE_ARP)) wc.u8[NW_PROTO] = 0xff;
+}
+
 function protocolIs(flow: Flow, wc: Flow, protocol: number): boolean {
   if (!isIpAny(flow)) return false;
   wc.u8[NW_PROTO] = 0xff;
