@@ -92,6 +92,8 @@ export class World {
   /** The journal's last entry, where it is one of accesses in a guest's place. */
   private lastAccess: { entry: object; target: string; count: number } | null = null;
   private paused = false;
+  /** Something that translations depend on may have changed by a door. */
+  private stale = false;
   private failure: string | null = null;
   private mode: 'work' | 'real';
   private factor: number;
@@ -200,9 +202,21 @@ export class World {
     }
   }
 
+  /**
+   * Datapath flows are looked at again after what came by doors, once for all of it (ovs udpif_revalidate()): an OpenFlow client
+   * may send a hundred thousand changes.
+   */
+  private lookAgain(): void {
+    this.stale = false;
+    this.machine.recorder.stamp[0] = this.now;
+    for (const { unixctl, contextBits } of this.machine.ovs)
+      for (const { datapath } of unixctl.host.datapaths) datapath.changed(this.now, contextBits);
+  }
+
   /** Runs steps up to `target`, or to the next point of a timeline: that counts as a budget used up. */
   private advance(target: number, steps: number): RunStop {
     const { scheduler, recorder } = this.machine;
+    if (this.stale) this.lookAgain();
     this.stopAt = Math.min(target, this.timelines.next);
     const stop = scheduler.run(this.stopAt, steps);
     if (stop === 'budget') return stop;
@@ -620,6 +634,7 @@ export class World {
       now: () => this.commandTime(),
       act: (command, detail, run) => {
         const entry = detail === null ? null : shortened(`${host}: ${detail}`);
+        this.stale = true;
         const result = this.change(command, entry, () => {
           this.machine.recorder.stamp[0] = this.now;
           return run(this.now, contextBits);
