@@ -7,7 +7,7 @@
 import { OFPP_LOCAL } from '../flow/actions.ts';
 import type { Ofproto, PortChange } from '../ofproto/ofproto-dpif.ts';
 import { OFPR_NO_MATCH, type PacketIn } from '../ofproto/packet-in.ts';
-import { OFPUTIL_PS_LIVE, type OfPort } from '../ofproto/port.ts';
+import { OFPUTIL_PC_PORT_DOWN, OFPUTIL_PS_LINK_DOWN, OFPUTIL_PS_LIVE, type OfPort } from '../ofproto/port.ts';
 import type { FlowTable } from '../ofproto/tables/flow-table.ts';
 import type { Requester, TableListener } from '../ofproto/tables/flow-tables.ts';
 import { sameActions } from '../ofproto/tables/references.ts';
@@ -193,8 +193,10 @@ export class OpenflowAgent implements Acceptor {
   ports(): PhyPort[] {
     return this.portList().map((port) => this.describe(port));
   }
+  /** A port that OpenFlow has taken down has no link either. */
   describe({ number, mac, name, config, state }: OfPort): PhyPort {
-    return { number, mac, name, config, state };
+    const down = (config & OFPUTIL_PC_PORT_DOWN) !== 0;
+    return { number, mac, name, config, state: down ? (state | OFPUTIL_PS_LINK_DOWN) & ~OFPUTIL_PS_LIVE : state };
   }
   /** Does something whose PORT_STATUS its asker does not get (before OpenFlow 1.5). */
   changedBy(connection: Connection, run: () => void): void {

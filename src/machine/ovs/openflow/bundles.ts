@@ -78,7 +78,7 @@ export class BundleStore {
   }
   private create(id: number, flags: number, opened: Uint8Array, nowMs: number): Bundle {
     if (this.bundles.size >= MAX_BUNDLES) throw ofError('OFPBFC_OUT_OF_BUNDLES');
-    const bundle: Bundle = { id, flags, entries: [], opened: opened.slice(0, 64), closed: false, used: nowMs };
+    const bundle: Bundle = { id, flags, entries: [], opened: opened.slice(), closed: false, used: nowMs };
     this.bundles.set(id, bundle);
     return bundle;
   }

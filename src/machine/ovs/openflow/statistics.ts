@@ -1,5 +1,5 @@
 /** Answers to multipart requests (ovs ofproto/ofproto.c, handle_*_stats_request()). */
-import { OFPP_NONE } from '../flow/actions.ts';
+import { OFPP_ALL, OFPP_NONE } from '../flow/actions.ts';
 import type { OfPort } from '../ofproto/port.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
 import type { Connection } from './connection.ts';
@@ -122,8 +122,10 @@ function portDescriptions(from: Connection, request: Request, reply: MultipartRe
 
 function queueStatistics(from: Connection, request: Request, reply: MultipartReply): void {
   const reader = new Reader(request.bytes, request.body);
-  const asked = askedPort(request, reader);
+  const said = askedPort(request, reader);
   if (request.version === OFP10_VERSION) reader.skip(2);
+  // OpenFlow 1.0 says OFPP_ALL here.
+  const asked = request.version === OFP10_VERSION && said === OFPP_ALL ? OFPP_NONE : said;
   const queue = reader.u32();
   const ports = portsFor(from, asked);
   if (asked !== OFPP_NONE && ports.length === 0) throw ofError('OFPQOFC_BAD_PORT');

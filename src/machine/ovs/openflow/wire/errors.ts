@@ -16,8 +16,9 @@ const OFPET12_EXPERIMENTER = 0xffff;
 /** struct nx_vendor_error: how OpenFlow 1.0 and 1.1 carry Nicira's errors. */
 const NXET_VENDOR = 0xb0c2;
 const NXVC_VENDOR_ERROR = 0;
-/** Bytes of the offending message that an error repeats: the least that OpenFlow asks for. */
-const ERROR_DATA = 64;
+const LONGEST = 0xffff;
+/** Header, type, code, and the longest of experimenters' additions. */
+const ERROR_HEADER = 20;
 
 const triplets = new Map<string, readonly (ErrorTriplet | null)[]>();
 for (const [name, spec] of Object.entries(ERROR_CODES)) triplets.set(name, parse(spec));
@@ -62,8 +63,8 @@ export function encodeError(name: string, version: number, xid: number, data: Ui
   } else out.u16(OFPET12_EXPERIMENTER).u16(triplet.type).u32(triplet.vendor);
   return finish(out.raw(data));
 }
-/** Refuses a message: the error has its version and xid, and its first 64 bytes. */
+/** Refuses a message: the error has its version and xid, and all of it that fits. */
 export function encodeErrorReply(name: string, request: Uint8Array): Uint8Array {
   const { version, xid } = header(request);
-  return encodeError(name, version, xid, request.subarray(0, ERROR_DATA));
+  return encodeError(name, version, xid, request.subarray(0, LONGEST - ERROR_HEADER));
 }

@@ -117,8 +117,10 @@ export interface PortStats {
   readonly duration: number;
 }
 
+/** Seconds and nanoseconds, whole milliseconds as the switch counts them. */
 export function putDuration(out: Writer, duration: number): void {
-  out.u32(Math.floor(duration / 1e9)).u32(duration % 1e9);
+  const ms = Math.max(Math.floor(duration / 1e6), 0);
+  out.u32(Math.floor(ms / 1000)).u32((ms % 1000) * 1e6);
 }
 
 export function putPortStats(out: Writer, version: number, stats: PortStats): void {
