@@ -205,8 +205,9 @@ class ActionEncoder {
     };
     this.put('controller2', () => {
       out.zeros(6);
-      if (a.maxLen !== 0xffff) property(0, 2, () => out.u16(a.maxLen));
-      if (a.controllerId !== 0) property(1, 2, () => out.u16(a.controllerId));
+      // Properties of 16 bits are padded inside.
+      if (a.maxLen !== 0xffff) property(0, 4, () => out.u16(a.maxLen).u16(0));
+      if (a.controllerId !== 0) property(1, 4, () => out.u16(a.controllerId).u16(0));
       if (a.reason !== OFPR_ACTION) property(2, 1, () => out.u8(a.reason));
       const { userdata } = a;
       if (userdata !== null) property(3, userdata.length, () => out.raw(userdata));
