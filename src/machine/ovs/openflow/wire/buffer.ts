@@ -27,7 +27,9 @@ export class Writer {
     return at;
   }
   u8(value: number): this {
-    this.bytes[this.room(1)] = value;
+    // First room, which may move the bytes.
+    const at = this.room(1);
+    this.bytes[at] = value;
     return this;
   }
   u16(value: number): this {
