@@ -12,7 +12,13 @@ import type { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.
 import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
 import type { Backer } from '../../machine/ovs/ofproto/backer.ts';
 import type { CtlDatapath } from '../../machine/ovs/unixctl/host.ts';
-import type { BridgeConfig, DatapathType, InterfaceConfig, OvsConfig } from '../../machine/ovs/vswitchd/config.ts';
+import type {
+  BridgeConfig,
+  DatapathType,
+  InterfaceConfig,
+  OvsConfig,
+  TextMap,
+} from '../../machine/ovs/vswitchd/config.ts';
 import type { Environment, Netdev, SwitchBridge } from '../../machine/ovs/vswitchd/environment.ts';
 import { type BridgeAgent, OfprotoBridge } from '../../machine/ovs/vswitchd/switch-bridge.ts';
 import { clearHeader } from '../../machine/packet/net-header.ts';
@@ -21,6 +27,7 @@ import type { BridgePorts, BuiltBridge } from '../build/machine.ts';
 import { FIRST_LOCAL_PORT, type HostSite, MAX_LOCAL_PORTS, type Site } from '../build/site.ts';
 import { ctlPmds } from './ctl-pmds.ts';
 import { type DeviceFacts, PatchNetdev, type PlaceCounters, PortNetdev } from './netdevs.ts';
+import { applyOtherConfig } from './other-config.ts';
 
 /** Places that a port, and a bridge with its LOCAL port, take. */
 const PORT_PLACES = 1;
@@ -80,7 +87,7 @@ export class HostSwitch implements Environment {
   onChange: () => void = () => {};
   /** A bridge has got its OpenFlow. */
   onAgent: (agent: BridgeAgent) => void = () => {};
-  onConfigure: (config: OvsConfig, now: number) => void = () => {};
+  private otherConfig: TextMap = new Map();
 
   constructor(parts: SwitchParts) {
     this.parts = parts;
@@ -102,6 +109,7 @@ export class HostSwitch implements Environment {
       bridge: full,
     });
     const { datapath } = this.parts.datapathOf(type, name, place);
+    applyOtherConfig(this.otherConfig, datapath);
     const bridge = new OvsBridge(full, place, datapath);
     const built: BuiltBridge = {
       host: host.name,
@@ -318,8 +326,9 @@ export class HostSwitch implements Environment {
     for (const pmd of this.parts.site.pmdsOf(this.parts.hostSite)) pmd.look();
   }
 
-  configure(config: OvsConfig, now: number): void {
-    this.onConfigure(config, now);
+  configure({ otherConfig }: OvsConfig): void {
+    this.otherConfig = otherConfig;
+    for (const { datapath } of this.datapaths()) applyOtherConfig(otherConfig, datapath);
   }
   changed(): void {
     this.onChange();

@@ -18,8 +18,10 @@ import { Unixctl } from '../../machine/ovs/unixctl/server.ts';
 import { Vswitchd } from '../../machine/ovs/vswitchd/vswitchd.ts';
 import type { Host } from '../topology.ts';
 import { ctlHost } from './ctl-host.ts';
+import { addFlows } from './document-flows.ts';
 import type { HostSwitch } from './host-switch.ts';
 import { insertInitialRows } from './initial-rows.ts';
+import { portNames } from './openflow-requests.ts';
 import { plugRow, unplugRow } from './plug-rows.ts';
 
 /** Wall time between two refreshes of statistics for those who only listen, ms (stats-update-interval). */
@@ -101,6 +103,7 @@ export class OvsHost implements OvsDoors {
   start(saved: JsonObject | null): void {
     this.restore(saved);
     this.vswitchd.start();
+    this.addFlows();
     this.db.onCommit(({ persistent }) => {
       if (!persistent) return;
       if (!this.vswitchd.writing && !this.wiring) this.changed = true;
@@ -109,6 +112,12 @@ export class OvsHost implements OvsDoors {
     this.switch.running = true;
     this.switch.onAttach = (bridge, device) => this.rewired(() => plugRow(this.db, bridge, device));
     this.switch.onDetach = (device) => this.rewired(() => unplugRow(this.db, device.name));
+  }
+  private addFlows(): void {
+    for (const { name, flows } of this.document.bridges) {
+      const ofproto = this.switch.switches.get(name)?.ofproto;
+      if (ofproto !== undefined) addFlows(ofproto.tables, flows, portNames(ofproto));
+    }
   }
   private restore(saved: JsonObject | null): void {
     if (saved !== null) {

@@ -1,9 +1,11 @@
 /** A bridge as ovs-vswitchd drives it: its ports in the datapath, its ofproto, and what speaks OpenFlow for it. */
 import type { Port } from '../../host/port.ts';
 import type { OvsBridge } from '../datapath/bridge.ts';
+import { parseSubfield } from '../flow/subfields.ts';
 import type { BundleSettings } from '../ofproto/bundle.ts';
 import type { MirrorSettings } from '../ofproto/mirrors.ts';
 import type { Ofproto } from '../ofproto/ofproto-dpif.ts';
+import type { TableSettings } from '../ofproto/tables/flow-table.ts';
 import type { Acceptor, Door, Streams } from '../stream.ts';
 import type { FlowTableConfig } from './config.ts';
 import type { ControllerStatus, Netdev, Remotes, SwitchBridge } from './environment.ts';
@@ -102,11 +104,39 @@ export class OfprotoBridge implements SwitchBridge {
   setDescription(text: string | null): void {
     this.agent.setDescription(text);
   }
-  setFlowTables(_tables: ReadonlyMap<number, FlowTableConfig>, _now: number): void {}
+  /** bridge_configure_tables(): tables without a row are as they are by default. */
+  setFlowTables(tables: ReadonlyMap<number, FlowTableConfig>, now: number): void {
+    for (const number of new Set([...this.configured, ...tables.keys()])) {
+      if (number >= this.ofproto.tables.tables.length) continue;
+      this.ofproto.tables.configure(number, tableSettings(tables.get(number)), now);
+    }
+    this.configured = [...tables.keys()];
+  }
+  /** Tables that have had a row. */
+  private configured: readonly number[] = [];
   setRemotes(remotes: Remotes, now: number): void {
     this.agent.setRemotes(remotes, now);
   }
   controllers(): readonly ControllerStatus[] {
     return this.agent.controllers();
   }
+}
+
+function tableSettings(config: FlowTableConfig | undefined): TableSettings {
+  if (config === undefined) return { name: '', flowLimit: null, evicts: false, groups: [], prefixes: null };
+  const groups = config.groups.flatMap((text) => {
+    try {
+      return parseSubfield(text);
+    } catch {
+      // ovs-vswitchd says so in its log and goes on
+      return [];
+    }
+  });
+  return {
+    name: config.name,
+    flowLimit: config.flowLimit,
+    evicts: config.overflowPolicy === 'evict',
+    groups,
+    prefixes: config.prefixes.length === 0 ? null : config.prefixes,
+  };
 }
