@@ -90,6 +90,8 @@ export class OpenflowAgent implements Acceptor {
   private wanted = false;
   /** Ports as controllers have been told of them. */
   private readonly told = new Map<number, PhyPort>();
+  /** Flows whose FLOW_REMOVED waits for the message's end. */
+  private readonly removed: { rule: Rule; reason: number; now: number }[] = [];
 
   constructor(ofproto: Ofproto) {
     this.ofproto = ofproto;
@@ -234,8 +236,11 @@ export class OpenflowAgent implements Acceptor {
       other.send(finish(message(other.version, OFPT14_REQUESTFORWARD, 0).raw(request.bytes)));
     }
   }
-  flushMonitors(): void {
+  /** A message has been done: what it changed is told. */
+  flushUpdates(): void {
     for (const connection of this.connections) connection.monitors.flush();
+    if (this.removed.length === 0) return;
+    for (const { rule, reason, now } of this.removed.splice(0)) this.flowRemoved(rule, reason, now);
   }
 
   // ---- what happens in the bridge -----------------------------------------------------------------------------------------------
@@ -296,8 +301,11 @@ export class OpenflowAgent implements Acceptor {
         else if (changed) report(OFPFME_MODIFIED, rule, 0, old, requester);
       },
       ruleRemoved: (rule, reason, requester, now) => {
-        if (!rule.hidden && (rule.flags & OFPUTIL_FF_SEND_FLOW_REM) !== 0) this.flowRemoved(rule, reason, now);
         report(OFPFME_REMOVED, rule, reason, null, requester);
+        if (rule.hidden || (rule.flags & OFPUTIL_FF_SEND_FLOW_REM) === 0) return;
+        // Monitors hear of it first.
+        if (requester === null) this.flowRemoved(rule, reason, now);
+        else this.removed.push({ rule, reason, now });
       },
       tableStatus: (table, reason) => {
         for (const connection of this.connections) {

@@ -182,7 +182,7 @@ export class Connection implements Session {
       const assembled = this.assembler.add(request);
       if (assembled !== null) handle(this, assembled.request, assembled, now, contextBits);
     });
-    this.agent.flushMonitors();
+    this.agent.flushUpdates();
   }
 
   /** Does something for a message; where it is refused, its sender is told. */
