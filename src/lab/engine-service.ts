@@ -4,6 +4,7 @@
  */
 import { AssertionFailed } from '../engine/assert.ts';
 import { NEVER } from '../engine/timeline.ts';
+import { buildMachine } from './builder.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import { controlPlane } from './control-plane.ts';
 import { dpdkState, nicXstats } from './dpdk-view.ts';
@@ -15,11 +16,14 @@ import { kvmState } from './inspect-kvm.ts';
 import { nicState } from './inspect-nic.ts';
 import { queueState } from './inspect-queue.ts';
 import { translationOf } from './inspect-translation.ts';
+import { ovsMetrics } from './ovs/metrics.ts';
 import { changeOpenFlow, openFlowText } from './ovs/openflow-requests.ts';
 import { appctl, dummyFrames, ovsBridge, ovsOf, pmdCaches, trace } from './ovs/requests.ts';
+import type { SavedDatabases } from './ovs/start.ts';
 import type { EngineCall, EngineError, EngineMessage, EngineRequest } from './protocol.ts';
 import { checkRehearsable } from './qemu-commands.ts';
 import { Refusal } from './refusal.ts';
+import type { Topology } from './topology.ts';
 import { World } from './world.ts';
 
 /** Flows of a request that the journal shows. */
@@ -84,6 +88,7 @@ export class EngineService {
    */
   turn(): number {
     this.rehearse();
+    this.tellDatabases();
     let wait = this.rehearsals.size > 0 ? 0 : NEVER;
     for (const [id, hosted] of this.worlds) {
       const now = performance.now();
@@ -95,6 +100,14 @@ export class EngineService {
       } else wait = Math.min(wait, hosted.due - now);
     }
     return wait;
+  }
+
+  /** What clients have changed in databases is kept by the other side. */
+  private tellDatabases(): void {
+    for (const [world, hosted] of this.worlds) {
+      const databases = hosted.world.takeDatabases();
+      if (databases !== null) this.send({ type: 'databases', world, databases });
+    }
   }
 
   private rehearse(): void {
@@ -125,7 +138,7 @@ export class EngineService {
   }
 
   private handle(request: EngineRequest): unknown {
-    if (request.op === 'create') return this.create(request.world, request.topology);
+    if (request.op === 'create') return this.create(request.world, request.topology, request.databases);
     if (request.op === 'delete') {
       const old = this.worlds.get(request.world);
       this.worlds.delete(request.world);
@@ -231,6 +244,8 @@ export class EngineService {
           appctl(of, 'fdb/flush', [bridge.name]);
           return null;
         }
+        case 'ovsMetrics':
+          return ovsMetrics(machine);
         case 'pmdCaches':
           return pmdCaches(ovsBridge(machine, request.bridge));
         case 'dummyFrames':
@@ -241,9 +256,9 @@ export class EngineService {
     return value;
   }
 
-  private create(id: number, topology: Parameters<typeof createWorld>[0]): unknown {
+  private create(id: number, topology: Topology, databases: SavedDatabases = {}): unknown {
     if (this.worlds.has(id)) throw new Refusal('CONFLICT', `world ${id} exists`);
-    const world = createWorld(topology);
+    const world = createWorld(topology, databases);
     world.onRunEnd = (result) => this.send({ type: 'run', world: id, result });
     const hosted: Hosted = { world, due: 0, idle: false, failed: false };
     this.worlds.set(id, hosted);
@@ -255,9 +270,9 @@ export class EngineService {
   }
 }
 
-function createWorld(topology: ConstructorParameters<typeof World>[0]): World {
+function createWorld(topology: Topology, databases: SavedDatabases): World {
   try {
-    return new World(topology);
+    return new World(topology, buildMachine(topology, null, databases));
   } catch (error) {
     if (error instanceof RangeError)
       throw new Refusal('FAILED', `there is no memory for this topology: ${error.message}`);

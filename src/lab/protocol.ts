@@ -14,10 +14,12 @@ import type { RssState } from '../machine/virtio/net/rss.ts';
 import type { EventView, PackedRingView, RingPositions, SplitRingView, SuppressionView } from '../machine/virtio/queue/ring-view.ts';
 import type { ControlPlaneQuery, ControlSteps } from './control-steps.ts';
 import type { RegisterAccess } from './device-access.ts';
+import type { TopologyDocument } from './document-schema.ts';
 import type { LearnedState } from './dry-run.ts';
 import type { Endpoint } from './endpoints.ts';
 import type { FaultSpec, FaultState } from './faults/fault-types.ts';
 import type { KvmState } from './kvm-state.ts';
+import type { SavedDatabases } from './ovs/start.ts';
 import type { Backend, IommuMode, Topology } from './topology.ts';
 
 // ---- traffic ----------------------------------------------------------------------------------------------------
@@ -465,6 +467,12 @@ export interface PmdCaches {
   readonly core: number | null;
   readonly caches: Readonly<Record<string, number>>;
 }
+/** A value of Open vSwitch's metrics: its name, and labels in the metric's order without the topology's. */
+export interface OvsValue {
+  readonly name: string;
+  readonly labels: readonly string[];
+  readonly value: number;
+}
 export type FlowCommand = 'add' | 'modify' | 'modify_strict' | 'delete' | 'delete_strict';
 /** Flows, groups or meters in ovs-ofctl's words. */
 export interface OpenFlowText {
@@ -514,6 +522,8 @@ export interface WorldStatus {
   readonly conservation: Conservation;
   /** Where Open vSwitch's clients connect to. */
   readonly endpoints: readonly Endpoint[];
+  /** The document that would make what stands now, where clients of a database have changed it; null: there is none. Not given: the topology's. */
+  readonly effective?: TopologyDocument | null;
   readonly journal: readonly { readonly virtualTimeSeconds: number; readonly command: string; readonly detail: string }[];
 }
 
@@ -521,7 +531,8 @@ export interface WorldStatus {
 export type EngineRequest =
   | { readonly op: 'learned'; readonly world: number }
   | { readonly op: 'rehearse'; readonly world: number; readonly topology: Topology; readonly learned: LearnedState; readonly spec: DryRunSpec }
-  | { readonly op: 'create'; readonly world: number; readonly topology: Topology }
+  /** `databases`: by host, what a database holds in place of what the document says. */
+  | { readonly op: 'create'; readonly world: number; readonly topology: Topology; readonly databases?: SavedDatabases }
   /** Opens its doors. `folder`: for sockets, one of the topology's own; `address`: what TCP listens on. */
   | { readonly op: 'open'; readonly world: number; readonly folder: string; readonly address: string }
   | { readonly op: 'delete'; readonly world: number }
@@ -569,6 +580,7 @@ export type EngineRequest =
   | { readonly op: 'trace'; readonly world: number; readonly bridge: string; readonly flow: string; readonly options: readonly string[] }
   | { readonly op: 'appctl'; readonly world: number; readonly host: string; readonly command: string; readonly args: readonly string[] }
   | { readonly op: 'flushFdb'; readonly world: number; readonly bridge: string }
+  | { readonly op: 'ovsMetrics'; readonly world: number }
   | { readonly op: 'pmdCaches'; readonly world: number; readonly bridge: string }
   /** Frames that left by a dummy port after the one with number `after`. */
   | { readonly op: 'dummyFrames'; readonly world: number; readonly bridge: string; readonly port: string; readonly after: number };
@@ -616,6 +628,7 @@ export interface EngineAnswers {
   trace: { readonly text: string };
   appctl: CtlOutput;
   flushFdb: null;
+  ovsMetrics: readonly OvsValue[];
   pmdCaches: readonly PmdCaches[];
   dummyFrames: DummyFrames;
 }
@@ -631,6 +644,8 @@ export type EngineMessage =
   | { readonly type: 'answer'; readonly id: number; readonly ok: false; readonly error: EngineError }
   /** A run ended. */
   | { readonly type: 'run'; readonly world: number; readonly result: RunResult }
+  /** Clients have changed databases: by host, what is to be kept of them. */
+  | { readonly type: 'databases'; readonly world: number; readonly databases: SavedDatabases }
   /** The world has no work left, or has work again. */
   | { readonly type: 'idle'; readonly world: number; readonly idle: boolean }
   /** An assertion failed: the world is dead, its memory can still be read. */

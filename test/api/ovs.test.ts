@@ -246,3 +246,17 @@ test('sockets are in the data folder while the server runs', async () => {
   await closeServers();
   assert.ok(!existsSync(`${dataDir}/run`));
 });
+
+test('metrics by the terms of ovs-appctl: threads, datapaths, MAC tables', async () => {
+  const { server } = await boot(host({ datapath: 'netdev' }));
+  await inject(server, 'd1');
+  const text = (await server.request('GET', '/metrics', { headers: { accept: 'text/plain' } })).text;
+  const value = (name: string): number => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1] ?? Number.NaN);
+  const main = 'topology="t1",host="h1",core="main"';
+  assert.equal(value(`ovs_pmd_rx_packets_total{${main}}`), 1);
+  assert.equal(value(`ovs_pmd_upcalls_total{${main},result="success"}`), 1);
+  assert.equal(value('ovs_dp_flows{topology="t1",host="h1",datapath="netdev@ovs-netdev"}'), 1);
+  assert.equal(value('ovs_fdb_entries{topology="t1",host="h1",bridge="br0"}'), 1);
+  assert.equal(value('ovs_fdb_events_total{topology="t1",host="h1",bridge="br0",event="learned"}'), 1);
+  assert.match(text, /^ovs_pmd_cycles_total\{topology="t1",host="h1",core="\d+",state="idle"\} /m);
+});

@@ -334,6 +334,8 @@ function answer(request: EngineRequest): unknown {
   switch (request.op) {
     case 'open':
       return null;
+    case 'ovsMetrics':
+      return [];
     case 'delete':
       world.deleted = true;
       worlds.delete(world.id);

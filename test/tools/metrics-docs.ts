@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { METRICS } from '../../src/readers/metrics/prometheus.ts';
 import type { Metric } from '../../src/readers/metrics/prometheus-family.ts';
 import { unitOf } from '../../src/readers/metrics/prometheus-format.ts';
+import { OVS_METRICS } from '../../src/readers/metrics/prometheus-ovs.ts';
 import { CAPTURE_METRICS } from '../../src/server/captures/capture-metrics.ts';
 import { ROOT } from './source.ts';
 
@@ -41,6 +42,15 @@ The last column says what real systems call the same thing, or what comes neares
 | name | type | unit | labels | meaning | elsewhere |
 | --- | --- | --- | --- | --- | --- |
 ${METRICS.map(row).join('\n')}
+
+## Open vSwitch by its own terms
+
+The engines are asked for these at each scrape: they are what ovs-appctl shows of threads and datapaths. \`core\` is \`main\` for threads
+that are no PMDs. \`dpif-netdev/pmd-stats-clear\` and \`fdb/stats-clear\` set some of them back to 0.
+
+| name | type | unit | labels | meaning | elsewhere |
+| --- | --- | --- | --- | --- | --- |
+${OVS_METRICS.map(row).join('\n')}
 
 ## Captures
 

@@ -2,9 +2,11 @@
 import { scrape } from '../../readers/metrics/prometheus.ts';
 import type { MeteredWorld } from '../../readers/metrics/prometheus-family.ts';
 import { CONTENT_TYPES, type MetricsFormat, OPENMETRICS_END } from '../../readers/metrics/prometheus-format.ts';
+import { ovsMetricsText } from '../../readers/metrics/prometheus-ovs.ts';
 import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import type { App, Services } from '../services.ts';
+import { pause } from '../stopping.ts';
 import { sendStream, streamOf } from '../streaming.ts';
 import type { TopologyRegistry } from '../topologies.ts';
 
@@ -18,6 +20,25 @@ export function meteredWorlds(registry: TopologyRegistry): MeteredWorld[] {
     .flatMap(({ world, revision, reconfigurations }) =>
       world === null ? [] : [{ reader: world.counters, booted: world.booted, revision, reconfigurations }],
     );
+}
+
+/** Engines answer between two slices; one that does not for so long has no samples in this scrape. */
+const ENGINE_MS = 2000;
+
+/** What the worlds with Open vSwitch say of it. */
+async function ovsSamples(registry: TopologyRegistry) {
+  const asked = registry.all().map(async ({ name, world, topology }) => {
+    const bridges = topology?.hosts.flatMap((host) => host.bridges) ?? [];
+    if (world === null || world.failed !== null || !bridges.some((b) => b.datapath !== 'linux')) return [];
+    const late = new AbortController();
+    const samples = await Promise.race([
+      world.call('ovsMetrics', {}).catch(() => null),
+      pause(ENGINE_MS, late.signal).then(() => null),
+    ]);
+    late.abort();
+    return samples === null ? [] : [{ topology: name, samples }];
+  });
+  return (await Promise.all(asked)).flat();
 }
 
 export function addMetricsRoute(app: App, { registry, metrics, settings, stopping }: Services): void {
@@ -47,6 +68,7 @@ export function addMetricsRoute(app: App, { registry, metrics, settings, stoppin
   async function* pieces(format: MetricsFormat): AsyncGenerator<Uint8Array> {
     yield Buffer.from(await metrics.text(format));
     yield* scrape(meteredWorlds(registry), { format, maxSeries: settings.limits.metricsSeries });
+    yield Buffer.from(ovsMetricsText(await ovsSamples(registry), format));
     if (format === 'openmetrics') yield Buffer.from(OPENMETRICS_END);
   }
 }
