@@ -1,0 +1,111 @@
+/** A datapath of either kind whose slow path is a function of the key: what actions do with frames. */
+import { RandomStream } from '../../../../../src/engine/random.ts';
+import { Port } from '../../../../../src/machine/host/port.ts';
+import { OvsBridge } from '../../../../../src/machine/ovs/datapath/bridge.ts';
+import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
+import { NO_CREDITS } from '../../../../../src/machine/ovs/datapath/megaflow-table.ts';
+import { NetdevDatapath } from '../../../../../src/machine/ovs/datapath/netdev-datapath.ts';
+import type { ControllerCookie, OdpAction } from '../../../../../src/machine/ovs/datapath/odp-actions.ts';
+import type { SlowPath, Translation } from '../../../../../src/machine/ovs/datapath/slow-path.ts';
+import { DP_WORDS } from '../../../../../src/machine/ovs/flow/flow.ts';
+import type { Services } from '../../../../../src/machine/services.ts';
+import { Bare } from '../../packet/bare-services.ts';
+import type { Kind } from './switch.ts';
+
+export interface Out {
+  readonly port: number;
+  readonly bytes: Uint8Array;
+}
+export interface ToController {
+  readonly key: Int32Array;
+  readonly cookie: ControllerCookie;
+  readonly bytes: Uint8Array;
+}
+
+class OutPort extends Port {
+  private readonly services: Services;
+  private readonly keep: (port: number, packet: number) => void;
+
+  constructor(services: Services, number: number, keep: (port: number, packet: number) => void) {
+    super(number, `p${number}`, number, 'test');
+    this.services = services;
+    this.keep = keep;
+  }
+  override transmit(packet: number): void {
+    this.keep(this.number, packet);
+    this.services.pool.release(packet);
+  }
+  override get waiting(): number {
+    return 0;
+  }
+}
+
+/** Matches everything that a frame has. */
+export const EXACT = new Int32Array(DP_WORDS).fill(-1);
+
+export class ActionBench {
+  readonly bare: Bare;
+  readonly datapath: KernelDatapath | NetdevDatapath;
+  readonly bridge: OvsBridge;
+  readonly controller: ToController[] = [];
+  /** Translations asked for, by key. */
+  readonly asked: Int32Array[] = [];
+  generation = 1;
+  mask = EXACT;
+  install = true;
+  slow: Translation['slow'] = null;
+  credited = 0;
+  private out: Out[] = [];
+
+  constructor(kind: Kind, ports: number, actionsOf: (key: Int32Array) => readonly OdpAction[] | null) {
+    this.bare = new Bare(256);
+    const { services } = this.bare;
+    if (kind === 'netdev') this.datapath = new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
+    else {
+      const kernel = new KernelDatapath(services, 100);
+      kernel.handler = { upcallQueued: () => {} };
+      this.datapath = kernel;
+    }
+    const translate = (key: Int32Array): Translation | null => {
+      const actions = actionsOf(key);
+      const credits = {
+        push: (packets: number) => {
+          this.credited += packets;
+        },
+      };
+      if (actions === null) return null;
+      return { actions, mask: this.mask, credits: credits ?? NO_CREDITS, install: this.install, slow: this.slow };
+    };
+    const generation = (): number => this.generation;
+    const slow: SlowPath = {
+      upcall: ({ key }) => {
+        this.asked.push(key.slice());
+        return translate(key);
+      },
+      revalidate: translate,
+      controller: ({ key, packet }, cookie) => {
+        this.controller.push({ key: key.slice(), cookie, bytes: this.bare.bytesOf(packet) });
+      },
+      get generation() {
+        return generation();
+      },
+    };
+    this.datapath.slow = slow;
+    this.bridge = new OvsBridge('br0', 100, this.datapath);
+    for (let n = 1; n <= ports; n++) this.bridge.addPort(this.port(n));
+  }
+  private port(number: number): Port {
+    return new OutPort(this.bare.services, number, (port, packet) =>
+      this.out.push({ port, bytes: this.bare.bytesOf(packet) }),
+    );
+  }
+
+  send(port: number, bytes: Uint8Array, seconds = 0): Out[] {
+    this.out = [];
+    this.bare.services.recorder.stamp[0] = Math.round(seconds * 1e9);
+    this.datapath.process(this.bare.packet(bytes, port), 0);
+    if (this.datapath instanceof KernelDatapath) while (this.datapath.upcalls.length > 0) this.datapath.upcall(0);
+    if (this.bare.services.pool.live !== 0) throw new Error(`${this.bare.services.pool.live} packets are left`);
+    return this.out;
+  }
+}
