@@ -54,7 +54,9 @@ export function errorNameOf(version: number, vendor: number, type: number, code:
   return null;
 }
 
-export function encodeError(name: string, version: number, xid: number, data: Uint8Array): Uint8Array {
+/** A version that there is not is answered in OpenFlow 1.0. */
+export function encodeError(name: string, asked: number, xid: number, data: Uint8Array): Uint8Array {
+  const version = asked >= OFP10_VERSION && asked <= OFP15_VERSION ? asked : OFP10_VERSION;
   const triplet = tripletOf(name, version);
   const out = message(version, OFPT_ERROR, xid, 32 + data.length);
   if (triplet.vendor === 0) out.u16(triplet.type).u16(triplet.code);
