@@ -368,7 +368,7 @@ function outputAction(
       break;
     default:
       if (port !== inPort) composeOutput(context, port, last, true, truncate);
-      else context.report('detail', 'skipping output to input port');
+      else context.report('warn', 'skipping output to input port');
   }
 }
 
@@ -436,7 +436,8 @@ function decTtl(context: XlateContext, controllers: readonly number[]): boolean 
     flow.u8[NW_TTL]!--;
     return false;
   }
-  for (const id of controllers) controllerAction(context, ALL_CONTROLLER_BYTES, OFPR_INVALID_TTL, id, null, null);
+  for (const id of controllers.length === 0 ? [0] : controllers)
+    controllerAction(context, ALL_CONTROLLER_BYTES, OFPR_INVALID_TTL, id, null, null);
   context.report('warn', `IPv${dlType(flow) === ETH_TYPE_IP ? 4 : 6} decrement TTL exception`);
   return true;
 }

@@ -1,6 +1,6 @@
 /** State of one translation (ovs ofproto/ofproto-dpif-xlate.c, struct xlate_ctx), and what it reports to a trace. */
 import type { OdpAction } from '../../datapath/odp-actions.ts';
-import type { OfAction } from '../../flow/actions.ts';
+import type { FlowMod, OfAction } from '../../flow/actions.ts';
 import { Flow } from '../../flow/flow.ts';
 import type { Ofproto } from '../ofproto-dpif.ts';
 import type { FrozenAction, FrozenState } from '../packet-in.ts';
@@ -37,6 +37,7 @@ export interface TraceNode {
 export interface TraceTexts {
   actions(actions: readonly OfAction[], bridge: Ofproto): string;
   rule(rule: Rule, bridge: Ofproto): string;
+  learned(mod: FlowMod): string;
 }
 
 /** A recirculation that a trace follows afterwards. */
@@ -63,6 +64,8 @@ export class XlateContext {
   declare readonly contextBits: number;
   /** A frame is there: learning happens. */
   declare readonly sideEffects: boolean;
+  /** No frame is there, but a trace speaks as if: what would be learned, what would be sent. */
+  declare readonly pretends: boolean;
   declare readonly inPacketOut: boolean;
   declare readonly cache: XlateCache | null;
   declare trace: TraceNode[] | null;
@@ -109,6 +112,7 @@ export class XlateContext {
       readonly now: number;
       readonly contextBits: number;
       readonly sideEffects: boolean;
+      readonly pretends: boolean;
       readonly inPacketOut: boolean;
       readonly cache: XlateCache | null;
       readonly trace: TraceNode[] | null;
@@ -122,6 +126,7 @@ export class XlateContext {
     this.now = options.now;
     this.contextBits = options.contextBits;
     this.sideEffects = options.sideEffects;
+    this.pretends = options.pretends;
     this.inPacketOut = options.inPacketOut;
     this.cache = options.cache;
     this.trace = options.trace;

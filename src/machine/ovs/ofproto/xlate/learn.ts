@@ -87,11 +87,12 @@ function port16(port: number): number {
 /** xlate_learn_action(). */
 export function learnAction(context: XlateContext, spec: LearnSpec): void {
   maskLearned(spec, context.wc);
-  if (!context.sideEffects && context.cache === null) {
+  if (!context.sideEffects && !context.pretends && context.cache === null) {
     context.report('warn', 'suppressing side effects, so learn action ignored');
     return;
   }
   const mod = learnedFlow(spec, context.flow);
+  if (context.trace !== null) context.report('detail', context.texts?.learned(mod) ?? '');
   const success = !context.sideEffects || context.bridge.learn(mod, spec.limit, context.now);
   if ((spec.flags & NX_LEARN_F_WRITE_RESULT) !== 0 && spec.resultDst !== null) {
     examineSubfield(spec.resultDst, context.wc);

@@ -74,7 +74,7 @@ export function xlateNormal(context: XlateContext): void {
   if (bundle !== null) {
     const news = context.sideEffects
       ? bridge.macs.update(source, vlan, gratuitousArp, bundle, context.now)
-      : context.trace !== null && bridge.macs.wouldUpdate(source, vlan, gratuitousArp, bundle, context.now);
+      : context.pretends && bridge.macs.wouldUpdate(source, vlan, gratuitousArp, bundle, context.now);
     if (news) context.report('detail', `learned that ${macText(source)} is on port ${bundle.name} in VLAN ${vlan}`);
     context.cache?.add({ kind: 'normal', bridge, mac: source, vlan, bundle, gratuitousArp });
   }

@@ -53,6 +53,8 @@ export interface TranslateIn {
   readonly contextBits: number;
   /** A frame is there: MACs and flows are learned. */
   readonly sideEffects: boolean;
+  /** A trace of a frame: it says what would be learned, and does nothing. */
+  readonly pretends?: boolean;
   readonly cache: XlateCache | null;
   /** PACKET_OUT: these instead of a table lookup. */
   readonly actions: readonly FrozenAction[] | null;
@@ -74,7 +76,7 @@ export interface TranslateOut {
 }
 
 export function translate(input: TranslateIn): TranslateOut {
-  const context = new XlateContext(input.bridge, { ...input, run: doXlateActions });
+  const context = new XlateContext(input.bridge, { ...input, pretends: input.pretends ?? false, run: doXlateActions });
   context.flow.copyFrom(input.flow);
   const { flow, wc } = context;
   flow.w[W_ACTSET_OUTPUT] = OFPP_UNSET | 0;
