@@ -198,7 +198,19 @@ export function parseGroup(text: string, command: Command = 'add', names: PortNa
     buckets.push(bucket);
   }
   if (mod.type === 'indirect' && buckets.length > 1) fail('Indirect groups can have at most one bucket.');
+  mod.buckets = withIds(buckets);
   return mod;
+}
+
+/** Buckets that were given no id get the lowest that is free (ovs ofputil_put_ofp15_bucket() and its callers). */
+function withIds(buckets: readonly Bucket[]): Bucket[] {
+  const taken = new Set(buckets.map(({ id }) => id));
+  let next = 0;
+  return buckets.map((bucket) => {
+    if (bucket.id !== OFPG15_BUCKET_ALL) return bucket;
+    while (taken.has(next)) next++;
+    return { ...bucket, id: next++ };
+  });
 }
 
 /** `command_bucket_id`s and `bucket_id`s by name. */
