@@ -7,6 +7,7 @@ import { FDB } from './fdb.ts';
 import { GENERAL } from './general.ts';
 import { LOGGING } from './logging.ts';
 import { PMD } from './pmd.ts';
+import { TRACE } from './trace.ts';
 import { UPCALL } from './upcall.ts';
 
 export const COMMANDS: readonly Command[] = [
@@ -17,5 +18,6 @@ export const COMMANDS: readonly Command[] = [
   ...GENERAL,
   ...LOGGING,
   ...PMD,
+  ...TRACE,
   ...UPCALL,
 ].sort((a, b) => (a.name < b.name ? -1 : 1));
