@@ -26,6 +26,8 @@ import type { FaultSpec, FaultState } from './faults/fault-types.ts';
 import { Faults } from './faults/faults.ts';
 import { conservation, deviceState, findGuest, fingerprint, publishGauges } from './inspect.ts';
 import { migrateNic, type NicChange } from './migrate-nic.ts';
+import { effectiveDocument } from './ovs/effective.ts';
+import type { SavedDatabases } from './ovs/start.ts';
 import type {
   ClockCommand,
   ClockState,
@@ -645,6 +647,15 @@ export class World {
     };
   }
 
+  /** Databases that clients have changed since the last time, by host; null: none. */
+  takeDatabases(): SavedDatabases | null {
+    const changed = this.machine.ovs.flatMap((ovs) => {
+      const rows = ovs.takePersistent();
+      return rows === null ? [] : [[ovs.host, rows] as const];
+    });
+    return changed.length === 0 ? null : Object.fromEntries(changed);
+  }
+
   status(): WorldStatus {
     this.commandTime();
     this.publish();
@@ -656,6 +667,9 @@ export class World {
       events: this.machine.recorder.events,
       conservation: conservation(this.machine),
       endpoints: this.endpoints?.list ?? [],
+      ...(this.machine.ovs.some((ovs) => ovs.changed)
+        ? { effective: effectiveDocument(this.machine.topology, this.machine.ovs) }
+        : {}),
       journal: this.journal,
     };
   }

@@ -5,6 +5,7 @@
  */
 import { rmSync } from 'node:fs';
 import { collectGarbage } from '../lab/collect-garbage.ts';
+import type { SavedDatabases } from '../lab/ovs/start.ts';
 import type { DryRunSpec, EngineAnswers } from '../lab/protocol.ts';
 import type { Topology } from '../lab/topology.ts';
 import { EngineThread, type Notice } from './engine-thread.ts';
@@ -46,14 +47,14 @@ export class EnginePool {
     this.slots = Array.from({ length: size }, () => ({ thread: null, worlds: new Map(), creating: 0 }));
   }
 
-  /** Builds a world; rejects with the engine's refusal. */
-  async create(topology: Topology): Promise<World> {
+  /** Builds a world, with `databases` in place of what its document says; rejects with the engine's refusal. */
+  async create(topology: Topology, databases: SavedDatabases = {}): Promise<World> {
     const slot = this.leastLoaded();
     const thread = this.threadOf(slot);
     const id = this.nextWorld++;
     slot.creating++;
     try {
-      const created = await thread.call({ op: 'create', world: id, topology });
+      const created = await thread.call({ op: 'create', world: id, topology, databases });
       const world = new World(id, thread, created);
       if (thread.alive) slot.worlds.set(id, world);
       else world.fail('the engine thread ended while the world was built');
@@ -153,5 +154,6 @@ function noticeWorld(slot: Slot, notice: Notice): void {
   const world = slot.worlds.get(notice.world);
   if (world === undefined) return;
   if (notice.type === 'run') world.events.emit('run', notice.result);
+  else if (notice.type === 'databases') world.events.emit('databases', notice.databases);
   else if (notice.type === 'failed') world.fail(notice.reason);
 }

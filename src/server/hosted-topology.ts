@@ -2,6 +2,7 @@
  * One topology of the registry: its document, what it was normalised to, and the world that runs it (or why none does).
  */
 import type { TopologyDocument } from '../lab/document-schema.ts';
+import type { SavedDatabases } from '../lab/ovs/start.ts';
 import type { Conservation, WorldStatus } from '../lab/protocol.ts';
 import type { Topology } from '../lab/topology.ts';
 import { EngineFault } from './engine-thread.ts';
@@ -18,6 +19,8 @@ export interface TopologyStatus {
   readonly conservation: Conservation | null;
   readonly endpoints: WorldStatus['endpoints'];
   readonly journal: WorldStatus['journal'];
+  /** The document that would make what stands now; null: there is none. */
+  readonly effective: TopologyDocument | null;
 }
 
 export class HostedTopology {
@@ -30,6 +33,8 @@ export class HostedTopology {
   world: World | null = null;
   /** Why no world could be built. */
   failure: string | null = null;
+  /** What clients have made of its hosts' databases, by host; empty: the document's. Restored with it, gone when it is replaced. */
+  databases: SavedDatabases = {};
   /** Runs that have been started and have not ended, over all worlds of this topology; ids are never used twice. */
   readonly activeRuns = new Set<string>();
   /** How often the world was built anew since the server started. */
@@ -76,8 +81,8 @@ export class HostedTopology {
     const world = this.world;
     if (world !== null && world.failed === null) {
       try {
-        const { reason, ...status } = await world.call('status', {});
-        return { ...status, reason: reason ?? null };
+        const { reason, effective, ...status } = await world.call('status', {});
+        return { ...status, reason: reason ?? null, effective: effective === undefined ? this.document : effective };
       } catch (error) {
         if (!(error instanceof EngineFault)) throw error;
         // The thread died, or the world was replaced, while we asked: answer what can be known without it.
@@ -91,6 +96,7 @@ export class HostedTopology {
       events: world === null ? 0 : world.counters.head(),
       conservation: null,
       endpoints: [],
+      effective: this.document,
       journal: [],
     };
   }

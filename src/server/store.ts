@@ -1,5 +1,5 @@
 /**
- * What survives a restart: the topology documents and what is known about captures on disk, in a SQLite database in the
+ * What survives a restart: the topology documents, the hosts' databases that clients have changed, and what is known about captures on disk, in a SQLite database in the
  * data folder. One server owns the database at a time; a second one on the same folder is refused at start.
  */
 import { mkdirSync } from 'node:fs';
@@ -47,6 +47,8 @@ export class TopologyStore {
           'CREATE TABLE IF NOT EXISTS captures (number INTEGER PRIMARY KEY AUTOINCREMENT, topology TEXT NOT NULL, ' +
           'id TEXT NOT NULL, created TEXT NOT NULL, ended TEXT, spec TEXT NOT NULL, progress TEXT, ' +
           'UNIQUE (topology, id)) STRICT;' +
+          'CREATE TABLE IF NOT EXISTS databases (topology TEXT NOT NULL, host TEXT NOT NULL, content TEXT NOT NULL, ' +
+          'PRIMARY KEY (topology, host)) STRICT;' +
           'COMMIT;',
       );
     } catch (error) {
@@ -85,7 +87,26 @@ export class TopologyStore {
     }
   }
 
+  /** Databases of a topology's hosts that clients have changed, as JSON texts by host. */
+  databases(topology: string): Record<string, string> {
+    const rows = this.db.prepare('SELECT host, content FROM databases WHERE topology = ?').all(topology);
+    return Object.fromEntries(rows.map((row) => [String(row['host']), String(row['content'])]));
+  }
+  putDatabase(topology: string, host: string, content: string): void {
+    this.db
+      .prepare(
+        'INSERT INTO databases (topology, host, content) VALUES (?, ?, ?) ' +
+          'ON CONFLICT (topology, host) DO UPDATE SET content = excluded.content',
+      )
+      .run(topology, host, content);
+  }
+  /** The document counts again. */
+  deleteDatabases(topology: string): void {
+    this.db.prepare('DELETE FROM databases WHERE topology = ?').run(topology);
+  }
+
   delete(name: string): void {
+    this.deleteDatabases(name);
     this.db.prepare('DELETE FROM topologies WHERE name = ?').run(name);
   }
 

@@ -5,6 +5,7 @@
 import { COST_NAMES } from '../engine/costs.ts';
 import { equalDocuments, parseTopology } from '../lab/document.ts';
 import type { TopologyDocument } from '../lab/document-schema.ts';
+import type { SavedDatabases } from '../lab/ovs/start.ts';
 import type { Topology } from '../lab/topology.ts';
 import { prepare } from '../readers/metrics/prometheus-plan.ts';
 import type { EnginePool } from './engine-pool.ts';
@@ -57,6 +58,8 @@ export class TopologyRegistry {
       const document = JSON.parse(row.document) as TopologyDocument;
       const parsed = parseTopology(document, { name: row.name, knownCosts: COST_NAMES });
       const hosted = new HostedTopology(row.name, document, parsed.ok ? parsed.topology : null, row.revision);
+      for (const [host, content] of Object.entries(this.store.databases(row.name)))
+        hosted.databases = { ...hosted.databases, [host]: JSON.parse(content) as SavedDatabases[string] };
       this.byName.set(row.name, hosted);
       if (!parsed.ok) {
         const faults = parsed.faults.map((fault) => `${fault.pointer}: ${fault.detail}`).join('; ');
@@ -105,14 +108,18 @@ export class TopologyRegistry {
     return hosted;
   }
 
-  /** Creates or replaces. An equal document changes nothing, unless the world has failed: then it is rebuilt. */
+  /**
+   * Creates or replaces. An equal document changes nothing, unless the world has failed or clients have changed its databases: then
+   * it is rebuilt, and is what the document says.
+   */
   put(name: string, document: unknown, precondition: Precondition): Promise<PutResult> {
     return this.exclusive(name, async () => {
       const current = this.byName.get(name);
       precondition(current);
       const { topology, document: full } = this.parse(name, document);
       if (current === undefined) return { hosted: await this.createNew(name, full, topology), created: true };
-      if (!equalDocuments(current.document, full) || current.failed !== null)
+      const changed = Object.keys(current.databases).length > 0;
+      if (changed || !equalDocuments(current.document, full) || current.failed !== null)
         await this.replace(current, full, topology);
       return { hosted: current, created: false };
     });
@@ -129,7 +136,7 @@ export class TopologyRegistry {
     });
   }
 
-  /** A new world from the document and its seed; the old one and its traffic are gone. */
+  /** A new world from the document, its seed and its hosts' databases; the old one and its traffic are gone. */
   restart(name: string): Promise<HostedTopology> {
     return this.exclusive(name, async () => {
       const hosted = this.get(name);
@@ -183,10 +190,12 @@ export class TopologyRegistry {
   ): Promise<void> {
     this.checkMemory(topology, hosted);
     const next = new HostedTopology(hosted.name, document, topology, hosted.revision);
+    if (!persist) next.databases = hosted.databases;
     await this.build(next, topology);
     if (persist) {
       try {
         next.revision = this.persist(hosted.name, document);
+        stored(() => this.store.deleteDatabases(hosted.name));
       } catch (error) {
         if (next.world !== null) await this.pool.delete(next.world);
         throw error;
@@ -196,6 +205,7 @@ export class TopologyRegistry {
     hosted.document = document;
     hosted.topology = topology;
     hosted.revision = next.revision;
+    hosted.databases = next.databases;
     hosted.world = next.world;
     hosted.failure = next.failure;
     hosted.reconfigurations++;
@@ -212,8 +222,9 @@ export class TopologyRegistry {
     const bytes = worldBytes(topology);
     this.pendingBytes += bytes;
     try {
-      const world: World = await this.pool.create(topology);
+      const world: World = await this.pool.create(topology, hosted.databases);
       world.events.on('run', (result) => hosted.activeRuns.delete(result.id));
+      world.events.on('databases', (databases) => this.keep(hosted.name, world, databases));
       hosted.world = world;
       hosted.failure = null;
       void this.prepareMetrics(world);
@@ -223,6 +234,20 @@ export class TopologyRegistry {
       hosted.failure = error.message;
     } finally {
       this.pendingBytes -= bytes;
+    }
+  }
+
+  /** Clients of a world have changed databases: that outlives the server. What cannot be written is kept until it stops. */
+  private keep(name: string, world: World, databases: SavedDatabases): void {
+    const hosted = this.byName.get(name);
+    if (hosted?.world !== world) return;
+    hosted.databases = { ...hosted.databases, ...databases };
+    for (const [host, rows] of Object.entries(databases)) {
+      try {
+        this.store.putDatabase(name, host, JSON.stringify(rows));
+      } catch (error) {
+        console.error(`the database of ${name}/${host} could not be stored:`, error);
+      }
     }
   }
 

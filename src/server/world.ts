@@ -6,6 +6,7 @@ import { EventEmitter } from 'node:events';
 import type { WorldCatalog } from '../engine/catalog.ts';
 import { HOLDS, RingReader } from '../engine/event-ring.ts';
 import { Hold } from '../engine/hold.ts';
+import type { SavedDatabases } from '../lab/ovs/start.ts';
 import type { EngineAnswers, EngineRequest, RunResult } from '../lab/protocol.ts';
 import { type BootCounts, bootCounts } from '../readers/metrics/prometheus-family.ts';
 import { EngineFault, type EngineThread } from './engine-thread.ts';
@@ -16,6 +17,8 @@ type WorldRequest<Op> = Omit<Extract<EngineRequest, { op: Op }>, 'world' | 'op'>
 interface WorldEvents {
   /** A traffic run ended. */
   run: [result: RunResult];
+  /** Clients have changed databases of its hosts: what is to be kept, by host. */
+  databases: [databases: SavedDatabases];
   /** The world failed or was deleted: nobody needs to wait for anything any more. */
   end: [];
 }

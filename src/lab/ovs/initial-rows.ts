@@ -6,8 +6,8 @@ import type { Bridge, GuestNic, Host, HostNic } from '../topology.ts';
 import type { Bond, BridgePort, PortVlan } from '../topology-ovs.ts';
 
 /** Defaults of Open vSwitch, which a row does not say. */
-const MAC_TABLE_SIZE = 8192;
-const MAC_AGING_TIME = 300;
+export const MAC_TABLE_SIZE = 8192;
+export const MAC_AGING_TIME = 300;
 
 /** What a port of a NIC is called: the NIC's name, a guest's in front of its NIC's. */
 export const guestPortName = (guest: string, nic: string): string => `${guest}.${nic}`;
@@ -108,17 +108,21 @@ function bridgeRow(edit: Edit, host: Host, bridge: Bridge): string {
   });
 }
 
+/** `other_config` of Open_vSwitch that follows from other fields. `pmdMask` as for insertInitialRows(). */
+export function autoOtherConfig(host: Host, pmdMask: string | null): Readonly<Record<string, string>> {
+  return {
+    ...(pmdMask === null ? {} : { 'dpdk-init': 'true', 'pmd-cpu-mask': pmdMask }),
+    ...(host.bridges.some((bridge) => bridge.userspaceTso) ? { 'userspace-tso-enable': 'true' } : {}),
+  };
+}
+
 /** `pmdMask`: cores of the host that PMDs run on, a hexadecimal mask; null: none do. */
 export function insertInitialRows(db: Database, host: Host, pmdMask: string | null): void {
   const switches = host.bridges.filter((bridge) => bridge.datapath !== 'linux');
   const refused = db.edit((edit) => {
     edit.insert('Open_vSwitch', {
       bridges: switches.map((bridge) => bridgeRow(edit, host, bridge)),
-      other_config: {
-        ...(pmdMask === null ? {} : { 'dpdk-init': 'true', 'pmd-cpu-mask': pmdMask }),
-        ...(switches.some((bridge) => bridge.userspaceTso) ? { 'userspace-tso-enable': 'true' } : {}),
-        ...host.ovs.otherConfig,
-      },
+      other_config: { ...autoOtherConfig(host, pmdMask), ...host.ovs.otherConfig },
     });
   });
   assert(refused === null, `the database takes what a valid document says: ${refused?.message}`);

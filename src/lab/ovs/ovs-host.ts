@@ -54,7 +54,7 @@ export class OvsHost implements OvsDoors {
   changed = false;
   /** That, or what ovs-vswitchd remembers of it, has not been asked for since: see takePersistent(). */
   private dirty = false;
-  private readonly options: OvsHostOptions;
+  readonly options: OvsHostOptions;
   private readonly server: OvsdbServer;
   private real: Door | null = null;
   private managers: Managers | null = null;

@@ -56,7 +56,7 @@ export function addTopologyRoutes(app: App, { registry }: Services): void {
       const found = registry.list(cursorKey(cursor), limit + 1);
       const page = found.slice(0, limit);
       const items = page.map(async (hosted) => {
-        const { conservation: _, journal: __, endpoints: ___, ...status } = await hosted.status();
+        const { conservation: _, journal: __, endpoints: ___, effective: ____, ...status } = await hosted.status();
         return { name: hosted.name, ...status };
       });
       const last = page.at(-1);
@@ -124,7 +124,7 @@ export function addTopologyRoutes(app: App, { registry }: Services): void {
         tags: ['topologies'],
         summary: 'Creates or replaces a topology',
         description:
-          'Idempotent: an equal document changes nothing, another one rebuilds the world. A refused document changes nothing.',
+          'Idempotent: an equal document changes nothing, another one rebuilds the world. What clients have made of its databases is gone then; where they have changed them, an equal document rebuilds it, too. A refused document changes nothing.',
         params: TopologyPath,
         headers: conditions,
         body: documentBody,
@@ -179,7 +179,8 @@ export function addTopologyRoutes(app: App, { registry }: Services): void {
         operationId: 'restartTopology',
         tags: ['topologies'],
         summary: 'Builds the world anew from its document and seed',
-        description: 'Traffic and recordings of the old world are gone.',
+        description:
+          'Traffic and recordings of the old world are gone, and OpenFlow flows; what clients have made of its databases stays.',
         params: TopologyPath,
         response: {
           200: changed('Rebuilt.', etag),

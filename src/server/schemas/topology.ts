@@ -88,6 +88,10 @@ export const TopologySchema = name(
       ...status,
       reason,
       document: ref(TopologyDocumentSchema),
+      effective: orNull(ref(TopologyDocumentSchema), {
+        description:
+          'The document that would make what stands now: `document` with what clients of the hosts’ databases have changed. null: no document says it.',
+      }),
       conservation: orNull(ref(ConservationSchema), {
         description: 'null while no engine can say it: the topology is being created, or its engine died.',
       }),

@@ -82,6 +82,8 @@ export interface BridgeConfig {
   readonly datapathType: DatapathType;
   readonly ports: readonly PortConfig[];
   readonly failMode: 'standalone' | 'secure';
+  /** As it stands there; null: empty. */
+  readonly failModeColumn: 'standalone' | 'secure' | null;
   readonly floodVlans: readonly number[];
   readonly otherConfig: TextMap;
   readonly protocols: readonly string[];
@@ -209,6 +211,7 @@ export function readConfig(db: Database): OvsConfig | null {
       datapathType,
       ports: rowsOf(db, order, 'Port', row.texts('ports')).map(portOf),
       failMode: row.text('fail_mode') === 'secure' ? 'secure' : 'standalone',
+      failModeColumn: row.textOrNull('fail_mode') as BridgeConfig['failModeColumn'],
       floodVlans: row.integers('flood_vlans'),
       otherConfig: row.textMap('other_config'),
       protocols: row.texts('protocols'),
