@@ -25,7 +25,6 @@ export interface RunningMeter {
 /** Told that translations may have changed; null in a world without revalidators: then flows are looked at at once. */
 export interface RevalidatorWake {
   changed(): void;
-  installed(): void;
   readonly mayInstall: boolean;
 }
 

@@ -214,7 +214,6 @@ export class KernelDatapath extends OvsDatapath {
       flow.created = now;
       this.adoptTranslation(flow, result);
       recorder.event(bits | DP_FLOW_PUT, 0, flow.id, this.table.masks);
-      this.revalidator?.installed();
     }
     // OVS_PACKET_CMD_EXECUTE brings the frame back into the kernel; it counts for the OpenFlow rule, not for the new flow
     recorder.event(bits | DP_UPCALL_COPY, frame, length, 0);

@@ -267,7 +267,6 @@ export class NetdevDatapath extends OvsDatapath {
       flow.created = now;
       this.adoptTranslation(flow, result);
       recorder.event(bits | DP_FLOW_PUT, 0, flow.id, table.masks);
-      this.revalidator?.installed();
       if (result.slow === null) ({ compiled } = flow);
     }
     // frames that translation sent itself have used the key

@@ -7,7 +7,7 @@
  * when translations change, and not a wake-up later.
  */
 import { Context, PHASE_OWN } from '../../../engine/context.ts';
-import { NEVER } from '../../../engine/timeline.ts';
+import { NEVER, type Timeline } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
 import type { OvsDatapath, RevalidatorWake } from './datapath.ts';
 
@@ -41,7 +41,6 @@ export class OvsRevalidator extends Context implements RevalidatorWake {
   declare private readonly dumpCost: number;
   private contextBits = 0;
   private began = 0;
-  private armed = false;
 
   constructor(name: string, services: Services, datapath: OvsDatapath) {
     super(name, -1, services.recorder);
@@ -49,6 +48,11 @@ export class OvsRevalidator extends Context implements RevalidatorWake {
     this.wakeCost = services.ns('idle_backend_wakeup');
     this.flowCost = services.ns('revalidate_flow');
     this.dumpCost = services.ns('revalidate_dump');
+  }
+  /** Flows of OpenFlow tables and MAC entries have their time, too, before there is a datapath flow. */
+  override attach(timeline: Timeline): void {
+    super.attach(timeline);
+    this.arm();
   }
   begin(): void {
     this.contextBits = this.id << 20;
@@ -59,12 +63,7 @@ export class OvsRevalidator extends Context implements RevalidatorWake {
   get mayInstall(): boolean {
     return this.datapath.flowCount < this.flowLimit;
   }
-  /** A flow was installed: from now on there is something to look at. */
-  installed(): void {
-    if (!this.armed) this.arm();
-  }
   private arm(): void {
-    this.armed = true;
     const { now } = this.timeline;
     now[1] = now[0]! + Math.min(this.maxRevalidatorMs, this.maxIdleMs) * NS_PER_MS;
     this.timeline.later(this.id);
@@ -94,8 +93,7 @@ export class OvsRevalidator extends Context implements RevalidatorWake {
       this.settle(now);
       this.phase = 0;
       this.timeline.next[this.id] = NEVER;
-      this.armed = false;
-      if (this.datapath.flowCount > 0 || this.datapath.slow.run !== undefined) this.arm();
+      this.arm();
       // what changed meanwhile
       if (this.datapath.outdated) this.changed();
       return;
