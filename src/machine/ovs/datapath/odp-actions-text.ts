@@ -127,13 +127,22 @@ function setText(set: SetKey): string {
     return group(name, [numberField('type', type, typeMask, 255), numberField('code', code, codeMask, 255)]);
   }
   if (set.arp !== undefined) {
-    const { sip, tip, op, sha, tha } = set.arp;
-    const addresses = `sip=${ipv4Text(sip)},tip=${ipv4Text(tip)}`;
-    return `arp(${addresses},op=${op},sha=${ethText(sha)},tha=${ethText(tha)})`;
+    const { sip, tip, op, sha, tha, mask } = set.arp;
+    return group('arp', [
+      bytesField('sip', sip, mask.sip, ipv4Text),
+      bytesField('tip', tip, mask.tip, ipv4Text),
+      numberField('op', op, mask.op, 255),
+      bytesField('sha', sha, mask.sha, ethText),
+      bytesField('tha', tha, mask.tha, ethText),
+    ]);
   }
   if (set.nd !== undefined) {
-    const { target, sll, tll } = set.nd;
-    return `nd(target=${ipv6Text(target)},sll=${ethText(sll)},tll=${ethText(tll)})`;
+    const { target, sll, tll, mask } = set.nd;
+    return group('nd', [
+      bytesField('target', target, mask.target, ipv6Text),
+      bytesField('sll', sll, mask.sll, ethText),
+      bytesField('tll', tll, mask.tll, ethText),
+    ]);
   }
   if (set.mpls !== undefined) return `mpls(${lseText(set.mpls.lse)})`;
   const word = (name: string, { value, mask }: { readonly value: number; readonly mask: number }): string =>

@@ -31,11 +31,25 @@ export interface SetKey {
     readonly op: number;
     readonly sha: Uint8Array;
     readonly tha: Uint8Array;
+    /** Bits that are set: `op` 0xff or 0. */
+    readonly mask: {
+      readonly sip: Uint8Array;
+      readonly tip: Uint8Array;
+      readonly op: number;
+      readonly sha: Uint8Array;
+      readonly tha: Uint8Array;
+    };
   };
-  readonly nd?: { readonly target: Uint8Array; readonly sll: Uint8Array; readonly tll: Uint8Array };
+  readonly nd?: NdSet & { readonly mask: NdSet };
   readonly skbMark?: { readonly value: number; readonly mask: number };
   readonly skbPriority?: { readonly value: number; readonly mask: number };
   readonly mpls?: { readonly lse: number };
+}
+/** Neighbour discovery: 16, 6 and 6 bytes. */
+export interface NdSet {
+  readonly target: Uint8Array;
+  readonly sll: Uint8Array;
+  readonly tll: Uint8Array;
 }
 /** `mask` fields: which bits are set. Addresses of 4 and 16 bytes. */
 export interface Ipv4Set {

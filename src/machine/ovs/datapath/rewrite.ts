@@ -54,11 +54,12 @@ export class Rewriter {
     if (set.arp !== undefined && (type === 0x0806 || type === 0x8035) && key.end >= l3 + 28) {
       this.l4Check = 0;
       const p = at + l3;
-      this.bytes(p + 6, Uint8Array.of(set.arp.op >>> 8, set.arp.op & 0xff), null);
-      this.bytes(p + 8, set.arp.sha, null);
-      this.bytes(p + 14, set.arp.sip, null);
-      this.bytes(p + 18, set.arp.tha, null);
-      this.bytes(p + 24, set.arp.tip, null);
+      const { mask } = set.arp;
+      this.masked16(p + 6, 0, set.arp.op, mask.op, mask.op);
+      this.bytes(p + 8, set.arp.sha, mask.sha);
+      this.bytes(p + 14, set.arp.sip, mask.sip);
+      this.bytes(p + 18, set.arp.tha, mask.tha);
+      this.bytes(p + 24, set.arp.tip, mask.tip);
     }
     if (set.nd !== undefined && type === 0x86dd && l4 > 0) this.neighbour(set.nd, key, at);
     if (set.mpls !== undefined && (type === 0x8847 || type === 0x8848) && key.end >= l3 + 4) {
@@ -119,12 +120,12 @@ export class Rewriter {
     this.l4Check = at + l4 + 2;
     this.partial = false;
     this.udp = false;
-    this.bytes(at + l4 + 8, set.target, null);
+    this.bytes(at + l4 + 8, set.target, set.mask.target);
     for (let o = l4 + 24; o + 8 <= end; ) {
       const length = u8[at + o + 1]! << 3;
       if (length === 0) break;
-      if (length === 8 && u8[at + o] === 1) this.bytes(at + o + 2, set.sll, null);
-      if (length === 8 && u8[at + o] === 2) this.bytes(at + o + 2, set.tll, null);
+      if (length === 8 && u8[at + o] === 1) this.bytes(at + o + 2, set.sll, set.mask.sll);
+      if (length === 8 && u8[at + o] === 2) this.bytes(at + o + 2, set.tll, set.mask.tll);
       o += length;
     }
     this.l4Check = 0;

@@ -174,19 +174,23 @@ function ipv6(context: XlateContext): void {
 function arp(context: XlateContext): void {
   const { flow } = context;
   if (!differs(context, NW_SRC, 8) && !differs(context, NW_PROTO, 1) && !differs(context, ARP_SHA, 12)) return;
+  const mask = {
+    sip: maskOf(context, NW_SRC, 4),
+    tip: maskOf(context, NW_DST, 4),
+    op: maskOf(context, NW_PROTO, 1)[0]!,
+    sha: maskOf(context, ARP_SHA, 6),
+    tha: maskOf(context, ARP_THA, 6),
+  };
   const key: SetKey = {
     arp: {
-      sip: bytesOf(flow, NW_SRC, 4),
-      tip: bytesOf(flow, NW_DST, 4),
-      op: flow.u8[NW_PROTO]!,
-      sha: bytesOf(flow, ARP_SHA, 6),
-      tha: bytesOf(flow, ARP_THA, 6),
+      sip: maskedBytes(context, NW_SRC, mask.sip),
+      tip: maskedBytes(context, NW_DST, mask.tip),
+      op: flow.u8[NW_PROTO]! & mask.op,
+      sha: maskedBytes(context, ARP_SHA, mask.sha),
+      tha: maskedBytes(context, ARP_THA, mask.tha),
+      mask,
     },
   };
-  // A set of ARP is of the whole header.
-  context.wc.u8.fill(0xff, NW_SRC, NW_SRC + 8);
-  context.wc.u8[NW_PROTO] = 0xff;
-  context.wc.u8.fill(0xff, ARP_SHA, ARP_SHA + 12);
   context.put({ type: 'set', key });
   context.slow = 'action';
   settle(context, NW_SRC, 8);
@@ -195,15 +199,19 @@ function arp(context: XlateContext): void {
 }
 function neighbour(context: XlateContext): void {
   if (!differs(context, ND_TARGET, 28)) return;
-  const { flow } = context;
+  const mask = {
+    target: maskOf(context, ND_TARGET, 16),
+    sll: maskOf(context, ARP_SHA, 6),
+    tll: maskOf(context, ARP_THA, 6),
+  };
   const key: SetKey = {
     nd: {
-      target: bytesOf(flow, ND_TARGET, 16),
-      sll: bytesOf(flow, ARP_SHA, 6),
-      tll: bytesOf(flow, ARP_THA, 6),
+      target: maskedBytes(context, ND_TARGET, mask.target),
+      sll: maskedBytes(context, ARP_SHA, mask.sll),
+      tll: maskedBytes(context, ARP_THA, mask.tll),
+      mask,
     },
   };
-  context.wc.u8.fill(0xff, ND_TARGET, ND_TARGET + 28);
   context.put({ type: 'set', key });
   context.slow = 'action';
   settle(context, ND_TARGET, 28);
