@@ -155,6 +155,10 @@ export class HostSwitch implements Environment {
     site.bridges.splice(site.bridges.indexOf(known.built), 1);
     site.places.retire(known.bridge.place);
   }
+  /** Bridges of the document that the database does not name go. */
+  prune(): void {
+    for (const [name, { ofproto }] of this.bridges) if (ofproto === null) this.removeBridge(name, 0);
+  }
   /** By name, those that ovs-vswitchd has taken up. */
   get switches(): ReadonlyMap<string, OfprotoBridge> {
     const found = new Map<string, OfprotoBridge>();
@@ -180,15 +184,21 @@ export class HostSwitch implements Environment {
       addPort: add,
       plugPort: add,
       removePort: (number, contextBits) => {
-        const { type } = this.bridges.get(bridge)!;
+        const type = this.bridges.get(bridge)?.type;
         const device = [...this.devices.values()].find((d) => d.datapath === type && d.port.number === number);
-        if (device === undefined) return;
-        this.devices.delete(device.name);
-        this.onDetach(device);
-        // no row of the database had it
-        if (!this.closed.delete(device.port)) device.port.close(contextBits);
+        if (device !== undefined) this.detach(device.port, contextBits);
       },
     };
+  }
+  /** The device behind a port is taken away, whichever bridge has it. False: it is none of this switch's. */
+  detach(port: Port, contextBits: number): boolean {
+    const device = this.devices.get(port.name);
+    if (device?.port !== port) return false;
+    this.devices.delete(device.name);
+    this.onDetach(device);
+    // no row of the database had it
+    if (!this.closed.delete(port)) port.close(contextBits);
+    return true;
   }
 
   open(bridge: BridgeConfig, config: InterfaceConfig, _now: number): Netdev | string {
@@ -331,6 +341,8 @@ export class HostSwitch implements Environment {
     for (const { datapath } of this.datapaths()) applyOtherConfig(otherConfig, datapath);
   }
   changed(): void {
+    // Ports that have come are ends of traffic, those that have gone are none.
+    if (this.running) this.parts.site.grew();
     this.onChange();
   }
 }

@@ -29,7 +29,8 @@ function flowText(rule: Rule, now: number, names: PortNames): string {
   const { match } = rule;
   const idleAge = Math.floor((now - Math.max(rule.used, rule.created)) / 1e9);
   const counters = {
-    duration: now - rule.created,
+    // as OpenFlow's statistics have it
+    duration: Math.floor((now - rule.created) / 1e6) * 1e6,
     packets: rule.packets,
     bytes: rule.bytes,
     idleAge: idleAge > 0 ? idleAge : null,
