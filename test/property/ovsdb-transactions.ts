@@ -45,8 +45,13 @@ export const SMALL = readSchema('Small', '1.0.0', '1 1', {
   },
 });
 
-export const uuidOf = (i: number): string => `00000000-0000-4000-8000-00000000000${i.toString(16)}`;
-const reference = fc.nat(9).map((i): Json => ['uuid', uuidOf(i)]);
+/** A UUID of few, another for each table: the real server confuses rows that share one. */
+export function uuidOf(table: string, i: number): string {
+  let hash = 0;
+  for (const character of table) hash = (Math.imul(hash, 31) + character.charCodeAt(0)) & 0xffff;
+  return `00000000-${hash.toString(16).padStart(4, '0')}-4000-8000-00000000000${i.toString(16)}`;
+}
+const reference = (table: string): fc.Arbitrary<Json> => fc.nat(9).map((i): Json => ['uuid', uuidOf(table, i)]);
 const word = fc.constantFrom('a', 'b', 'c', '', 'ä', 'true', 'red', 'x y');
 
 function atom(base: BaseType): fc.Arbitrary<Json> {
@@ -63,7 +68,7 @@ function atom(base: BaseType): fc.Arbitrary<Json> {
     case 'boolean':
       return fc.boolean();
     case 'uuid':
-      return reference;
+      return reference(base.refTable!);
     default:
       return base.values === null ? word : fc.oneof({ weight: 30, arbitrary: fc.constantFrom(...base.values) }, word);
   }
@@ -86,7 +91,7 @@ const odd: fc.Arbitrary<Json> = fc.constantFrom<Json[]>(
   ],
   ['map', [['a']]],
   ['uuid', 'nonsense'],
-  ['uuid', uuidOf(1)],
+  ['uuid', uuidOf('Root', 1)],
   {},
   ['named-uuid', 'a-b'],
 );
@@ -118,7 +123,7 @@ function clause(table: TableSchema): fc.Arbitrary<Json> {
     .tuple(columnName(table), relation)
     .chain(([column, word]) => columnValue(column.type).map((value): Json => [column.name, word, value]));
   return fc.oneof(
-    { weight: 4, arbitrary: reference.map((uuid): Json => ['_uuid', '==', uuid]) },
+    { weight: 4, arbitrary: reference(table.name).map((uuid): Json => ['_uuid', '==', uuid]) },
     { weight: 4, arbitrary: free },
     { weight: 1, arbitrary: fc.boolean() },
   );
@@ -161,7 +166,11 @@ function operation(table: TableSchema): fc.Arbitrary<JsonObject> {
     .uniqueArray(columnName(table), { minLength: 1, maxLength: 3, selector: ({ name }) => name })
     .map((columns) => ['_uuid', ...columns.map(({ name }) => name)]);
   const insert = fc
-    .record({ op: fc.constant('insert'), uuid: fc.nat(9).map(uuidOf), row: row(table, { minLength: 1, maxLength: 5 }) })
+    .record({
+      op: fc.constant('insert'),
+      uuid: fc.nat(9).map((i) => uuidOf(table.name, i)),
+      row: row(table, { minLength: 1, maxLength: 5 }),
+    })
     .map((op): JsonObject => op);
   return fc
     .tuple(

@@ -36,15 +36,24 @@ export class Counts {
   }
 }
 
-/** Calls `each` with every strong reference of a row; those to itself do not count. */
+/**
+ * Calls `each` with every strong reference of a row; those to itself do not count.
+ *
+ * DEVIATION: the real server takes a row of another table that has the same UUID for the row itself, and lets the reference dangle.
+ */
 function strongReferences(row: Row, each: (table: string, uuid: string, column: Column) => void): void {
   for (const column of row.table.columns) {
     const { key, value } = column.type;
-    if (!isStrong(key) && !isStrong(value)) continue;
     const cell = row.cell(column);
-    for (const uuid of isStrong(key) ? cell.keys : []) if (uuid !== row.uuid) each(key.refTable!, String(uuid), column);
-    for (const uuid of isStrong(value) ? cell.values! : []) {
-      if (uuid !== row.uuid) each(value!.refTable!, String(uuid), column);
+    for (const [base, atoms] of [
+      [key, cell.keys],
+      [value, cell.values ?? []],
+    ] as const) {
+      if (!isStrong(base)) continue;
+      const table = base.refTable!;
+      for (const uuid of atoms) {
+        if (uuid !== row.uuid || table !== row.table.name) each(table, String(uuid), column);
+      }
     }
   }
 }
