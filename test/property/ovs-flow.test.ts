@@ -68,7 +68,9 @@ const pieces = fc.array(
 /** What of the pieces goes together. */
 function build(base: string, parts: typeof pieces extends fc.Arbitrary<infer T> ? T : never): Match {
   const match = parseFlow(`${base},actions=drop`).match;
-  for (const { field, value, mask } of parts) {
+  // Fragments first, as matches are written: later ones have no ports.
+  const order = [...parts].sort((a, b) => Number(b.field.format === 'frag') - Number(a.field.format === 'frag'));
+  for (const { field, value, mask } of order) {
     if (!prerequisitesMet(field, match) || field.anyBit(match.mask)) continue;
     const bytes = value.slice(0, field.bytes).map((byte, i) => byte & field.valid[i]!);
     const bits = field.maskable && mask !== null ? mask.slice(0, field.bytes).map((b, i) => b & field.valid[i]!) : null;

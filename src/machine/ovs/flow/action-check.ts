@@ -289,13 +289,15 @@ class Checker {
 const CT_STATE = fieldNamed('ct_state');
 const CT_NW_PROTO = fieldNamed('ct_nw_proto');
 
+/** The match on the way; nothing in a check begins another. */
+const scratch = new Match();
+
 /**
  * Checks actions against the match of their flow, which is left as it was; gives them back with what the match decides written
  * into them (`mod_tp_src` of TCP or UDP, whether `mod_vlan_vid` finds a tag). Throws OfError.
  */
 export function checkActions(actions: readonly OfAction[], params: CheckParams): OfAction[] {
-  const match = new Match();
-  match.flow.copyFrom(params.match.flow);
-  match.mask.copyFrom(params.match.mask);
-  return new Checker({ ...params, match }).list(actions);
+  scratch.flow.copyFrom(params.match.flow);
+  scratch.mask.copyFrom(params.match.mask);
+  return new Checker({ ...params, match: scratch }).list(actions);
 }

@@ -41,6 +41,8 @@ export interface Field {
   /** Names as actions write them: `NXM_OF_ETH_DST`, `OXM_OF_VLAN_VID`. */
   readonly nxmName: string | null;
   readonly oxmName: string | null;
+  /** Matching it means more than its own bits: a port, a tag, a type of ICMP. */
+  readonly special: boolean;
   /** Which bits of a value mean something (`bytes` long). */
   readonly valid: Uint8Array;
   /** Reads the field as bytes in network order, `bytes` of them. */
@@ -137,6 +139,7 @@ class TableField implements Field {
   declare readonly nxm: number | null;
   declare readonly nxmName: string | null;
   declare readonly oxmName: string | null;
+  declare readonly special: boolean;
   declare readonly valid: Uint8Array;
   /** Where each byte of a value lies. */
   declare private readonly map: Int16Array;
@@ -169,6 +172,8 @@ class TableField implements Field {
     this.shift = row.place?.kind === 'bytes' ? (row.place.shift ?? 0) : 0;
     this.vlan = VLAN_FIELDS.has(this.name);
     this.port16 = this.name === 'in_port';
+    const icmp = row.prerequisite === 'icmpv4' || row.prerequisite === 'icmpv6';
+    this.special = this.vlan || this.port16 || icmp || this.name === 'in_port_oxm';
   }
 
   get(flow: Flow): Uint8Array {
@@ -229,15 +234,24 @@ class TableField implements Field {
   }
 
   anyBit(mask: Flow): boolean {
-    const value = this.get(mask);
-    for (let i = 0; i < this.bytes; i++) if (value[i] !== 0) return true;
+    if (this.shift > 0) return ((this.held(mask.u8) >>> this.shift) & number(this.valid)) !== 0;
+    for (let i = 0; i < this.bytes; i++) {
+      const at = this.map[i]!;
+      if (at >= 0 && (mask.u8[at]! & this.valid[i]!) !== 0) return true;
+    }
     return false;
   }
 
   allBits(mask: Flow): boolean {
     if (!this.present) return false;
-    const value = this.get(mask);
-    for (let i = 0; i < this.bytes; i++) if (this.map[i]! >= 0 && value[i] !== this.valid[i]) return false;
+    if (this.shift > 0) {
+      const valid = number(this.valid);
+      return ((this.held(mask.u8) >>> this.shift) & valid) === valid;
+    }
+    for (let i = 0; i < this.bytes; i++) {
+      const at = this.map[i]!;
+      if (at >= 0 && (mask.u8[at]! & this.valid[i]!) !== this.valid[i]) return false;
+    }
     return true;
   }
 
@@ -276,13 +290,18 @@ export const FIELDS: readonly Field[] = FIELD_ROWS.map((row, i) => new TableFiel
 
 const byName = new Map<string, Field>();
 const byHeaderName = new Map<string, Field>();
-/** Keys: header, or experimenter * 2^32 + header. */
-const byHeader = new Map<number, Field>();
+/** Without an experimenter: by class, in OXM_CLASSES' words, and number. */
+const CLASSES = [0x0000, 0x0001, 0x8000, 0x8001, 0x1000];
+const direct: (Field | null)[] = Array.from({ length: CLASSES.length << 7 }, () => null);
+/** Of experimenters; keys: experimenter * 128 + number. */
+const byExperimenter = new Map<number, Field>();
 for (const field of FIELDS) {
   for (const name of [field.name, ...field.aliases]) byName.set(name, field);
   for (const h of field.headers) {
     byHeaderName.set(h.name, field);
-    byHeader.set(h.experimenter * 0x100000000 + h.header, field);
+    const id = (h.header >>> 9) & 0x7f;
+    if (h.experimenter === 0) direct[(CLASSES.indexOf(h.header >>> 16) << 7) | id] = field;
+    else byExperimenter.set(h.experimenter * 128 + id, field);
   }
 }
 
@@ -296,7 +315,10 @@ export function fieldByAnyName(name: string): Field | null {
 }
 /** The field of a header: class << 16 | field << 9 (mask bit and length cleared). */
 export function fieldByHeader(header: number, experimenter: number): Field | null {
-  return byHeader.get(experimenter * 0x100000000 + ((header & 0xfffffe00) >>> 0)) ?? null;
+  const id = (header >>> 9) & 0x7f;
+  if (header >>> 16 === 0xffff) return byExperimenter.get(experimenter * 128 + id) ?? null;
+  const oxmClass = CLASSES.indexOf(header >>> 16);
+  return oxmClass < 0 ? null : direct[(oxmClass << 7) | id]!;
 }
 /** The header by which `field` is written in an OpenFlow version (wire number; 0: NXM); null: it has none (ovs mf_oxm_header()). */
 export function headerOf(field: Field, version: number): FieldHeader | null {

@@ -67,10 +67,26 @@ export const FLOW_NW_FRAG_LATER = 2;
 /** ovs lib/packets.h: marks a tag that is there. */
 export const VLAN_CFI = 0x1000;
 
+/** Memory of flows is taken in pieces: a buffer for each of them costs more than all that is done with it. */
+const SLAB_FLOWS = 32;
+const FLOW_BYTES = FLOW_WORDS * 4;
+let slab = new ArrayBuffer(0);
+let slabUsed = 0;
+
 /** A flow or a mask: its words, and the same memory by bytes. */
 export class Flow {
-  readonly w = new Int32Array(FLOW_WORDS);
-  readonly u8 = new Uint8Array(this.w.buffer);
+  declare readonly w: Int32Array;
+  declare readonly u8: Uint8Array;
+
+  constructor() {
+    if (slabUsed === slab.byteLength) {
+      slab = new ArrayBuffer(SLAB_FLOWS * FLOW_BYTES);
+      slabUsed = 0;
+    }
+    this.w = new Int32Array(slab, slabUsed, FLOW_WORDS);
+    this.u8 = new Uint8Array(slab, slabUsed, FLOW_BYTES);
+    slabUsed += FLOW_BYTES;
+  }
 
   copyFrom(other: Flow): this {
     this.w.set(other.w);

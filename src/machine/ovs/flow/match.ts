@@ -121,7 +121,7 @@ export function prerequisitesMet(field: Field, match: Match): boolean {
 
 /** Whether a field can have the value at all (ovs mf_is_value_valid()). */
 export function isValueValid(field: Field, value: Uint8Array): boolean {
-  if (field.name === 'in_port_oxm' || field.name === 'actset_output') {
+  if (field.format === 'port' && field.bytes === 4) {
     const port = ((value[0]! << 24) | (value[1]! << 16) | (value[2]! << 8) | value[3]!) >>> 0;
     return port < 0xff00 || port >= OFPP_MAX;
   }
@@ -135,6 +135,11 @@ export function isValueValid(field: Field, value: Uint8Array): boolean {
  */
 export function matchField(match: Match, field: Field, value: Uint8Array, mask: Uint8Array | null): void {
   const { flow, mask: wc } = match;
+  if (mask === null && !field.special) {
+    field.put(flow, value, field.valid);
+    field.put(wc, field.valid, field.valid);
+    return;
+  }
   switch (field.name) {
     case 'in_port':
     case 'in_port_oxm': {

@@ -57,9 +57,10 @@ export function readTlv(view: DataView, at: number, end: number, forAction = fal
   const { payload, masked } = header;
   if (payload > end - header.end) throw ofError('OFPBMC_BAD_LEN');
   const width = masked ? payload >> 1 : payload;
-  const from = view.byteOffset + header.end;
-  const value = new Uint8Array(view.buffer, from, width).slice();
-  const mask = masked ? new Uint8Array(view.buffer, from + width, width).slice() : null;
+  const value = new Uint8Array(width);
+  for (let i = 0; i < width; i++) value[i] = view.getUint8(header.end + i);
+  const mask = masked ? new Uint8Array(width) : null;
+  if (mask !== null) for (let i = 0; i < width; i++) mask[i] = view.getUint8(header.end + width + i);
   if (mask !== null)
     for (let i = 0; i < width; i++) if ((value[i]! & ~mask[i]!) !== 0) throw ofError('OFPBMC_BAD_WILDCARDS');
   return { field: header.field, isCookie: header.isCookie, value, mask, end: header.end + payload };
