@@ -168,14 +168,18 @@ export class OpenflowAgent implements Acceptor {
     if (this.door === null) run(0, this.contextBits);
     else this.door.act('openflow', detail, run);
   }
-  negotiated(_connection: Connection): void {
+  negotiated(connection: Connection): void {
     this.missesChanged();
-    this.onStatus();
+    this.statusOf(connection);
   }
   forget(connection: Connection): void {
     this.connections.delete(connection);
     this.missesChanged();
-    this.onStatus();
+    this.statusOf(connection);
+  }
+  /** Controller rows tell of controllers alone. */
+  private statusOf(connection: Connection): void {
+    if (connection.type === 'primary') this.onStatus();
   }
   /** Who wants packet-ins of misses has changed: translations depend on it. */
   missesChanged(): void {
@@ -226,7 +230,7 @@ export class OpenflowAgent implements Acceptor {
       }
     }
     connection.role = role;
-    this.onStatus();
+    this.statusOf(connection);
   }
   /** OFPT_REQUESTFORWARD: others hear of a GROUP_MOD (reason 0) or a METER_MOD (1). */
   forward(from: Connection, request: Request, reason: number): void {
