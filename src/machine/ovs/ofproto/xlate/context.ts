@@ -66,6 +66,7 @@ export class XlateContext {
   declare readonly sideEffects: boolean;
   /** No frame is there, but a trace speaks as if: what would be learned, what would be sent. */
   declare readonly pretends: boolean;
+  private pretended: Set<string> | null = null;
   declare readonly inPacketOut: boolean;
   declare readonly cache: XlateCache | null;
   declare trace: TraceNode[] | null;
@@ -147,6 +148,14 @@ export class XlateContext {
   restoreFlow(saved: { readonly flow: Flow; readonly labels: number[] }): void {
     this.flow.copyFrom(saved.flow);
     this.labels = saved.labels;
+  }
+
+  /** A trace says once what would be learned. False: it has said so. */
+  pretend(what: string): boolean {
+    this.pretended ??= new Set();
+    if (this.pretended.has(what)) return false;
+    this.pretended.add(what);
+    return true;
   }
 
   /** A line of the trace; returns where its own lines go. */

@@ -74,7 +74,9 @@ export function xlateNormal(context: XlateContext): void {
   if (bundle !== null) {
     const news = context.sideEffects
       ? bridge.macs.update(source, vlan, gratuitousArp, bundle, context.now)
-      : context.pretends && bridge.macs.wouldUpdate(source, vlan, gratuitousArp, bundle, context.now);
+      : context.pretends &&
+        bridge.macs.wouldUpdate(source, vlan, gratuitousArp, bundle, context.now) &&
+        context.pretend(`${source} ${vlan} ${bundle.name} ${bridge.name}`);
     if (news) context.report('detail', `learned that ${macText(source)} is on port ${bundle.name} in VLAN ${vlan}`);
     context.cache?.add({ kind: 'normal', bridge, mac: source, vlan, bundle, gratuitousArp });
   }
