@@ -25,7 +25,7 @@ import { jumboSlots, layOut, mostPlaces, poolSlots, SPARE_CONTEXTS, TEMPLATE_SLO
 import { buildBridges, buildHostNics, buildLinks } from './build/network.ts';
 import { type HostSite, type PortNumbers, pollerCores, Site } from './build/site.ts';
 import { Cores } from './cores.ts';
-import { type SavedDatabases, startSwitches } from './ovs/start.ts';
+import { type SavedDatabases, savedPlaces, startSwitches } from './ovs/start.ts';
 import type { Topology } from './topology.ts';
 
 /**
@@ -39,7 +39,8 @@ export function buildMachine(
   saved: SavedDatabases = {},
 ): Machine {
   const plan = new ArenaPlan();
-  const layout = layOut(topology, plan);
+  const morePlaces = savedPlaces(saved);
+  const layout = layOut(topology, plan, morePlaces);
   const guests = topology.hosts.flatMap((host) => host.guests);
   const guestRam = new Map(guests.map((guest) => [guest, plan.reserve(guest.memory, 65536)]));
   const nics = guests.flatMap((guest) => guest.nics);
@@ -92,7 +93,7 @@ export function buildMachine(
   buildLinks(site);
   const ovs = startSwitches(site, saved);
   site.beginAll();
-  assert(site.places.list.length <= mostPlaces(topology), 'there is a histogram for each place');
+  assert(site.places.list.length <= mostPlaces(topology) + morePlaces, 'there is a histogram for each place');
   const hostDpdks = [...site.hosts.values()].flatMap((hostSite) => startHostDpdk(site, hostSite) ?? []);
 
   const { contexts } = site.contexts;

@@ -67,8 +67,21 @@ export function announceNic(machine: Machine, nic: BuiltNic): Asked {
 export function anyStopped(machine: Machine): boolean {
   return machine.guests.some((guest) => guest.nics[0]?.setup.vmm.wantsPaused === true);
 }
-/** A twin of the world would have all guests running, and all cables plugged. */
+/** A twin of the world would have all guests running, all cables plugged, and the switches of the document. */
 export function checkRehearsable(machine: Machine): void {
+  for (const ovs of machine.ovs) {
+    if (ovs.changed)
+      throw new Refusal(
+        'CONFLICT',
+        `the database of host ${ovs.host} is not what the document says any more; a dry run's twin would be the document's`,
+      );
+    const bridge = ovs.bridgeWithOtherFlows;
+    if (bridge !== null)
+      throw new Refusal(
+        'CONFLICT',
+        `bridge ${bridge} of host ${ovs.host} has other OpenFlow flows, groups or meters than it began with; a dry run's twin would not`,
+      );
+  }
   for (const guest of machine.guests) {
     const { nics, name } = guest;
     if (nics[0]?.setup.vmm.wantsPaused === true)

@@ -35,9 +35,10 @@ export function jumboSlots(bytes: number): number {
 }
 
 /** Control block, event ring, byte ring, counters. */
-export function layOut(topology: Topology, plan: ArenaPlan): Omit<WorldLayout, 'memoryBytes'> {
+/** `morePlaces`: beyond those that the topology says. */
+export function layOut(topology: Topology, plan: ArenaPlan, morePlaces = 0): Omit<WorldLayout, 'memoryBytes'> {
   const { eventCapacity, byteCapacity } = topology;
-  const placeRoom = Math.min(MAX_PLACES, mostPlaces(topology) + SPARE_PLACES);
+  const placeRoom = Math.min(MAX_PLACES, mostPlaces(topology) + morePlaces + SPARE_PLACES);
   return {
     control: plan.reserve(CTL_SIZE),
     eventCapacity,

@@ -86,7 +86,6 @@ function unplug(machine: Machine, hostSite: HostSite, built: BuiltNic): void {
   const { site } = machine;
   const loop = built.setup.vmm.mainLoop;
   const contextBits = (loop ?? guest.vcpu).id << 20;
-  const { attach } = bridgeOf(machine, built, wiring.document.bridge)!;
   const port = wiring.kind === 'vhost-user' ? wiring.port : wiring.tap;
   if (wiring.kind === 'vhost-user') {
     for (const pmd of machine.pmds) {
@@ -99,7 +98,9 @@ function unplug(machine: Machine, hostSite: HostSite, built: BuiltNic): void {
     const carried = (loop?.nics ?? []).filter((nic) => nic.tap === wiring.tap);
     for (const nic of carried) loop!.release(nic);
   }
-  attach.removePort(port.number, contextBits);
+  // a bridge of Open vSwitch may have lost it, or have gone
+  if (hostSite.ovs?.detach(port, contextBits) !== true)
+    bridgeOf(machine, built, wiring.document.bridge)!.attach.removePort(port.number, contextBits);
   site.places.retire(port.place);
   site.places.retire(wiring.backendPlace);
   if (wiring.kind !== 'vhost-user') site.places.retire(wiring.tap.tapPlace);

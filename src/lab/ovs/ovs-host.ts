@@ -1,7 +1,7 @@
 /** ovsdb-server and ovs-vswitchd of one emulated host, put together: what clients connect to, and what follows from their wishes. */
 import { RandomStream } from '../../engine/random.ts';
 import type { OvsDoors } from '../../machine/ovs/doors.ts';
-import type { Database } from '../../machine/ovs/ovsdb/database.ts';
+import type { Database, Values } from '../../machine/ovs/ovsdb/database.ts';
 import { OvsdbError } from '../../machine/ovs/ovsdb/error.ts';
 import type { JsonObject } from '../../machine/ovs/ovsdb/json.ts';
 import { Managers } from '../../machine/ovs/ovsdb/rpc/managers.ts';
@@ -22,7 +22,7 @@ import { addFlows } from './document-flows.ts';
 import type { HostSwitch } from './host-switch.ts';
 import { insertInitialRows } from './initial-rows.ts';
 import { portNames } from './openflow-requests.ts';
-import { plugRow, unplugRow } from './plug-rows.ts';
+import { plugRow, portColumns, unplugRow } from './plug-rows.ts';
 
 /** Wall time between two refreshes of statistics for those who only listen, ms (stats-update-interval). */
 const REFRESH_MS = 5000;
@@ -60,6 +60,10 @@ export class OvsHost implements OvsDoors {
   private managers: Managers | null = null;
   private refreshedAt = -1;
   private refreshedWall = 0;
+  /** Generations of bridges' OpenFlow tables when the world began. */
+  private readonly began = new Map<string, number>();
+  /** VLANs of devices that are being wired differently. */
+  private readonly unplugged = new Map<string, Values>();
   /** A change of the lab's own is under way: a NIC is wired differently. */
   private wiring = false;
   private wall = 0;
@@ -109,15 +113,29 @@ export class OvsHost implements OvsDoors {
       if (!this.vswitchd.writing && !this.wiring) this.changed = true;
       this.dirty = true;
     });
+    this.switch.prune();
     this.switch.running = true;
-    this.switch.onAttach = (bridge, device) => this.rewired(() => plugRow(this.db, bridge, device));
-    this.switch.onDetach = (device) => this.rewired(() => unplugRow(this.db, device.name));
+    for (const [name, { ofproto }] of this.switch.switches) this.began.set(name, ofproto.tables.generation);
+    this.switch.onAttach = (bridge, device) => {
+      const columns = this.unplugged.get(device.name) ?? {};
+      this.rewired(() => plugRow(this.db, bridge, device, columns));
+    };
+    this.switch.onDetach = (device) => {
+      this.unplugged.set(device.name, portColumns(this.db, device.name));
+      this.rewired(() => unplugRow(this.db, device.name));
+    };
   }
   private addFlows(): void {
     for (const { name, flows } of this.document.bridges) {
       const ofproto = this.switch.switches.get(name)?.ofproto;
       if (ofproto !== undefined) addFlows(ofproto.tables, flows, portNames(ofproto));
     }
+  }
+  /** A bridge whose OpenFlow tables clients have changed; null: there is none. */
+  get bridgeWithOtherFlows(): string | null {
+    for (const [name, { ofproto }] of this.switch.switches)
+      if (this.began.get(name) !== ofproto.tables.generation) return name;
+    return null;
   }
   private restore(saved: JsonObject | null): void {
     if (saved !== null) {

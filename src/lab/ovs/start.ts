@@ -6,6 +6,14 @@ import { OvsHost } from './ovs-host.ts';
 /** By host: what its database holds in place of what the document says. */
 export type SavedDatabases = Readonly<Record<string, JsonObject>>;
 
+/** At least as many places as bridges and ports of saved databases take. */
+export function savedPlaces(saved: SavedDatabases): number {
+  let places = 0;
+  for (const tables of Object.values(saved))
+    for (const name of ['Bridge', 'Interface']) places += Object.keys(tables[name] ?? {}).length;
+  return places;
+}
+
 export function startSwitches(site: Site, saved: SavedDatabases): OvsHost[] {
   const { recorder } = site.services;
   recorder.stamp[0] = 0;

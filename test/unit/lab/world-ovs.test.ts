@@ -1,0 +1,295 @@
+/** Open vSwitch of a host in a world: its database drives bridges and ports while frames flow. */
+import { describe, expect, test } from 'vitest';
+import { buildMachine } from '../../../src/lab/builder.ts';
+import { parseTopology } from '../../../src/lab/document.ts';
+import { bridgeState, conservation } from '../../../src/lab/inspect.ts';
+import { effectiveDocument } from '../../../src/lab/ovs/effective.ts';
+import type { OvsHost } from '../../../src/lab/ovs/ovs-host.ts';
+import type { SavedDatabases } from '../../../src/lab/ovs/start.ts';
+import type { RunResult } from '../../../src/lab/protocol.ts';
+import { checkRehearsable } from '../../../src/lab/qemu-commands.ts';
+import { World } from '../../../src/lab/world.ts';
+import { DummyPort } from '../../../src/machine/host/dummy-port.ts';
+import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
+
+const nic = (ip: string, more: object = {}): object => ({ name: 'net0', addresses: [`${ip}/24`], ...more });
+const guests = (more: object = {}, second: object = {}): object[] => [
+  { name: 'a', nics: [nic('10.0.0.1', more)] },
+  { name: 'b', nics: [nic('10.0.0.2', { ...more, ...second })] },
+];
+
+class Lab {
+  readonly world: World;
+  readonly ovs: OvsHost;
+  readonly document: object;
+  private runs = 0;
+
+  constructor(host: object, saved: SavedDatabases = {}) {
+    this.document = { name: 't', hosts: [{ name: 'h1', ...host }] };
+    const parsed = parseTopology(this.document);
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
+    this.world = new World(parsed.topology, buildMachine(parsed.topology, null, saved));
+    this.ovs = this.world.machine.ovs[0]!;
+  }
+  /** What a client does: by the world's door. */
+  transact(...operations: Json[]): Json[] {
+    return this.world.door(this.ovs).act('ovsdb transact', 'test', () => this.ovs.db.transact(operations));
+  }
+  addPort(bridge: string, name: string, port: { [c: string]: Json } = {}, iface: { [c: string]: Json } = {}): void {
+    this.transact(
+      { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name, ...iface } },
+      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name, interfaces: ['named-uuid', 'i'], ...port } },
+      {
+        op: 'mutate',
+        table: 'Bridge',
+        where: [['name', '==', bridge]],
+        mutations: [['ports', 'insert', ['set', [['named-uuid', 'p']]]]],
+      },
+    );
+  }
+  delPort(bridge: string, name: string): void {
+    const { uuid } = this.ovs.db.find('Port', 'name', name)!;
+    this.transact({
+      op: 'mutate',
+      table: 'Bridge',
+      where: [['name', '==', bridge]],
+      mutations: [['ports', 'delete', ['set', [['uuid', uuid]]]]],
+    });
+  }
+  addBr(name: string, columns: { [c: string]: Json } = {}): void {
+    this.transact(
+      { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name, type: 'internal' } },
+      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name, interfaces: ['named-uuid', 'i'] } },
+      { op: 'insert', table: 'Bridge', 'uuid-name': 'b', row: { name, ports: ['named-uuid', 'p'], ...columns } },
+      {
+        op: 'mutate',
+        table: 'Open_vSwitch',
+        where: [],
+        mutations: [['bridges', 'insert', ['set', [['named-uuid', 'b']]]]],
+      },
+    );
+  }
+  delBr(name: string): void {
+    const { uuid } = this.ovs.db.find('Bridge', 'name', name)!;
+    this.transact({
+      op: 'mutate',
+      table: 'Open_vSwitch',
+      where: [],
+      mutations: [['bridges', 'delete', ['set', [['uuid', uuid]]]]],
+    });
+  }
+  column(table: string, name: string, column: string): unknown {
+    const row = this.ovs.db.find(table, 'name', name);
+    return row?.datum(column).values === null ? row.atom(column) : Object.fromEntries(row?.map(column) ?? []);
+  }
+  settle(): void {
+    for (let i = 0; i < 1000 && this.world.turn(50) === 0; i++);
+    expect(this.world.failed).toBeNull();
+    expect(conservation(this.world.machine).holds).toBe(true);
+  }
+  ping(count = 3): RunResult {
+    const id = `run-${++this.runs}`;
+    const spec = { id, kind: 'ping', from: 'a/net0', to: 'b/net0', frameSize: 98, count, rate: 0 } as const;
+    this.world.startTraffic({ ...spec, generator: null, flows: 1 });
+    this.settle();
+    return this.world.run(id);
+  }
+}
+
+describe.each([
+  ['system', { bridges: [{ name: 'br0' }] }, {}],
+  ['netdev', { bridges: [{ name: 'br0', datapath: 'netdev' }] }, { backend: 'vhost-user' }],
+] as const)('%s', (datapath, host, backend) => {
+  test('a guest that waits is plugged in by its port’s name, and unplugged', () => {
+    const it = new Lab({ ...host, guests: guests(backend, { plugged: false }) });
+    expect(it.column('Interface', 'a.net0', 'ofport')).toBe(1);
+    expect(it.ping().received).toBe(0);
+    const iface = datapath === 'system' ? {} : { type: 'dpdkvhostuserclient' };
+    it.addPort('br0', 'b.net0', {}, iface);
+    expect(it.column('Interface', 'b.net0', 'error')).toBeNull();
+    expect(it.column('Interface', 'b.net0', 'ofport')).toBe(2);
+    expect(it.column('Interface', 'b.net0', 'link_state')).toBe('up');
+    const run = it.ping();
+    expect(run).toMatchObject({ state: 'SUCCEEDED', sent: 3, received: 3 });
+    it.delPort('br0', 'b.net0');
+    expect(it.ping().received).toBe(0);
+    // what the guest itself sends goes nowhere, and is counted
+    const spec = { id: 'back', kind: 'ping', from: 'b/net0', to: 'a/net0', frameSize: 98, count: 2, rate: 0 } as const;
+    it.world.startTraffic({ ...spec, generator: null, flows: 1 });
+    it.settle();
+    const back = it.world.run('back');
+    expect(back.received).toBe(0);
+    expect(back.dropped['port.removed']).toBeGreaterThan(0);
+    it.addPort('br0', 'b.net0', {}, iface);
+    expect(it.ping().received).toBe(3);
+  });
+  test('statistics are what the ports carried', () => {
+    const it = new Lab({ ...host, guests: guests(backend) });
+    it.ping(4);
+    it.ovs.vswitchd.refreshStatistics(true);
+    const statistics = it.column('Interface', 'a.net0', 'statistics') as Record<string, number>;
+    const port = bridgeState(it.world.machine, 'br0').ports.find((p) => p.name === 'a.net0')!;
+    expect(statistics['rx_packets']).toBe(port.rxPackets);
+    expect(statistics['tx_packets']).toBe(port.txPackets);
+    expect(statistics['rx_bytes']).toBe(port.rxBytes);
+    // requests and ARP
+    expect(statistics['rx_packets']).toBeGreaterThanOrEqual(5);
+  });
+  test('VLANs, fail mode and tags of the document; other ones at run time', () => {
+    const it = new Lab({ ...host, guests: guests(backend, { tag: 10 }) });
+    expect(it.column('Port', 'b.net0', 'tag')).toBe(10);
+    expect(it.ping().received).toBe(0);
+    it.transact({ op: 'update', table: 'Port', where: [['name', '==', 'a.net0']], row: { tag: 10 } });
+    expect(it.ping().received).toBe(3);
+    it.transact({ op: 'update', table: 'Bridge', where: [], row: { fail_mode: 'secure' } });
+    expect(it.ping().received).toBe(0);
+  });
+});
+
+test('a bridge that comes while the world runs, and a patch between bridges', () => {
+  const it = new Lab({ guests: guests({}, { plugged: false }) });
+  it.addBr('br1');
+  it.addPort('br1', 'b.net0');
+  it.addPort('br0', 'to1', {}, { type: 'patch', options: ['map', [['peer', 'to0']]] });
+  expect(it.ping().received).toBe(0);
+  it.addPort('br1', 'to0', {}, { type: 'patch', options: ['map', [['peer', 'to1']]] });
+  expect(it.ping().received).toBe(3);
+  expect(
+    bridgeState(it.world.machine, 'br1')
+      .ports.map((p) => p.name)
+      .sort(),
+  ).toEqual(['b.net0', 'br1']);
+  expect(it.ovs.bridges.size).toBe(2);
+  it.delBr('br1');
+  expect(it.ovs.bridges.size).toBe(1);
+  expect(it.ping().received).toBe(0);
+  expect(() => bridgeState(it.world.machine, 'br1')).toThrow('there is no bridge br1');
+  it.addBr('br1');
+  it.addPort('br1', 'b.net0');
+  it.addPort('br1', 'to0', {}, { type: 'patch', options: ['map', [['peer', 'to1']]] });
+  expect(it.ping().received).toBe(3);
+});
+
+test('what cannot be opened says why', () => {
+  const it = new Lab({ bridges: [{ name: 'br0' }, { name: 'nd', datapath: 'netdev' }], guests: guests() });
+  const errors = (bridge: string, name: string, iface: { [c: string]: Json }): unknown => {
+    it.addPort(bridge, name, {}, iface);
+    const said = [it.column('Interface', name, 'error'), it.column('Interface', name, 'ofport')];
+    it.delPort(bridge, name);
+    return said;
+  };
+  const refused = (name: string, why: string): unknown[] => [`could not open network device ${name} (${why})`, -1];
+  expect(errors('br0', 'x', {})).toEqual(refused('x', 'No such device'));
+  expect(errors('br0', 'v', { type: 'dpdkvhostuserclient' })).toEqual(
+    refused('v', 'Address family not supported by protocol'),
+  );
+  expect(errors('br0', 'g', { type: 'gre' })).toEqual(refused('g', 'Address family not supported by protocol'));
+  expect(errors('nd', 'd', { type: 'dpdk' })).toEqual(refused('d', 'No such device'));
+  expect(errors('br0', 'p', { type: 'patch' })).toEqual(["p: patch type requires valid 'peer' argument", -1]);
+  expect(errors('nd', 'w', { type: 'dpdkvhostuserclient' })).toEqual([null, 1]);
+  expect(errors('br0', 'i', { type: 'internal' })).toEqual([null, 3]);
+});
+
+test('a dummy port: frames that are flooded to it can be read, and frames are put in there', () => {
+  const it = new Lab({ bridges: [{ name: 'br0', ports: [{ name: 'p1' }] }], guests: guests() });
+  it.ping(1);
+  const read = (): number => it.ovs.switch.portNamed('p1')!.waiting;
+  expect(read()).toBe(0);
+  expect(
+    it.ovs.unixctl.run('netdev-dummy/receive', ['p1', 'ff'.repeat(6) + '020000000009' + '0800' + '00'.repeat(46)]),
+  );
+  it.settle();
+  expect(it.ovs.unixctl.run('fdb/show', ['br0'])).toContain('02:00:00:00:00:09');
+});
+
+test('flows of the document are there when the world begins', () => {
+  const drop = new Lab({ bridges: [{ name: 'br0', flows: ['priority=9,icmp,actions=drop'] }], guests: guests() });
+  expect(drop.ping().received).toBe(0);
+  const parsed = parseTopology({ name: 't', hosts: [{ bridges: [{ name: 'br0', flows: ['ip,actions=outpu:1'] }] }] });
+  expect(parsed.ok).toBe(false);
+});
+
+describe('what is kept', () => {
+  const host = { guests: guests() };
+  test('nothing, as long as nobody has changed anything', () => {
+    const it = new Lab(host);
+    it.ping();
+    expect(it.world.takeDatabases()).toBeNull();
+    expect(it.world.status().effective).toBeUndefined();
+    expect(() => checkRehearsable(it.world.machine)).not.toThrow();
+  });
+  test('a database that is changed comes back in the next world, and dry runs are refused', () => {
+    const it = new Lab(host);
+    it.addBr('br1', { fail_mode: 'standalone' });
+    it.delPort('br0', 'b.net0');
+    it.addPort('br1', 'b.net0', { tag: 3 });
+    it.addPort('br1', 'int0', {}, { type: 'internal' });
+    const saved = it.world.takeDatabases()!;
+    expect(it.world.takeDatabases()).toBeNull();
+    expect(() => checkRehearsable(it.world.machine)).toThrow('not what the document says any more');
+    const next = new Lab(host, JSON.parse(JSON.stringify(saved)) as SavedDatabases);
+    expect(next.column('Port', 'b.net0', 'tag')).toBe(3);
+    expect(
+      bridgeState(next.world.machine, 'br1')
+        .ports.map((p) => p.name)
+        .sort(),
+    ).toEqual(['b.net0', 'br1', 'int0']);
+    expect(next.ovs.changed).toBe(true);
+    expect(next.ovs.db.toJson()).toEqual(it.ovs.db.toJson());
+  });
+  test('the document that would make what stands is one', () => {
+    const it = new Lab(host);
+    it.addBr('br1', {
+      fail_mode: 'secure',
+      other_config: [
+        'map',
+        [
+          ['mac-aging-time', '60'],
+          ['hwaddr', '02:00:00:00:00:01'],
+        ],
+      ],
+    });
+    it.delPort('br0', 'b.net0');
+    it.addPort('br1', 'b.net0', { tag: 3 });
+    it.addPort('br1', 'd0', { trunks: ['set', [4, 5]] }, { type: 'dummy', ofport_request: 9 });
+    const effective = it.world.status().effective!;
+    expect(effective.hosts[0]!.bridges).toMatchObject([
+      { name: 'br0' },
+      {
+        name: 'br1',
+        macAgingTime: 60,
+        failMode: 'secure',
+        ports: [{ name: 'd0', type: 'dummy', ofport: 9, trunks: [4, 5] }],
+        otherConfig: { hwaddr: '02:00:00:00:00:01' },
+      },
+    ]);
+    expect(effective.hosts[0]!.guests![1]!.nics![0]).toMatchObject({ bridge: 'br1', tag: 3 });
+    const again = new Lab(effective.hosts[0]!);
+    // as long as nobody changes it, that world's document is the one that it came of
+    expect(effectiveDocument(again.world.machine.topology, again.world.machine.ovs)).toEqual(effective);
+    again.transact({
+      op: 'update',
+      table: 'Bridge',
+      where: [['name', '==', 'br0']],
+      row: { external_ids: ['map', [['a', 'b']]] },
+    });
+    expect(again.world.status().effective).toEqual(effective);
+    it.delBr('br0');
+    it.delBr('br1');
+    // NICs without any bridge
+    expect(it.world.status().effective).toBeNull();
+  });
+});
+
+test('the same document and commands give the same run', () => {
+  const run = (): string => {
+    const it = new Lab({ guests: guests({}, { plugged: false }) });
+    it.addPort('br0', 'b.net0');
+    it.ping();
+    it.addBr('br1');
+    it.delPort('br0', 'b.net0');
+    it.ping();
+    return `${it.world.status().fingerprint} ${JSON.stringify(it.ovs.db.toJson())}`;
+  };
+  expect(run()).toBe(run());
+});
