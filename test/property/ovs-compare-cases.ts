@@ -7,6 +7,8 @@ export interface CompareCase {
   readonly seed: number;
   /** Names p1 to p4, OpenFlow ports 1 to 4; settings of the Port, as `ovs-vsctl set Port` takes them. */
   readonly ports: readonly { readonly name: string; readonly settings: readonly string[] }[];
+  /** Columns of a mirror, as `ovs-vsctl create Mirror` takes them, ports by `@name`; null: there is none. */
+  readonly mirror: readonly string[] | null;
   readonly groups: readonly string[];
   readonly flows: readonly string[];
   readonly frames: readonly { readonly port: number; readonly hex: string }[];
@@ -102,6 +104,7 @@ export function randomCase(seed: number): CompareCase {
   return {
     seed,
     ports: ['p1', 'p2', 'p3', 'p4'].map((name) => ({ name, settings: dice.one(2) ? portSettings(dice) : [] })),
+    mirror: dice.one(5) ? randomMirror(dice) : null,
     groups,
     flows,
     frames,
@@ -124,6 +127,17 @@ function portSettings(dice: Dice): string[] {
     default:
       return ['protected=true'];
   }
+}
+
+function randomMirror(dice: Dice): string[] {
+  const select = dice.pick([
+    ['select-all=true'],
+    ['select-src-port=@p1'],
+    ['select-dst-port=@p2'],
+    ['select-src-port=@p1', 'select-dst-port=@p2'],
+    ['select-all=true', `select-vlan=${dice.pick(VLANS)}`],
+  ]);
+  return [...select, dice.one(3) ? `output-vlan=${dice.pick(VLANS)}` : 'output-port=@p4'];
 }
 
 function mac(dice: Dice): string {
@@ -186,6 +200,7 @@ export function randomMatch(dice: Dice, table: number): Matched {
       () => `metadata=${dice.below(3)}`,
     );
   }
+  maybe(14, () => `ct_state=${dice.pick(['+trk', '-trk', '+trk+new', '+est+trk'])}`);
   switch (proto) {
     case 'any':
       break;
@@ -370,6 +385,16 @@ function randomActions(
       case 5:
         actions.push(
           dice.pick([
+            tracked(dice, nTables),
+            learned(dice, nTables),
+            'ct_clear',
+            'check_pkt_larger(100)->NXM_NX_REG0[0]',
+            'bundle(eth_src,0,active_backup,ofport,members:3,4)',
+            'bundle_load(eth_src,0,active_backup,ofport,NXM_NX_REG0[0..15],members:3,4)',
+            'fin_timeout(idle_timeout=5)',
+            'enqueue:2:1',
+            'meter:1',
+            'push_mpls:0x8847,output:3',
             `resubmit(${1 + dice.below(4)},${table + 1})`,
             `clone(${change(dice, match)},${output(dice, false)})`,
             'output(port=2,max_len=100)',
@@ -395,13 +420,33 @@ function randomActions(
   return actions.join(',');
 }
 
+/** A pass through the connection tracker. */
+function tracked(dice: Dice, nTables: number): string {
+  const zone = dice.pick(['', 'zone=5', 'zone=NXM_NX_REG0[0..15]']);
+  const table = dice.one(2) ? `table=${dice.below(nTables + 1)}` : '';
+  const commit = dice.one(2) ? dice.pick(['commit', 'commit,exec(set_field:0x5->ct_mark)', 'commit,force']) : '';
+  return `ct(${[commit, zone, table].filter((part) => part !== '').join(',')})`;
+}
+
+function learned(dice: Dice, nTables: number): string {
+  const table = dice.below(nTables + 1);
+  return dice.pick([
+    `learn(table=${table},hard_timeout=300,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])`,
+    `learn(table=${table},priority=7,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15])`,
+    `learn(table=${table},priority=3,eth_type=0x800,NXM_OF_IP_DST[]=NXM_OF_IP_SRC[],load:0x3->NXM_NX_REG1[0..3],output:NXM_OF_IN_PORT[])`,
+  ]);
+}
+
 function randomGroups(dice: Dice): string[] {
   const groups: string[] = [];
   const n = 1 + dice.below(3);
   for (let id = 1; id <= n; id++) {
     const out = (): string =>
       `${dice.one(2) ? `set_field:${dice.pick(UNICAST)}->eth_dst,` : ''}output:${1 + dice.below(4)}`;
-    switch (dice.below(3)) {
+    switch (dice.below(4)) {
+      case 3:
+        groups.push(`group_id=${id},type=select,bucket=weight:10,actions=${out()},bucket=weight:20,actions=${out()}`);
+        break;
       case 0:
         groups.push(`group_id=${id},type=all,bucket=actions=${out()},bucket=actions=${out()}`);
         break;

@@ -11,7 +11,9 @@ import { parseGroup } from '../../src/machine/ovs/flow/text/group-text.ts';
 import { formatMatch } from '../../src/machine/ovs/flow/text/match-text.ts';
 import { Backer } from '../../src/machine/ovs/ofproto/backer.ts';
 import { TRUNK_OF_ALL, type VlanMode } from '../../src/machine/ovs/ofproto/bundle.ts';
+import type { MirrorSettings } from '../../src/machine/ovs/ofproto/mirrors.ts';
 import type { Ofproto } from '../../src/machine/ovs/ofproto/ofproto-dpif.ts';
+import { traceCommand } from '../../src/machine/ovs/ofproto/trace-command.ts';
 import { XlateCache } from '../../src/machine/ovs/ofproto/xlate/cache.ts';
 import { translate } from '../../src/machine/ovs/ofproto/xlate/xlate.ts';
 import type { CompareCase } from './ovs-compare-cases.ts';
@@ -24,12 +26,12 @@ export interface Answer {
   /** Terms without `recirc_id=0,eth`. */
   readonly megaflow: string;
   readonly actions: string;
-  /** `null`: the frame is as it was. */
-  readonly final: string | null;
 }
 
 export class OurSwitch {
   declare readonly bridge: Ofproto;
+  /** Flows that ours does not take, and why. */
+  readonly refused: string[] = [];
   private now = NS_PER_S;
   private readonly arena = new Arena(1 << 16);
 
@@ -52,8 +54,22 @@ export class OurSwitch {
       add(name, i + 1, i + 1, 'dummy');
       this.bridge.setBundle({ ...TRUNK_OF_ALL, name, ports: [i + 1], ...columns(settings) });
     });
+    if (of.mirror !== null) this.bridge.setMirrors([mirrorOf(of.mirror)]);
+    const band = { type: 'drop', rate: 1000, burst: 0, precLevel: 0 } as const;
+    this.bridge.tables.meterMod({ command: 'add', meter: 1, flags: 2, bands: [band] }, this.now);
     for (const group of of.groups) this.bridge.tables.groupMod(parseGroup(group), this.now);
-    for (const flow of of.flows) this.bridge.tables.flowMod(parseFlow(flow), this.now);
+    for (const flow of of.flows) {
+      try {
+        this.bridge.tables.flowMod(parseFlow(flow), this.now);
+      } catch (error) {
+        this.refused.push(`${flow}: ${String(error)}`);
+      }
+    }
+  }
+
+  /** `ofproto/trace`: nothing is learned by it. */
+  trace(port: number, hex: string): string {
+    return traceCommand([this.bridge.backer], ['br0', `in_port=${port}`, hex], false, this.now);
   }
 
   /** `learns`: as a frame that is there; otherwise as `ofproto/trace` does. */
@@ -87,9 +103,24 @@ export class OurSwitch {
     return {
       megaflow: formatMatch(mega).replace(/recirc_id=0,?/, ''),
       actions: formatOdpActions(out.actions),
-      final: null,
     };
   }
+}
+
+function mirrorOf(columns: readonly string[]): MirrorSettings {
+  const values = new Map(columns.map((column) => column.split('=') as [string, string]));
+  const port = (name: string): string[] => (values.has(name) ? [values.get(name)!.slice(1)] : []);
+  const number = (name: string): number[] => (values.has(name) ? [Number(values.get(name))] : []);
+  return {
+    name: 'm0',
+    selectAll: values.get('select-all') === 'true',
+    selectSrcPorts: port('select-src-port'),
+    selectDstPorts: port('select-dst-port'),
+    selectVlans: number('select-vlan'),
+    outputPort: port('output-port')[0] ?? null,
+    outputVlan: number('output-vlan')[0] ?? null,
+    snaplen: 0,
+  };
 }
 
 /** `ovs-vsctl set Port` in the switch's words. */
