@@ -193,12 +193,13 @@ test('what cannot be opened says why', () => {
 test('a dummy port: frames that are flooded to it can be read, and frames are put in there', () => {
   const it = new Lab({ bridges: [{ name: 'br0', ports: [{ name: 'p1' }] }], guests: guests() });
   it.ping(1);
-  const read = (): number => it.ovs.switch.portNamed('p1')!.waiting;
-  expect(read()).toBe(0);
-  expect(
-    it.ovs.unixctl.run('netdev-dummy/receive', ['p1', 'ff'.repeat(6) + '020000000009' + '0800' + '00'.repeat(46)]),
-  );
+  const port = it.ovs.switch.portNamed('p1');
+  if (!(port instanceof DummyPort)) throw new Error('p1 is a dummy');
+  // the ARP request was flooded
+  expect(port.read().map(({ bytes }) => [...bytes.subarray(0, 6)])).toEqual([[255, 255, 255, 255, 255, 255]]);
+  it.ovs.unixctl.run('netdev-dummy/receive', ['p1', `${'ff'.repeat(6)}0200000000090800${'00'.repeat(46)}`]);
   it.settle();
+  expect(port.sent).toBe(1);
   expect(it.ovs.unixctl.run('fdb/show', ['br0'])).toContain('02:00:00:00:00:09');
 });
 
