@@ -35,7 +35,7 @@ function hasBadString(value: Json): boolean {
 export class JsonStream {
   /** What there is of the text that is being read, and how much of it. */
   private buffer = new Uint8Array(0);
-  private held = 0;
+  private length = 0;
   /** One entry for each open bracket: 1 an object, 0 an array. */
   private readonly open = new Uint8Array(MAX_DEPTH);
   private depth = 0;
@@ -69,6 +69,11 @@ export class JsonStream {
     if (this.depth > 0) this.keep(bytes.subarray(begin));
   }
 
+  /** Bytes that are kept for a text that is not complete. */
+  get held(): number {
+    return this.buffer.length;
+  }
+
   /** One byte outside strings. True where it ends the text. */
   private step(byte: number): boolean {
     if (PLAIN[byte] === 1) return false;
@@ -87,23 +92,23 @@ export class JsonStream {
     return false;
   }
   private keep(bytes: Uint8Array): void {
-    const length = this.held + bytes.length;
+    const length = this.length + bytes.length;
     if (length > MAX_BYTES) throw new BadJson(`a message of more than ${MAX_BYTES} bytes`);
     if (length > this.buffer.length) {
       const larger = new Uint8Array(Math.max(length, 2 * this.buffer.length));
-      larger.set(this.buffer.subarray(0, this.held));
+      larger.set(this.buffer.subarray(0, this.length));
       this.buffer = larger;
     }
-    this.buffer.set(bytes, this.held);
-    this.held = length;
+    this.buffer.set(bytes, this.length);
+    this.length = length;
   }
   /** The whole text, with its last piece. */
   private take(last: Uint8Array): string {
     let whole = last;
-    if (this.held > 0) {
+    if (this.length > 0) {
       this.keep(last);
-      whole = this.buffer.subarray(0, this.held);
-      this.held = 0;
+      whole = this.buffer.subarray(0, this.length);
+      this.length = 0;
       // Who sent one long message is not held to be sending another.
       this.buffer = new Uint8Array(0);
     } else if (last.length > MAX_BYTES) {

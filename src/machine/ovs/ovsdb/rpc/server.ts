@@ -16,6 +16,10 @@ import { OvsdbSession } from './session.ts';
 /** Silence after which a client over TCP is asked whether it lives; over a unix socket the kernel knows (lib/reconnect.c). */
 export const DEFAULT_PROBE_MS = 5000;
 
+/** Bytes of messages that are not complete: so many one client may always have, and so many all together. */
+const FREE_BYTES = 64 * 1024;
+const ALL_BYTES = 128 * 1024 * 1024;
+
 export interface OvsdbServerOptions {
   /** Makes all UUIDs. */
   readonly random: RandomStream;
@@ -72,6 +76,13 @@ export class OvsdbServer implements Acceptor {
     const session = new OvsdbSession(this, peer, probeInterval);
     this.sessions.add(session);
     return session;
+  }
+  /** Whether a client may go on with a message of which it has sent so many bytes. */
+  mayHold(bytes: number): boolean {
+    if (bytes <= FREE_BYTES) return true;
+    let all = 0;
+    for (const session of this.sessions) all += session.unread;
+    return all <= ALL_BYTES;
   }
   /** A session has ended. */
   left(session: OvsdbSession): void {

@@ -14,9 +14,9 @@ import type { OvsdbServer } from './server.ts';
 
 /** Bytes that wait for a client: from here on changes are gathered, and told when it has taken some. */
 const BACKLOG_BYTES = 256 * 1024;
-/** Monitors and waiting transactions of one client. */
-const MAX_MONITORS = 1000;
-const MAX_WAITING = 1000;
+/** Monitors, waiting transactions and locks of one client: how many in all, and of how many characters. */
+const MAX_ENTRIES = 2000;
+const MAX_ENTRY_CHARACTERS = 4 * 1024 * 1024;
 
 const ENCODER = new TextEncoder();
 
@@ -47,6 +47,9 @@ export class OvsdbSession implements Session {
   private readonly monitors = new Map<string, { readonly id: Json; readonly monitor: Monitor }>();
   private readonly waiting = new Map<string, Waiting>();
   readonly locks = new Map<string, Waiter<OvsdbSession>>();
+  /** Characters of the requests behind them, by what kind and key. */
+  private readonly sizes = new Map<string, number>();
+  private held = 0;
   private isOpen = true;
   /** Since when nothing came, by the server's clock. */
   private heard: number;
@@ -77,10 +80,28 @@ export class OvsdbSession implements Session {
         if (this.isOpen) this.server.during(() => this.take(readMessage(json)));
         return this.isOpen;
       });
+      if (!this.server.mayHold(this.stream.held)) this.close();
     } catch (error) {
       if (!(error instanceof BadJson)) throw error;
       this.close();
     }
+  }
+  /** Bytes of a message that is not complete. */
+  get unread(): number {
+    return this.stream.held;
+  }
+  /** Takes account of something that is kept for the client. Throws OvsdbError where that is too much. */
+  private keep(key: string, request: Json): void {
+    const size = JSON.stringify(request).length;
+    if (this.sizes.size >= MAX_ENTRIES || this.held + size > MAX_ENTRY_CHARACTERS) {
+      throw new OvsdbError('resources exhausted', 'too many monitors, waiting transactions and locks');
+    }
+    this.sizes.set(key, size);
+    this.held += size;
+  }
+  private release(key: string): void {
+    this.held -= this.sizes.get(key) ?? 0;
+    this.sizes.delete(key);
   }
   closed(_error: string | null): void {
     if (!this.isOpen) return;
@@ -133,7 +154,7 @@ export class OvsdbSession implements Session {
     }
     const { id, method, params } = message;
     if (id === null) {
-      if (method === 'cancel' && params.length === 1) this.waiting.delete(sortedText(params[0]!));
+      if (method === 'cancel' && params.length === 1) this.forget(sortedText(params[0]!));
       return;
     }
     try {
@@ -169,6 +190,7 @@ export class OvsdbSession implements Session {
       case 'monitor_cancel':
         if (params.length !== 1) throw new PlainError('invalid parameters');
         if (!this.monitors.delete(sortedText(params[0]!))) throw new PlainError('unknown monitor');
+        this.release(`monitor ${sortedText(params[0]!)}`);
         return {};
       case 'lock':
       case 'steal':
@@ -202,7 +224,7 @@ export class OvsdbSession implements Session {
     const waiting: Waiting = { id, database, operations: params.slice(1), created, timeout: Infinity };
     const results = this.execute(waiting, 0);
     if (results !== null) return results;
-    if (this.waiting.size >= MAX_WAITING) throw new OvsdbError('resources exhausted', 'too many waiting transactions');
+    this.keep(`wait ${key}`, params);
     this.waiting.set(key, waiting);
     if (waiting.timeout < Infinity) this.peer.wakeIn?.(waiting.timeout);
     return undefined;
@@ -215,6 +237,9 @@ export class OvsdbSession implements Session {
     waiting.timeout = outcome.timeout;
     return null;
   }
+  private forget(key: string): void {
+    if (this.waiting.delete(key)) this.release(`wait ${key}`);
+  }
   /** Tries waiting transactions again: those of a database that has changed, and those whose time is over. */
   retry(changed: ReadonlySet<Database> | null): void {
     if (this.waiting.size === 0) return;
@@ -224,7 +249,7 @@ export class OvsdbSession implements Session {
       if (changed?.has(waiting.database) !== true && elapsed < waiting.timeout) continue;
       const results = this.execute(waiting, elapsed);
       if (results === null) continue;
-      this.waiting.delete(key);
+      this.forget(key);
       this.reply(waiting.id, results);
     }
   }
@@ -237,13 +262,13 @@ export class OvsdbSession implements Session {
     const id = params[1]!;
     const key = sortedText(id);
     if (this.monitors.has(key)) throw syntaxError(id, 'duplicate monitor ID');
-    if (this.monitors.size >= MAX_MONITORS) throw new OvsdbError('resources exhausted', 'too many monitors');
     const monitor = new Monitor(database, version, params[2]!);
     if (version === 3) {
       const last = params[3]!;
       if (typeof last !== 'string') throw syntaxError(last, 'last-txn-id must be string');
       if (parseUuid(last) === null) throw syntaxError(last, 'last-txn-id must be UUID format.');
     }
+    this.keep(`monitor ${key}`, params);
     this.monitors.set(key, { id, monitor });
     // A standalone server numbers no transactions: a client that comes back gets all rows again.
     return version === 3 ? [false, ZERO_UUID, monitor.initial()] : monitor.initial();
@@ -257,7 +282,16 @@ export class OvsdbSession implements Session {
     if (known === undefined) throw syntaxError(id, 'unknown monitor session');
     if (key !== newKey && this.monitors.has(newKey)) throw syntaxError(newId, 'duplicate monitor ID');
     this.tell(known.id, known.monitor, known.monitor.takeUpdate());
-    const update = known.monitor.changeConditions(requests);
+    // There must be room for the new one beside the old one.
+    this.keep('change', params);
+    let update: Json;
+    try {
+      update = known.monitor.changeConditions(requests);
+    } finally {
+      this.release('change');
+    }
+    this.release(`monitor ${key}`);
+    this.keep(`monitor ${newKey}`, params);
     this.monitors.delete(key);
     this.monitors.set(newKey, { id: newId, monitor: known.monitor });
     this.tell(newId, known.monitor, update);
@@ -286,6 +320,7 @@ export class OvsdbSession implements Session {
   private lock(request: Request): Answer {
     const name = this.lockName(request);
     if (this.locks.has(name)) throw syntaxError(request.params, `must issue "unlock" before new "${request.method}"`);
+    this.keep(`lock ${name}`, name);
     const { locks } = this.server;
     const { waiter, victim } = locks.join(this, name, request.method === 'steal');
     this.locks.set(name, waiter);
@@ -303,6 +338,7 @@ export class OvsdbSession implements Session {
   }
   private leave(waiter: Waiter<OvsdbSession>): void {
     this.locks.delete(waiter.name);
+    this.release(`lock ${waiter.name}`);
     const { locks } = this.server;
     const wasOwner = locks.isOwner(waiter);
     const owner = locks.leave(waiter);

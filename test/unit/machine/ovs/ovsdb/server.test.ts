@@ -186,15 +186,32 @@ test('_Server cannot be written', () => {
   ]);
 });
 
-test('so many monitors and waiting transactions has a client, and no more', () => {
+test('so much is kept for a client, and no more', () => {
   const client = new Lab().client();
   for (let i = 0; i < 1000; i++) expect(client.ask('monitor', 'Open_vSwitch', i, {})['error']).toBeNull();
-  expect(client.ask('monitor', 'Open_vSwitch', 1000, {})).toMatchObject({ error: { error: 'resources exhausted' } });
   for (let i = 0; i < 1000; i++) client.send({ id: i, method: 'transact', params: ['Open_vSwitch', untilCur(1)] });
   expect(client.received).toEqual([]);
-  expect(client.ask('transact', 'Open_vSwitch', untilCur(1))).toMatchObject({
-    error: { error: 'resources exhausted' },
-  });
+  const exhausted = { error: { error: 'resources exhausted' } };
+  expect(client.ask('monitor', 'Open_vSwitch', 1000, {})).toMatchObject(exhausted);
+  expect(client.ask('transact', 'Open_vSwitch', untilCur(1))).toMatchObject(exhausted);
+  expect(client.ask('lock', 'L')).toMatchObject(exhausted);
+  client.ask('monitor_cancel', 5);
+  expect(client.ask('lock', 'L')).toMatchObject({ result: { locked: true } });
+  client.send({ id: null, method: 'cancel', params: [5] });
+  expect(client.ask('monitor', 'Open_vSwitch', 5, {})['error']).toBeNull();
+  const large = new Lab().client();
+  expect(large.ask('monitor', 'Open_vSwitch', 'x'.repeat(3e6), {})['error']).toBeNull();
+  expect(large.ask('monitor', 'Open_vSwitch', 'y'.repeat(3e6), {})).toMatchObject(exhausted);
+  large.ask('monitor_cancel', 'x'.repeat(3e6));
+  expect(large.ask('monitor', 'Open_vSwitch', 'y'.repeat(3e6), {})['error']).toBeNull();
+});
+
+test('clients that begin long messages together are not all let go on', () => {
+  const lab = new Lab();
+  const clients = Array.from({ length: 20 }, () => lab.client());
+  for (const client of clients) client.raw(`{"id":"${'x'.repeat(8 * 1024 * 1024)}`);
+  expect(clients.filter(({ closed }) => closed)).toHaveLength(5);
+  expect(lab.client().ask('list_dbs')['error']).toBeNull();
 });
 
 test('a reply that nobody asked for ends the connection; what comes after it is not heard', () => {
