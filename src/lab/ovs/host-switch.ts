@@ -311,6 +311,12 @@ export class HostSwitch implements Environment {
       return [{ ...made, pmds: datapath instanceof NetdevDatapath ? ctlPmds(site, hostSite, datapath) : [] }];
     });
   }
+  /** How often an event was recorded at its bridges. */
+  eventCount(kind: number): number {
+    let sum = 0;
+    for (const { bridge } of this.bridges.values()) sum += this.parts.counted.count(bridge.place, kind);
+    return sum;
+  }
   /** A port of any of its bridges. */
   portNamed(name: string): Port | null {
     for (const { bridge } of this.bridges.values())

@@ -133,6 +133,10 @@ export class OpenflowAgent implements Acceptor {
     // Controllers know the bridge by it: they have to begin anew.
     if (known) this.remotes.reconnect();
   }
+  /** `bridge/reconnect`. */
+  reconnect(): void {
+    this.remotes.reconnect();
+  }
   setDescription(text: string | null): void {
     this.description = { ...this.description, datapath: text ?? 'None' };
   }

@@ -47,20 +47,6 @@ export interface CtlUpcalls {
   readonly dumpDurationMs: number;
 }
 
-/** A tracked connection. */
-export interface CtlConnection {
-  readonly protocol: string;
-  /** As `dpctl/dump-conntrack` shows it. */
-  readonly text: string;
-}
-/** Connection tracker of a datapath. */
-export interface CtlConntrack {
-  readonly maxConnections: number;
-  /** `zone` null: of all. */
-  entries(zone: number | null, now: number): readonly CtlConnection[];
-  flush(zone: number | null): void;
-}
-
 export interface CtlHost {
   /** `3.1.0`. */
   readonly version: string;
@@ -69,7 +55,6 @@ export interface CtlHost {
   upcalls(of: CtlDatapath): CtlUpcalls;
   /** Dumps and revalidates at once (`revalidator/wait`). */
   revalidate(of: CtlDatapath, now: number, contextBits: number): void;
-  conntrack(of: CtlDatapath): CtlConntrack;
   /** Counters of `coverage/show` beyond those that datapaths and bridges tell, by name. */
   coverage(): Readonly<Record<string, number>>;
   /** `memory/show`, by name. */

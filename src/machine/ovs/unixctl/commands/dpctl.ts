@@ -1,5 +1,6 @@
 /** Datapaths by themselves (ovs lib/dpctl.c); flows are put into them by translation only. */
 
+import { formatConnection } from '../../datapath/conntrack/text.ts';
 import type { Megaflow } from '../../datapath/megaflow-table.ts';
 import { NetdevDatapath } from '../../datapath/netdev-datapath.ts';
 import { formatDatapathFlow, ufidOf } from '../../datapath/odp-text.ts';
@@ -8,6 +9,9 @@ import { ANY_ARGS, type Command, type Ctl, CtlError, command, doing, left } from
 import type { CtlDatapath } from '../host.ts';
 import { dpPorts, dpStats } from '../statistics.ts';
 import { textOptions } from './dpif.ts';
+
+/** ovs lib/conntrack.c. */
+const DEFAULT_N_CONN_LIMIT = 3_000_000;
 
 const find = (ctl: Ctl, name: string): CtlDatapath | undefined =>
   ctl.host.datapaths.find(({ backer }) => backer.dpif.name === name || backer.dpif.name === `system@${name}`);
@@ -97,7 +101,7 @@ function dumpFlows(args: readonly string[], ctl: Ctl): string {
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** Conntrack entries come as texts of the datapath; `zone=N` restricts them. */
+/** Datapath and zone of a command about connections. */
 function conntrack(args: readonly string[], ctl: Ctl): { readonly of: CtlDatapath; readonly zone: number | null } {
   const zone = args.find((a) => a.startsWith('zone='));
   const dp = args.find((a) => !a.startsWith('-') && !a.includes('='));
@@ -129,12 +133,12 @@ export const DPCTL: readonly Command[] = [
   refuse('dpctl/ct-enable-tcp-seq-chk', '[dp]', 0, 1, SEQ),
   command('dpctl/ct-get-limits', '[dp] [zone=N1[,N2]...]', 0, ANY_ARGS, () => 'default limit=0\n'),
   command('dpctl/ct-get-maxconns', '[dp]', 0, 1, (args, ctl) => {
-    const of = oneDatapath(ctl, args[0]);
-    return `${ctl.host.conntrack(of).maxConnections}\n`;
+    oneDatapath(ctl, args[0]);
+    return `${DEFAULT_N_CONN_LIMIT}\n`;
   }),
   command('dpctl/ct-get-nconns', '[dp]', 0, 1, (args, ctl) => {
     const of = oneDatapath(ctl, args[0]);
-    return `${ctl.host.conntrack(of).entries(null, ctl.door.now()).length}\n`;
+    return `${of.datapath.conntrack.connections(ctl.door.now()).length}\n`;
   }),
   command('dpctl/ct-get-tcp-seq-chk', '[dp]', 0, 1, () => 'TCP sequence checking: disabled\n'),
   refuse(
@@ -147,9 +151,13 @@ export const DPCTL: readonly Command[] = [
   refuse('dpctl/ct-set-maxconns', '[dp] maxconns', 1, 2, 'the limit of connections is fixed (Operation not supported)'),
   command('dpctl/ct-stats-show', '[dp] [zone=N]', 0, 3, (args, ctl) => {
     const { of, zone } = conntrack(args, ctl);
-    const entries = ctl.host.conntrack(of).entries(zone, ctl.door.now());
+    const now = ctl.door.now();
+    const entries = of.datapath.conntrack.connections(now, zone);
     const byProtocol = new Map<string, number>();
-    for (const { protocol } of entries) byProtocol.set(protocol, (byProtocol.get(protocol) ?? 0) + 1);
+    for (const entry of entries) {
+      const protocol = formatConnection(entry, now).split(',', 1)[0]!;
+      byProtocol.set(protocol, (byProtocol.get(protocol) ?? 0) + 1);
+    }
     const rows = [...byProtocol].map(([protocol, n]) => `\t${protocol.toUpperCase()}: ${n}\n`);
     return `Connections Stats:\n    Total: ${entries.length}\n${rows.join('')}`;
   }),
@@ -174,8 +182,10 @@ export const DPCTL: readonly Command[] = [
   refuse('dpctl/del-if', 'dp iface...', 2, ANY_ARGS, PORTS),
   command('dpctl/dump-conntrack', '[-m] [-s] [dp] [zone=N]', 0, 4, (args, ctl) => {
     const { of, zone } = conntrack(args, ctl);
-    const entries = ctl.host.conntrack(of).entries(zone, ctl.door.now());
-    return entries.map(({ text }) => `${text}\n`).join('');
+    const now = ctl.door.now();
+    const statistics = args.includes('-s');
+    const entries = of.datapath.conntrack.connections(now, zone);
+    return entries.map((entry) => `${formatConnection(entry, now, statistics)}\n`).join('');
   }),
   command('dpctl/dump-dps', '', 0, 0, (_, { host }) => host.datapaths.map((d) => `${d.backer.dpif.name}\n`).join('')),
   command('dpctl/dump-flows', '[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]', 0, 6, dumpFlows),
@@ -183,7 +193,7 @@ export const DPCTL: readonly Command[] = [
     const { of, zone } = conntrack(args.slice(0, 2), ctl);
     if (args.some((a) => a.startsWith('ct_'))) throw new CtlError('ovs-vswitchd: connections are flushed by zone only');
     return doing(ctl, ['dpctl/flush-conntrack', ...args], () => {
-      ctl.host.conntrack(of).flush(zone);
+      of.datapath.conntrack.flush(zone);
       return '';
     });
   }),

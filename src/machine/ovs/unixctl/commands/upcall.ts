@@ -11,9 +11,8 @@ function counters(host: CtlHost): Map<string, number> {
   const all = new Map(Object.entries(host.coverage()));
   const add = (name: string, n: number): unknown => all.set(name, (all.get(name) ?? 0) + n);
   for (const of of host.datapaths) {
-    const { hit, missed, lost } = dpStats(of);
+    const { hit, missed } = dpStats(of);
     add('flow_extract', hit + missed);
-    add('xlate_actions', missed - lost);
   }
   for (const { macs } of bridgesOf(host)) {
     add('mac_learning_learned', macs.stats.learned);

@@ -50,6 +50,7 @@ export class FakeHost implements CtlHost {
       flowCount: 0,
       allFlows: () => this.flows,
       flush: () => this.flows.splice(0),
+      conntrack: { connections: () => [], flush: () => {} },
     } as unknown as OvsDatapath;
     this.datapaths = [{ backer: this.backer, datapath, pmds: [] }];
     this.bridge = this.backer.addBridge({ name: 'br0', mac: Uint8Array.of(2, 0, 0, 0, 0, 0x10), place: 1 });
@@ -69,9 +70,6 @@ export class FakeHost implements CtlHost {
   }
   revalidate(): void {
     this.journal.push('revalidated');
-  }
-  conntrack(): ReturnType<CtlHost['conntrack']> {
-    return { maxConnections: 3_000_000, entries: () => [], flush: () => {} };
   }
   coverage(): Readonly<Record<string, number>> {
     return { bridge_reconfigure: 2 };
