@@ -6,7 +6,6 @@
 import { formatOdpActions } from '../datapath/odp-actions-text.ts';
 import { type FlowMod, OFPUTIL_FF_SEND_FLOW_REM, type OfAction } from '../flow/actions.ts';
 import {
-  DP_WORDS,
   FLOW_WORDS,
   type Flow,
   W_ACTSET_OUTPUT,
@@ -34,7 +33,7 @@ import { formatMatch } from '../flow/text/match-text.ts';
 import { CT_STATES, formatFlags, type PortNames } from '../flow/text/values.ts';
 import type { Ofproto } from './ofproto-dpif.ts';
 import type { FrozenAction } from './packet-in.ts';
-import type { TraceNode, TraceTexts } from './xlate/context.ts';
+import type { TraceNode, TraceRecirc, TraceTexts } from './xlate/context.ts';
 import {
   DL_DST,
   dlType,
@@ -92,7 +91,7 @@ export interface TraceIn {
 
 /** The text of a trace, recirculations included. */
 export function traceText(input: TraceIn): string {
-  const queue: { readonly id: number; readonly flow: Flow }[] = [];
+  const queue: TraceRecirc[] = [];
   let text = traceOnce(input, input.flow, queue);
   const states = [...input.ctNext];
   const rule = '='.repeat(79);
@@ -104,7 +103,7 @@ export function traceText(input: TraceIn): string {
         : ` - resume conntrack with ct_state=${ctStateText(state)}`;
     text += `\n\n${rule}\nrecirc(0x${node.id.toString(16)})${how}\n${rule}\n\n`;
     node.flow.w[W_RECIRC_ID] = node.id;
-    node.flow.w[W_CT_STATE] = (node.flow.w[W_CT_STATE]! & ~0xffff) | (state ?? CS_TRACKED_NEW);
+    node.flow.w[W_CT_STATE] = (node.zone << 16) | (state ?? CS_TRACKED_NEW);
     text += traceOnce(input, node.flow, queue);
   }
   return text;
@@ -115,12 +114,13 @@ function ctStateText(state: number): string {
   );
 }
 
-function traceOnce(input: TraceIn, flow: Flow, queue: { readonly id: number; readonly flow: Flow }[]): string {
+function traceOnce(input: TraceIn, flow: Flow, queue: TraceRecirc[]): string {
   const { bridge, names } = input;
   const map = names ? portNames(bridge) : null;
   const trace: TraceNode[] = [];
   const texts: TraceTexts = {
-    actions: (actions, at) => formatActions(actions as readonly OfAction[], names ? portNames(at) : null),
+    actions: (actions, at) =>
+      formatActions(actions as readonly OfAction[], names && at !== null ? portNames(at) : null),
     rule: (rule, at) => {
       const match = formatMatch(rule.match, names ? portNames(at) : null);
       const cookie = rule.cookie === 0n ? '' : `, cookie 0x${rule.cookie.toString(16)}`;
@@ -144,19 +144,19 @@ function traceOnce(input: TraceIn, flow: Flow, queue: { readonly id: number; rea
     trace,
     texts,
   });
-  for (const { id, flow: later } of out.recircs) queue.push({ id, flow: later });
+  queue.push(...out.recircs);
   const changed = out.flow.w.some((word, i) => i !== W_ACTSET_OUTPUT && word !== flow.w[i]) || actsetChanged(out.flow);
   const dpName = names ? (port: number): string | null => backer.portOf(port)?.name ?? null : null;
   const text = [
     `Flow: ${flowText(flow, map)}\n`,
     nodesText(trace, 0),
-    `\nFinal flow: ${changed ? flowText(out.flow, map) : 'unchanged'}\n`,
+    `\nFinal flow: ${changed ? flowText(out.flow, map, out.labels) : 'unchanged'}\n`,
     `Megaflow: ${megaflowText(flow, out.wc, map)}\n`,
     `Datapath actions: ${formatOdpActions(out.actions, dpName)}`,
   ].join('');
   if (out.error !== null) return `${text}\nTranslation failed (${out.error}), packet is dropped.\n`;
-  if (out.slow === null) return `${text}\n`;
-  return `${text}\nThis flow is handled by the userspace slow path because it:\n  - Uses action(s) not supported by datapath.\n`;
+  if (out.slow === null) return text;
+  return `${text}\nThis flow is handled by the userspace slow path because it:\n  - Uses action(s) not supported by datapath.`;
 }
 /** A flow as xlate_learn_action() reports it. */
 function learnedText(mod: FlowMod): string {
@@ -221,7 +221,7 @@ const FIRST_WORDS: readonly number[] = [
 export function megaflowText(flow: Flow, wc: Flow, names: PortNames | null): string {
   const first = new Match();
   const rest = new Match();
-  for (let i = 0; i < DP_WORDS; i++) {
+  for (let i = 0; i < FLOW_WORDS; i++) {
     const side = FIRST_WORDS.includes(i) ? first : rest;
     side.mask.w[i] = wc.w[i]!;
     side.flow.w[i] = flow.w[i]! & wc.w[i]!;
@@ -231,7 +231,7 @@ export function megaflowText(flow: Flow, wc: Flow, names: PortNames | null): str
 }
 
 /** flow_format(): everything that the frame has; metadata where it is not 0. */
-export function flowText(flow: Flow, names: PortNames | null): string {
+export function flowText(flow: Flow, names: PortNames | null, labels: readonly number[] = []): string {
   const match = new Match();
   match.flow.copyFrom(flow);
   const { mask } = match;
@@ -269,7 +269,10 @@ export function flowText(flow: Flow, names: PortNames | null): string {
     mask.w.fill(-1, W_ARP_HA, W_ARP_HA + 3);
   } else if (ethTypeMpls(type)) mask.w[W_MPLS] = -1;
   for (let i = 0; i < FLOW_WORDS; i++) match.flow.w[i]! &= mask.w[i]!;
-  const text = formatMatch(match, names);
+  // What has been through the datapath says what kind of packet it is, as datapath flows do.
+  let text =
+    flow.w[W_RECIRC_ID] === 0 && flow.w[W_DP_HASH] === 0 ? formatMatch(match, names) : megaflowText(flow, mask, names);
+  text = text.replace(/mpls_bos=\d/, (bos) => [bos, ...labels.map((lse, i) => `mpls_lse${i + 1}=${lse}`)].join(','));
   if (vlanHeaders(flow) === 0) return text;
   // The tag below the outer one, or that there is none.
   const inner = get16(flow, VLAN2_TCI);

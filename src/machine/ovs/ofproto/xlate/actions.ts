@@ -237,7 +237,7 @@ function execute(
       wc.w[W_SKB_PRIORITY] = -1;
       if (flow.w[W_SKB_PRIORITY] !== context.skbPriority) {
         flow.w[W_SKB_PRIORITY] = context.skbPriority;
-        context.report('detail', `queue = 0x${(context.skbPriority >>> 0).toString(16)}`);
+        context.report('detail', `queue = ${hex(BigInt(context.skbPriority >>> 0))}`);
       }
       return null;
     case 'set_tunnel':

@@ -35,15 +35,16 @@ export interface TraceNode {
 
 /** Texts of a trace, made only where somebody traces. */
 export interface TraceTexts {
-  actions(actions: readonly OfAction[], bridge: Ofproto): string;
+  /** `bridge` null: ports by number. */
+  actions(actions: readonly OfAction[], bridge: Ofproto | null): string;
   rule(rule: Rule, bridge: Ofproto): string;
   learned(mod: FlowMod): string;
 }
 
-/** A recirculation that a trace follows afterwards. */
+/** A frame that the connection tracker brings back: a trace follows it afterwards. */
 export interface TraceRecirc {
   readonly id: number;
-  readonly conntrack: boolean;
+  readonly zone: number;
   readonly flow: Flow;
 }
 
@@ -166,7 +167,7 @@ export class XlateContext {
     return subs;
   }
   reportActions(kind: TraceKind, title: string, actions: readonly OfAction[]): void {
-    if (this.trace !== null) this.report(kind, `${title}: ${this.texts?.actions(actions, this.bridge) ?? ''}`);
+    if (this.trace !== null) this.report(kind, `${title}: ${this.texts?.actions(actions, null) ?? ''}`);
   }
   triggerFreeze(): void {
     this.exit = true;

@@ -24,7 +24,7 @@ export function conntrackAction(context: XlateContext, action: Extract<OfAction,
   // What exec() sets is what the tracker is to set: of the masks, only that counts here.
   wc.w[W_CT_MARK] = 0;
   wc.w.fill(0, W_CT_LABEL, W_CT_LABEL + 4);
-  if (action.actions.length > 0) context.run(action.actions, last, false);
+  context.run(action.actions, last, false);
   const mask = wc.w[W_CT_MARK]! >>> 0;
   const label = wc.u8.slice(W_CT_LABEL * 4, W_CT_LABEL * 4 + 16);
   context.put({
@@ -42,7 +42,7 @@ export function conntrackAction(context: XlateContext, action: Extract<OfAction,
   wc.w.set(labelMask, W_CT_LABEL);
   if (action.table !== null) {
     context.conntracked = true;
-    recirculateAndFork(context, action.table);
+    recirculateAndFork(context, action.table, zone);
   }
   // Tracked fields are known in the copy only.
   clearConntrack(flow);

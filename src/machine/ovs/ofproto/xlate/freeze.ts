@@ -80,11 +80,11 @@ export function finishFreezing(context: XlateContext): void {
   finishFreezingTo(context, 0);
 }
 /** compose_recirculate_and_fork(): the frame also goes on in `table` when the datapath brings it back. */
-export function recirculateAndFork(context: XlateContext, table: number): void {
+export function recirculateAndFork(context: XlateContext, table: number, zone: number): void {
   context.freezing = true;
   const id = finishFreezingTo(context, table);
   if (context.trace === null) return;
-  context.recircs.push({ id, conntrack: true, flow: new Flow().copyFrom(context.flow) });
+  context.recircs.push({ id, zone, flow: new Flow().copyFrom(context.flow) });
   context.report(
     'detail',
     `A clone of the packet is forked to recirculate. The forked pipeline will be resumed at table ${table}.`,

@@ -1,6 +1,7 @@
 /** Groups in translation: buckets, which of them live, which one is chosen (ovs ofproto-dpif-xlate.c, xlate_group_action(); ofproto-dpif.c, group_setup_dp_hash_table()). */
-import { FIELDS } from '../../flow/fields.ts';
+import { type Field, fieldNamed } from '../../flow/fields.ts';
 import { W_DP_HASH } from '../../flow/flow.ts';
+import { selectionFields } from '../../flow/text/group-text.ts';
 import { type BucketState, type Group, OFPG_ANY } from '../tables/groups.ts';
 import { actionListOf } from './action-set.ts';
 import type { XlateContext } from './context.ts';
@@ -187,18 +188,28 @@ function select(context: XlateContext, group: Group): BucketState | null {
     }
   }
 }
-/** pick_hash_fields_select_group(): the hash of those fields that the frame has. */
+/**
+ * pick_hash_fields_select_group(): the hash of those fields that the frame has.
+ *
+ * DEVIATION: a group keeps the bits of its fields and not their names, so a port of TCP stands for one of UDP and SCTP, too.
+ */
 function hashOfFields(context: XlateContext, group: Group): number {
   const { param, fields } = group.selection;
   const low = Number(param & 0xffffffffn) | 0;
   const high = Number(param >> 32n) | 0;
   let basis = hashUint64(low, high);
-  for (const field of FIELDS) {
-    if (!field.present || !field.anyBit(fields.mask) || !prerequisitesOk(field, context.flow, context.wc)) continue;
-    const mask = field.get(fields.mask);
-    const value = field.get(context.flow).map((byte, i) => byte & mask[i]!);
+  for (const { field, mask } of selectionFields(fields)) {
+    if (!hasField(context, field)) continue;
+    const bits = mask.map((byte, i) => byte & field.valid[i]!);
+    const value = field.get(context.flow).map((byte, i) => byte & bits[i]!);
     basis = hashBytes(value, basis);
-    field.put(context.wc, mask, mask);
+    field.put(context.wc, bits, bits);
   }
   return basis;
+}
+const UDP_DST = fieldNamed('udp_dst');
+const SCTP_DST = fieldNamed('sctp_dst');
+function hasField({ flow, wc }: XlateContext, field: Field): boolean {
+  if (prerequisitesOk(field, flow, wc)) return true;
+  return field.prerequisite === 'tcp' && [UDP_DST, SCTP_DST].some((other) => prerequisitesOk(other, flow, wc));
 }

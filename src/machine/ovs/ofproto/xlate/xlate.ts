@@ -70,6 +70,8 @@ export interface TranslateOut {
   readonly wc: Flow;
   /** The frame as it became. */
   readonly flow: Flow;
+  /** Its labels below the outermost one. */
+  readonly labels: readonly number[];
   readonly slow: 'action' | null;
   readonly error: XlateError | null;
   readonly recircs: readonly TraceRecirc[];
@@ -92,6 +94,7 @@ export function translate(input: TranslateIn): TranslateOut {
     actions: failed === null ? context.odp : [],
     wc,
     flow,
+    labels: context.labels,
     slow: failed === null ? context.slow : null,
     error: failed === 'Forwarding was disabled' ? null : failed,
     recircs: context.recircs,
