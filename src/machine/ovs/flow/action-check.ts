@@ -93,6 +93,7 @@ class Checker {
   private consistent(condition: boolean): void {
     if (!condition && this.params.version !== OFP10_VERSION) throw ofError('OFPBAC_MATCH_INCONSISTENT');
   }
+  private innerVlan = false;
   private hasVlan(): boolean {
     return (u16At(this.match.flow, AT_TCI) & VLAN_CFI) !== 0;
   }
@@ -155,10 +156,13 @@ class Checker {
       }
       case 'pop_vlan':
         this.consistent(this.hasVlan());
-        setU16At(flow, AT_TCI, 0);
+        setU16At(flow, AT_TCI, this.innerVlan ? VLAN_CFI : 0);
+        this.innerVlan = false;
         return a;
       case 'push_vlan':
-        // Two tags are known, and matches see the outer one only: no match can say that there are two.
+        // FLOW_MAX_VLAN_HEADERS: two tags are known.
+        if (this.innerVlan) throw ofError('OFPBAC_BAD_TAG', 'more than two tags');
+        this.innerVlan = this.hasVlan();
         this.markVlan();
         return a;
       case 'dec_ttl':
