@@ -53,8 +53,8 @@ function regLoad(a: ActionBytes): OfAction {
 }
 
 function regLoad2(a: ActionBytes): OfAction {
-  const { field, value, mask, end } = readTlv(a.view, a.at + 10, a.at + a.length);
-  if (field === null) throw ofError('OFPBMC_BAD_FIELD');
+  const { field, value, mask, end } = readTlv(a.view, a.at + 10, a.at + a.length, true);
+  if (field === null) throw ofError('OFPBAC_BAD_SET_TYPE');
   mustBeZero(a, end, 'OFPBAC_BAD_SET_ARGUMENT');
   if (!field.writable) throw ofError('OFPBAC_BAD_SET_ARGUMENT', field.name);
   return { type: 'set_field', field, value, mask: mask ?? field.valid.slice(), spelling: 'load' };
@@ -87,9 +87,10 @@ function resubmit(a: ActionBytes, ct: boolean): OfAction {
 
 function bundle(a: ActionBytes, load: boolean): OfAction {
   const { view, at } = a;
+  const count = view.getUint16(at + 20);
+  if (a.length - 32 < 2 * count) throw ofError('OFPBAC_BAD_LEN');
   const fields = HASH_FIELDS[view.getUint16(at + 12)] ?? bad();
   const algorithm = BUNDLE_ALGORITHMS[view.getUint16(at + 10)] ?? bad();
-  const count = view.getUint16(at + 20);
   if (count > BUNDLE_MAX_MEMBERS || view.getUint32(at + 16) !== nxmHeaderOf(IN_PORT)) bad();
   if (view.getUint32(at + 28) !== 0) bad();
   let dst: Subfield | null = null;
@@ -98,7 +99,6 @@ function bundle(a: ActionBytes, load: boolean): OfAction {
     if (dst.bits < 16) bad();
     destination(dst);
   } else if (view.getUint16(at + 22) !== 0 || view.getUint32(at + 24) !== 0) bad();
-  if (a.length - 32 < 2 * count) throw ofError('OFPBAC_BAD_LEN');
   const ports = Array.from({ length: count }, (_, i) => port16(view.getUint16(at + 32 + 2 * i)));
   if (ports.includes(OFPP_CONTROLLER)) throw ofError('OFPBAC_BAD_OUT_PORT');
   return { type: 'bundle', fields, basis: view.getUint16(at + 14), algorithm, ports, dst };

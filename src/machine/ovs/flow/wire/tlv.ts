@@ -43,6 +43,8 @@ function readHeader(view: DataView, at: number, end: number, forAction: boolean)
   const masked = (word & HASMASK) !== 0;
   const width = masked ? payload >> 1 : payload;
   const known = fieldByHeader(word, experiments ? view.getUint32(at + 4) : 0);
+  // Options of tunnels have to be mapped to types first, and nobody can.
+  if (known !== null && known.bytes > 16) throw ofError('NXFMFC_INVALID_TLV_FIELD');
   const isCookie = (word & 0xfffffe00) >>> 0 === NXM_NX_COOKIE && width === 8;
   const fits = known !== null && known.bytes === width;
   if (!fits && forAction) {
