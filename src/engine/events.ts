@@ -278,6 +278,9 @@ export const DPDK_LCORE = kind(208, 'dpdk.lcore', 'an lcore begins to run the pr
 export const GUEST_APP_TAKE = kind(209, 'guest.app_take', 'a DPDK program that only receives took the frame and frees its mbufs', { role: 'delivered', a: 'bytes' });
 export const DPDK_PORT = kind(210, 'dpdk.port', 'a physical NIC becomes a port of a DPDK program, through VFIO', { a: 'receive descriptors', b: 'transmit descriptors' });
 
+// ---- ovs-vswitchd (211-217) ------------------------------------------------------------------------------------------
+export const PORT_DROP_POLICED = kind(211, 'port.policed', 'dropped: more came in by the port than its ingress policing lets pass', { role: 'dropped', a: 'bytes' });
+
 // ---- faults that were asked for, back-ends that die (172-183) --------------------------------------------------------
 export const VHOST_USER_DROP_CRASH = kind(172, 'vhost_user.backend_crash', 'dropped: the vhost-user back-end that held it has died', { role: 'dropped', a: 'bytes' });
 export const PACKET_DUPLICATE = kind(173, 'packet.duplicate', 'a frame that is sent again, with an id of its own: its descriptor was not marked used when the back-end died', { role: 'cloned', a: 'parent frame', b: 'bytes' });

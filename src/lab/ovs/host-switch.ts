@@ -6,6 +6,7 @@
 import { RandomStream } from '../../engine/random.ts';
 import { DummyPort } from '../../machine/host/dummy-port.ts';
 import { InternalPort } from '../../machine/host/internal-port.ts';
+import type { Policer } from '../../machine/host/policer.ts';
 import type { Port } from '../../machine/host/port.ts';
 import { OvsBridge } from '../../machine/ovs/datapath/bridge.ts';
 import type { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
@@ -221,11 +222,11 @@ export class HostSwitch implements Environment {
     const before = this.parts.site.places.list[port.place]!;
     if (before.bridge !== known.bridge.name) port.place = this.portPlace(known, port.name, port.number, before);
     this.plug(known.bridge, port);
-    return this.opened(known.bridge, new PortNetdev(device.type, port, device.facts, this.parts.counted));
+    return this.opened(known.bridge, this.netdev(known.bridge, device.type, port, device.facts));
   }
   /** An internal or dummy port, or a vhost-user socket that nobody is behind. */
   private make(known: Bridge, { name, type }: InterfaceConfig): Netdev {
-    const { site, counted } = this.parts;
+    const { site } = this.parts;
     const { bridge } = known;
     const local = type === 'internal' && bridge.name === this.parts.hostSite.prefix + name;
     const number =
@@ -250,7 +251,11 @@ export class HostSwitch implements Environment {
       dropPlaces: [],
     };
     this.plug(bridge, port);
-    return this.opened(bridge, new PortNetdev(type, port, facts, counted));
+    return this.opened(bridge, this.netdev(bridge, type, port, facts));
+  }
+  private netdev({ datapath }: OvsBridge, type: string, port: Port, facts: DeviceFacts): PortNetdev {
+    const police = (policer: Policer | null): void => datapath.setPolicer(port.number, policer);
+    return new PortNetdev(type, port, facts, this.parts.counted, police);
   }
   private opened(bridge: OvsBridge, netdev: Netdev): Netdev {
     this.own.set(netdev, bridge);
@@ -262,6 +267,7 @@ export class HostSwitch implements Environment {
     if (bridge === undefined || !(netdev instanceof PortNetdev)) return;
     const { port } = netdev;
     port.bridge = null;
+    bridge.datapath.setPolicer(port.number, null);
     if (this.devices.get(port.name)?.port === port) {
       bridge.unplugPort(port.number, this.contextBits);
       return;

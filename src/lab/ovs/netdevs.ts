@@ -1,5 +1,6 @@
 /** Network devices of an emulated host as ovs-vswitchd sees them: what lib/netdev-*.c of Open vSwitch say of theirs. */
-import { DP_INGRESS, DP_OUTPUT, DROP_KINDS, KIND_STRIDE, MAX_PLACES } from '../../engine/events.ts';
+import { DP_INGRESS, DP_OUTPUT, DROP_KINDS, KIND_STRIDE, MAX_PLACES, PORT_DROP_POLICED } from '../../engine/events.ts';
+import { Policer } from '../../machine/host/policer.ts';
 import type { Port } from '../../machine/host/port.ts';
 import type { PortCounters } from '../../machine/ovs/ofproto/port.ts';
 import type { InterfaceConfig } from '../../machine/ovs/vswitchd/config.ts';
@@ -27,7 +28,7 @@ export interface DeviceFacts {
   readonly dropPlaces: readonly number[];
 }
 
-const DROPS = DROP_KINDS.map((kind) => kind.id);
+const DROPS = DROP_KINDS.map((kind) => kind.id).filter((kind) => kind !== PORT_DROP_POLICED);
 const NO_COUNTERS: PortCounters = {
   rxPackets: 0,
   rxBytes: 0,
@@ -46,8 +47,17 @@ export class PortNetdev implements Netdev {
   declare readonly port: Port;
   declare private readonly facts: DeviceFacts;
   declare private readonly counted: PlaceCounters;
+  declare private readonly setPolicer: (policer: Policer | null) => void;
+  private policing = '0,0,0,0';
 
-  constructor(type: string, port: Port, facts: DeviceFacts, counted: PlaceCounters) {
+  constructor(
+    type: string,
+    port: Port,
+    facts: DeviceFacts,
+    counted: PlaceCounters,
+    setPolicer: (policer: Policer | null) => void,
+  ) {
+    this.setPolicer = setPolicer;
     this.name = port.name;
     this.type = type;
     this.port = port;
@@ -100,6 +110,7 @@ export class PortNetdev implements Netdev {
       rxBytes: counted.bytes(port.place, DP_INGRESS),
       txPackets: counted.count(port.place, DP_OUTPUT) - dropped,
       txBytes: counted.bytes(port.place, DP_OUTPUT),
+      rxDropped: counted.count(port.place, PORT_DROP_POLICED),
       txDropped: dropped,
     };
   }
@@ -112,8 +123,11 @@ export class PortNetdev implements Netdev {
   configure(config: InterfaceConfig): string | null {
     return this.facts.configure?.(config) ?? null;
   }
-  police(rate: number, burst: number, kpktsRate: number, kpktsBurst: number): void {
-    this.port.police(rate, burst, kpktsRate, kpktsBurst);
+  police(...figures: [rate: number, burst: number, kpktsRate: number, kpktsBurst: number]): void {
+    // buckets that are not touched keep what they hold
+    if (this.policing === figures.join()) return;
+    this.policing = figures.join();
+    this.setPolicer(Policer.of(...figures));
   }
 }
 

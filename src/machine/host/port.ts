@@ -70,8 +70,6 @@ export abstract class Port {
    * queues it, or drops it with its reason. The packet belongs to the port from then on.
    */
   abstract transmit(packet: number, contextBits: number): void;
-  /** Ingress policing; kbit/s, kbit, kpkt/s and kpkt, 0: none. */
-  police(_rate: number, _burst: number, _kpktsRate: number, _kpktsBurst: number): void {}
   /** The port is gone: what waits in its own queue is dropped, at the recorder's stamp. It is given nothing more. */
   close(_contextBits: number): void {}
   /** Frames that wait in the port's own queue. */

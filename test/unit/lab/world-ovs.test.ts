@@ -146,6 +146,24 @@ describe.each([
   });
 });
 
+test('ingress policing: what is too much is dropped and counted, and tokens come with time', () => {
+  const it = new Lab({ guests: guests() });
+  it.ping(1);
+  const interfaceRow = (row: { [c: string]: Json }): void =>
+    void it.transact({ op: 'update', table: 'Interface', where: [['name', '==', 'a.net0']], row });
+  interfaceRow({ ingress_policing_kpkts_rate: 1, ingress_policing_kpkts_burst: 1, ingress_policing_rate: 0 });
+  expect(it.ping(20).received).toBe(20);
+  interfaceRow({ ingress_policing_kpkts_rate: 0, ingress_policing_rate: 1, ingress_policing_burst: 2 });
+  const run = it.ping(20);
+  // two requests of 752 bits at once; after each that is lost ping waits a second, which brings 1000 bits
+  expect(run.received).toBe(12);
+  expect(run.dropped).toEqual({ 'port.policed': 8 });
+  it.ovs.vswitchd.refreshStatistics(true);
+  expect((it.column('Interface', 'a.net0', 'statistics') as Record<string, number>)['rx_dropped']).toBe(8);
+  interfaceRow({ ingress_policing_rate: 0 });
+  expect(it.ping(20).received).toBe(20);
+});
+
 test('a bridge that comes while the world runs, and a patch between bridges', () => {
   const it = new Lab({ guests: guests({}, { plugged: false }) });
   it.addBr('br1');

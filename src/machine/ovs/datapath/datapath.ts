@@ -4,8 +4,9 @@
  *
  * Events that are no port's are recorded at the place of the bridge that the frame's in-port belongs to.
  */
-import { DP_DONE, DP_DROP_NO_OUTPUT, DP_FLOW_DEL, DP_REVALIDATE } from '../../../engine/events.ts';
+import { DP_DONE, DP_DROP_NO_OUTPUT, DP_FLOW_DEL, DP_REVALIDATE, PORT_DROP_POLICED } from '../../../engine/events.ts';
 import { Forwarder } from '../../bridge/forwarder.ts';
+import type { Policer } from '../../host/policer.ts';
 import type { Port } from '../../host/port.ts';
 import { ETH_P_8021AD, ETH_P_8021Q, VLAN_HLEN } from '../../packet/headers.ts';
 import type { Services } from '../../services.ts';
@@ -51,6 +52,28 @@ export abstract class OvsDatapath extends Forwarder {
     this.actions = new ActionRun(services, this);
     this.conntrack = new Conntrack(services);
     this.actions.tracker = this.conntrack;
+  }
+
+  // ---- ingress policing -----------------------------------------------------------------------------------------------
+  private readonly policers: (Policer | null)[] = [];
+  /** Some port has one. */
+  protected policing = false;
+  /** null: what comes in by the port is not limited. */
+  setPolicer(port: number, policer: Policer | null): void {
+    this.policers[port] = policer;
+    this.policing = this.policers.some((other) => other != null);
+  }
+  /** Drops a packet that is more than its port may take in. False: it goes on. */
+  protected policed(packet: number, contextBits: number): boolean {
+    const { pool, recorder } = this.services;
+    const number = pool.inPort[packet]!;
+    const policer = this.policers[number];
+    if (policer == null || policer.passes(pool.length[packet]!, recorder.stamp[0]!)) return false;
+    const frame = pool.frame[packet]!;
+    recorder.event((this.port(number).place << 8) | contextBits | PORT_DROP_POLICED, frame, pool.length[packet]!, 0);
+    this.services.frames.dropped(frame, PORT_DROP_POLICED);
+    pool.release(packet);
+    return true;
   }
 
   // ---- ports ----------------------------------------------------------------------------------------------------------

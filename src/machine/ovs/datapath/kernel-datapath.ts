@@ -86,6 +86,7 @@ export class KernelDatapath extends OvsDatapath {
 
   /** ovs_dp_process_packet(): the packet entered at its inPort, the lookup is over and actions run at the current stamp. */
   process(packet: number, contextBits: number): void {
+    if (this.policing && this.policed(packet, contextBits)) return;
     const { pool } = this.services;
     if (!this.key.extract(pool.at(packet), pool.length[packet]!, pool.inPort[packet]!))
       return this.malformed(packet, contextBits);

@@ -167,6 +167,7 @@ export class NetdevDatapath extends OvsDatapath {
   // ---- frames ---------------------------------------------------------------------------------------------------------
   /** dp_netdev_input(): classifies the packet at the current stamp and executes its actions. */
   process(packet: number, contextBits: number): void {
+    if (this.policing && this.policed(packet, contextBits)) return;
     const { pool } = this.services;
     const state = this.byContext[contextBits >>> 20] ?? this.stateOf(contextBits >>> 20);
     state.packetsReceived++;
