@@ -79,53 +79,78 @@ function includesPair(all: Datum, some: Datum, i: number): boolean {
   return all.values === null || some.values === null || all.values[at] === some.values[i];
 }
 
-function merge(a: Datum, b: Datum, keepA: (i: number) => boolean, keepB: (i: number) => boolean): Datum {
-  const keys: Atom[] = [];
-  const values: Atom[] = [];
-  const take = (from: Datum, i: number): void => {
-    keys.push(from.keys[i]!);
-    if (from.values !== null) values.push(from.values[i]!);
-  };
-  let j = 0;
-  for (let i = 0; i < a.keys.length; i++) {
-    for (; j < b.keys.length && compareAtoms(b.keys[j]!, a.keys[i]!) < 0; j++) if (keepB(j)) take(b, j);
-    if (keepA(i)) take(a, i);
-    if (j < b.keys.length && b.keys[j] === a.keys[i]) {
-      if (keepB(j)) take(b, j);
-      j++;
-    }
+/** Takes atoms, and their values, over from one datum into another. */
+class Picked {
+  readonly keys: Atom[] = [];
+  private readonly values: Atom[] | null;
+  constructor(like: Datum) {
+    this.values = like.values === null ? null : [];
   }
-  for (; j < b.keys.length; j++) if (keepB(j)) take(b, j);
-  return { keys, values: a.values === null ? null : values };
+  take(from: Datum, i: number): void {
+    this.keys.push(from.keys[i]!);
+    this.values?.push(from.values![i]!);
+  }
+  get datum(): Datum {
+    return { keys: this.keys, values: this.values };
+  }
+}
+/**
+ * Walks the keys of two data in order: calls `onlyA` and `onlyB` with the index of a key that just one has, `inBoth` with both
+ * indexes of a key that both have.
+ */
+export function walk(
+  a: Datum,
+  b: Datum,
+  onlyA: (i: number) => void,
+  onlyB: (j: number) => void,
+  inBoth: (i: number, j: number) => void,
+): void {
+  let i = 0;
+  let j = 0;
+  while (i < a.keys.length && j < b.keys.length) {
+    const order = compareAtoms(a.keys[i]!, b.keys[j]!);
+    if (order < 0) onlyA(i++);
+    else if (order > 0) onlyB(j++);
+    else inBoth(i++, j++);
+  }
+  while (i < a.keys.length) onlyA(i++);
+  while (j < b.keys.length) onlyB(j++);
 }
 /** What is in `a`, and what is in `b` under keys that `a` does not have (the mutation `insert`). */
 export function union(a: Datum, b: Datum): Datum {
-  return merge(
-    a,
-    b,
-    () => true,
-    (j) => findAtom(a.keys, b.keys[j]!) < 0,
-  );
+  const picked = new Picked(a);
+  const takeA = (i: number): void => picked.take(a, i);
+  walk(a, b, takeA, (j) => picked.take(b, j), takeA);
+  return picked.datum;
 }
 /** `a` without what `b` names: its keys, or in a map, where `b` is one too, its pairs (the mutation `delete`). */
 export function subtract(a: Datum, b: Datum): Datum {
-  const rest: Datum = { keys: [], values: a.values === null ? null : [] };
-  return merge(
+  const picked = new Picked(a);
+  walk(
     a,
-    rest,
-    (i) => !includesPair(b, a, i),
-    () => false,
+    b,
+    (i) => picked.take(a, i),
+    () => {},
+    (i, j) => {
+      if (a.values !== null && b.values !== null && a.values[i] !== b.values[j]) picked.take(a, i);
+    },
   );
+  return picked.datum;
 }
 /**
  * What `update2` shows of a change in a column that may hold more than one element: the elements of just one side; of map keys
  * with another value the new pair (ovsdb-server(7), <row-update2>).
  */
 export function difference(before: Datum, after: Datum): Datum {
-  return merge(
+  const picked = new Picked(before);
+  walk(
     before,
     after,
-    (i) => findAtom(after.keys, before.keys[i]!) < 0,
-    (j) => !includesPair(before, after, j),
+    (i) => picked.take(before, i),
+    (j) => picked.take(after, j),
+    (i, j) => {
+      if (after.values !== null && after.values[j] !== before.values![i]) picked.take(after, j);
+    },
   );
+  return picked.datum;
 }

@@ -2,10 +2,10 @@
  * What a transaction has to keep at its end (RFC 7047 §3.2, §5.2): references to rows that are there, rows of non-root tables only
  * while they are referenced, table sizes, unique indexes. Order and wording as in ovsdb/transaction.c.
  */
-import { compareData, type Datum, findAtom, sameDatum } from './datum.ts';
+import { compareData, type Datum, findAtom, sameDatum, walk } from './datum.ts';
 import { OvsdbError } from './error.ts';
 import { Row } from './row.ts';
-import type { BaseType, Column, TableSchema } from './schema/types.ts';
+import type { Atom, BaseType, Column, TableSchema } from './schema/types.ts';
 import { indexKey } from './table.ts';
 import type { Touched, Transaction } from './transaction.ts';
 import { ZERO_UUID } from './uuid.ts';
@@ -36,27 +36,68 @@ export class Counts {
   }
 }
 
+/** A column with strong references, and which of its atoms are some: keys, values or both. */
+interface Strong {
+  readonly column: Column;
+  readonly keys: string | null;
+  readonly values: string | null;
+}
+const STRONG = new WeakMap<TableSchema, readonly Strong[]>();
+function strongColumns(table: TableSchema): readonly Strong[] {
+  let strong = STRONG.get(table);
+  if (strong === undefined) {
+    strong = table.columns
+      .map((column): Strong => {
+        const { key, value } = column.type;
+        return {
+          column,
+          keys: isStrong(key) ? key.refTable : null,
+          values: isStrong(value) ? value.refTable : null,
+        };
+      })
+      .filter(({ keys, values }) => keys !== null || values !== null);
+    STRONG.set(table, strong);
+  }
+  return strong;
+}
+type EachReference = (table: string, uuid: string, column: Column) => void;
+
 /**
- * Calls `each` with every strong reference of a row; those to itself do not count.
+ * Calls `gone` with every strong reference that a row had and does not have any more, and `come` with those that it did not have.
+ * A reference to the row itself does not count.
  *
  * DEVIATION: the real server takes a row of another table that has the same UUID for the row itself, and lets the reference dangle.
  */
-function strongReferences(row: Row, each: (table: string, uuid: string, column: Column) => void): void {
-  for (const column of row.table.columns) {
-    const { key, value } = column.type;
-    const cell = row.cell(column);
-    for (const [base, atoms] of [
-      [key, cell.keys],
-      [value, cell.values ?? []],
-    ] as const) {
-      if (!isStrong(base)) continue;
-      const table = base.refTable!;
-      for (const uuid of atoms) {
-        if (uuid !== row.uuid || table !== row.table.name) each(table, String(uuid), column);
-      }
-    }
+function changedReferences(before: Row | null, after: Row | null, gone: EachReference, come: EachReference): void {
+  const row = (after ?? before)!;
+  for (const { column, keys, values } of strongColumns(row.table)) {
+    const was = before?.cell(column) ?? NOTHING;
+    const is = after?.cell(column) ?? NOTHING;
+    if (was === is) continue;
+    const tell = (each: EachReference, table: string | null, uuid: Atom | undefined): void => {
+      if (table !== null && (uuid !== row.uuid || table !== row.table.name)) each(table, String(uuid), column);
+    };
+    walk(
+      was,
+      is,
+      (i) => {
+        tell(gone, keys, was.keys[i]);
+        tell(gone, values, was.values?.[i]);
+      },
+      (j) => {
+        tell(come, keys, is.keys[j]);
+        tell(come, values, is.values?.[j]);
+      },
+      (i, j) => {
+        if (was.values?.[i] === is.values?.[j]) return;
+        tell(gone, values, was.values?.[i]);
+        tell(come, values, is.values?.[j]);
+      },
+    );
   }
 }
+const NOTHING: Datum = { keys: [], values: null };
+const IGNORE = (): void => {};
 
 function* allTouched(transaction: Transaction): Generator<Touched> {
   for (const rows of transaction.touched.values()) yield* rows.values();
@@ -82,18 +123,21 @@ function dropUnchanged(transaction: Transaction): void {
 
 function countReferences(transaction: Transaction, counts: Counts): void {
   for (const { before, after } of [...allTouched(transaction)]) {
-    if (before !== null) strongReferences(before, (table, uuid) => counts.add(table, uuid, -1));
-    if (after === null) continue;
-    strongReferences(after, (table, uuid, column) => {
-      const there = transaction.touched.get(table)?.has(uuid) === true || transaction.table(table).rows.has(uuid);
-      if (!there) {
-        throw new OvsdbError(
-          'referential integrity violation',
-          `Table ${after.table.name} column ${column.name} row ${after.uuid} references nonexistent row ${uuid} in table ${table}.`,
-        );
-      }
-      counts.add(table, uuid, 1);
-    });
+    changedReferences(
+      before,
+      after,
+      (table, uuid) => counts.add(table, uuid, -1),
+      (table, uuid, column) => {
+        const there = transaction.touched.get(table)?.has(uuid) === true || transaction.table(table).rows.has(uuid);
+        if (!there) {
+          throw new OvsdbError(
+            'referential integrity violation',
+            `Table ${after!.table.name} column ${column.name} row ${after!.uuid} references nonexistent row ${uuid} in table ${table}.`,
+          );
+        }
+        counts.add(table, uuid, 1);
+      },
+    );
   }
   for (const { before, after } of allTouched(transaction)) {
     if (before === null || after !== null) continue;
@@ -121,10 +165,11 @@ function collectGarbage(transaction: Transaction, counts: Counts): void {
     if (touched === undefined || touched.after === null) continue;
     const row = touched.after;
     touched.after = null;
-    strongReferences(row, (target, other) => {
+    const drop = (target: string, other: string): void => {
       counts.add(target, other, -1);
       queue.push([target, other]);
-    });
+    };
+    changedReferences(row, null, drop, IGNORE);
   }
 }
 
