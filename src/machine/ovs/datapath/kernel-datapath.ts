@@ -1,8 +1,8 @@
 /**
- * The kernel datapath (openvswitch.ko): a function on its caller's time, not a context. Masked flow table with a mask cache for each
- * CPU; a miss goes to ovs-vswitchd's handler as an upcall. ovs_dp_process_packet() is the way in.
+ * The kernel datapath (openvswitch.ko): a function on its caller's time, not a context. Masked flow table with a mask
+ * cache; a miss goes to ovs-vswitchd's handler as an upcall. ovs_dp_process_packet() is the way in.
  *
- * DEVIATION: a mask cache belongs to a thread, not to the CPU that it runs on, and is not asked while there is one mask only.
+ * DEVIATION: one mask cache serves all CPUs, where each has its own, and it is not asked while there is one mask only.
  */
 import {
   DP_DROP_UPCALL_LOST,
@@ -19,7 +19,7 @@ import { DP_WORDS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
 import { hashKey } from './flow-key.ts';
-import { MaskCache } from './mask-cache.ts';
+import { type LearnedMaskCache, MaskCache } from './mask-cache.ts';
 import { type LearnedFlows, type Megaflow, MegaflowTable } from './megaflow-table.ts';
 import type { ControllerCookie } from './odp-actions.ts';
 import type { UpcalledPacket } from './slow-path.ts';
@@ -36,6 +36,7 @@ export interface UpcallHandler {
 
 export interface LearnedKernel {
   readonly table: LearnedFlows;
+  readonly maskCache: LearnedMaskCache;
   readonly flowIds: number;
 }
 
@@ -52,7 +53,7 @@ export class KernelDatapath extends OvsDatapath {
   cacheHits = 0;
   declare private readonly maskCost: number;
   declare private readonly passCost: number;
-  private readonly maskCaches: (MaskCache | undefined)[] = [];
+  private readonly maskCache = new MaskCache();
   private readonly keys = new Int32Array(UPCALL_RING * DP_WORDS);
   private readonly cookies = new Array<ControllerCookie | null | undefined>(UPCALL_RING).fill(undefined);
   private queued = 0;
@@ -76,11 +77,12 @@ export class KernelDatapath extends OvsDatapath {
 
   /** What the datapath has learned, as plain data. */
   learned(): LearnedKernel {
-    return { table: this.table.learned(), flowIds: this.flowIds };
+    return { table: this.table.learned(), maskCache: this.maskCache.learned(), flowIds: this.flowIds };
   }
   /** The slow path has what it had learned already. */
   adopt(learned: LearnedKernel): void {
     this.table.adopt(learned.table);
+    this.maskCache.adopt(learned.maskCache);
     this.flowIds = learned.flowIds;
   }
 
@@ -103,7 +105,7 @@ export class KernelDatapath extends OvsDatapath {
   private lookup(packet: number, contextBits: number): void {
     const { pool, recorder } = this.services;
     const { table, key } = this;
-    const flow = table.masks > 1 ? this.cached(contextBits >>> 20) : table.find(key.words);
+    const flow = table.masks > 1 ? this.cached() : table.find(key.words);
     const { probed } = table;
     this.masksProbed += probed;
     if (probed > 1) this.debt += (probed - 1) * this.maskCost;
@@ -116,10 +118,9 @@ export class KernelDatapath extends OvsDatapath {
     recorder.event(this.bitsOf(packet) | contextBits | DP_HIT, pool.frame[packet]!, probed, flow.id);
     this.execute(packet, flow.compiled, contextBits);
   }
-  private cached(context: number): Megaflow | null {
-    const { table } = this;
+  private cached(): Megaflow | null {
+    const { table, maskCache: cache } = this;
     const { words, long } = this.key;
-    const cache = this.maskCaches[context] ?? this.newCache(context);
     const hash = hashKey(words, long) || 1;
     const place = cache.find(hash);
     if (place >= 0) {
@@ -135,11 +136,6 @@ export class KernelDatapath extends OvsDatapath {
     cache.note(hash, flow === null ? -1 : table.probed - 1);
     if (place >= 0) table.probed++;
     return flow;
-  }
-  private newCache(context: number): MaskCache {
-    const cache = new MaskCache();
-    this.maskCaches[context] = cache;
-    return cache;
   }
 
   // ---- upcalls ------------------------------------------------------------------------------------------------------

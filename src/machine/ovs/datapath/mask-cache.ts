@@ -1,5 +1,5 @@
 /**
- * The mask cache of a CPU: which mask a flow's frames were found under last, by the frame's hash (linux net/openvswitch/flow_table.c
+ * The mask cache: which mask a flow's frames were found under last, by the frame's hash (linux net/openvswitch/flow_table.c
  * ovs_flow_tbl_lookup_stats(), MC_HASH_ENTRIES 256).
  */
 
@@ -8,11 +8,24 @@ export const MC_HASH_ENTRIES = 256;
 const SHIFT = 8;
 const SEGMENTS = 4;
 
+export interface LearnedMaskCache {
+  readonly hashes: Int32Array;
+  readonly places: Uint16Array;
+}
+
 export class MaskCache {
   private readonly hashes = new Int32Array(MC_HASH_ENTRIES);
   private readonly places = new Uint16Array(MC_HASH_ENTRIES);
   /** Where the hash that was asked for last is, or may go. */
   private slot = 0;
+
+  learned(): LearnedMaskCache {
+    return { hashes: this.hashes.slice(), places: this.places.slice() };
+  }
+  adopt(learned: LearnedMaskCache): void {
+    this.hashes.set(learned.hashes);
+    this.places.set(learned.places);
+  }
 
   /** The place of the mask for a hash; -1: not there, and note() will put it in place of the least hash of those it met. */
   find(hash: number): number {
