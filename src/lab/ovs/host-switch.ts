@@ -255,7 +255,18 @@ export class HostSwitch implements Environment {
   }
   private netdev({ datapath }: OvsBridge, type: string, port: Port, facts: DeviceFacts): PortNetdev {
     const police = (policer: Policer | null): void => datapath.setPolicer(port.number, policer);
-    return new PortNetdev(type, port, facts, this.parts.counted, police);
+    const netdev = new PortNetdev(type, port, facts, this.parts.counted, police);
+    port.onLink = () => {
+      const known = this.parts.site.datapaths.get(
+        `${this.parts.hostSite.host.name} ${type.startsWith('dpdk') ? 'netdev' : 'system'}`,
+      );
+      const found = known?.backer.portOf(port.number) ?? null;
+      const now = this.parts.site.services.recorder.stamp[0]!;
+      if (found === null || found.linkUp === netdev.linkUp()) return;
+      found.ofproto.setLink(found.number, netdev.linkUp(), now);
+      if (this.running) known?.datapath.changed(now, this.contextBits);
+    };
+    return netdev;
   }
   private opened(bridge: OvsBridge, netdev: Netdev): Netdev {
     this.own.set(netdev, bridge);
@@ -267,6 +278,7 @@ export class HostSwitch implements Environment {
     if (bridge === undefined || !(netdev instanceof PortNetdev)) return;
     const { port } = netdev;
     port.bridge = null;
+    port.onLink = () => {};
     bridge.datapath.setPolicer(port.number, null);
     if (this.devices.get(port.name)?.port === port) {
       bridge.unplugPort(port.number, this.contextBits);

@@ -100,6 +100,7 @@ export class VhostUserPort extends Port {
   private remap(): void {
     for (const [i, rxq] of this.rxqs.entries()) rxq.pair = i < this.active ? this.pairs[i]! : null;
     for (const txq of this.txqs) txq.pair = this.pairs[(txq.pmd + 1) % this.active]!;
+    this.onLink();
   }
   attachTxq(pmd: number, context: number): void {
     this.txqOf[context] = pmd;

@@ -50,6 +50,8 @@ export abstract class Port {
   offloads = 0;
   /** MTU of the interface behind the port: longer frames are dropped, packets that will be cut are not. */
   mtu = ETH_DATA_LEN;
+  /** Told when the link of what is behind it may have changed. */
+  onLink: () => void = () => {};
   /** It was taken out of its bridge: nothing is output to it any more. */
   gone = false;
 

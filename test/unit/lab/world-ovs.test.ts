@@ -109,6 +109,8 @@ describe.each([
     expect(it.column('Interface', 'b.net0', 'error')).toBeNull();
     expect(it.column('Interface', 'b.net0', 'ofport')).toBe(2);
     expect(it.column('Interface', 'b.net0', 'link_state')).toBe('up');
+    const ports = [...it.ovs.switch.switches.get('br0')!.ofproto.ports.values()];
+    expect(ports.map((p) => p.linkUp)).toEqual([true, true, true]);
     const run = it.ping();
     expect(run).toMatchObject({ state: 'SUCCEEDED', sent: 3, received: 3 });
     it.delPort('br0', 'b.net0');
