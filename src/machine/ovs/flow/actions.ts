@@ -94,6 +94,7 @@ export type OfAction =
       readonly force: boolean;
       readonly zone: number | Subfield;
       readonly table: number | null;
+      /** `ftp`, `tftp`, or the number of a port, which helps nobody. */
       readonly alg: string | null;
       readonly actions: readonly OfAction[];
     }

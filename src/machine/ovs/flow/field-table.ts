@@ -126,7 +126,8 @@ function numbered(count: number, make: (n: number) => FieldRow): FieldRow[] {
  * `flags`: m maskable, w writable. Sizes: bytes, then bits where they are fewer.
  *
  * DEVIATION: fields of tunnels other than tun_id, tun_src and tun_dst, of NSH, ct_ipv6_src, ct_ipv6_dst, nd_reserved and
- * nd_options_type are known by name and number but have no place in a flow: matching or setting one is refused.
+ * nd_options_type are known by name and number but have no place in a flow: matching or setting one is refused. So is a
+ * packet_type other than Ethernet's, which matches everything.
  */
 export const FIELD_ROWS: readonly FieldRow[] = [
   row('dp_hash', '4', 'm', 'hexadecimal', 'none', 'NXOXM_ET_DP_HASH(0), NXM_NX_DP_HASH(35)', words(W_DP_HASH)),

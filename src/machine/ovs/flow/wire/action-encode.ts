@@ -270,7 +270,7 @@ class ActionEncoder {
       out
         .u8(a.table ?? 0xff)
         .zeros(3)
-        .u16(a.alg === null ? 0 : (ALG_PORTS[a.alg] ?? 0));
+        .u16(a.alg === null ? 0 : (ALG_PORTS[a.alg] ?? Number(a.alg)));
       this.list(a.actions);
     });
   }

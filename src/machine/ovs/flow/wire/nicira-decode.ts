@@ -176,7 +176,7 @@ function ct(a: ActionBytes): OfAction {
   }
   const table = a.bytes[at + 18]!;
   const port = view.getUint16(at + 22);
-  const alg = port === 0 ? null : (ALGS[port] ?? bad('no such helper'));
+  const alg = port === 0 ? null : (ALGS[port] ?? String(port));
   const actions = decodeNestedActions(a, at + 24, 'ct');
   if (!commit && actions.some((action) => action.type !== 'nat' || action.text !== 'nat')) bad();
   return { type: 'ct', commit, force, zone, table: table === NX_CT_RECIRC_NONE ? null : table, alg, actions };

@@ -48,7 +48,9 @@ function readHeader(view: DataView, at: number, end: number, forAction: boolean)
   const isCookie = (word & 0xfffffe00) >>> 0 === NXM_NX_COOKIE && width === 8;
   const fits = known !== null && known.bytes === width;
   if (!fits && forAction) {
-    throw ofError(known !== null && (word & 0xff) > 0 ? 'OFPBAC_BAD_SET_LEN' : 'OFPBAC_BAD_SET_TYPE');
+    // Open vSwitch looks fields up with the topmost bit of their length: one that is that long is no field at all.
+    const wrongLength = known !== null && (word & 0xff) > 0 && width + size - 4 < 0x80;
+    throw ofError(wrongLength ? 'OFPBAC_BAD_SET_LEN' : 'OFPBAC_BAD_SET_TYPE');
   }
   return { field: fits ? known : null, isCookie, masked, payload, end: at + size };
 }
@@ -79,6 +81,7 @@ export function readFieldHeader(view: DataView, at: number, end: number): { fiel
 /** A header of four bytes whose length is the field's (ovs mf_vl_mff_mf_from_nxm_header()). Throws OFPBAC_BAD_SET_TYPE. */
 export function fieldOfNxmHeader(word: number): Field {
   const field = fieldByHeader(word, 0);
+  if (field !== null && field.bytes > 16) throw ofError('NXFMFC_INVALID_TLV_FIELD');
   if (field === null || (word & 0x1ff) !== field.bytes) throw ofError('OFPBAC_BAD_SET_TYPE');
   return field;
 }
