@@ -34,8 +34,17 @@ export class Transaction {
     this.store = store;
   }
 
+  /** For a row: none that there is. Rows that were loaded were drawn from such a stream, too, maybe from this one. */
   newUuid(): string {
-    return randomUuid(this.store.random);
+    for (;;) {
+      const uuid = randomUuid(this.store.random);
+      if (!this.isUsed(uuid)) return uuid;
+    }
+  }
+  private isUsed(uuid: string): boolean {
+    for (const table of this.store.tables.values()) if (table.rows.has(uuid)) return true;
+    for (const rows of this.touched.values()) if (rows.has(uuid)) return true;
+    return false;
   }
   table(name: string): Table {
     const table = this.store.tables.get(name);

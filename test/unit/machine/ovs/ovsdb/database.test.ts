@@ -202,6 +202,21 @@ test('what is kept has no ephemeral columns, and makes the same rows again', () 
   expect([...other.rows('Interface')]).toEqual([]);
 });
 
+test('what is added to loaded rows takes none of their UUIDs, though the seed is the same', () => {
+  const database = make();
+  const first = withBridge(database);
+  const other = make();
+  other.load(database.toJson());
+  const refused = other.edit((edit) => {
+    const iface = edit.insert('Interface', { name: 'p' });
+    const port = edit.insert('Port', { name: 'p', interfaces: [iface] });
+    edit.update('Bridge', first.bridge, { ports: [first.port, port] });
+  });
+  expect(refused).toBeNull();
+  expect([...other.rows('Interface')].map((row) => row.text('name')).sort()).toEqual(['br0', 'p']);
+  expect([...other.rows('Open_vSwitch')]).toHaveLength(1);
+});
+
 test.each<[string, Json]>([
   ['no object', 5],
   ['an unknown table', { Nope: {} }],
