@@ -2,7 +2,7 @@
 
 import { assert } from '../../engine/assert.ts';
 import type { Database, Edit, Values } from '../../machine/ovs/ovsdb/database.ts';
-import type { Bridge, GuestNic, Host, HostNic } from '../topology.ts';
+import { type Bridge, type Guest, type GuestNic, type Host, type HostNic, vhostUserDefaults } from '../topology.ts';
 import type { Bond, BridgePort, PortVlan } from '../topology-ovs.ts';
 
 /** Defaults of Open vSwitch, which a row does not say. */
@@ -22,7 +22,7 @@ function nicPorts(host: Host, bridge: string): NicPort[] {
   const plugged = (nic: HostNic | GuestNic): boolean => nic.plugged && nic.bridge === bridge;
   const netdev = host.bridges.find((b) => b.name === bridge)?.datapath === 'netdev';
   const own = host.nics.filter(plugged).map((nic) => hostNicPort(host, nic, netdev));
-  const guests = host.guests.flatMap((guest) => guest.nics.filter(plugged).map((nic) => guestNicPort(guest.name, nic)));
+  const guests = host.guests.flatMap((guest) => guest.nics.filter(plugged).map((nic) => guestNicPort(guest, nic)));
   return [...own, ...guests];
 }
 function hostNicPort(host: Host, nic: HostNic, netdev: boolean): NicPort {
@@ -40,13 +40,18 @@ export function pciAddress(host: Host, nic: HostNic): string {
 }
 /** Socket of a vhost-user NIC, a path of the emulated host. */
 export const vhostSocket = (guest: string, nic: string): string => `/var/run/openvswitch/${guestPortName(guest, nic)}`;
-function guestNicPort(guest: string, nic: GuestNic): NicPort {
-  const name = guestPortName(guest, nic.name);
+function guestNicPort(guest: Guest, nic: GuestNic): NicPort {
+  const name = guestPortName(guest.name, nic.name);
   const vlan = { tag: nic.tag, trunks: nic.trunks, vlanMode: nic.vlanMode };
   if (nic.backend !== 'vhost-user') return { name, ...vlan, type: '', options: {} };
-  return nic.vhostUser?.mode === 'client'
+  return (nic.vhostUser ?? vhostUserDefaults(guest.vmm)).mode === 'client'
     ? { name, ...vlan, type: 'dpdkvhostuser', options: {} }
-    : { name, ...vlan, type: 'dpdkvhostuserclient', options: { 'vhost-server-path': vhostSocket(guest, nic.name) } };
+    : {
+        name,
+        ...vlan,
+        type: 'dpdkvhostuserclient',
+        options: { 'vhost-server-path': vhostSocket(guest.name, nic.name) },
+      };
 }
 
 const vlanColumns = ({ tag, trunks, vlanMode }: PortVlan): Values => ({ tag, trunks, vlan_mode: vlanMode });
