@@ -60,6 +60,9 @@ export class DatapathDpif implements Dpif {
   macLearned(place: number, mac: number, ofPort: number, contextBits: number): void {
     this.services.recorder.event((place << 8) | contextBits | DP_FDB_LEARN, 0, mac % 4294967296, ofPort);
   }
+  creditAll(): void {
+    this.datapath.creditAll();
+  }
   bytesOf(packet: number): Uint8Array {
     const { pool, arena } = this.services;
     return copyOut(arena, pool.at(packet), pool.length[packet]!);

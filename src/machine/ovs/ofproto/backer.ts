@@ -2,11 +2,14 @@
  * All bridges of one datapath of a host, as the datapath sees them (ovs ofproto/ofproto-dpif.c, struct dpif_backer; upcalls of
  * ofproto-dpif-upcall.c): a datapath port belongs to a bridge, a recirculation id to a frozen translation, and a flow goes through
  * several bridges.
+ *
+ * DEVIATION: a flow whose source address is known elsewhere, or not any more, is removed when it is looked at again, so that its next
+ * frame is learned from at once; Open vSwitch keeps it and learns when it next reads what it counted, up to 500 ms later.
  */
 import { FlowKey } from '../datapath/flow-key.ts';
 import type { ControllerCookie, OdpAction } from '../datapath/odp-actions.ts';
 import type { SlowPath, Translation, UpcalledPacket } from '../datapath/slow-path.ts';
-import { DP_WORDS, Flow, VLAN_CFI, W_IN_PORT, W_RECIRC_ID } from '../flow/flow.ts';
+import { DP_WORDS, Flow, VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_RECIRC_ID } from '../flow/flow.ts';
 import type { Bundle } from './bundle.ts';
 import type { MacEntry } from './mac-table.ts';
 import { Ofproto, type OfprotoSettings, type PacketOut } from './ofproto-dpif.ts';
@@ -16,7 +19,7 @@ import { RecircIds } from './recirc.ts';
 import type { DatapathMeters } from './tables/meters.ts';
 import { XlateCache } from './xlate/cache.ts';
 import { copyMetadata } from './xlate/freeze.ts';
-import { clearConntrack, get16, put16, VLAN_TCI, VLAN_VID_MASK } from './xlate/headers.ts';
+import { clearConntrack, get16, NW_FRAG, put16, TCP_FLAGS, VLAN_TCI, VLAN_VID_MASK } from './xlate/headers.ts';
 import { type TranslateOut, translate } from './xlate/xlate.ts';
 
 /** What ofproto asks of its datapath (dpif_execute() and its like). */
@@ -41,6 +44,8 @@ export interface Dpif {
   bytesOf(packet: number): Uint8Array;
   /** A bridge has learned an address (a number of 48 bits) at a port: for the recording. */
   macLearned?(place: number, mac: number, ofPort: number, contextBits: number): void;
+  /** Pushes what flows have counted. */
+  creditAll?(): void;
   /** Datapath meters, by ids of their own. */
   readonly meters?: DatapathMeters;
 }
@@ -62,6 +67,8 @@ export class Backer implements SlowPath {
   private readonly key: FlowKey;
   /** Upcalls that were translated. */
   translations = 0;
+  /** What the last one looked at; before it, what NORMAL looks at. */
+  private lastMask = normalMask();
 
   constructor(dpif: Dpif) {
     this.dpif = dpif;
@@ -133,16 +140,22 @@ export class Backer implements SlowPath {
     if (out === null) return null;
     this.translations++;
     // The frame itself: the flow counts those that come after it.
-    cache.push(1, length, now, get16(out.flow, TCP_FLAGS_AT));
+    cache.push(1, length, now, get16(out.flow, TCP_FLAGS));
     this.contextBits = 0;
-    return translationOf(out, cache);
+    const translation = translationOf(out, cache);
+    this.lastMask = translation.mask;
+    return translation;
+  }
+  likelyMask(): Int32Array {
+    return this.lastMask;
   }
   revalidate(key: Int32Array, now: number): Translation | null {
     this.now = now;
     const cache = new XlateCache();
     const out = this.translateKey(key, now, 0, cache, false);
     // A frame whose id is no more known is dropped, so its flow is of no use.
-    return out === null || out.error === 'No recirculation context' ? null : translationOf(out, cache);
+    if (out === null || out.error === 'No recirculation context') return null;
+    return cache.knowsSources(now) ? translationOf(out, cache) : null;
   }
   private translateKey(
     key: Int32Array,
@@ -258,7 +271,7 @@ export class Backer implements SlowPath {
       trace: null,
       texts: null,
     });
-    cache.push(1, frame.length, now, get16(flow, TCP_FLAGS_AT));
+    cache.push(1, frame.length, now, get16(flow, TCP_FLAGS));
     this.contextBits = 0;
     if (out.actions.length === 0) return;
     const key = flow.w.slice(0, DP_WORDS);
@@ -266,18 +279,34 @@ export class Backer implements SlowPath {
     this.dpif.execute(frame, key, out.actions, bridge.place, now, contextBits);
   }
 
+  private crediting = false;
+  creditAll(): void {
+    if (this.crediting) return;
+    this.crediting = true;
+    this.dpif.creditAll?.();
+    this.crediting = false;
+  }
+
   /** What passes with time: MAC entries age, flows time out, bonds' delays end. Revalidators call it each round, at most 500 ms apart while there is work. */
   run(now: number): void {
     this.now = now;
     for (const bridge of this.bridges.values()) {
       bridge.macs.run(now);
+      // Idle flows are those that have carried nothing by now.
+      if (bridge.tables.nextExpiry <= now) this.creditAll();
       bridge.tables.expire(now);
       for (const { bond } of bridge.bundles.values()) if (bond?.run(now)) this.touch();
     }
   }
 }
 
-const TCP_FLAGS_AT = 36;
+function normalMask(): Int32Array {
+  const wc = new Flow();
+  wc.w.fill(-1, W_IN_PORT, W_ETH_TYPE + 1);
+  wc.u8[NW_FRAG] = 0xff;
+  wc.w[W_RECIRC_ID] = -1;
+  return wc.w.slice(0, DP_WORDS);
+}
 
 function portNumber({ ports }: Bundle): number {
   return ports[0]?.number ?? 0;

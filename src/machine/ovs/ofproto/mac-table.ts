@@ -22,6 +22,8 @@ export interface MacEntry {
   bundle: Bundle;
   /** Second at which it is forgotten; Infinity: `fdb/add` made it. */
   expires: number;
+  /** When a frame was last heard that it was learned from, ns. */
+  heard: number;
   /** Second until which gratuitous ARPs that come back over a bond are not learned from. */
   gratArpLock: number;
 }
@@ -75,9 +77,13 @@ export class MacTable {
   /** An address is new, or was heard at another port. */
   declare private readonly learned: (entry: MacEntry) => void;
 
-  constructor(changed: () => void, learned: (entry: MacEntry) => void) {
+  /** Brings ages up to date by what flows have carried: called before something is forgotten for its age. */
+  declare private readonly refresh: () => void;
+
+  constructor(changed: () => void, learned: (entry: MacEntry) => void, refresh: () => void) {
     this.changed = changed;
     this.learned = learned;
+    this.refresh = refresh;
   }
 
   get size(): number {
@@ -110,11 +116,9 @@ export class MacTable {
     if (!this.mayLearn(mac, vlan)) return null;
     const entry = this.table.get(vlan)?.get(mac);
     if (entry === undefined) return null;
-    if (now >= entry.expires * 1e9) {
-      this.run(now);
-      return null;
-    }
-    return entry;
+    if (now < entry.expires * 1e9) return entry;
+    this.run(now);
+    return now < entry.expires * 1e9 ? entry : null;
   }
 
   /**
@@ -126,6 +130,9 @@ export class MacTable {
     let entry = this.lookup(mac, vlan, now);
     if (entry !== null) {
       if (entry.expires === Number.POSITIVE_INFINITY) return false;
+      // What a flow counted before the address moved away says nothing any more.
+      if (now < entry.heard) return false;
+      entry.heard = now;
       if (entry.bundle === bundle && !gratuitousArp && entry.expires === second + this.idleTime) return false;
       if (gratuitousArp && bundle.bond !== null && second < entry.gratArpLock) return false;
       this.used(entry);
@@ -138,7 +145,7 @@ export class MacTable {
     } else {
       if (this.count >= this.maxEntries) this.evict();
       const lock = gratuitousArp && bundle.bond === null ? second + GRAT_ARP_LOCK : 0;
-      entry = { mac, vlan, bundle, expires: second + this.idleTime, gratArpLock: lock };
+      entry = { mac, vlan, bundle, expires: second + this.idleTime, heard: now, gratArpLock: lock };
       this.insert(entry);
       this.stats.learned++;
     }
@@ -160,7 +167,7 @@ export class MacTable {
   /** `fdb/add`: an entry that never ages. */
   addStatic(mac: number, vlan: number, bundle: Bundle): void {
     this.remove(mac, vlan);
-    const entry = { mac, vlan, bundle, expires: Number.POSITIVE_INFINITY, gratArpLock: 0 };
+    const entry = { mac, vlan, bundle, expires: Number.POSITIVE_INFINITY, heard: 0, gratArpLock: 0 };
     this.insert(entry);
     this.ofBundle(bundle).add(entry);
     this.changed();
@@ -169,7 +176,7 @@ export class MacTable {
   adopt(mac: number, vlan: number, bundle: Bundle, expires: number, now: number): void {
     if (now >= expires * 1e9) return;
     this.remove(mac, vlan);
-    const entry = { mac, vlan, bundle, expires, gratArpLock: 0 };
+    const entry = { mac, vlan, bundle, expires, heard: now, gratArpLock: 0 };
     this.insert(entry);
     this.ofBundle(bundle).add(entry);
     this.changed();
@@ -198,6 +205,9 @@ export class MacTable {
   }
   /** Forgets what has aged, and what a smaller table has no room for (mac_learning_run()). */
   run(now: number): void {
+    const [oldest] = this.lru;
+    if (oldest === undefined || (now < oldest.expires * 1e9 && this.count <= this.maxEntries)) return;
+    this.refresh();
     let gone = false;
     for (const entry of this.lru) {
       if (now < entry.expires * 1e9 && this.count <= this.maxEntries) break;

@@ -72,6 +72,7 @@ export class Ofproto {
     this.macs = new MacTable(
       () => backer.touch(),
       (entry) => backer.learned(this, entry),
+      () => backer.creditAll(),
     );
     this.flush(0);
   }

@@ -8,8 +8,8 @@ import { NicSoftirq } from '../../../../src/machine/host/nic-port.ts';
 import { Port } from '../../../../src/machine/host/port.ts';
 import { OvsBridge } from '../../../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
-import { NormalOfproto, NormalSlowPath } from '../../../../src/machine/ovs/datapath/normal-slow-path.ts';
 import { FRAME_OFFSET } from '../../../../src/machine/packet/pool.ts';
+import { NormalBridge } from '../ovs/datapath/normal-bridge.ts';
 import { Bare } from '../packet/bare-services.ts';
 
 /** A port that keeps what it gets: frame bytes, header, frame id, time. */
@@ -62,9 +62,7 @@ export class NicBench {
     this.bridge = new KernelDatapath(services, 100);
     this.bridge.handler = { upcallQueued: () => {} };
     const ports = new OvsBridge('br0', 100, this.bridge);
-    const slow = new NormalSlowPath();
-    slow.add(ports, new NormalOfproto(services.recorder, 100, 100, 300));
-    this.bridge.slow = slow;
+    new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
     ports.addPort(new KeepingPort(this.bare, 1));
     this.out = new KeepingPort(this.bare, 2);
     this.out.offloads = 0x7f;

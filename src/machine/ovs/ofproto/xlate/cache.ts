@@ -42,6 +42,15 @@ export class XlateCache implements Credits {
     this.entries.push(entry);
   }
 
+  /** False: a frame of this flow would be learned from, as its source is not known at its port. */
+  knowsSources(now: number): boolean {
+    return this.entries.every(
+      (entry) =>
+        entry.kind !== 'normal' ||
+        !entry.bridge.macs.wouldUpdate(entry.mac, entry.vlan, entry.gratuitousArp, entry.bundle, now),
+    );
+  }
+
   push(packets: number, bytes: number, used: number, tcpFlags: number): void {
     if (packets === 0) return;
     for (const entry of this.entries)

@@ -149,7 +149,7 @@ describe.each(KINDS)('%s datapath', (kind) => {
     // the frame that missed counts for the OpenFlow rule, not for the flow that it brought
     assert.equal(s.flows[1]!.packets, 49);
     assert.equal(s.flows[1]!.bytes, 49 * 60);
-    assert.equal(s.ofproto.creditedPackets, 2);
+    assert.equal(s.ofproto.rulePackets, 2);
     assert.equal(s.bare.count(E.DP_MISS), 2);
     assert.equal(s.bare.count(E.DP_FLOW_PUT), 2);
   });
@@ -191,10 +191,10 @@ describe.each(KINDS)('%s datapath', (kind) => {
     s.send(2, frame(9, 0x525400000002), 20);
     s.send(1, frame(9, 1), 25);
     assert.deepEqual(
-      s.ofproto.entries(30e9).map((e) => [e.port, e.mac, (30e9 - e.learned) / 1e9]),
+      s.ofproto.entries(30e9).map((e) => [e.port, e.mac, e.age]),
       [
-        [1, '00:00:00:00:00:01', 5],
         [2, '52:54:00:00:00:02', 10],
+        [1, '00:00:00:00:00:01', 5],
       ],
     );
     assert.equal(s.ofproto.entries(322e9).length, 1);

@@ -5,9 +5,9 @@ import { OvsBridge } from '../../../../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
 import type { Megaflow } from '../../../../../src/machine/ovs/datapath/megaflow-table.ts';
 import { NetdevDatapath } from '../../../../../src/machine/ovs/datapath/netdev-datapath.ts';
-import { NormalOfproto, NormalSlowPath } from '../../../../../src/machine/ovs/datapath/normal-slow-path.ts';
 import type { Services } from '../../../../../src/machine/services.ts';
 import { Bare } from '../../packet/bare-services.ts';
+import { NormalBridge } from './normal-bridge.ts';
 
 export type Kind = 'system' | 'netdev';
 export const KINDS: readonly Kind[] = ['system', 'netdev'];
@@ -33,7 +33,7 @@ class KeepingPort extends Port {
 export class Switch {
   readonly bare: Bare;
   readonly bridge: KernelDatapath | NetdevDatapath;
-  readonly ofproto: NormalOfproto;
+  readonly ofproto: NormalBridge;
   private readonly ports: OvsBridge;
   /** Upcalls are answered at once unless this is off (kernel datapath only). */
   answers = true;
@@ -53,11 +53,8 @@ export class Switch {
       kernel.handler = { upcallQueued: () => {} };
       this.bridge = kernel;
     }
-    this.ofproto = new NormalOfproto(services.recorder, 100, macTableSize, macAgingSeconds);
     this.ports = new OvsBridge('br0', 100, this.bridge);
-    const slow = new NormalSlowPath();
-    slow.add(this.ports, this.ofproto);
-    this.bridge.slow = slow;
+    this.ofproto = new NormalBridge(services, this.bridge, this.ports, { macTableSize, macAgingSeconds });
     for (let n = 1; n <= ports; n++) this.ports.addPort(this.port(n));
   }
   private port(number: number): Port {
