@@ -1,6 +1,7 @@
 /** What the commands of ovs-vswitchd's control socket find on a host. */
 import * as E from '../../engine/events.ts';
 import { DummyPort } from '../../machine/host/dummy-port.ts';
+import { InternalPort } from '../../machine/host/internal-port.ts';
 import { OvsRevalidator } from '../../machine/ovs/datapath/revalidator.ts';
 import type { CtlDatapath, CtlHost, CtlUpcalls } from '../../machine/ovs/unixctl/host.ts';
 import type { OvsHost } from './ovs-host.ts';
@@ -45,7 +46,7 @@ export function ctlHost(host: OvsHost): CtlHost {
     reconnect: ({ name }) => host.switch.switches.get(name)?.agent.reconnect(),
     receive: (name, frame, now, contextBits) => {
       const port = host.switch.portNamed(name);
-      if (!(port instanceof DummyPort)) return false;
+      if (!(port instanceof DummyPort || port instanceof InternalPort)) return false;
       host.switch.receive(port, frame, now, contextBits);
       return true;
     },

@@ -32,9 +32,18 @@ export const command = (
 /** Number of arguments that commands with `…` take at most. */
 export const ANY_ARGS = 2 ** 31 - 1;
 
-/** Runs `act` at the world's time; the journal keeps the command line. */
+/** Runs `act` at the world's time; the journal keeps the command line. What it refuses has done the world no harm. */
 export function doing<T>({ door }: Ctl, line: readonly string[], act: (now: number, contextBits: number) => T): T {
-  return door.act('ovs-appctl', line.join(' '), act);
+  const done = door.act('ovs-appctl', line.join(' '), (now, contextBits): { result: T } | CtlError => {
+    try {
+      return { result: act(now, contextBits) };
+    } catch (error) {
+      if (error instanceof CtlError) return error;
+      throw error;
+    }
+  });
+  if (done instanceof CtlError) throw done;
+  return done.result;
 }
 
 /** printf's `%*s` and `%-*s`. */
