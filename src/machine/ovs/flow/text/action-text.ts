@@ -5,22 +5,14 @@ import { OFPP_CONTROLLER, OFPP_IN_PORT, OFPP_LOCAL, OFPP_MAX, type OfAction } fr
 import { fieldByAnyName, fieldByName, fieldNamed } from '../fields.ts';
 import { isValueValid } from '../match.ts';
 import { copyBits, parseSubfield, subfieldMask } from '../subfields.ts';
+import { parseIpv4, parseMac } from './addresses.ts';
 import { parseCt } from './ct-text.ts';
 import { keyValues } from './key-values.ts';
 import { parseLearn, parseMove } from './learn-text.ts';
 import { parseBundle, parseMultipath } from './link-text.ts';
 import { atoi, hexBytes, table, u8, u16, u32, u64 } from './numbers.ts';
 import type { PortNames } from './values.ts';
-import {
-  bytesOf,
-  FlowTextError,
-  isOnes,
-  leadingInteger,
-  parseIpv4,
-  parseMac,
-  parseMasked,
-  parsePort,
-} from './values.ts';
+import { bytesOf, FlowTextError, isOnes, leadingInteger, parseMasked, parsePort } from './values.ts';
 
 const MAX_OFPACT_PARSE_DEPTH = 100;
 /** Bytes that a text's actions may take in ovs; beyond, `input too big`. Ours count actions, which take 8 bytes at least. */

@@ -2,9 +2,10 @@
 import type { OfAction } from '../actions.ts';
 import type { Subfield } from '../fields.ts';
 import { formatSubfield, parseSubfield } from '../subfields.ts';
+import { parseIpv4, parseIpv6 } from './addresses.ts';
 import { keyValues } from './key-values.ts';
 import { table, u16 } from './numbers.ts';
-import { FlowTextError, leadingInteger, parseIpv4, parseIpv6 } from './values.ts';
+import { FlowTextError, leadingInteger } from './values.ts';
 
 export type CtAction = Extract<OfAction, { type: 'ct' }>;
 

@@ -33,6 +33,7 @@ import {
   u16At,
 } from '../match.ts';
 import { copyBits, parseSubfield, setBits } from '../subfields.ts';
+import { formatIpv4, formatIpv6, formatMac } from './addresses.ts';
 import { PROTOCOLS, protocolName } from './protocols.ts';
 import {
   alternateHex,
@@ -40,9 +41,6 @@ import {
   CT_STATES,
   FlowTextError,
   formatFlags,
-  formatIpv4,
-  formatIpv6,
-  formatMac,
   formatPort,
   formatValue,
   isOnes,
@@ -266,10 +264,10 @@ function formatMpls(p: Printer, { flow, mask }: Match): void {
 }
 
 function formatFragment(p: Printer, value: number, mask: number): void {
-  const any = (value & 1) !== 0;
+  const fragment = (value & 1) !== 0;
   const later = (value & 2) !== 0;
-  if (mask === 3) p.put('nw_frag', any ? (later ? 'later' : 'first') : later ? '<error>' : 'no');
-  else if (mask === 1) p.put('nw_frag', any ? 'yes' : 'no');
+  if (mask === 3) p.put('nw_frag', fragment ? (later ? 'later' : 'first') : later ? '<error>' : 'no');
+  else if (mask === 1) p.put('nw_frag', fragment ? 'yes' : 'no');
   else if (mask === 2) p.put('nw_frag', later ? 'later' : 'not_later');
 }
 

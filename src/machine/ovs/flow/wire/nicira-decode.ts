@@ -5,8 +5,8 @@ import { OFPP_CONTROLLER, OFPP_IN_PORT, OFPP_NONE } from '../actions.ts';
 import { type Field, fieldNamed, type Subfield } from '../fields.ts';
 import { copyBits, subfieldMask } from '../subfields.ts';
 import { OFPR_ACTION } from '../text/action-text.ts';
+import { formatIpv6Address } from '../text/addresses.ts';
 import { BUNDLE_ALGORITHMS, BUNDLE_MAX_MEMBERS, HASH_FIELDS, MULTIPATH_ALGORITHMS } from '../text/link-text.ts';
-import { formatIpv6Address } from '../text/values.ts';
 import {
   type ActionBytes,
   checkSubfield,

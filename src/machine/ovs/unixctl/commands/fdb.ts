@@ -1,6 +1,6 @@
 /** MAC tables of bridges (ovs ofproto/ofproto-dpif.c ofproto_unixctl_fdb_…). */
 import { OFPP_LOCAL } from '../../flow/actions.ts';
-import { parseMac } from '../../flow/text/values.ts';
+import { parseMac } from '../../flow/text/addresses.ts';
 import { type MacTable, macNumber, macText } from '../../ofproto/mac-table.ts';
 import type { Ofproto } from '../../ofproto/ofproto-dpif.ts';
 import { type Command, type Ctl, CtlError, command, doing, left, right } from '../command.ts';

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'vitest';
 import { formatActions } from '../../../../../src/machine/ovs/flow/text/action-format.ts';
 import { parseActions } from '../../../../../src/machine/ovs/flow/text/action-text.ts';
+import { formatIpv6Address, parseIpv6 } from '../../../../../src/machine/ovs/flow/text/addresses.ts';
 import {
   formatDuration,
   formatFlow,
@@ -14,7 +15,7 @@ import {
 import { formatGroup, parseGroup } from '../../../../../src/machine/ovs/flow/text/group-text.ts';
 import { formatMatch } from '../../../../../src/machine/ovs/flow/text/match-text.ts';
 import { formatMeter, parseMeter } from '../../../../../src/machine/ovs/flow/text/meter-text.ts';
-import { FlowTextError, formatIpv6Address, parseIpv6 } from '../../../../../src/machine/ovs/flow/text/values.ts';
+import { FlowTextError } from '../../../../../src/machine/ovs/flow/text/values.ts';
 
 const WORDS = JSON.parse(readFileSync(new URL('../../../../vectors/openflow/words.json', import.meta.url), 'utf8')) as {
   readonly errors: readonly (readonly [string, string])[];
