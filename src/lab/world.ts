@@ -106,6 +106,8 @@ export class World {
   private pacedAt = 0;
   /** Wall time of the last count of what is in flight. */
   private countedAt = Number.NEGATIVE_INFINITY;
+  /** Events that there were then. */
+  private countedEvents = -1;
   private readonly gate: HoldGate;
   /** The last turn ended because a reader holds. */
   private held = false;
@@ -161,9 +163,13 @@ export class World {
   private publish(): void {
     this.machine.recorder.publish(this.now);
     this.trafficTime.count(this.active);
+    const { events } = this.machine.recorder;
+    // What no event tells of has not moved: a client of the switch may ask for changes a hundred thousand times.
+    if (this.failure !== null || events === this.countedEvents) return;
     const wall = performance.now();
-    if (this.failure !== null || (wall - this.countedAt < COUNT_MS && !this.idle)) return;
+    if (wall - this.countedAt < COUNT_MS && !this.idle) return;
     this.countedAt = wall;
+    this.countedEvents = events;
     publishGauges(this.machine);
   }
 
