@@ -10,7 +10,6 @@ import type {
 import { eachOf, type Items, type Maybe } from './document-draft.ts';
 import { child, type Faults } from './document-faults.ts';
 import type { TopologyDocument } from './document-schema.ts';
-import { flowFault } from './ovs/document-flows.ts';
 import type { Bond, BridgePort, Mirror, OvsBridge, OvsHostOptions, PortVlan } from './topology-ovs.ts';
 import { show } from './units.ts';
 
@@ -62,7 +61,6 @@ export function checkOvs(host: DraftHost, at: string, faults: Faults): void {
           'such as "tcp:127.0.0.1:6653" or "unix:/run/c.sock"',
         );
     });
-    checkFlows(host, bridge, p, faults);
     for (const [key, field] of Object.entries(FIELD_OF_KEY))
       if (bridge.otherConfig !== undefined && Object.hasOwn(bridge.otherConfig, key))
         faults.add(child(`${p}/otherConfig`, key), 'unknown-field', `${key} has a field of its own`, `"${field}"`);
@@ -72,16 +70,6 @@ export function checkOvs(host: DraftHost, at: string, faults: Faults): void {
   eachOf(host.guests, `${at}/guests`, (guest, g) =>
     eachOf(guest.nics, `${g}/nics`, (nic, p) => checkNic(host, nic, p, faults)),
   );
-}
-
-/** Flows as ovs-ofctl and the bridge's tables take them. */
-function checkFlows(host: DraftHost, bridge: DraftBridge, at: string, faults: Faults): void {
-  const flows = bridge.flows?.map((flow) => flow ?? '') ?? [];
-  if (flows.length === 0 || bridge.flows?.includes(undefined)) return;
-  const own = (bridge.ports ?? []).flatMap((port) => port?.name ?? []);
-  const fault = flowFault(flows, [bridge.name ?? '', ...nicPorts(host), ...own]);
-  if (fault !== null)
-    faults.add(`${at}/flows/${fault.index}`, 'unknown-value', fault.why, 'a flow in the syntax of ovs-ofctl');
 }
 
 /** Names that NICs have as ports. */

@@ -2,7 +2,7 @@
 import { OfError } from '../../machine/ovs/flow/actions.ts';
 import { parseFlow } from '../../machine/ovs/flow/text/flow-text.ts';
 import { FlowTextError, type PortNames } from '../../machine/ovs/flow/text/values.ts';
-import { FlowTables } from '../../machine/ovs/ofproto/tables/flow-tables.ts';
+import type { FlowTables } from '../../machine/ovs/ofproto/tables/flow-tables.ts';
 
 /** Adds them in order; returns what is wrong with the first that is refused, by its place in the list; null: all are there. */
 export function addFlows(
@@ -21,13 +21,4 @@ export function addFlows(
     }
   }
   return null;
-}
-
-/** What a bridge with those ports would refuse. */
-export function flowFault(flows: readonly string[], ports: readonly string[]): ReturnType<typeof addFlows> {
-  const names: PortNames = {
-    numberOf: (name) => (ports.includes(name) ? 1 + ports.indexOf(name) : null),
-    nameOf: () => null,
-  };
-  return addFlows(new FlowTables(), flows, names);
 }

@@ -49,6 +49,8 @@ export class PortNetdev implements Netdev {
   declare private readonly counted: PlaceCounters;
   declare private readonly setPolicer: (policer: Policer | null) => void;
   private policing = '0,0,0,0';
+  /** What had been counted under its name when the device was made: one of the same name may have been there before. */
+  declare private readonly before: PortCounters;
 
   constructor(
     type: string,
@@ -63,6 +65,8 @@ export class PortNetdev implements Netdev {
     this.port = port;
     this.facts = facts;
     this.counted = counted;
+    // what a guest or a NIC is behind outlives its port
+    this.before = type === 'dummy' || type === 'internal' ? this.countedSoFar() : NO_COUNTERS;
   }
   get dpPort(): number {
     return this.port.number;
@@ -100,6 +104,19 @@ export class PortNetdev implements Netdev {
     return this.facts.ifindex;
   }
   counters(): PortCounters {
+    const now = this.countedSoFar();
+    const { before } = this;
+    return {
+      ...now,
+      rxPackets: now.rxPackets - before.rxPackets,
+      rxBytes: now.rxBytes - before.rxBytes,
+      txPackets: now.txPackets - before.txPackets,
+      txBytes: now.txBytes - before.txBytes,
+      rxDropped: now.rxDropped - before.rxDropped,
+      txDropped: now.txDropped - before.txDropped,
+    };
+  }
+  private countedSoFar(): PortCounters {
     const { counted, port } = this;
     let dropped = 0;
     for (const place of [port.place, ...this.facts.dropPlaces])

@@ -9,6 +9,7 @@ import { flagIn, integerIn } from '../../machine/ovs/vswitchd/mac-address.ts';
 /** A tenth of a second is the least that both times may be (bridge_reconfigure(), ofproto_set_max_idle()). */
 const LEAST_MS = 100;
 const MOST = 2 ** 32 - 1;
+const MOST_FLUSH_US = 1_000_000;
 
 /**
  * DEVIATION: `pmd-cpu-mask`, `pmd-rxq-affinity` and `n-rxq` are kept in the database and change nothing: PMDs and queues are the document's.
@@ -24,4 +25,7 @@ export function applyOtherConfig(config: TextMap, datapath: OvsDatapath): void {
   const probability = integerIn(config, 'emc-insert-inv-prob', EMC_INSERT_INV_PROB);
   datapath.emcInsertInvProb = probability >= 0 && probability <= MOST ? probability : EMC_INSERT_INV_PROB;
   datapath.smcEnabled = flagIn(config, 'smc-enable', false);
+  // microseconds
+  const flush = integerIn(config, 'tx-flush-interval', 0);
+  datapath.txFlushNs = flush >= 0 && flush <= MOST_FLUSH_US ? flush * 1000 : 0;
 }

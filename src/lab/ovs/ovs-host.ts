@@ -16,6 +16,7 @@ import {
 } from '../../machine/ovs/stream.ts';
 import { Unixctl } from '../../machine/ovs/unixctl/server.ts';
 import { Vswitchd } from '../../machine/ovs/vswitchd/vswitchd.ts';
+import { Refusal } from '../refusal.ts';
 import type { Host } from '../topology.ts';
 import { ctlHost } from './ctl-host.ts';
 import { addFlows } from './document-flows.ts';
@@ -27,8 +28,22 @@ import { plugRow, portColumns, unplugRow } from './plug-rows.ts';
 /** Wall time between two refreshes of statistics for those who only listen, ms (stats-update-interval). */
 const REFRESH_MS = 5000;
 
+/**
+ * Runs what a timer or a socket brings. Where the world has failed in the meantime there is nobody to refuse it to, and nothing may
+ * come out of it: the thread has other worlds.
+ */
+function unlessFailed(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+  }
+}
+
 export interface OvsHostOptions {
   readonly document: Host;
+  /** To it, in the topology's document. */
+  readonly pointer: string;
   readonly seed: number;
   readonly prefix: string;
   readonly switch: HostSwitch;
@@ -125,10 +140,15 @@ export class OvsHost implements OvsDoors {
       this.rewired(() => unplugRow(this.db, device.name));
     };
   }
+  /** Throws Refusal where one of the document's is none. */
   private addFlows(): void {
-    for (const { name, flows } of this.document.bridges) {
+    for (const [i, { name, flows }] of this.document.bridges.entries()) {
       const ofproto = this.switch.switches.get(name)?.ofproto;
-      if (ofproto !== undefined) addFlows(ofproto.tables, flows, portNames(ofproto));
+      const fault = ofproto === undefined ? null : addFlows(ofproto.tables, flows, portNames(ofproto));
+      // the ports of a database that clients have changed may be others
+      if (fault === null || this.changed) continue;
+      const field = `${this.options.pointer}/bridges/${i}/flows/${fault.index}`;
+      throw new Refusal('INVALID', `${fault.why}; expected a flow in the syntax of ovs-ofctl`, field);
     }
   }
   /** A bridge whose OpenFlow tables clients have changed; null: there is none. */
@@ -168,21 +188,33 @@ export class OvsHost implements OvsDoors {
 
   connect(door: Door, streams: Streams): void {
     this.real = door;
-    this.streams = streams;
-    this.managers = new Managers(this.server, streams);
-    for (const { agent } of this.switch.switches.values()) agent.connect(this.door, streams);
+    this.streams = {
+      dial: (target, connected, failed) =>
+        streams.dial(target, connected, (error) => unlessFailed(() => failed(error))),
+      listen: (target, acceptor, listening, failed) =>
+        streams.listen(
+          target,
+          acceptor,
+          (at) => unlessFailed(() => listening(at)),
+          (error) => unlessFailed(() => failed(error)),
+        ),
+    };
+    this.managers = new Managers(this.server, this.streams);
+    for (const { agent } of this.switch.switches.values()) agent.connect(this.door, this.streams);
   }
   tick(nowMs: number): void {
-    this.wall = nowMs;
-    this.managers?.tick();
-    for (const { agent } of this.switch.switches.values()) agent.tick(nowMs);
-    if (nowMs < this.refreshedWall + REFRESH_MS || this.server.sessionCount === 0) return;
-    this.refresh();
+    unlessFailed(() => {
+      this.wall = nowMs;
+      this.managers?.tick();
+      for (const { agent } of this.switch.switches.values()) agent.tick(nowMs);
+      if (nowMs < this.refreshedWall + REFRESH_MS || this.server.sessionCount === 0) return;
+      this.refresh();
+    });
   }
 
   private statusChanged(): void {
     if (this.vswitchd.busy) return;
-    this.door.act('ovsdb status', null, () => this.vswitchd.refreshStatus());
+    unlessFailed(() => this.door.act('ovsdb status', null, () => this.vswitchd.refreshStatus()));
   }
   /** Clients read statistics as they are when they ask. */
   private accept(peer: Peer): Session {

@@ -23,6 +23,7 @@ export function startSwitches(site: Site, saved: SavedDatabases): OvsHost[] {
     const pmds = (pollers.get('pmd') ?? []).reduce((mask, core) => mask + 2 ** cores.local(core), 0);
     const started = new OvsHost({
       document: host,
+      pointer: `/hosts/${site.topology.hosts.indexOf(host)}`,
       seed: site.topology.seed,
       prefix,
       switch: ovs,

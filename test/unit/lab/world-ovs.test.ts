@@ -8,6 +8,7 @@ import type { OvsHost } from '../../../src/lab/ovs/ovs-host.ts';
 import type { SavedDatabases } from '../../../src/lab/ovs/start.ts';
 import type { RunResult } from '../../../src/lab/protocol.ts';
 import { checkRehearsable } from '../../../src/lab/qemu-commands.ts';
+import { Refusal } from '../../../src/lab/refusal.ts';
 import { World } from '../../../src/lab/world.ts';
 import { DummyPort } from '../../../src/machine/host/dummy-port.ts';
 import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
@@ -226,8 +227,23 @@ test('a dummy port: frames that are flooded to it can be read, and frames are pu
 test('flows of the document are there when the world begins', () => {
   const drop = new Lab({ bridges: [{ name: 'br0', flows: ['priority=9,icmp,actions=drop'] }], guests: guests() });
   expect(drop.ping().received).toBe(0);
-  const parsed = parseTopology({ name: 't', hosts: [{ bridges: [{ name: 'br0', flows: ['ip,actions=outpu:1'] }] }] });
-  expect(parsed.ok).toBe(false);
+  const wrong = (flow: string): unknown => {
+    try {
+      return new Lab({
+        bridges: [
+          { name: 'x', datapath: 'linux' },
+          { name: 'br0', flows: ['actions=drop', flow] },
+        ],
+      });
+    } catch (error) {
+      return error instanceof Refusal ? error.error : error;
+    }
+  };
+  const at = { code: 'INVALID', field: '/hosts/0/bridges/1/flows/1' };
+  expect(wrong('ip,actions=outpu:1')).toMatchObject(at);
+  expect(wrong('ip,actions=group:7')).toMatchObject(at);
+  expect(wrong('in_port=nobody,actions=drop')).toMatchObject(at);
+  expect(wrong('in_port=br0,actions=drop')).toBeInstanceOf(Lab);
 });
 
 describe('what is kept', () => {
