@@ -2,190 +2,20 @@
 import { Writer } from '../../openflow/wire/buffer.ts';
 import type { OfAction } from '../actions.ts';
 import { OFPP_IN_PORT } from '../actions.ts';
-import { type Field, fieldNamed, type Subfield } from '../fields.ts';
-import { loadSegments } from '../text/action-format.ts';
+import { fieldNamed, type Subfield } from '../fields.ts';
 import { OFPR_ACTION } from '../text/action-text.ts';
 import { BUNDLE_ALGORITHMS, HASH_FIELDS, MULTIPATH_ALGORITHMS } from '../text/link-text.ts';
-import { bytesOf } from '../text/values.ts';
-import { actionNumber, OFPAT_VENDOR, type RawName } from './action-types.ts';
+import type { RawName } from './action-types.ts';
+import { type Action, ActionWriter, OFP10_VERSION, OFP15_VERSION } from './action-writer.ts';
 import { encodeLearn, isLearn2 } from './learn-wire.ts';
-import { nxmHeaderOf, writeFieldHeader, writeTlv } from './tlv.ts';
+import { nxmHeaderOf, writeFieldHeader } from './tlv.ts';
 
-const OFP10_VERSION = 1;
-const OFP15_VERSION = 6;
-type Action<T extends OfAction['type']> = Extract<OfAction, { type: T }>;
-
-const F = {
-  vlanVid: fieldNamed('vlan_vid'),
-  vlanPcp: fieldNamed('vlan_pcp'),
-  tunId: fieldNamed('tun_id'),
-  nwEcn: fieldNamed('nw_ecn'),
-  nwTtl: fieldNamed('nw_ttl'),
-  dscp: fieldNamed('ip_dscp'),
-  inPort: fieldNamed('in_port'),
-};
+const TUN_ID = fieldNamed('tun_id');
+const NW_TTL = fieldNamed('nw_ttl');
+const IN_PORT = fieldNamed('in_port');
 const ALG_PORTS: Readonly<Record<string, number>> = { ftp: 21, tftp: 69 };
 
-class ActionEncoder {
-  readonly out: Writer;
-  private readonly version: number;
-
-  constructor(out: Writer, version: number) {
-    this.out = out;
-    this.version = version;
-  }
-
-  /** An action: header, what `body` writes after it, zeros up to a multiple of 8 and at least `least` bytes; then its length. */
-  private put(name: RawName, body: (() => void) | null, least = 8): void {
-    const number = actionNumber(name, this.version);
-    // What this version has no action for is left out, as ovs does.
-    if (number === null) return;
-    const { out } = this;
-    const from = out.length;
-    if (number.vendor === 0) out.u16(number.type).u16(0);
-    else out.u16(OFPAT_VENDOR).u16(0).u32(number.vendor).u16(number.type);
-    body?.();
-    const size = Math.max(out.length - from, number.vendor === 0 ? least : Math.max(least, 16));
-    out.zeros(((size + 7) & ~7) - (out.length - from));
-    out.setU16(from + 2, out.length - from);
-  }
-  /** An argument of 32 bits: Nicira's form aligns it. */
-  private put32(name: RawName, value: number): void {
-    const nicira = actionNumber(name, this.version)?.vendor !== 0;
-    this.put(name, () => {
-      if (nicira) this.out.u16(0);
-      this.out.u32(value);
-    });
-  }
-  private put16(name: RawName, value: number): void {
-    this.put(name, () => this.out.u16(value));
-  }
-  private put8(name: RawName, value: number): void {
-    this.put(name, () => this.out.u8(value));
-  }
-  private putBytes(name: RawName, value: Uint8Array): void {
-    this.put(name, () => this.out.raw(value));
-  }
-  /** (ofs << 6) | (n_bits - 1). */
-  private packed({ ofs, bits }: Subfield): number {
-    return (ofs << 6) | (bits - 1);
-  }
-
-  private setFieldAction(field: Field, value: Uint8Array, mask: Uint8Array | null): void {
-    const name = this.version >= OFP15_VERSION ? 'set_field15' : 'set_field12';
-    this.put(name, () => writeTlv(this.out, field, this.version, value, mask));
-  }
-  private setNumber(field: Field, value: number | bigint): void {
-    this.setFieldAction(field, bytesOf(BigInt(value), field.bytes)!, null);
-  }
-  private regLoad(a: Action<'set_field'>): void {
-    if (nxmHeaderOf(a.field) === 0) {
-      const mask = a.mask?.every((byte) => byte === 0xff) ? null : a.mask;
-      this.put('reg_load2', () => writeTlv(this.out, a.field, 0, a.value, mask));
-      return;
-    }
-    for (const { ofs, bits, value } of loadSegments(a)) {
-      this.put('reg_load', () => {
-        this.out
-          .u16(this.packed({ field: a.field, ofs, bits }))
-          .u32(nxmHeaderOf(a.field))
-          .u64(value);
-      });
-    }
-  }
-
-  /** The actions of OpenFlow 1.0 that set what set_field does; false: there is none. */
-  private legacySet(a: Action<'set_field'>): boolean {
-    const { field, value } = a;
-    switch (field.name) {
-      case 'vlan_tci': {
-        const tci = (value[0]! << 8) | value[1]!;
-        if ((tci & 0x1000) === 0) this.put('strip_vlan', null);
-        else {
-          this.put16('set_vlan_vid10', tci & 0xfff);
-          this.put8('set_vlan_pcp10', tci >> 13);
-        }
-        return true;
-      }
-      case 'vlan_vid':
-        this.put16('set_vlan_vid10', ((value[0]! << 8) | value[1]!) & 0xfff);
-        return true;
-      case 'vlan_pcp':
-        this.put8('set_vlan_pcp10', value[0]!);
-        return true;
-      case 'eth_src':
-        this.putBytes('set_dl_src', value);
-        return true;
-      case 'eth_dst':
-        this.putBytes('set_dl_dst', value);
-        return true;
-      case 'ip_src':
-        this.putBytes('set_nw_src', value);
-        return true;
-      case 'ip_dst':
-        this.putBytes('set_nw_dst', value);
-        return true;
-      case 'nw_tos':
-        this.put8('set_nw_tos', value[0]!);
-        return true;
-      case 'ip_dscp':
-        this.put8('set_nw_tos', value[0]! << 2);
-        return true;
-      case 'tcp_src':
-      case 'udp_src':
-        this.putBytes('set_tp_src', value);
-        return true;
-      case 'tcp_dst':
-      case 'udp_dst':
-        this.putBytes('set_tp_dst', value);
-        return true;
-      default:
-        return false;
-    }
-  }
-
-  private setField(a: Action<'set_field'>): void {
-    const exact = a.mask === null || a.mask.every((byte) => byte === 0xff);
-    if (a.spelling === 'mod') {
-      this.mod(a);
-      return;
-    }
-    if (this.version >= OFP15_VERSION) {
-      // Bits of the value outside its mask are refused by whoever reads it.
-      const value = exact ? a.value : a.value.map((byte, i) => byte & a.mask![i]!);
-      this.setFieldAction(a.field, value, exact ? null : a.mask);
-    } else if (a.spelling === 'load') this.regLoad(a);
-    else if (this.version === OFP10_VERSION) {
-      if (!this.legacySet(a)) this.regLoad({ ...a, mask: a.mask ?? a.field.valid });
-    } else if (exact) this.setFieldAction(a.field, a.value, null);
-    else this.regLoad(a);
-  }
-
-  /** What OpenFlow 1.0 and 1.1 have an action of its own for. */
-  private mod(a: Action<'set_field'>): void {
-    const { field, value } = a;
-    if (this.version > OFP10_VERSION) {
-      if (field.name === 'nw_tos') this.setNumber(F.dscp, value[0]! >> 2);
-      else this.setFieldAction(field, value, null);
-    } else if (field.name === 'mpls_label') {
-      this.put32('set_mpls_label', Number((value[1]! << 16) | (value[2]! << 8) | value[3]!));
-    } else if (field.name === 'mpls_tc') this.put8('set_mpls_tc', value[0]!);
-    else if (field.prerequisite === 'sctp')
-      this.putBytes(field.name === 'sctp_src' ? 'set_tp_src' : 'set_tp_dst', value);
-    else if (!this.legacySet(a)) this.regLoad({ ...a, mask: field.valid });
-  }
-
-  private modVlan(a: Action<'mod_vlan_vid'> | Action<'mod_vlan_pcp'>): void {
-    if (this.version === OFP10_VERSION) {
-      if (a.type === 'mod_vlan_vid') this.put16('set_vlan_vid10', a.vid);
-      else this.put8('set_vlan_pcp10', a.pcp);
-      return;
-    }
-    if (a.hasVlan !== true) this.put16('push_vlan', 0x8100);
-    if (a.type === 'mod_vlan_vid') this.setNumber(F.vlanVid, a.vid | 0x1000);
-    else this.setNumber(F.vlanPcp, a.pcp);
-  }
-
+class ActionEncoder extends ActionWriter {
   private output(port: number, maxLen: number): void {
     if (this.version === OFP10_VERSION) this.put('output10', () => this.out.u16(port & 0xffff).u16(maxLen));
     else this.put('output11', () => this.out.u32(port).u16(maxLen), 16);
@@ -220,7 +50,7 @@ class ActionEncoder {
     const { out } = this;
     this.put(a.dst === null ? 'bundle' : 'bundle_load', () => {
       out.u16(BUNDLE_ALGORITHMS.indexOf(a.algorithm)).u16(HASH_FIELDS.indexOf(a.fields)).u16(a.basis);
-      out.u32(nxmHeaderOf(F.inPort)).u16(a.ports.length);
+      out.u32(nxmHeaderOf(IN_PORT)).u16(a.ports.length);
       if (a.dst === null) out.zeros(6);
       else out.u16(this.packed(a.dst)).u32(nxmHeaderOf(a.dst.field));
       out.zeros(4);
@@ -376,7 +206,7 @@ class ActionEncoder {
         else {
           this.regLoad({
             type: 'set_field',
-            field: F.nwTtl,
+            field: NW_TTL,
             value: Uint8Array.of(a.ttl),
             mask: Uint8Array.of(0xff),
             spelling: 'load',
@@ -390,7 +220,7 @@ class ActionEncoder {
         this.put32('group', a.group);
         return;
       case 'set_tunnel':
-        if (this.version > OFP10_VERSION) this.setNumber(F.tunId, a.id);
+        if (this.version > OFP10_VERSION) this.setNumber(TUN_ID, a.id);
         else if (a.id <= 0xffffffffn) this.put32('set_tunnel', Number(a.id));
         else this.put('set_tunnel64', () => out.zeros(6).u64(a.id));
         return;
