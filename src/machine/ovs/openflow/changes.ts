@@ -1,4 +1,5 @@
 /** Messages that change the switch or send frames: FLOW_MOD, GROUP_MOD, METER_MOD, PORT_MOD, TABLE_MOD, PACKET_OUT, bundles, NXT_RESUME. */
+import type { FlowMod } from '../flow/actions.ts';
 import { W_IN_PORT } from '../flow/flow.ts';
 import { Match } from '../flow/match.ts';
 import type { PacketOut } from '../ofproto/ofproto-dpif.ts';
@@ -17,7 +18,7 @@ import {
   OFPBCT_OPEN_REQUEST,
   OFPBF_ATOMIC,
 } from './wire/bundle.ts';
-import { OFPTT_ALL } from './wire/codes.ts';
+import { OFP_NO_BUFFER, OFPTT_ALL } from './wire/codes.ts';
 import { ofError } from './wire/errors.ts';
 import { checkActions } from './wire/flow-codec.ts';
 import { decodeFlowMod } from './wire/flow-mod.ts';
@@ -131,12 +132,18 @@ export function bundleAdd(from: Connection, request: Request): void {
   const entry: BundleEntry = { bytes, xid: request.xid, change: decodeChange(from, message) };
   from.bundles.add(bundle, flags, entry, from.agent.nowMs);
 }
+/** What a FLOW_MOD is refused for whatever the tables hold. */
+function sound(mod: FlowMod): FlowMod {
+  const deletes = mod.command === 'delete' || mod.command === 'delete_strict';
+  if (!deletes && mod.bufferId !== OFP_NO_BUFFER) throw ofError('OFPBRC_BUFFER_UNKNOWN');
+  return mod;
+}
 /** Messages of a bundle are refused when they come where they make no sense, and at the commit where they cannot be done. */
 function decodeChange(from: Connection, message: Request): BundleEntry['change'] {
   switch (message.kind) {
     case 'flow_mod':
     case 'nxt_flow_mod':
-      return { kind: 'flow', mod: decodeFlowMod(message, from.tableId) };
+      return { kind: 'flow', mod: sound(decodeFlowMod(message, from.tableId)) };
     case 'group_mod':
       return { kind: 'group', mod: decodeGroupMod(message) };
     case 'port_mod':

@@ -12,7 +12,7 @@ import { handle, isChange } from './handlers.ts';
 import { MonitorSet } from './monitors.ts';
 import { type AsyncConfig, defaultAsync, NO_ASYNC } from './wire/async.ts';
 import { finish, header, message } from './wire/buffer.ts';
-import { HEADER, OFP14_VERSION, OFPT_ECHO_REPLY, OFPT_ECHO_REQUEST, OFPT_ERROR, OFPT_HELLO } from './wire/codes.ts';
+import { HEADER, OFP14_VERSION, OFPT_ECHO_REPLY, OFPT_ECHO_REQUEST, OFPT_HELLO } from './wire/codes.ts';
 import { OFPCR12_ROLE_EQUAL, OFPCR12_ROLE_SECONDARY } from './wire/config.ts';
 import { encodeErrorReply } from './wire/errors.ts';
 import { decodeHello, encodeHello, encodeIncompatible, highestVersion } from './wire/hello.ts';
@@ -171,7 +171,6 @@ export class Connection implements Session {
       this.send(encodeErrorReply('OFPBRC_BAD_VERSION', bytes));
       return;
     }
-    if (type === OFPT_ERROR || type === OFPT_HELLO || type === OFPT_ECHO_REPLY) return;
     this.attempt(bytes, () => {
       const request = decodeRequest(bytes);
       if (!BEFORE_ADMISSION.has(request.kind)) this.admitted = true;
@@ -179,7 +178,7 @@ export class Connection implements Session {
         handle(this, request, null, now, contextBits);
         return;
       }
-      const assembled = this.assembler.add(request);
+      const assembled = this.assembler.add(request, this.agent.nowMs);
       if (assembled !== null) handle(this, assembled.request, assembled, now, contextBits);
     });
     this.agent.flushUpdates();
@@ -234,6 +233,7 @@ export class Connection implements Session {
   tick(nowMs: number): void {
     this.agent.nowMs = Math.max(this.agent.nowMs, nowMs);
     if (this.gone) return;
+    this.assembler.expire(nowMs, (last) => this.send(encodeErrorReply('OFPBRC_MULTIPART_REQUEST_TIMEOUT', last)));
     const interval = this.probeInterval * 1000;
     if (interval === 0 || nowMs - this.heardAt < interval) return;
     if (this.probing || this.version === 0) {

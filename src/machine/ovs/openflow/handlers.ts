@@ -112,6 +112,8 @@ export function handle(
     case 'echo_request':
       from.send(finish(message(version, OFPT_ECHO_REPLY, xid, bytes.length).raw(bytes.subarray(8))));
       return;
+    case 'echo_reply':
+      return;
     case 'features':
       from.send(encodeFeatures(version, xid, agent.datapathId, agent.visibleTables.length, agent.ports()));
       return;
@@ -160,12 +162,14 @@ export function handle(
   }
 }
 
-/** What only a controller that is not secondary may do. */
+/** What only a controller that is not secondary may do; what is none of it is refused. */
 function change(from: Connection, request: Request, now: number, contextBits: number): void {
   if (request.kind === 'resume') {
     resume(from, request, now, contextBits);
     return;
   }
+  // As Open vSwitch does, even of an ERROR or a second HELLO.
+  if (request.kind === 'error' || request.kind === 'hello') throw ofError('OFPBRC_BAD_TYPE');
   notSecondary(from);
   switch (request.kind) {
     case 'flow_mod':

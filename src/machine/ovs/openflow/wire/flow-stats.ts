@@ -1,5 +1,4 @@
 /** What statistics and OFPT_FLOW_REMOVED say of flows (ovs lib/ofp-flow.c, lib/ox-stat.c). */
-import { Match } from '../../flow/match.ts';
 import type { Rule } from '../../ofproto/tables/rule.ts';
 import type { RuleCriteria } from '../../ofproto/tables/rule-store.ts';
 import { experimenter, finish, message, Reader, type Writer } from './buffer.ts';
@@ -55,7 +54,7 @@ export function decodeFlowStatsRequest(request: Request): RuleCriteria {
   reader.skip(4);
   const cookie = reader.u64();
   const cookieMask = reader.u64();
-  const match = reader.left === 0 ? new Match() : pullMatch(reader, version);
+  const match = pullMatch(reader, version);
   return { table, match, priority: null, cookie, cookieMask, outPort, outGroup };
 }
 

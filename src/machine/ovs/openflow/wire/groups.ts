@@ -45,7 +45,7 @@ export function decodeGroupMod(request: Request): GroupMod {
     const length = reader.u16();
     reader.skip(2);
     commandBucket = reader.u32();
-    if (length > reader.left) throw ofError('OFPGMFC_BAD_BUCKET');
+    if (length > reader.left) throw ofError('OFPBRC_BAD_LEN');
     const end = reader.at + length;
     buckets = pullBuckets15(new Reader(reader.bytes, reader.at, end), version, type === 'select');
     reader.at = end;

@@ -5,6 +5,7 @@
 import * as codes from './codes.ts';
 import { OFP10_VERSION, OFP13_VERSION, OFP14_VERSION, OFP15_VERSION } from './codes.ts';
 import { ofError } from './errors.ts';
+import { multipartFlags } from './multipart.ts';
 
 export type RequestKind =
   | 'hello'
@@ -52,7 +53,9 @@ export type RequestKind =
   | 'port_desc'
   | 'table_desc'
   | 'queue_desc'
-  | 'flow_monitor';
+  | 'flow_monitor'
+  /** What only a switch sends. */
+  | 'reply';
 
 /** A form of a message: in which versions, how many bytes follow its headers at least; `unit` 0: exactly, otherwise more by multiples of it. */
 interface Form {
@@ -113,6 +116,31 @@ single(codes.OFPT13_SET_ASYNC, 'set_async', V14, V15, 0, 8);
 single(codes.OFPT13_METER_MOD, 'meter_mod', V13, V15, 8, 8);
 single(codes.OFPT14_BUNDLE_CONTROL, 'bundle_control', V14, V15, 8, 8);
 single(codes.OFPT14_BUNDLE_ADD_MESSAGE, 'bundle_add', V14, V15, 8, 1);
+
+// What only a switch sends has to be whole, too, before it is refused as what it is.
+const reply = (type: number, from: number, to: number, body: number, unit = 0): void =>
+  single(type, 'reply', from, to, body, unit);
+reply(codes.OFPT_FEATURES_REPLY, V10, V10, 24, 48);
+reply(codes.OFPT_FEATURES_REPLY, V13, V15, 24);
+reply(codes.OFPT_GET_CONFIG_REPLY, V10, V15, 4);
+reply(codes.OFPT_PACKET_IN, V10, V10, 10, 1);
+reply(codes.OFPT_PACKET_IN, V13, V15, 16, 1);
+reply(codes.OFPT_FLOW_REMOVED, V10, V10, 80);
+reply(codes.OFPT_FLOW_REMOVED, V11, V14, 40, 8);
+reply(codes.OFPT_FLOW_REMOVED, V15, V15, 16, 8);
+reply(codes.OFPT_PORT_STATUS, V10, V10, 56);
+reply(codes.OFPT_PORT_STATUS, V11, V13, 72);
+reply(codes.OFPT_PORT_STATUS, V14, V15, 48, 8);
+reply(codes.OFPT10_BARRIER_REPLY, V10, V10, 0);
+reply(codes.OFPT11_BARRIER_REPLY, V11, V15, 0);
+reply(codes.OFPT10_QUEUE_GET_CONFIG_REPLY, V10, V10, 8, 8);
+reply(codes.OFPT11_QUEUE_GET_CONFIG_REPLY, V11, V13, 8, 8);
+reply(codes.OFPT12_ROLE_REPLY, codes.OFP12_VERSION, V15, 16);
+reply(codes.OFPT13_GET_ASYNC_REPLY, V13, V13, 24);
+reply(codes.OFPT13_GET_ASYNC_REPLY, V14, V15, 0, 8);
+reply(codes.OFPT14_ROLE_STATUS, V14, V15, 16, 8);
+reply(codes.OFPT14_TABLE_STATUS, V14, V15, 8, 8);
+reply(codes.OFPT14_REQUESTFORWARD, V14, V15, 8, 8);
 
 function nicira(subtype: number, kind: RequestKind, body: number, unit = 0, from = V10, to = V15): void {
   declareForm(vendorKey(codes.NX_VENDOR_ID, subtype), kind, from, to, body, unit);
@@ -234,10 +262,17 @@ export function decodeRequest(bytes: Uint8Array): Request {
     }
   } else {
     form = singles[version]![type]!;
+    const cut = type === (version === V10 ? codes.OFPT10_STATS_REPLY : codes.OFPT11_MULTIPART_REPLY);
+    if (cut && length < codes.multipartHeader(version)) throw ofError('OFPBRC_BAD_LEN');
     if (form === null) throw ofError('OFPBRC_BAD_TYPE');
   }
   const more = length - body - form.body;
+  // A part of a request that goes on may be empty.
+  if (stat >= 0 && length === body && multipartFlags(bytes).more) {
+    return { kind: form.kind, version, xid, bytes, body, stat, vendor, subtype };
+  }
   if (more < 0 || (form.unit === 0 ? more !== 0 : more % form.unit !== 0)) throw ofError('OFPBRC_BAD_LEN');
+  if (form.kind === 'reply') throw ofError('OFPBRC_BAD_TYPE');
   return { kind: form.kind, version, xid, bytes, body, stat, vendor, subtype };
 }
 

@@ -3,6 +3,7 @@ import { Writer } from './buffer.ts';
 import {
   multipartHeader,
   OFP10_VERSION,
+  OFP13_VERSION,
   OFPMP_EXPERIMENTER,
   OFPT10_STATS_REPLY,
   OFPT11_MULTIPART_REPLY,
@@ -78,5 +79,6 @@ export class MultipartReply {
 /** Type and flags of a multipart request that is at least as long as its header. */
 export function multipartFlags(bytes: Uint8Array): { type: number; more: boolean } {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
-  return { type: view.getUint16(8), more: (view.getUint16(10) & 1) !== 0 };
+  // Before OpenFlow 1.3 requests are of one message.
+  return { type: view.getUint16(8), more: bytes[0]! >= OFP13_VERSION && (view.getUint16(10) & 1) !== 0 };
 }

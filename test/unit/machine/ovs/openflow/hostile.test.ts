@@ -138,6 +138,10 @@ describe('what is wrong with a message', () => {
       if (answer !== undefined) errors.add(errorOf(answer));
     }
     expect([...errors]).toEqual(['OFPBRC_MULTIPART_BUFFER_OVERFLOW']);
+    // What did not go on in time is forgotten, and its sender told.
+    client.received.length = 0;
+    client.session.tick!(5000);
+    expect(client.received.map((one) => errorOf(hex(one)))).toEqual(Array(16).fill('OFPBRC_MULTIPART_REQUEST_TIMEOUT'));
   });
 });
 
