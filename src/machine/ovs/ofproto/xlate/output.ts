@@ -191,9 +191,9 @@ export function mirrorIngress(context: XlateContext): void {
 /** FLOOD and ALL: ports in the order of their numbers, LOCAL last. `all`: no-flood and spanning trees do not count. */
 export function floodPackets(context: XlateContext, all: boolean, last: boolean): void {
   const inPort = context.flow.w[W_IN_PORT]! >>> 0;
-  const ports = [...context.bridge.ports.values()].filter(
-    (port) => port.number !== inPort && (all || (port.config & OFPUTIL_PC_NO_FLOOD) === 0),
-  );
+  const ports = [...context.bridge.ports.values()]
+    .filter((port) => port.number !== inPort && (all || (port.config & OFPUTIL_PC_NO_FLOOD) === 0))
+    .sort((a, b) => a.number - b.number);
   ports.forEach((port, i) => {
     composeOutput(context, port.number, last && i === ports.length - 1, !all);
   });
