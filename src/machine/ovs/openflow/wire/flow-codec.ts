@@ -21,7 +21,7 @@ export type { WireMatch };
 const TABLES = 255;
 const OFPP10_MAX = 0xff00;
 const NXM_RULES = { ...MATCH_RULES, cookie: true };
-const PIPELINE_RULES = { ...MATCH_RULES, pipelineOnly: true };
+const PIPELINE_RULES = { ...MATCH_RULES, strict: false, pipelineOnly: true };
 const LOOSE_RULES = { ...MATCH_RULES, strict: false };
 
 /** OXM (`version`: wire number) or NXM (0), which may have a cookie in it. Throws OfError. */

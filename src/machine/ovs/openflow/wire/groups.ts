@@ -3,7 +3,12 @@ import type { Bucket, GroupMod, GroupType, SelectionMethod } from '../../flow/ac
 import { OFPP_NONE, OfError } from '../../flow/actions.ts';
 import { Match } from '../../flow/match.ts';
 import type { Group } from '../../ofproto/tables/groups.ts';
-import { OFPG15_BUCKET_ALL, OFPG15_BUCKET_MAX } from '../../ofproto/tables/groups.ts';
+import {
+  OFPG15_BUCKET_ALL,
+  OFPG15_BUCKET_FIRST,
+  OFPG15_BUCKET_LAST,
+  OFPG15_BUCKET_MAX,
+} from '../../ofproto/tables/groups.ts';
 import { Reader, type Writer } from './buffer.ts';
 import { OFP15_VERSION, OFPG_ANY, portFrom11 } from './codes.ts';
 import { ofError } from './errors.ts';
@@ -64,21 +69,13 @@ export function decodeGroupMod(request: Request): GroupMod {
   return { command, group, type, commandBucket, buckets, selection };
 }
 
+/** Where buckets go or which one goes; other commands mean all of them. */
 function checkCommandBucket(code: number, bucket: number): void {
-  const reserved = bucket > OFPG15_BUCKET_MAX;
-  switch (COMMANDS[code]) {
-    case 'insert_bucket':
-      // Before the first, behind the last, or behind one.
-      if (reserved && (bucket === OFPG15_BUCKET_ALL || bucket < 0xfffffffd)) throw ofError('OFPGMFC_UNKNOWN_BUCKET');
-      return;
-    case 'remove_bucket':
-      if (reserved && bucket < 0xfffffffd) throw ofError('OFPGMFC_UNKNOWN_BUCKET');
-      return;
-    case undefined:
-      throw ofError('OFPGMFC_BAD_COMMAND');
-    default:
-      if (bucket !== OFPG15_BUCKET_ALL) throw ofError('OFPGMFC_UNKNOWN_BUCKET');
-  }
+  const one = bucket <= OFPG15_BUCKET_MAX || bucket === OFPG15_BUCKET_FIRST || bucket === OFPG15_BUCKET_LAST;
+  const all = bucket === OFPG15_BUCKET_ALL;
+  const command = COMMANDS[code];
+  const fits = command === 'insert_bucket' ? one : command === 'remove_bucket' ? one || all : all;
+  if (!fits) throw ofError('OFPGMFC_BAD_BUCKET');
 }
 
 function checkBucket(bucket: Bucket, type: GroupType, command: GroupMod['command']): void {
