@@ -75,11 +75,6 @@ export function writeSubfield({ field, ofs, bits }: Subfield, value: Uint8Array,
   copyBits(value, 0, wide, ofs, bits);
   field.setMasked(flow, wide, subfieldMask({ field, ofs, bits }));
 }
-/** Sets the subfield's bits in a mask: they were looked at. A part of a field un-wildcards all of it, as ovs mf_mask_field() does. */
-export function unwildcardSubfield({ field }: Subfield, mask: Flow): void {
-  field.unwildcard(mask);
-}
-
 /** Bits [ofs, ofs + bits) of one field as the 64-bit number that `load` writes. */
 export function bitsOf(value: Uint8Array, ofs: number, bits: number): bigint {
   let all = 0n;

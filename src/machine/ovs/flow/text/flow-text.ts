@@ -40,7 +40,7 @@ const SKIPPED = new Set(['duration', 'n_packets', 'n_bytes', 'idle_age', 'hard_a
 const IGNORED = new Set(['no_readonly_table', 'allow_hidden_fields']);
 
 /** `all`, `any`, a number (ovs ofputil_group_from_string()). */
-export function parseGroupId(text: string): number | null {
+function parseGroupId(text: string): number | null {
   const name = text.toLowerCase();
   if (name === 'all') return 0xfffffffc;
   if (name === 'any') return OFPG_ANY;
@@ -205,7 +205,7 @@ export function parseFlowFile(text: string, names: PortNames | null = null): Flo
 }
 
 /** `send_flow_rem reset_counts `: with a space after each (ovs ofputil_flow_mod_flags_format()). */
-export function formatFlowFlags(flags: number): string {
+function formatFlowFlags(flags: number): string {
   let text = '';
   if (flags & OFPUTIL_FF_SEND_FLOW_REM) text += 'send_flow_rem ';
   if (flags & OFPUTIL_FF_CHECK_OVERLAP) text += 'check_overlap ';

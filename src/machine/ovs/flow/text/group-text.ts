@@ -43,7 +43,7 @@ const TYPES: ReadonlyMap<string, GroupType> = new Map([
 const HAS_TYPE: ReadonlySet<Command> = new Set<Command>(['add', 'modify', 'add_or_modify']);
 
 /** Fields that a `hash` selection looks at; a value is a mask. */
-export function parseSelectionFields(text: string, names: PortNames | null): Match {
+function parseSelectionFields(text: string, names: PortNames | null): Match {
   const fields = new Match();
   const seen = new Set<Field>();
   for (const { key, value } of keyValues(text)) {

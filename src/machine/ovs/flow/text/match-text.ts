@@ -53,7 +53,6 @@ import {
 
 const ETH_TYPE = fieldNamed('eth_type');
 const NW_PROTO = fieldNamed('nw_proto');
-const IN_PORT_OXM = fieldNamed('in_port_oxm');
 
 /**
  * One `key=value` of a match. False: the key is no field and no protocol. Throws FlowTextError, also for a field that no flow
@@ -297,8 +296,4 @@ export function parseMatch(
   for (const { key, value } of pairs) {
     if (!parseMatchKey(match, key, value, names)) throw new FlowTextError(`unknown keyword ${key}`);
   }
-}
-/** The port that a match names, exactly; null: it names none. */
-export function matchedInPort(match: Match): number | null {
-  return IN_PORT_OXM.allBits(match.mask) ? num(IN_PORT_OXM.get(match.flow)) : null;
 }

@@ -83,7 +83,7 @@ export function parseMeter(text: string, command: MeterMod['command'] = 'add'): 
   return { command, meter, flags, bands: changes ? parseBands(text.slice(equals + 1), flags) : [] };
 }
 
-export function formatMeterId(meter: number, separator: string): string {
+function formatMeterId(meter: number, separator: string): string {
   const name = [...SPECIAL].find(([, id]) => id === meter)?.[0];
   return `meter${separator}${name ?? (meter <= OFPM13_MAX ? meter : 'unknown')}`;
 }

@@ -58,7 +58,7 @@ export interface MatchRules {
 export const MATCH_RULES: MatchRules = { cookie: false, strict: true, pipelineOnly: false };
 
 /** Whether a field says something about where a packet is rather than what it is (ovs mf_is_pipeline_field()). */
-export function isPipelineField(field: Field): boolean {
+function isPipelineField(field: Field): boolean {
   return (
     /^(tun_(id|src|dst|ipv6_src|ipv6_dst|flags|gbp_id|gbp_flags|erspan.*|gtpu.*|metadata\d+)|metadata|in_port|in_port_oxm|packet_type)$/.test(
       field.name,
@@ -288,7 +288,7 @@ class Encoder {
 }
 
 /** Writes a match as OXM (`version`: wire number) or NXM (0), in the order that Open vSwitch has; `cookieMask` 0: no cookie. */
-export function writeTlvMatch(out: Writer, wire: WireMatch, version: number): void {
+function writeTlvMatch(out: Writer, wire: WireMatch, version: number): void {
   const { match } = wire;
   const { flow, mask } = match;
   const encoder = new Encoder(out, match, version);

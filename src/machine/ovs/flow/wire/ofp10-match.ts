@@ -3,7 +3,7 @@ import { fieldNamed } from '../fields.ts';
 import { VLAN_CFI, W_IN_PORT } from '../flow.ts';
 import { AT_TCI, Match, OFP10_VLAN_NONE, setU16At, u16At, zeroWildcarded } from '../match.ts';
 
-export const OFP10_MATCH_LEN = 40;
+const OFP10_MATCH_LEN = 40;
 
 const OFPFW10_IN_PORT = 1 << 0;
 const OFPFW10_DL_VLAN = 1 << 1;

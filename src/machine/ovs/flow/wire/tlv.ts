@@ -7,7 +7,7 @@ import type { Writer } from '../../openflow/wire/buffer.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
 import { type Field, fieldByHeader, headerOf } from '../fields.ts';
 
-export const OFPXMC_EXPERIMENTER = 0xffff;
+const OFPXMC_EXPERIMENTER = 0xffff;
 const HASMASK = 0x100;
 /** NXM_NX_COOKIE: a flow's cookie among the fields of an NXM match. */
 const NXM_NX_COOKIE = ((1 << 16) | (30 << 9)) >>> 0;
