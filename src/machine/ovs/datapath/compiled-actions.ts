@@ -42,7 +42,19 @@ export interface CompiledActions {
 
 const NO_OUTPUTS = new Int32Array(0);
 
+/** Flows with a single output share one, by port: thousands of them use the same memory then. */
+const SINGLE: CompiledActions[] = [];
+function single(port: number): CompiledActions {
+  const known = SINGLE[port];
+  if (known !== undefined) return known;
+  const made = { outputs: Int32Array.of(port), ops: null };
+  if (port < 1024) SINGLE[port] = made;
+  return made;
+}
+
 export function compileActions(actions: readonly OdpAction[]): CompiledActions {
+  const only = actions.length === 1 ? actions[0]! : null;
+  if (only?.type === 'output') return single(only.port);
   if (actions.every((action) => action.type === 'output'))
     return { outputs: Int32Array.from(actions, (action) => action.port), ops: null };
   return { outputs: NO_OUTPUTS, ops: compile(actions) };

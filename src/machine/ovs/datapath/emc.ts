@@ -34,12 +34,13 @@ export class ExactMatchCache {
     let h = hash;
     for (let segment = 0; segment < EMC_SEGMENTS; segment++) {
       const at = h & (EMC_ENTRIES - 1);
-      const flow = this.flows[at]!;
-      if (flow?.alive) {
-        const k = at * SHORT_WORDS;
-        let i = 0;
-        while (i < SHORT_WORDS && this.keys[k + i] === words[i]) i++;
-        if (i === SHORT_WORDS && (this.rests[at] !== null) === key.long && (!key.long || this.restMatches(at, words)))
+      const k = at * SHORT_WORDS;
+      let i = 0;
+      while (i < SHORT_WORDS && this.keys[k + i] === words[i]) i++;
+      // the flow itself is looked at last: it lies elsewhere
+      if (i === SHORT_WORDS) {
+        const flow = this.flows[at]!;
+        if (flow?.alive && (this.rests[at] !== null) === key.long && (!key.long || this.restMatches(at, words)))
           return flow;
       }
       h >>>= EMC_SHIFT;

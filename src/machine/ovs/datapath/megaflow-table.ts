@@ -83,51 +83,53 @@ export interface LearnedFlows {
   readonly flows: readonly LearnedFlow[];
 }
 
+/** Slots of a new subtable. */
+const FEW = 64;
+
 export class Subtable {
   declare readonly mask: Int32Array;
   hits = 0;
   count = 0;
-  private last: Megaflow | null = null;
-  declare private readonly wordsUsed: Int32Array;
-  private slots: (Megaflow | null)[] = new Array<Megaflow | null>(64).fill(null);
+  private last = 0;
+  /** Words that the mask has bits of, and those bits. */
+  declare private readonly used: Int32Array;
+  declare private readonly bits: Int32Array;
+  private slots: (Megaflow | null)[] = new Array<Megaflow | null>(FEW).fill(null);
+  /** By slot, its flow's words side by side: what a lookup compares is not spread over the heap. */
+  private keys: Int32Array;
 
   constructor(mask: Int32Array) {
     this.mask = mask.slice();
-    this.wordsUsed = Int32Array.from([...mask.keys()].filter((i) => mask[i] !== 0));
+    this.used = Int32Array.from([...mask.keys()].filter((i) => mask[i] !== 0));
+    this.bits = Int32Array.from(this.used, (w) => mask[w]!);
+    this.keys = new Int32Array(FEW * this.used.length);
   }
 
   private hash(key: Int32Array): number {
     let h = 0x9e3779b1;
-    const used = this.wordsUsed;
-    const mask = this.mask;
-    for (let i = 0; i < used.length; i++) {
-      const w = used[i]!;
-      h = Math.imul(h ^ (h >>> 15) ^ (key[w]! & mask[w]!), 0x85ebca6b);
-    }
+    const { used, bits } = this;
+    for (let i = 0; i < used.length; i++) h = Math.imul(h ^ (h >>> 15) ^ (key[used[i]!]! & bits[i]!), 0x85ebca6b);
     return h ^ (h >>> 13);
   }
-  private matches(flow: Megaflow, key: Int32Array): boolean {
-    const used = this.wordsUsed;
-    const mask = this.mask;
-    const own = flow.key;
-    for (let i = 0; i < used.length; i++) {
-      const w = used[i]!;
-      if (own[w] !== (key[w]! & mask[w]!)) return false;
-    }
+  private matches(slot: number, key: Int32Array): boolean {
+    const { used, bits, keys } = this;
+    const n = used.length;
+    const k = slot * n;
+    for (let i = 0; i < n; i++) if (keys[k + i] !== (key[used[i]!]! & bits[i]!)) return false;
     return true;
   }
 
   find(key: Int32Array): Megaflow | null {
+    const { slots } = this;
     // frames come in trains of one flow: the last hit is looked at before the hash is computed
-    const last = this.last;
-    if (last !== null && this.matches(last, key)) return last;
-    const slots = this.slots;
+    const last = slots[this.last]!;
+    if (last !== null && this.matches(this.last, key)) return last;
     const m = slots.length - 1;
     for (let i = this.hash(key) & m; ; i = (i + 1) & m) {
       const flow = slots[i]!;
       if (flow === null) return null;
-      if (this.matches(flow, key)) {
-        this.last = flow;
+      if (this.matches(i, key)) {
+        this.last = i;
         return flow;
       }
     }
@@ -139,29 +141,35 @@ export class Subtable {
   }
   /** Closes the gap, so that no marker of a removed flow stays: those behind move up where their own place allows. */
   remove(flow: Megaflow): void {
-    this.last = null;
-    const slots = this.slots;
+    const { slots } = this;
     const m = slots.length - 1;
     let gap = this.hash(flow.key) & m;
     while (slots[gap] !== flow) gap = (gap + 1) & m;
     for (let i = (gap + 1) & m; slots[i] !== null; i = (i + 1) & m) {
       const home = this.hash(slots[i]!.key) & m;
       if (((i - home) & m) < ((i - gap) & m)) continue;
-      slots[gap] = slots[i]!;
+      this.put(gap, slots[i]!);
       gap = i;
     }
     slots[gap] = null;
     this.count--;
   }
+  private put(slot: number, flow: Megaflow): void {
+    const { used, keys } = this;
+    this.slots[slot] = flow;
+    for (let i = 0; i < used.length; i++) keys[slot * used.length + i] = flow.key[used[i]!]!;
+  }
   private place(flow: Megaflow): void {
     const m = this.slots.length - 1;
     let i = this.hash(flow.key) & m;
     while (this.slots[i] !== null) i = (i + 1) & m;
-    this.slots[i] = flow;
+    this.put(i, flow);
   }
   private grow(): void {
     const old = this.slots;
+    this.last = 0;
     this.slots = new Array<Megaflow | null>(old.length * 2).fill(null);
+    this.keys = new Int32Array(old.length * 2 * this.used.length);
     for (const f of old) if (f !== null) this.place(f);
   }
 }

@@ -37,6 +37,7 @@ export interface LearnedNetdev {
 /** A PMD, as its datapath needs it. */
 export interface PollingThread {
   readonly id: number;
+  txFlushNs: number;
   /** Has batches flushed that others have filled. */
   look(): void;
 }
@@ -49,6 +50,7 @@ export class NetdevDatapath extends OvsDatapath {
   private readonly pmds: PollingThread[] = [];
   private readonly byContext: (PmdState | undefined)[] = [];
   private smcOn = false;
+  private flushNs = 0;
   declare private readonly random: RandomStream;
   declare private readonly dpclsCost: number;
   declare private readonly subtableCost: number;
@@ -70,6 +72,7 @@ export class NetdevDatapath extends OvsDatapath {
   /** A PMD of the host: frames on its time meet its own caches. */
   addPmd(pmd: PollingThread): void {
     this.pmds.push(pmd);
+    pmd.txFlushNs = this.flushNs;
     this.states.push(this.fresh(-1));
   }
   private fresh(context: number): PmdState {
@@ -91,6 +94,14 @@ export class NetdevDatapath extends OvsDatapath {
   /** Context ids of the PMDs, in the order of `states` from 1 on. */
   get pmdContexts(): number[] {
     return this.pmds.map((pmd) => pmd.id);
+  }
+  /** other_config:tx-flush-interval, ns. */
+  set txFlushNs(ns: number) {
+    for (const pmd of this.pmds) pmd.txFlushNs = ns;
+    this.flushNs = ns;
+  }
+  get txFlushNs(): number {
+    return this.flushNs;
   }
   get smcEnabled(): boolean {
     return this.smcOn;

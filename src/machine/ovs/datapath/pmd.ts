@@ -58,6 +58,10 @@ export class Pmd extends Context {
   private readonly txqs: PmdTxq[] = [];
   private rxq!: PmdRxq;
   private txq!: PmdTxq;
+  /** other_config:tx-flush-interval, ns: how long frames may wait for a fuller batch; 0: not at all. */
+  txFlushNs = 0;
+  /** By transmit queue: when its batch is to be flushed, -1 while there is none. */
+  private readonly flushAt: number[] = [];
   /** The thread runs. */
   private runs = false;
   private turn = 0;
@@ -106,11 +110,14 @@ export class Pmd extends Context {
   }
   addTxq(txq: PmdTxq): void {
     this.txqs.push(txq);
+    this.flushAt.push(-1);
     if (this.runs) txq.attach(this.id);
   }
   removeTxq(txq: PmdTxq): void {
     const at = this.txqs.indexOf(txq);
-    if (at >= 0) this.txqs.splice(at, 1);
+    if (at < 0) return;
+    this.txqs.splice(at, 1);
+    this.flushAt.splice(at, 1);
   }
   begin(): void {
     this.runs = true;
@@ -184,12 +191,30 @@ export class Pmd extends Context {
     this.take(now);
   }
 
+  /** dp_netdev_pmd_flush_output_packets(): a batch that is not full waits until its time. */
+  private waits(i: number, now: number): boolean {
+    const at = this.flushAt[i]!;
+    if (at < 0) {
+      this.flushAt[i] = now + this.txFlushNs;
+      return true;
+    }
+    if (now < at) return true;
+    this.flushAt[i] = -1;
+    return false;
+  }
+  private nextFlush(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.txqs.length; i++)
+      if (this.txqs[i]!.pending > 0 && this.flushAt[i]! >= 0) next = Math.min(next, this.flushAt[i]!);
+    return next;
+  }
   private take(now: number): void {
     this.recorder.stamp[0] = now;
     const txqs = this.txqs;
     for (let i = 0; i < txqs.length; i++) {
       const pending = txqs[i]!.pending;
       if (pending === 0) continue;
+      if (this.txFlushNs > 0 && pending < NETDEV_MAX_BURST && this.waits(i, now)) continue;
       this.txq = txqs[i]!;
       this.count = Math.min(pending, NETDEV_MAX_BURST);
       this.begun = now;
@@ -210,7 +235,7 @@ export class Pmd extends Context {
       return;
     }
     this.phase = PARKED;
-    this.timeline.now[1] = Number.POSITIVE_INFINITY;
+    this.timeline.now[1] = this.txFlushNs > 0 ? this.nextFlush() : Number.POSITIVE_INFINITY;
     this.timeline.park(this.id, this.pollGrid);
   }
 }
