@@ -6,7 +6,8 @@
 import { afterAll, expect } from 'vitest';
 import { type CompareCase, randomCase } from '../property/ovs-compare-cases.ts';
 import { type Answer, OurSwitch } from '../property/ovs-compare-ours.ts';
-import { CLIENTS, DAEMONS, ofctl, run, type Switch, startReal, vsctl } from './ovs/switches.ts';
+import { makeBridge, outputs, setUp } from './ovs/compare-switches.ts';
+import { CLIENTS, DAEMONS, run, type Switch, startReal } from './ovs/switches.ts';
 import { Unixctl } from './ovs/unixctl.ts';
 import { requirePeer } from './peers.ts';
 
@@ -27,47 +28,8 @@ async function start(): Promise<void> {
   control?.close();
   await real?.stop();
   real = await startReal();
-  const ports = [1, 2, 3, 4].flatMap((n) => [
-    ...['--', 'add-port', 'br0', `p${n}`],
-    ...['--', 'set', 'Interface', `p${n}`, 'type=dummy', `ofport_request=${n}`],
-  ]);
-  const columns = ['fail_mode=secure', 'other_config:hwaddr=02:00:00:00:00:aa', 'protocols=OpenFlow10,OpenFlow15'];
-  const made = await vsctl(real, 'add-br', 'br0', '--', 'set', 'Bridge', 'br0', ...columns, ...ports);
-  expect(made.stderr).toBe('');
-  const meter = await ofctl(real, '-O', 'OpenFlow15', 'add-meter', 'BRIDGE', 'meter=1,pktps,bands=type=drop,rate=1000');
-  expect(meter.stderr).toBe('');
+  await makeBridge(real);
   control = await Unixctl.open(real.unixctl);
-}
-
-/** Empties the daemon's bridge and sets the case up; returns the flows that it took. */
-async function setUp(to: Switch, of: CompareCase): Promise<string[]> {
-  const columns = ['tag', 'trunks', 'vlan_mode', 'other_config'];
-  const ports = of.ports.flatMap(({ name, settings }) => [
-    ...['--', 'clear', 'Port', name, ...columns],
-    ...['--', 'set', 'Port', name, 'protected=false', ...settings],
-  ]);
-  const ids = ['p1', 'p2', 'p4'].flatMap((name) => ['--', `--id=@${name}`, 'get', 'Port', name]);
-  const mirror = [...ids, '--', '--id=@m', 'create', 'Mirror', 'name=m0', ...(of.mirror ?? [])];
-  const mirrors = of.mirror === null ? [] : [...mirror, '--', 'set', 'Bridge', 'br0', 'mirrors=@m'];
-  const said = [await vsctl(to, 'clear', 'Bridge', 'br0', 'mirrors', ...ports, ...mirrors)];
-  said.push(await ofctl(to, '-O', 'OpenFlow15', 'del-groups', 'BRIDGE'));
-  said.push(await ofctl(to, '-O', 'OpenFlow15', 'del-flows', 'BRIDGE'));
-  for (const group of of.groups) said.push(await ofctl(to, '-O', 'OpenFlow15', 'add-group', 'BRIDGE', group));
-  expect(said.map(({ stderr }) => stderr).join('')).toBe('');
-  const all = await run(
-    'ovs-ofctl',
-    ['-O', 'OpenFlow15', 'add-flows', to.openflow('br0'), '-'],
-    20,
-    of.flows.join('\n'),
-  );
-  if (all.status === 0 && all.stderr === '') return [...of.flows];
-  await ofctl(to, '-O', 'OpenFlow15', 'del-flows', 'BRIDGE');
-  const taken: string[] = [];
-  for (const flow of of.flows) {
-    const { status, stderr } = await ofctl(to, '-O', 'OpenFlow15', 'add-flow', 'BRIDGE', flow);
-    if (status === 0 && stderr === '') taken.push(flow);
-  }
-  return taken;
 }
 
 /** A trace with the lines about learning that only the first of several has. */
@@ -112,32 +74,6 @@ function normalTrace(trace: string, hex: string): string {
     .replace(/controller\(reason=[^)]*\)/g, 'controller')
     .replace(/(recirc(?:_id=|_id\(|\())(0x[0-9a-f]+|\d+)/g, numbered)
     .trimEnd();
-}
-
-/** Each output with the tags that the frame has there, and what else was done to it; sorted. */
-export function outputs(actions: string, hex: string): string[] {
-  const tags: string[] = [];
-  if (hex.slice(24, 28) === '8100') {
-    const tci = Number.parseInt(hex.slice(28, 32), 16);
-    tags.push(`vid=${tci & 0xfff},pcp=${tci >> 13}`);
-  }
-  const done: string[] = [];
-  const found: string[] = [];
-  for (const action of actions.match(/(?:[^,(]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))+/g) ?? []) {
-    if (action.startsWith('push_vlan(')) tags.push(action.slice(10, -1));
-    else if (action === 'pop_vlan') tags.pop();
-    else if (/^(set|ct|hash|trunc|push|pop)/.test(action)) done.push(action);
-    else {
-      const inner = action
-        .replace(/recirc_id=\d+|recirc\(0x[0-9a-f]+\)/g, 'recirc')
-        // Lists inside: both ways of check_pkt_len, and clone.
-        .replace(/\b(gt|le|clone)\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)/g, (_, name: string, list: string) => {
-          return `${name}(${outputs(list, hex).join(' ; ')})`;
-        });
-      found.push(`${done.join(' ')} [${tags.join(' ')}] ${inner}`);
-    }
-  }
-  return found.sort();
 }
 
 peer(
