@@ -119,14 +119,19 @@ export class PortNetdev implements Netdev {
   private countedSoFar(): PortCounters {
     const { counted, port } = this;
     let dropped = 0;
+    let droppedBytes = 0;
     for (const place of [port.place, ...this.facts.dropPlaces])
-      for (const kind of DROPS) dropped += counted.count(place, kind);
+      for (const kind of DROPS) {
+        dropped += counted.count(place, kind);
+        // of these kinds, `a` is the frame's length
+        droppedBytes += counted.bytes(place, kind);
+      }
     return {
       ...NO_COUNTERS,
       rxPackets: counted.count(port.place, DP_INGRESS),
       rxBytes: counted.bytes(port.place, DP_INGRESS),
       txPackets: counted.count(port.place, DP_OUTPUT) - dropped,
-      txBytes: counted.bytes(port.place, DP_OUTPUT),
+      txBytes: counted.bytes(port.place, DP_OUTPUT) - droppedBytes,
       rxDropped: counted.count(port.place, PORT_DROP_POLICED),
       txDropped: dropped,
     };

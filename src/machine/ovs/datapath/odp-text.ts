@@ -2,7 +2,9 @@
  * Datapath flows as `ovs-appctl dpctl/dump-flows` prints them: keys with masks (ovs lib/odp-util.c odp_flow_format(),
  * odp_flow_key_from_flow__()), whole lines (lib/dpctl.c dump_flow()). Actions: odp-actions-text.ts.
  */
+import { ETH_P_8021Q } from '../../packet/headers.ts';
 import {
+  VLAN_CFI,
   W_ARP_HA,
   W_CT_LABEL,
   W_CT_MARK,
@@ -77,7 +79,9 @@ class KeyText {
     if (this.options.packetType ?? true) parts.push('packet_type(ns=0,id=0)');
     this.group('eth', [this.mac('src', 4 * W_ETH + 6), this.mac('dst', 4 * W_ETH)]);
     const inner = this.network();
-    const tpid = this.k.getUint16(4 * W_TCP_FLAGS + 2);
+    const tagged = (this.k.getUint16(4 * W_ETH_TYPE + 2) & VLAN_CFI) !== 0;
+    // a masked key may say that there is a tag, and not which
+    const tpid = this.k.getUint16(4 * W_TCP_FLAGS + 2) || (tagged ? ETH_P_8021Q : 0);
     if (tpid === 0) parts.push(...inner);
     else parts.push(`eth_type(0x${hex4(tpid)})`, this.tag(), `encap(${inner.join(',')})`);
     return parts.join(',');
