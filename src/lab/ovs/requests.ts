@@ -7,6 +7,7 @@ import type { OvsDoors } from '../../machine/ovs/doors.ts';
 import type { Ofproto } from '../../machine/ovs/ofproto/ofproto-dpif.ts';
 import { CtlError } from '../../machine/ovs/unixctl/command.ts';
 import { bridgeOf, type CtlPmd } from '../../machine/ovs/unixctl/host.ts';
+import { whole } from '../../machine/ovs/unixctl/server.ts';
 import type { Machine } from '../build/machine.ts';
 import { findBridge } from '../inspect.ts';
 import type { CtlOutput, DummyFrames, PmdCaches } from '../protocol.ts';
@@ -37,7 +38,7 @@ export function ovsBridge(machine: Machine, name: string): FoundOvs {
 /** Runs a command of ovs-appctl. What it refuses is in the output, as the client shows it. */
 export function appctl(of: OvsDoors, command: string, args: readonly string[]): CtlOutput {
   try {
-    return { output: of.unixctl.run(command, args), error: null };
+    return { output: whole(of.unixctl.run(command, args)), error: null };
   } catch (error) {
     if (error instanceof CtlError) return { output: '', error: error.message };
     throw error;

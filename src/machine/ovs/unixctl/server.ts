@@ -83,4 +83,5 @@ export class Unixctl implements Acceptor {
   }
 }
 
-const whole = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`);
+/** Texts of the control socket end with a line's end. */
+export const whole = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`);
