@@ -54,6 +54,8 @@ import { encodeQueueConfig } from './wire/queues.ts';
 
 const OFP_DEFAULT_MISS_SEND_LEN = 128;
 const OFPP_ANY = 0xffffffff;
+/** Answers with what datapath flows have counted. */
+const COUNTING: ReadonlySet<string> = new Set(['flow_stats', 'aggregate_stats', 'table_stats', 'group_stats']);
 /** OFPC_FRAG_… as ofproto has them. */
 const FRAG_MODES: readonly FragmentHandling[] = ['normal', 'drop', 'reasm', 'nx-match'];
 
@@ -211,6 +213,8 @@ function multipart(from: Connection, request: Request, assembled: Assembled, now
   else if (request.kind === 'flow_monitor') from.sendAll(monitorRequest(from, request, assembled.body));
   else if (assembled.parts > 1) throw ofError('OFPBRC_BAD_STAT');
   else {
+    // DEVIATION: counters are as of now; ovs-vswitchd's are as of its last revalidation, up to half a second ago.
+    if (COUNTING.has(request.kind)) from.agent.ofproto.backer.creditAll();
     const replies: Reply = statistics(from, request, now);
     from.sendAll(replies);
   }

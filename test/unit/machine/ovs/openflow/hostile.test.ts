@@ -221,3 +221,25 @@ describe('any bytes', () => {
     );
   });
 });
+
+describe('connections that come to nothing', () => {
+  it('leave nothing behind', () => {
+    const to = new TestSwitch();
+    for (let i = 0; i < (process.env['RINGSIDE_FULL'] === '1' ? 100_000 : 2000); i++) {
+      const client = to.client();
+      // Half a HELLO; half a FLOW_MOD; a bundle that stays open; a request that goes on.
+      if (i % 4 > 0) client.say('04000010000000010001000800000010');
+      client.say(
+        [
+          '0400',
+          '040e0060000000',
+          '0404001800000001 4f4e4600 000008fc 00000001 0000 0000',
+          '0412001000000001000c000100000000',
+        ][i % 4]!,
+      );
+      client.session.closed('Connection reset by peer');
+    }
+    expect(to.agent.connections.size).toBe(0);
+    expect(lives(to.speaking(4))).toBe(true);
+  });
+});
