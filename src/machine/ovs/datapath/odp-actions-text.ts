@@ -71,7 +71,10 @@ function ctText(ct: OdpAction & { readonly type: 'ct' }): string {
   if (ct.commit) parts.push(ct.force ? 'force_commit' : 'commit');
   if (ct.zone !== 0) parts.push(`zone=${ct.zone}`);
   if (ct.mark !== null) parts.push(`mark=${hex(ct.mark.value)}/${hex(ct.mark.mask)}`);
-  if (ct.label !== null) parts.push(`label=${hexBytes(ct.label.value)}/${hexBytes(ct.label.mask)}`);
+  if (ct.label !== null) {
+    const value = `label=${hexBytes(ct.label.value)}`;
+    parts.push(all(ct.label.mask) ? value : `${value}/${hexBytes(ct.label.mask)}`);
+  }
   if (ct.helper !== null) parts.push(`helper=${ct.helper}`);
   return parts.length === 0 ? 'ct' : `ct(${parts.join(',')})`;
 }
