@@ -114,6 +114,11 @@ export class Backer implements SlowPath {
   portOf(dpPort: number): OfPort | null {
     return this.ports.get(dpPort) ?? null;
   }
+  /** A port of the datapath by its name; null: there is none. */
+  portNamed(name: string): OfPort | null {
+    for (const port of this.ports.values()) if (port.name === name) return port;
+    return null;
+  }
   /** The other end of a patch port; null: it has none, or that one has another peer. */
   peerOf(port: OfPort): OfPort | null {
     if (port.peer === null) return null;

@@ -6,6 +6,7 @@ import { keyValues } from '../flow/text/key-values.ts';
 import { parseMatch } from '../flow/text/match-text.ts';
 import { CT_STATES, FlowTextError } from '../flow/text/values.ts';
 import type { Backer } from './backer.ts';
+import { OdpTextError, parseOdpFlow } from './odp-flow-text.ts';
 import type { Ofproto } from './ofproto-dpif.ts';
 import { portNames, traceText } from './trace.ts';
 
@@ -22,8 +23,6 @@ interface Parsed {
 
 /**
  * Runs `ofproto/trace` (`actions` false) or `ofproto/trace-packet-out`. Throws TraceError.
- *
- * DEVIATION: the frame is a bridge's flow in OpenFlow's words; a datapath flow (`in_port(1),eth(…)`) is not read.
  */
 export function traceCommand(
   backers: readonly Backer[],
@@ -69,18 +68,33 @@ function parse(backers: readonly Backer[], args: readonly string[]): Parsed {
     if (frame !== null) rest.pop();
     else if (rest.length > 2) throw new TraceError('Trailing garbage in packet data');
   }
-  const [name, text] = rest;
-  if (name === undefined) throw new TraceError('Syntax error');
-  if (text === undefined) throw new TraceError(`${name}: datapath flows are not read (or the bridge name was omitted)`);
-  const bridge = backers.map((backer) => backer.bridges.get(name)).find((found) => found !== undefined);
-  if (bridge === undefined) throw new TraceError(`${name}: unknown bridge`);
-  const flow = flowOf(bridge, text);
+  if (rest.length === 0 || rest.length > 2) throw new TraceError('Syntax error');
+  const { bridge, flow } = flowOf(backers, rest);
   if (frame === null) return { bridge, flow, frame: generate, ctNext, names };
   const inPort = flow.w[W_IN_PORT]! >>> 0;
   return { bridge, flow: bridge.backer.flowOf(frame, flow, inPort), frame: true, ctNext, names };
 }
 
-function flowOf(bridge: Ofproto, text: string): Flow {
+/** `odp_flow`, `dpname odp_flow` or `bridge br_flow`. */
+function flowOf(
+  backers: readonly Backer[],
+  args: readonly string[],
+): { readonly bridge: Ofproto; readonly flow: Flow } {
+  const text = args.at(-1)!;
+  const name = args.length === 2 ? args[0]! : null;
+  const named =
+    name === null
+      ? undefined
+      : backers.find(({ dpif }) => dpif.name === name || dpif.type === name.replace(/^ovs-/, ''));
+  const backer = name === null && backers.length === 1 ? backers[0] : named;
+  try {
+    return fromDatapath(backer, text);
+  } catch (error) {
+    if (!(error instanceof OdpTextError)) throw error;
+    if (name === null) throw new TraceError(`${error.message} (or the bridge name was omitted)`);
+  }
+  const bridge = backers.map((one) => one.bridges.get(name)).find((found) => found !== undefined);
+  if (bridge === undefined) throw new TraceError(`${name}: unknown bridge`);
   const match = new Match();
   try {
     parseMatch(keyValues(text), match, portNames(bridge));
@@ -88,7 +102,14 @@ function flowOf(bridge: Ofproto, text: string): Flow {
     if (error instanceof FlowTextError) throw new TraceError(`Bad openflow flow syntax: ${error.message}`);
     throw error;
   }
-  return match.flow;
+  return { bridge, flow: match.flow };
+}
+function fromDatapath(backer: Backer | undefined, text: string): { readonly bridge: Ofproto; readonly flow: Flow } {
+  const key = parseOdpFlow(text, (name) => backer?.portNamed(name)?.dpPort ?? null);
+  if (backer === undefined) throw new TraceError('Cannot find the datapath');
+  const start = backer.startOf(key.w);
+  if (start === null) throw new TraceError(`no OpenFlow port for datapath port ${key.w[W_IN_PORT]! >>> 0}`);
+  return start;
 }
 /** A frame of at least an Ethernet header in hexadecimal digits; null: it is none. */
 function frameOf(text: string): Uint8Array | null {
