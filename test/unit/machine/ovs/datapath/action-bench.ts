@@ -51,7 +51,7 @@ export class ActionBench {
   /** Translations asked for, by key. */
   readonly asked: Int32Array[] = [];
   generation = 1;
-  mask = EXACT;
+  mask: Int32Array = EXACT;
   install = true;
   slow: Translation['slow'] = null;
   credited = 0;
