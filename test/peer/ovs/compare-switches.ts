@@ -9,7 +9,12 @@ export async function makeBridge(to: Switch): Promise<void> {
     ...['--', 'add-port', 'br0', `p${n}`],
     ...['--', 'set', 'Interface', `p${n}`, 'type=dummy', `ofport_request=${n}`],
   ]);
-  const columns = ['fail_mode=secure', 'other_config:hwaddr=02:00:00:00:00:aa', 'protocols=OpenFlow10,OpenFlow15'];
+  const columns = [
+    'datapath_type=netdev',
+    'fail_mode=secure',
+    'other_config:hwaddr=02:00:00:00:00:aa',
+    'protocols=OpenFlow10,OpenFlow15',
+  ];
   const made = await vsctl(to, 'add-br', 'br0', '--', 'set', 'Bridge', 'br0', ...columns, ...ports);
   expect(made.stderr).toBe('');
   const meter = await ofctl(to, '-O', 'OpenFlow15', 'add-meter', 'BRIDGE', 'meter=1,pktps,bands=type=drop,rate=1000');
