@@ -1,26 +1,10 @@
 /** Every action, one after the other (ovs ofproto-dpif-xlate.c, do_xlate_actions()). */
-import {
-  OFPP_ALL,
-  OFPP_CONTROLLER,
-  OFPP_FLOOD,
-  OFPP_IN_PORT,
-  OFPP_NONE,
-  OFPP_NORMAL,
-  OFPP_TABLE,
-  OFPP_UNSET,
-} from '../../flow/actions.ts';
+import { OFPP_IN_PORT, OFPP_UNSET } from '../../flow/actions.ts';
 import type { Subfield } from '../../flow/fields.ts';
 import { VLAN_CFI, W_ACTSET_OUTPUT, W_IN_PORT, W_METADATA, W_SKB_PRIORITY, W_TUN } from '../../flow/flow.ts';
 import { copyBits, formatSubfield } from '../../flow/subfields.ts';
 import { formatValue } from '../../flow/text/values.ts';
-import {
-  type FrozenAction,
-  OFPR_ACTION,
-  OFPR_ACTION_SET,
-  OFPR_GROUP,
-  OFPR_INVALID_TTL,
-  OFPR_PACKET_OUT,
-} from '../packet-in.ts';
+import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
 import { reportActionSet, writeActions } from './action-set.ts';
 import { checkPktLarger, cloneActions } from './clone.ts';
 
@@ -47,8 +31,8 @@ import {
 import { learnAction } from './learn.ts';
 import { bundlePort, multipathLink } from './links.ts';
 import { decMplsTtl, popMpls, pushMpls, recirculateForMpls, setMplsTtl } from './mpls.ts';
-import { xlateNormal } from './normal.ts';
-import { composeOutput, floodPackets } from './output.ts';
+import { composeOutput } from './output.ts';
+import { outputAction, outputTrunc } from './output-action.ts';
 import { examineProtocol, prerequisitesOk } from './prerequisites.ts';
 import { examineSubfield, readSubfield, toBytes, writeSubfield } from './subfield.ts';
 import { resubmit, tableAction } from './tables.ts';
@@ -324,76 +308,6 @@ function execute(
 
 function hex(value: bigint): string {
   return value === 0n ? '0' : `0x${value.toString(16)}`;
-}
-
-/** xlate_output_action(). */
-function outputAction(
-  context: XlateContext,
-  port: number,
-  maxLen: number,
-  mayPacketIn: boolean,
-  last: boolean,
-  truncate: boolean,
-  bucket: boolean,
-): void {
-  const inPort = context.flow.w[W_IN_PORT]! >>> 0;
-  switch (port) {
-    case OFPP_IN_PORT:
-      composeOutput(context, inPort, last, true, truncate);
-      break;
-    case OFPP_TABLE:
-      tableAction(context, inPort, 0, mayPacketIn, true, false, false, null);
-      break;
-    case OFPP_NORMAL:
-      xlateNormal(context);
-      break;
-    case OFPP_FLOOD:
-      floodPackets(context, false, last);
-      break;
-    case OFPP_ALL:
-      floodPackets(context, true, last);
-      break;
-    case OFPP_CONTROLLER: {
-      const reason = context.inPacketOut
-        ? OFPR_PACKET_OUT
-        : bucket
-          ? OFPR_GROUP
-          : context.inActionSet
-            ? OFPR_ACTION_SET
-            : OFPR_ACTION;
-      controllerAction(context, maxLen, reason, 0, null, null);
-      break;
-    }
-    case OFPP_NONE:
-      break;
-    default:
-      if (port !== inPort) composeOutput(context, port, last, true, truncate);
-      else context.report('warn', 'skipping output to input port');
-  }
-}
-
-/** xlate_output_trunc_action(). */
-function outputTrunc(context: XlateContext, port: number, maxLen: number, last: boolean, bucket: boolean): void {
-  const names: Record<number, string> = {
-    [OFPP_TABLE]: 'TABLE',
-    [OFPP_NORMAL]: 'NORMAL',
-    [OFPP_FLOOD]: 'FLOOD',
-    [OFPP_ALL]: 'ALL',
-    [OFPP_CONTROLLER]: 'CONTROLLER',
-    [OFPP_NONE]: 'ANY',
-  };
-  const inPort = context.flow.w[W_IN_PORT]! >>> 0;
-  if (names[port] !== undefined) context.report('warn', `output_trunc does not support port: ${names[port]}`);
-  else if (port === inPort) context.report('warn', 'skipping output to input port');
-  else {
-    const out = context.bridge.ports.get(port === OFPP_IN_PORT ? inPort : port);
-    if (out === undefined || out.dpPort === null) {
-      context.report('error', `output_trunc does not support patch port ${port}`);
-      return;
-    }
-    context.put({ type: 'trunc', maxLen });
-    outputAction(context, port, 0, false, last, true, bucket);
-  }
 }
 
 function load(context: XlateContext, dst: Subfield, value: number | bigint): void {

@@ -60,7 +60,7 @@ export class XlateContext {
   labels: number[] = [];
   baseLabels: number[] = [];
   /** The frame as it came. */
-  readonly upcalled = new Flow();
+  declare readonly upcalled: Flow;
   declare readonly now: number;
   declare readonly contextBits: number;
   /** A frame is there: learning happens. */
@@ -111,6 +111,7 @@ export class XlateContext {
   constructor(
     entry: Ofproto,
     options: {
+      readonly flow: Flow;
       readonly now: number;
       readonly contextBits: number;
       readonly sideEffects: boolean;
@@ -125,6 +126,7 @@ export class XlateContext {
   ) {
     this.entry = entry;
     this.bridge = entry;
+    this.upcalled = options.flow;
     this.now = options.now;
     this.contextBits = options.contextBits;
     this.sideEffects = options.sideEffects;

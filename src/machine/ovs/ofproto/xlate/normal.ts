@@ -3,7 +3,7 @@
  *
  * DEVIATION: no multicast snooping. Floods go to ports in the order in which they were added, where OVS goes by a hash.
  */
-import { VLAN_CFI, W_IN_PORT } from '../../flow/flow.ts';
+import { VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_TCP_FLAGS, W_VLAN2 } from '../../flow/flow.ts';
 import { admissible, chooseMember } from '../bond.ts';
 import type { Bundle } from '../bundle.ts';
 import { isMulticast, macNumber, macText } from '../mac-table.ts';
@@ -104,10 +104,14 @@ export function outputNormal(context: XlateContext, out: Bundle, xvlan: Xvlan): 
   let port = out.ports[0];
   if (out.bond !== null) port = chooseMember(out.bond, context, tags[0].vid) ?? undefined;
   if (port === undefined) return;
-  const saved = context.saveFlow();
+  const tag = flow.w[W_ETH_TYPE]!;
+  const tpid = flow.w[W_TCP_FLAGS]!;
+  const inner = flow.w[W_VLAN2]!;
   putVlan(flow, tags, out.settings.priorityTags);
   composeOutput(context, port.number, false);
-  context.restoreFlow(saved);
+  flow.w[W_ETH_TYPE] = tag;
+  flow.w[W_TCP_FLAGS] = tpid;
+  flow.w[W_VLAN2] = inner;
 }
 
 function isAdmissible(context: XlateContext, bundle: Bundle, inPort: number, vlan: number): boolean {

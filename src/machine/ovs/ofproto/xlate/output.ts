@@ -79,14 +79,11 @@ export function composeOutput(
     else patchOutput(context, port, peer, last);
     return;
   }
-  // A mirror's copy may have other tags; they are put back.
-  const saved = context.saveFlow();
   commitOdpActions(context);
   if (context.mirrorSnaplen > 0 && context.mirrorSnaplen < 0xffff)
     context.put({ type: 'trunc', maxLen: context.mirrorSnaplen });
   context.put({ type: 'output', port: port.dpPort });
   if (port.bundle !== null && context.bridge.hasMirrors) mirrorPacket(context, port.bundle, port.bundle.dstMirrors);
-  context.restoreFlow(saved);
 }
 
 /** patch_port_output(): the frame comes in at the other bridge, as if by that port. */

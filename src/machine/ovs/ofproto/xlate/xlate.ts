@@ -84,7 +84,6 @@ export function translate(input: TranslateIn): TranslateOut {
   flow.w[W_ACTSET_OUTPUT] = OFPP_UNSET | 0;
   context.base.copyFrom(flow);
   context.base.w.fill(0, W_TUN, W_TUN + 4);
-  context.upcalled.copyFrom(input.flow);
   context.skbPriority = flow.w[W_SKB_PRIORITY]!;
   beginMask(context);
   run(context, input);
