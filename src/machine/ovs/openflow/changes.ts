@@ -18,7 +18,7 @@ import {
   OFPBCT_OPEN_REQUEST,
   OFPBF_ATOMIC,
 } from './wire/bundle.ts';
-import { OFP_NO_BUFFER, OFPTT_ALL } from './wire/codes.ts';
+import { OFP_NO_BUFFER, OFP10_VERSION, OFPTT_ALL } from './wire/codes.ts';
 import { ofError } from './wire/errors.ts';
 import { checkActions } from './wire/flow-codec.ts';
 import { decodeFlowMod } from './wire/flow-mod.ts';
@@ -84,7 +84,9 @@ export function tableMod(from: Connection, request: Request): void {
 /** Actions are checked as those of a flow that matches just this frame. */
 function decodedPacketOut(from: Connection, request: Request): PacketOut {
   const { frame, flow, actions } = decodePacketOut(request);
-  if (frame.length < ETH_HEADER) throw ofError('OFPBRC_BAD_PACKET');
+  // OpenFlow 1.0 has no error for it.
+  if (frame.length < ETH_HEADER)
+    throw ofError(request.version === OFP10_VERSION ? 'OFPBRC_BAD_LEN' : 'OFPBRC_BAD_PACKET');
   const match = new Match();
   match.flow.copyFrom(from.agent.ofproto.backer.flowOf(frame, flow, flow.w[W_IN_PORT]! >>> 0));
   match.mask.w.fill(-1);

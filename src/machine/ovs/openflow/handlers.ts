@@ -1,4 +1,5 @@
 /** What a switch does for each message (ovs ofproto/ofproto.c, handle_single_part_openflow()). Each may throw OfError, which its sender gets. */
+import { OFPP_MAX } from '../flow/actions.ts';
 import type { Assembled } from './assembler.ts';
 import {
   bundleAdd,
@@ -251,7 +252,8 @@ function queueConfig(from: Connection, request: Request): void {
   const { version, xid } = request;
   const asked = version === OFP10_VERSION ? portFrom10(reader.u16()) : portFrom11(reader.u32());
   const ports = from.agent.ports().map(({ number }) => number);
-  if (asked !== OFPP_ANY && !ports.includes(asked)) throw ofError('OFPQOFC_BAD_PORT');
+  // LOCAL is none that may be asked for.
+  if (asked !== OFPP_ANY && (asked >= OFPP_MAX || !ports.includes(asked))) throw ofError('OFPQOFC_BAD_PORT');
   from.send(encodeQueueConfig(version, xid, asked, asked === OFPP_ANY ? ports : [asked]));
 }
 

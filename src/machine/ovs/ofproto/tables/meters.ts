@@ -163,9 +163,11 @@ export class MeterTable {
     const old = this.meters.get(mod.meter);
     if (mod.command === 'add' && old !== undefined) throw new OfError('OFPMMFC_METER_EXISTS', 12, 1);
     if (mod.command === 'modify' && old === undefined) throw new OfError('OFPMMFC_UNKNOWN_METER', 12, 3);
-    // Both datapaths know dropping alone.
-    if (mod.bands.some(({ type }) => type !== 'drop')) throw new OfError('OFPMMFC_BAD_BAND', 12, 8);
+    // dpif_meter_set(): a unit, a band at least, rates; then both datapaths know dropping alone.
+    if ((mod.flags & (OFPMF13_KBPS | OFPMF13_PKTPS)) === 0) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
+    if (mod.bands.length === 0) throw new OfError('OFPMMFC_OUT_OF_BANDS', 12, 11);
     if (mod.bands.some(({ rate }) => rate === 0)) throw new OfError('OFPMMFC_BAD_RATE', 12, 6);
+    if (mod.bands.some(({ type }) => type !== 'drop')) throw new OfError('OFPMMFC_BAD_BAND', 12, 8);
     const meter = old ?? this.datapath.add((provider) => new Meter(mod.meter, provider, now));
     meter.configure(mod, now);
     this.meters.set(mod.meter, meter);

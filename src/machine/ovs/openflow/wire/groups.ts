@@ -50,10 +50,7 @@ export function decodeGroupMod(request: Request): GroupMod {
     const length = reader.u16();
     reader.skip(2);
     commandBucket = reader.u32();
-    if (length > reader.left) throw ofError('OFPBRC_BAD_LEN');
-    const end = reader.at + length;
-    buckets = pullBuckets15(new Reader(reader.bytes, reader.at, end), version, type === 'select');
-    reader.at = end;
+    buckets = pullBuckets15(reader, length, version, type === 'select');
     checkCommandBucket(code, commandBucket);
     while (reader.left > 0) selection = pullSelection(reader, code, type);
   } else {
@@ -113,16 +110,19 @@ function pullBuckets11(reader: Reader, version: number): Bucket[] {
   return buckets;
 }
 
-function pullBuckets15(reader: Reader, version: number, select: boolean): Bucket[] {
+/** `claimed`: how long they are, as the message says, which may be more than there is. */
+function pullBuckets15(reader: Reader, claimed: number, version: number, select: boolean): Bucket[] {
   const buckets: Bucket[] = [];
-  while (reader.left > 0) {
+  while (claimed > 0) {
     if (reader.left < 8) throw ofError('OFPGMFC_BAD_BUCKET');
     const from = reader.at;
     const length = reader.u16();
     const actionsLength = reader.u16();
     const id = reader.u32();
-    if (length < 8 || length > reader.end - from || actionsLength > length - 8) throw ofError('OFPGMFC_BAD_BUCKET');
+    if (length < 8 || length > claimed || actionsLength > length - 8) throw ofError('OFPGMFC_BAD_BUCKET');
+    claimed -= length;
     const actions = decodeActions(reader.bytes, reader.at, actionsLength, version);
+    if (from + length > reader.end) throw ofError('OFPGMFC_BAD_BUCKET');
     const properties = new Reader(reader.bytes, reader.at + actionsLength, from + length);
     reader.at = from + length;
     let weight = select ? 1 : 0;

@@ -234,10 +234,7 @@ export function decodeRequest(bytes: Uint8Array): Request {
   let body = codes.HEADER;
   let form: Form | null;
   if (type === codes.OFPT_EXPERIMENTER) {
-    if (length < 16) {
-      if (length >= 12) knownVendor(view.getUint32(8));
-      throw ofError('OFPBRC_BAD_LEN');
-    }
+    if (length < 16) throw ofError('OFPBRC_BAD_LEN');
     vendor = view.getUint32(8);
     knownVendor(vendor);
     subtype = view.getUint32(12);
