@@ -32,9 +32,10 @@ test('a frame and the copies that flooding would make of it, before any of them 
     j.journey.parent,
     j.journey.outcome,
   ]);
-  // to b and to c; b is asked for and answers
+  // to b, to c and to the bridge's own port; b is asked for and answers
   assert.deepEqual(told, [
     ['asked', null, 'consumed'],
+    ['copy', 1, 'consumed'],
     ['copy', 1, 'consumed'],
     ['other', null, 'consumed'],
   ]);
@@ -52,7 +53,7 @@ test('the journey that it would make, drawn', async () => {
   const ask = { kind: 'udp', from: 'a/net0', to: 'b/net0' };
   const svg = await server.post(`${at}?format=svg`, ask);
   assert.equal(svg.headers['content-type'], 'image/svg+xml; charset=utf-8');
-  assert.match(svg.text, /<title id="title">Journey of frame 3, 60 bytes: delivered<\/title>/);
+  assert.match(svg.text, /<title id="title">Journey of frame 4, 60 bytes: delivered<\/title>/);
   const mermaid = await server.post(at, ask, { accept: 'text/vnd.mermaid' });
   assert.match(mermaid.text, /^sequenceDiagram\n/);
 });
@@ -62,7 +63,8 @@ test('what has been learned decides: the second datagram takes the short way', a
   const ask = { kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 200 };
   const first = (await server.post(`${AT}/dry-runs`, ask)).body;
   const asked = (body: typeof first) => body.journeys.find((j: { relation: string }) => j.relation === 'asked').journey;
-  assert.equal(first.frames, 3);
+  // the ARP request, its copy to the bridge's own port, the reply, the datagram
+  assert.equal(first.frames, 4);
   assert.equal(first.carriedOver.fdbEntries, 0);
   assert.ok(asked(first).hops.some((hop: { cache: string | null }) => hop.cache === 'miss'));
 
