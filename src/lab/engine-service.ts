@@ -220,6 +220,8 @@ export class EngineService {
           return dpdkState(machine, findGuest(machine, request.guest));
         case 'hostDpdk':
           return hostDpdkState(machine, request.host);
+        case 'bridges':
+          return machine.bridges.map(({ host, name }) => ({ host, name }));
         case 'bridge':
           return bridgeState(machine, request.bridge);
         case 'openflow': {

@@ -573,6 +573,7 @@ export type EngineRequest =
   | { readonly op: 'fault'; readonly world: number; readonly spec: FaultSpec }
   | { readonly op: 'getFault'; readonly world: number; readonly fault: string }
   | { readonly op: 'endFault'; readonly world: number; readonly fault: string }
+  | { readonly op: 'bridges'; readonly world: number }
   | { readonly op: 'bridge'; readonly world: number; readonly bridge: string }
   /** `filter` as `ovs-ofctl dump-flows` takes it. */
   | { readonly op: 'openflow'; readonly world: number; readonly bridge: string; readonly what: OpenFlowText['what']; readonly filter: string }
@@ -622,6 +623,7 @@ export interface EngineAnswers {
   hostDpdk: HostDpdkState;
   patchNic: NicState;
   announce: null;
+  bridges: readonly { readonly host: string; readonly name: string }[];
   bridge: BridgeState;
   openflow: OpenFlowText;
   changeOpenflow: OpenFlowChanged;

@@ -29,11 +29,11 @@ export function addBridgeRoutes(app: App, { registry }: Services): void {
     },
     async (request) => {
       const hosted = registry.get(request.params.topology);
-      const hosts = hosted.topology?.hosts ?? [];
-      const names = hosts.flatMap((host) =>
-        host.bridges.map((b) => (hosts.length > 1 ? `${host.name}/${b.name}` : b.name)),
-      );
       const world = hosted.livingWorld();
+      const several = (hosted.topology?.hosts.length ?? 0) > 1;
+      // those of the document, and those that ovs-vsctl has added since
+      const bridges = await world.call('bridges', {});
+      const names = bridges.map(({ host, name }) => (several ? `${host}/${name}` : name));
       const page = pageOfList(names, request.query);
       const items = await Promise.all(page.items.map((name) => world.call('bridge', { bridge: name })));
       return { items, next: page.next };

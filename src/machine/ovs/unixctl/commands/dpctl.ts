@@ -4,11 +4,16 @@ import { formatConnection } from '../../datapath/conntrack/text.ts';
 import type { Megaflow } from '../../datapath/megaflow-table.ts';
 import { NetdevDatapath } from '../../datapath/netdev-datapath.ts';
 import { formatDatapathFlow, ufidOf } from '../../datapath/odp-text.ts';
+import { DP_WORDS } from '../../flow/flow.ts';
+import { Match } from '../../flow/match.ts';
+import { keyValues } from '../../flow/text/key-values.ts';
+import { parseMatch } from '../../flow/text/match-text.ts';
+import { FlowTextError } from '../../flow/text/values.ts';
 import type { PortCounters } from '../../ofproto/port.ts';
 import { ANY_ARGS, type Command, type Ctl, CtlError, command, doing, left } from '../command.ts';
 import type { CtlDatapath } from '../host.ts';
 import { dpPorts, dpStats } from '../statistics.ts';
-import { textOptions } from './dpif.ts';
+import { namesOf, textOptions } from './dpif.ts';
 
 /** ovs lib/conntrack.c. */
 const DEFAULT_N_CONN_LIMIT = 3_000_000;
@@ -81,22 +86,41 @@ function flowsByThread({ datapath, pmds }: CtlDatapath): (readonly [number | nul
   return [main, ...pmds.map(({ core, state }) => [core, state.flows] as const)];
 }
 
+/** Flows that a match in OpenFlow's words takes, its ports by the datapath's names and numbers; what a flow does not match counts as 0. */
+function filterOf(of: CtlDatapath, text: string): (flow: Megaflow) => boolean {
+  const match = new Match();
+  const ports = new Map(dpPorts(of).map(({ name, number }) => [name, number]));
+  const names = namesOf(of);
+  try {
+    parseMatch(keyValues(text), match, { numberOf: (name) => ports.get(name) ?? null, nameOf: names });
+  } catch (error) {
+    if (!(error instanceof FlowTextError)) throw error;
+    throw new CtlError(`ovs-vswitchd: Failed to parse filter (${error.message}) (Invalid argument)`);
+  }
+  const { flow: wanted, mask } = match;
+  return ({ key }) => {
+    for (let w = 0; w < DP_WORDS; w++) if (((key[w]! ^ wanted.w[w]!) & mask.w[w]!) !== 0) return false;
+    return true;
+  };
+}
+
 function dumpFlows(args: readonly string[], ctl: Ctl): string {
   const words = args.filter((a) => !a.startsWith('-') && !/^(filter|type|pmd)=/.test(a));
-  if (args.some((a) => a.startsWith('filter='))) throw new CtlError('ovs-vswitchd: flows are not filtered');
   const wanted = args.find((a) => a.startsWith('pmd='));
   if (wanted !== undefined && !/^pmd=(-1|\d+)$/.test(wanted))
     throw new CtlError(`ovs-vswitchd: ${wanted}: expected a core (Invalid argument)`);
   const thread = wanted === undefined ? null : Number(wanted.slice(4));
   const of = oneDatapath(ctl, words[0]);
+  const filter = filterOf(of, args.find((a) => a.startsWith('filter='))?.slice('filter='.length) ?? '');
   const options = textOptions(of, args.includes('-m'), args.includes('--names'));
   const now = ctl.door.now();
   const lines: string[] = [];
   for (const [core, flows] of flowsByThread(of)) {
-    if (flows.length === 0 || (thread !== null && core !== thread)) continue;
+    const shown = flows.filter(filter);
+    if (shown.length === 0 || (thread !== null && core !== thread)) continue;
     if (core !== null && thread === null)
       lines.push(core < 0 ? 'flow-dump from the main thread:' : `flow-dump from pmd on cpu core: ${core}`);
-    for (const flow of flows) lines.push(formatDatapathFlow(flow, now, options));
+    for (const flow of shown) lines.push(formatDatapathFlow(flow, now, options));
   }
   return lines.map((line) => `${line}\n`).join('');
 }

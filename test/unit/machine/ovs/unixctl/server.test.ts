@@ -1,5 +1,7 @@
 /** The control socket: what its protocol takes and refuses, as recorded of Open vSwitch 3.1.0; commands in its words. */
 import { describe, expect, test } from 'vitest';
+import { Megaflow } from '../../../../../src/machine/ovs/datapath/megaflow-table.ts';
+import { DP_WORDS, W_ETH_TYPE, W_IN_PORT } from '../../../../../src/machine/ovs/flow/flow.ts';
 import type { Session } from '../../../../../src/machine/ovs/stream.ts';
 import { CtlError } from '../../../../../src/machine/ovs/unixctl/command.ts';
 import { Unixctl } from '../../../../../src/machine/ovs/unixctl/server.ts';
@@ -192,6 +194,28 @@ describe('commands', () => {
     expect(run('dpctl/dump-flows nodp')).toBe('error: ovs-vswitchd: datapath not found (Invalid argument)');
     expect(run('dpctl/dump-dps')).toBe('system@ovs-system\n');
     expect(run('dpctl/dump-flows')).toBe('');
+  });
+  test('dpctl/dump-flows filter=: a match in the words of OpenFlow, ports by name or number', () => {
+    const { host, run } = setUp();
+    for (const [id, port, type] of [
+      [1, 1, 0x0008],
+      [2, 2, 0x0608],
+    ] as const) {
+      const key = new Int32Array(DP_WORDS);
+      const mask = new Int32Array(DP_WORDS);
+      key[W_IN_PORT] = port;
+      mask[W_IN_PORT] = -1;
+      key[W_ETH_TYPE] = type;
+      mask[W_ETH_TYPE] = 0xffff;
+      host.flows.push(new Megaflow(id, key, key, mask, [{ type: 'output', port: 3 - port }]));
+    }
+    const ports = (text: string): string[] => [...text.matchAll(/in_port\((\d)\)/g)].map((m) => m[1]!);
+    expect(ports(run('dpctl/dump-flows'))).toEqual(['1', '2']);
+    expect(ports(run('dpctl/dump-flows filter=in_port=p2'))).toEqual(['2']);
+    expect(ports(run('dpctl/dump-flows filter=in_port=1,ip'))).toEqual(['1']);
+    expect(ports(run('dpctl/dump-flows filter=arp'))).toEqual(['2']);
+    expect(ports(run('dpctl/dump-flows filter=in_port=1,arp'))).toEqual([]);
+    expect(run('dpctl/dump-flows filter=nonsense')).toMatch(/^error: ovs-vswitchd: Failed to parse filter \(/);
   });
   test('upcall/show, memory/show, coverage, revalidators', () => {
     const { host, run } = setUp();
