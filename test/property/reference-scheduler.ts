@@ -51,6 +51,7 @@ export class ReferenceScheduler implements Timeline {
   private readonly asked = new Map<number, number>();
   /** Polls in vain of the present park, by context id. */
   private readonly inVain: number[];
+  private readonly timers: Float64Array;
   private readonly cores = new Map<Context, Core>();
   private afterStepWanted = false;
 
@@ -69,6 +70,7 @@ export class ReferenceScheduler implements Timeline {
     this.switchCost = switchCost;
     this.next = new Float64Array(room).fill(NEVER);
     this.leftCore = new Float64Array(room);
+    this.timers = new Float64Array(room).fill(NEVER);
     this.inVain = new Array<number>(room).fill(0);
     const numbers = new Set(contexts.map((c) => c.core).filter((core) => core >= 0));
     for (const number of numbers) {
@@ -91,6 +93,11 @@ export class ReferenceScheduler implements Timeline {
     for (let left = budget; left > 0; ) {
       const { until } = this;
       const work = this.earliest();
+      const timer = this.earliestTimer();
+      if (timer <= work && timer <= until && (work !== NEVER || until !== NEVER)) {
+        this.ring(timer);
+        continue;
+      }
       if (work === NEVER || work > until) {
         this.pollUpTo(until === NEVER ? this.now[0]! : until);
         return work === NEVER ? 'idle' : 'until';
@@ -183,8 +190,17 @@ export class ReferenceScheduler implements Timeline {
   }
 
   /** So is a write to a word that it watches. */
-  later(): void {
-    throw new Error('no context of these worlds has a timer');
+  /** A timer is a step of its context from the moment on at which nothing else comes before it. */
+  later(id: number): void {
+    this.timers[id] = this.now[1]!;
+  }
+  earliestTimer(): number {
+    return this.timers.reduce((first, time) => Math.min(first, time), NEVER);
+  }
+  private ring(timer: number): void {
+    const id = this.timers.indexOf(timer);
+    this.timers[id] = NEVER;
+    this.next[id] = Math.min(this.next[id]!, Math.max(timer, this.now[0]!));
   }
   unpark(id: number): void {
     const park = this.parks.get(id);
@@ -269,6 +285,7 @@ export class ReferenceScheduler implements Timeline {
     this.cores.set(context, core);
   }
   retire(id: number): void {
+    this.timers[id] = NEVER;
     const context = this.contexts[id]!;
     const core = this.cores.get(context);
     if (core !== undefined) {
