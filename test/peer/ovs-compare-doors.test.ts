@@ -3,7 +3,7 @@
  * dummy ports. Datapath flows, their actions, and what flows have counted have to be the same.
  */
 import { afterAll, expect } from 'vitest';
-import { randomCase } from '../property/ovs-compare-cases.ts';
+import { type CompareCase, randomCase } from '../property/ovs-compare-cases.ts';
 import { makeBridge, outputs, setUp } from './ovs/compare-switches.ts';
 import { appctl, CLIENTS, DAEMONS, ofctl, type Switch, startOurs, startReal } from './ovs/switches.ts';
 import { requirePeer } from './peers.ts';
@@ -38,7 +38,8 @@ function bytesOf(text: string): number[] {
 
 /** Values as the first frame had them, or what their masks leave: the same. */
 function masked(key: string): string {
-  const clear = key.replace(/,pcp=\d\/0x0/, '');
+  // Bits of a tag that nothing looked at are written in more than one way.
+  const clear = key.replace(/,?(vid|pcp)=\d+\/0x0/g, '');
   return clear.replace(/=([0-9a-fx.:]+)\/([0-9a-fx.:]+)/g, (_, value: string, mask: string) => {
     const bits = bytesOf(mask);
     return `=${bytesOf(value).map((byte, i) => byte & bits[i]!)}/${bits}`;
@@ -73,8 +74,8 @@ peer(
     switches.push(await startReal(), await startOurs());
     for (const each of switches) await makeBridge(each);
     const differences: string[] = [];
-    for (let i = 0; i < RUNS; i++) {
-      const of = randomCase(seed + i);
+    let ended = 0;
+    const one = async (of: CompareCase): Promise<void> => {
       const setting = [
         ...of.ports.map(({ name, settings }) => `${name} ${settings.join(' ')}`),
         of.mirror?.join(' ') ?? '',
@@ -104,7 +105,22 @@ peer(
         flows.push(counted(await good(ofctl(each, '-O', 'OpenFlow15', 'dump-flows', 'BRIDGE'))).join('\n'));
       }
       if (flows[0] !== flows[1]) differences.push(`${about}\n${flows[0]}\nOURS:\n${flows[1]}`);
+    };
+    for (let i = 0; i < RUNS; i++) {
+      const of = randomCase(seed + i);
+      try {
+        await one(of);
+      } catch (error) {
+        // Some configurations are too much for the daemon itself: it fails an assertion of its own, and is started anew.
+        const [daemon] = switches;
+        if ((await appctl(daemon!, 'version')).status === 0) throw new Error(`seed ${of.seed}`, { cause: error });
+        ended++;
+        await daemon!.stop();
+        switches[0] = await startReal();
+        await makeBridge(switches[0]);
+      }
     }
+    expect(ended).toBeLessThan(2 + RUNS / 10);
     if (process.env['RINGSIDE_COMPARE'] !== undefined) console.log(differences.join('\n\n'));
     expect(differences.length, differences.slice(0, 3).join('\n\n')).toBe(0);
   },
