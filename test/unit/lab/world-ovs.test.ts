@@ -191,6 +191,30 @@ test('a bridge that comes while the world runs, and a patch between bridges', ()
   expect(it.ping().received).toBe(3);
 });
 
+test('a NIC with another back-end, or on another bridge, keeps its VLAN; nobody has changed the database then', () => {
+  const it = new Lab({ bridges: [{ name: 'br0' }, { name: 'br1' }], guests: guests({ tag: 10 }) });
+  const b = it.world.machine.guests[1]!.nics[0]!;
+  it.world.migrate(b, { backend: 'virtio-net' });
+  it.settle();
+  expect(it.column('Port', 'b.net0', 'tag')).toBe(10);
+  expect(it.column('Interface', 'b.net0', 'error')).toBeNull();
+  expect(it.ping().received).toBe(3);
+  it.world.migrate(b, { bridge: 'br1' });
+  it.settle();
+  expect(bridgeState(it.world.machine, 'br1').ports.map((port) => port.name)).toContain('b.net0');
+  expect(it.column('Port', 'b.net0', 'tag')).toBe(10);
+  expect(it.ping().received).toBe(0);
+  expect(it.world.takeDatabases()).toBeNull();
+  // and where a client has taken its bridge away
+  it.delBr('br1');
+  it.world.migrate(b, { bridge: 'br0' });
+  it.settle();
+  // its VLAN has gone with its row
+  expect(it.column('Port', 'b.net0', 'tag')).toBeNull();
+  it.transact({ op: 'update', table: 'Port', where: [['name', '==', 'b.net0']], row: { tag: 10 } });
+  expect(it.ping().received).toBe(3);
+});
+
 test('what cannot be opened says why', () => {
   const it = new Lab({ bridges: [{ name: 'br0' }, { name: 'nd', datapath: 'netdev' }], guests: guests() });
   const errors = (bridge: string, name: string, iface: { [c: string]: Json }): unknown => {
