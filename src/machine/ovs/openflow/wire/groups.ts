@@ -50,12 +50,12 @@ export function decodeGroupMod(request: Request): GroupMod {
     const length = reader.u16();
     reader.skip(2);
     commandBucket = reader.u32();
-    buckets = pullBuckets15(reader, length, version, type === 'select');
     checkCommandBucket(code, commandBucket);
+    if (length > reader.left) throw ofError('OFPBRC_BAD_LEN');
+    buckets = pullBuckets15(reader, length, version, type === 'select');
     while (reader.left > 0) selection = pullSelection(reader, code, type);
   } else {
     buckets = pullBuckets11(reader, version);
-    if (COMMANDS[code] === 'insert_bucket' || COMMANDS[code] === 'remove_bucket') throw ofError('OFPGMFC_BAD_COMMAND');
   }
   const command = COMMANDS[code];
   if (type === undefined) throw ofError('OFPGMFC_BAD_TYPE');
@@ -110,7 +110,7 @@ function pullBuckets11(reader: Reader, version: number): Bucket[] {
   return buckets;
 }
 
-/** `claimed`: how long they are, as the message says, which may be more than there is. */
+/** `claimed`: how long they are together. */
 function pullBuckets15(reader: Reader, claimed: number, version: number, select: boolean): Bucket[] {
   const buckets: Bucket[] = [];
   while (claimed > 0) {

@@ -246,9 +246,9 @@ export function decodeRequest(bytes: Uint8Array): Request {
     if (length < body) throw ofError('OFPBRC_BAD_LEN');
     stat = view.getUint16(8);
     if (stat === codes.OFPMP_EXPERIMENTER) {
-      if (length >= body + 4) knownVendor(view.getUint32(body));
       if (length < 24) throw ofError('OFPBRC_BAD_LEN');
       vendor = view.getUint32(body);
+      knownVendor(vendor);
       subtype = view.getUint32(body + 4);
       body = 24;
       form = find(vendorStatKey(vendor, subtype), version);
