@@ -220,7 +220,10 @@ function bridgeStateOf(machine: Machine, built: BuiltBridge): BridgeState {
     flows: ofproto === null ? [] : openFlows(ofproto),
     datapathFlows: flows.map((f) => ({
       ufid: f.id.toString(16).padStart(8, '0'),
-      match: formatOdpKey(f.key, f.mask, { portName, packetType: bridge instanceof NetdevDatapath }),
+      match: formatOdpKey(bridge instanceof NetdevDatapath ? f.full : f.key, f.mask, {
+        portName,
+        packetType: bridge instanceof NetdevDatapath,
+      }),
       actions: formatOdpActions(f.actions, portName),
       packets: f.packets,
       bytes: f.bytes,

@@ -265,8 +265,9 @@ export function tciText(tci: number, mask: number, verbose: boolean): string {
 /** A flow to be printed. */
 export interface FlowText {
   readonly id: number;
-  /** As the frame had it that brought the flow; the kernel knows the masked one alone. */
+  /** Masked, and as the frame had it that brought the flow: that one the userspace datapath shows, where it is known. */
   readonly key: Int32Array;
+  readonly full?: Int32Array;
   readonly mask: Int32Array;
   readonly actions: readonly OdpAction[];
   readonly packets: number;
@@ -278,7 +279,7 @@ export interface FlowText {
 /** A line of `dpctl/dump-flows`; with `verbose` one of `-m`. */
 export function formatDatapathFlow(flow: FlowText, now: number, options: KeyTextOptions = {}): string {
   const userspace = options.packetType ?? true;
-  const key = formatOdpKey(flow.key, flow.mask, options);
+  const key = formatOdpKey((userspace ? flow.full : undefined) ?? flow.key, flow.mask, options);
   const stats = `packets:${flow.packets}, bytes:${flow.bytes}, used:${usedText(flow, now)}${tcpFlagsText(flow.tcpFlags)}`;
   const actions = formatOdpActions(flow.actions, options.portName ?? null);
   if (!options.verbose) return `${key}, ${stats}, actions:${actions}`;
