@@ -55,7 +55,7 @@ export class Connection implements Session {
   tableId = false;
   /** NXT_SET_PACKET_IN_FORMAT; 0: the version's own. */
   packetInFormat = 0;
-  async: AsyncConfig = defaultAsync(1);
+  asyncConfig: AsyncConfig = defaultAsync(1);
   missSendLen: number;
   invalidTtlToController = false;
   controllerId = 0;
@@ -160,7 +160,7 @@ export class Connection implements Session {
       return;
     }
     this.version = version;
-    this.async = this.asyncMessages ? defaultAsync(version) : NO_ASYNC;
+    this.asyncConfig = this.asyncMessages ? defaultAsync(version) : NO_ASYNC;
     this.agent.negotiated(this);
   }
 
@@ -218,7 +218,7 @@ export class Connection implements Session {
   /** Whether it wants asynchronous messages of a kind (OAM_…) with a reason (ovs ofconn_receives_async_msg()). */
   receives(kind: number, reason: number): boolean {
     if (!this.connected || (this.type === 'service' && this.missSendLen === 0)) return false;
-    const masks = this.secondary ? this.async.secondary : this.async.primary;
+    const masks = this.secondary ? this.asyncConfig.secondary : this.asyncConfig.primary;
     return (masks[kind]! & (1 << reason)) !== 0;
   }
   /** Which messages a frame that matches nothing leads to: OpenFlow before 1.3 asks for packet-ins. */

@@ -140,10 +140,10 @@ export function handle(
       role(from, request);
       return;
     case 'get_async':
-      from.send(encodeGetAsync(version, xid, from.async));
+      from.send(encodeGetAsync(version, xid, from.asyncConfig));
       return;
     case 'set_async':
-      from.async = decodeSetAsync(request, from.async);
+      from.asyncConfig = decodeSetAsync(request, from.asyncConfig);
       if (from.type === 'service' && from.missSendLen === 0) from.missSendLen = OFP_DEFAULT_MISS_SEND_LEN;
       return;
     case 'queue_get_config':
