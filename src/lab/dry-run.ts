@@ -15,6 +15,7 @@ import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kern
 import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
 import type { LearnedMac } from '../machine/ovs/ofproto/mac-table.ts';
 import type { Ofproto } from '../machine/ovs/ofproto/ofproto-dpif.ts';
+import { adoptTables, type LearnedTables, learnedTables } from '../machine/ovs/ofproto/tables/learned.ts';
 import { featureNames } from '../machine/virtio/features.ts';
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
 import type { DeviceQueue, DeviceStanding } from '../machine/virtio/queue/device-queue.ts';
@@ -87,6 +88,7 @@ const STEPS_PER_LOOK = 64;
 
 interface LearnedOfproto {
   readonly fdb: readonly LearnedMac[];
+  readonly tables: LearnedTables;
 }
 function ofprotoOf(machine: Machine, host: string, bridge: string): Ofproto {
   const found = machine.ovs.find((o) => o.host === host)?.switch.switches.get(bridge)?.ofproto;
@@ -108,7 +110,8 @@ export function learnedState(machine: Machine): LearnedState {
     ),
     bridges: machine.bridges.map(({ bridge, host, name }) => {
       if (bridge instanceof LinuxBridge) return bridge.learned();
-      return { fdb: ofprotoOf(machine, host, name).learned() };
+      const ofproto = ofprotoOf(machine, host, name);
+      return { fdb: ofproto.learned(), tables: learnedTables(ofproto.tables) };
     }),
     datapaths: Array.from(machine.site.datapaths.values(), ({ datapath }) => datapath.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
@@ -247,7 +250,12 @@ function adopt(machine: Machine, learned: LearnedState): void {
   // Both worlds are of one topology: the i-th bridge is of the same kind.
   for (const [i, { bridge, host, name }] of machine.bridges.entries()) {
     if (bridge instanceof LinuxBridge) bridge.adopt(learned.bridges[i] as LearnedBridge);
-    else ofprotoOf(machine, host, name).adopt((learned.bridges[i] as LearnedOfproto).fdb, learned.standing.now);
+    else {
+      const ofproto = ofprotoOf(machine, host, name);
+      const { fdb, tables } = learned.bridges[i] as LearnedOfproto;
+      adoptTables(ofproto.tables, tables, learned.standing.now);
+      ofproto.adopt(fdb, learned.standing.now);
+    }
   }
   for (const [i, { datapath }] of [...machine.site.datapaths.values()].entries()) {
     if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);

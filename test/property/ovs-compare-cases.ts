@@ -97,7 +97,7 @@ export function randomCase(seed: number): CompareCase {
   for (let table = 0; table < nTables; table++) {
     if (dice.below(3) > 0)
       flows.push(
-        `table=${table},priority=0,actions=${dice.pick(normal === 0 ? ['NORMAL'] : ['NORMAL', 'output:4', 'drop', 'FLOOD', 'resubmit(,3)'])}`,
+        `table=${table},priority=0,actions=${dice.pick(normal === 0 ? ['NORMAL'] : ['NORMAL', 'output:4', 'drop', 'FLOOD', table < 3 ? 'resubmit(,3)' : 'drop'])}`,
       );
   }
   const frames = Array.from({ length: 3 + dice.below(4) }, () => ({ port: 1 + dice.below(4), hex: randomFrame(dice) }));

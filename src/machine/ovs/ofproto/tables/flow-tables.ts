@@ -216,10 +216,19 @@ export class FlowTables {
     if (rule.state === 'inserted') this.#remove([rule], reason, now);
   }
 
-  /** Removes all flows, hidden ones too, all groups and meters, without telling anybody (ovs ofproto_flush__(), fail-mode changes). */
-  clear(): void {
-    for (const table of this.tables)
+  /** A rule of a twin's world that is in no table yet; nobody is told. */
+  adopt(fresh: Rule): void {
+    this.store.apply({ old: null, fresh });
+    this.#countLearned(fresh, 1, []);
+    this.generation++;
+  }
+
+  /** Removes all flows, hidden ones too, all groups and meters, without telling anybody (ovs ofproto_flush__()). `internal` false: not those of the switch's own table. */
+  clear(internal = true): void {
+    for (const table of this.tables) {
+      if (table.internal && !internal) continue;
       for (const rule of table.classifier.rules()) this.store.apply({ old: rule, fresh: null });
+    }
     this.store.expiry.clear();
     this.groups.apply({ ...NO_GROUP, command: 'delete', group: OFPG_ALL }, 0);
     this.meters.apply({ command: 'delete', meter: OFPM13_ALL, flags: 0, bands: [] }, 0);
