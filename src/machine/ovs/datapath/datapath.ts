@@ -19,6 +19,9 @@ import type { Megaflow } from './megaflow-table.ts';
 import type { ControllerCookie, OdpAction } from './odp-actions.ts';
 import type { SlowPath, Translation } from './slow-path.ts';
 
+/** Flows that are looked at at once, and not by the revalidators' next round. */
+export const FLOWS_AT_ONCE = 128;
+
 /** What the datapath asks of a meter: whether a frame of so many bytes may pass at `now`. */
 export interface RunningMeter {
   run(bytes: number, now: number): boolean;
@@ -191,6 +194,13 @@ export abstract class OvsDatapath extends Forwarder {
   /** Credits all that flows have counted (push_stats of the revalidators). */
   creditAll(): void {
     for (const flow of this.allFlows()) flow.credit();
+  }
+  /**
+   * Before a frame is translated: what flows have carried until now happened before it. Were it credited afterwards, an address that
+   * moves with this frame would move back with frames that are older.
+   */
+  protected settleCredits(): void {
+    if (this.flowCount <= FLOWS_AT_ONCE) this.creditAll();
   }
   /** `dpctl/del-flows`, `revalidator/purge`. */
   flush(contextBits: number): void {

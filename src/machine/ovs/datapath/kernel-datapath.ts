@@ -202,6 +202,7 @@ export class KernelDatapath extends OvsDatapath {
     }
     const bits = this.bitsOf(packet) | contextBits;
     // upcall_receive(): the port that it came in by is not there any more
+    this.settleCredits();
     const result = inPort === 0 || this.ports.has(inPort) ? this.slow.upcall(upcalled, now, contextBits) : null;
     if (result === null) return this.drop(packet, contextBits, PORT_DROP_REMOVED);
     recorder.event(bits | DP_UPCALL, frame, inPort, result.actions.length);

@@ -265,6 +265,7 @@ export class NetdevDatapath extends OvsDatapath {
     const now = recorder.stamp[0]!;
     const inPort = pool.inPort[packet]!;
     const upcalled = this.upcalled(packet);
+    this.settleCredits();
     const result = this.slow.upcall(upcalled, now, contextBits);
     if (result === null) {
       state.missWithFailedUpcall++;

@@ -9,7 +9,7 @@
 import { Context, PHASE_OWN } from '../../../engine/context.ts';
 import { NEVER, type Timeline } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
-import type { OvsDatapath, RevalidatorWake } from './datapath.ts';
+import { FLOWS_AT_ONCE, type OvsDatapath, type RevalidatorWake } from './datapath.ts';
 
 /** other_config:max-revalidator, max-idle (ms), flow-limit: their defaults. */
 export const MAX_REVALIDATOR_MS = 500;
@@ -20,9 +20,6 @@ const FIRST_LIMIT = 10_000;
 const LEAST_LIMIT = 1000;
 /** Idle time of flows beyond the limit, ms. */
 const OVER_LIMIT_IDLE_MS = 100;
-/** Flows that are looked at at once. */
-const FLOWS_AT_ONCE = 128;
-
 const LAND = PHASE_OWN;
 const NS_PER_MS = 1e6;
 
