@@ -9,6 +9,7 @@ import { Match } from '../../src/machine/ovs/flow/match.ts';
 import { parseFlow } from '../../src/machine/ovs/flow/text/flow-text.ts';
 import { parseGroup } from '../../src/machine/ovs/flow/text/group-text.ts';
 import { formatMatch } from '../../src/machine/ovs/flow/text/match-text.ts';
+import { decodeInstructionList, encodeInstructionList } from '../../src/machine/ovs/flow/wire/instructions.ts';
 import { Backer } from '../../src/machine/ovs/ofproto/backer.ts';
 import { TRUNK_OF_ALL, type VlanMode } from '../../src/machine/ovs/ofproto/bundle.ts';
 import type { MirrorSettings } from '../../src/machine/ovs/ofproto/mirrors.ts';
@@ -18,6 +19,8 @@ import { XlateCache } from '../../src/machine/ovs/ofproto/xlate/cache.ts';
 import { translate } from '../../src/machine/ovs/ofproto/xlate/xlate.ts';
 import type { CompareCase } from './ovs-compare-cases.ts';
 
+/** OpenFlow 1.5. */
+const OFP15 = 6;
 /** Datapath numbers: as the dummy datapath gives them. */
 const LOCAL_DP_PORT = 100;
 const NS_PER_S = 1_000_000_000;
@@ -60,7 +63,11 @@ export class OurSwitch {
     for (const group of of.groups) this.bridge.tables.groupMod(parseGroup(group), this.now);
     for (const flow of of.flows) {
       try {
-        this.bridge.tables.flowMod(parseFlow(flow), this.now);
+        const mod = parseFlow(flow);
+        // As ovs-ofctl sends it: some actions are others in OpenFlow 1.5.
+        const bytes = encodeInstructionList(mod.actions, OFP15);
+        const actions = decodeInstructionList(bytes, 0, bytes.length, OFP15);
+        this.bridge.tables.flowMod({ ...mod, actions }, this.now);
       } catch (error) {
         this.refused.push(`${flow}: ${String(error)}`);
       }
