@@ -237,7 +237,7 @@ export class ActionRun {
   private deeper(): boolean {
     if (this.level + 1 >= LEVELS) return false;
     const at = this.level * META_WORDS;
-    this.meta.copyWithin(at + META_WORDS, at, at + META_WORDS);
+    for (let i = 0; i < META_WORDS; i++) this.meta[at + META_WORDS + i] = this.meta[at + i]!;
     this.level++;
     return true;
   }
