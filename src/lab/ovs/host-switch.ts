@@ -136,10 +136,11 @@ export class HostSwitch implements Environment {
       this.build(name, datapathType, false);
     }
     const known = this.bridges.get(name)!;
-    const { backer } = this.parts.datapathOf(datapathType, name, known.bridge.place);
+    const { datapath, backer } = this.parts.datapathOf(datapathType, name, known.bridge.place);
     const ofproto = backer.addBridge({ name, mac: new Uint8Array(6), place: known.bridge.place });
     const agent = makeAgent(ofproto);
     agent.contextBits = this.contextBits;
+    agent.flushConntrackZone = (zone) => datapath.conntrack.flush(zone);
     this.onAgent(agent);
     known.ofproto = new OfprotoBridge(known.bridge, ofproto, agent, (netdev) =>
       netdev instanceof PortNetdev ? netdev.port : null,

@@ -12,6 +12,7 @@ import { Refusal } from '../../../src/lab/refusal.ts';
 import { World } from '../../../src/lab/world.ts';
 import { DummyPort } from '../../../src/machine/host/dummy-port.ts';
 import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
+import { Client } from '../machine/ovs/openflow/switch.ts';
 
 const nic = (ip: string, more: object = {}): object => ({ name: 'net0', addresses: [`${ip}/24`], ...more });
 const guests = (more: object = {}, second: object = {}): object[] => [
@@ -247,6 +248,32 @@ test('a dummy port: frames that are flooded to it can be read, and frames are pu
   expect(port.sent).toBe(1);
   expect(it.ovs.unixctl.run('fdb/show', ['br0'])).toContain('02:00:00:00:00:09');
 });
+
+test.each(['system', 'netdev'] as const)(
+  'NXT_CT_FLUSH_ZONE: the %s datapath forgets connections of that zone',
+  (datapath) => {
+    const flows = ['priority=9,icmp,actions=ct(commit,zone=5),ct(commit,zone=6),NORMAL'];
+    const backend = datapath === 'netdev' ? { backend: 'vhost-user' } : {};
+    const it = new Lab({ bridges: [{ name: 'br0', datapath, flows }], guests: guests(backend) });
+    expect(it.ping(1).received).toBe(1);
+    const tracked = (): string[] =>
+      it.ovs.unixctl
+        .run('dpctl/dump-conntrack', [])
+        .trimEnd()
+        .split('\n')
+        .map((line) => /zone=\d+/.exec(line)?.[0] ?? line);
+    expect(tracked()).toEqual(['zone=5', 'zone=6']);
+    const client = new Client();
+    client.session = it.ovs.switch.switches.get('br0')!.agent.accept(client);
+    const flush = (zone: string): string => `04040018 00000002 00002320 0000001d 000000000000 ${zone}`;
+    client.say('0400000800000001', flush('0007'));
+    expect(tracked()).toEqual(['zone=5', 'zone=6']);
+    client.say(flush('0005'));
+    expect(tracked()).toEqual(['zone=6']);
+    // HELLO is all that was answered: neither message was refused
+    expect(client.received.map((bytes) => bytes[1])).toEqual([0]);
+  },
+);
 
 test('flows of the document are there when the world begins', () => {
   const drop = new Lab({ bridges: [{ name: 'br0', flows: ['priority=9,icmp,actions=drop'] }], guests: guests() });

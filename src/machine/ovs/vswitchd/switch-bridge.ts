@@ -22,6 +22,8 @@ export interface BridgeAgent extends Acceptor {
   contextBits: number;
   /** Told when a controller has come or gone, or its role has changed. */
   onStatus: () => void;
+  /** NXT_CT_FLUSH_ZONE: the bridge's datapath forgets the connections of a zone. */
+  flushConntrackZone: (zone: number) => void;
   /** `bridge/reconnect`: connections to controllers end, and are made anew. */
   reconnect(): void;
   /** About once a second of wall time. */
