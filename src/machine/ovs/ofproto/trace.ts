@@ -61,6 +61,7 @@ import {
   VLAN2_TCI,
   vlanHeaders,
 } from './xlate/headers.ts';
+import { PretendedMacs } from './xlate/pretended-macs.ts';
 import { translate } from './xlate/xlate.ts';
 
 const ETH_TYPE_RARP = 0x8035;
@@ -92,7 +93,8 @@ export interface TraceIn {
 /** The text of a trace, recirculations included. */
 export function traceText(input: TraceIn): string {
   const queue: TraceRecirc[] = [];
-  let text = traceOnce(input, input.flow, queue);
+  const pretended = input.frame ? new PretendedMacs() : undefined;
+  let text = traceOnce(input, input.flow, queue, pretended);
   const states = [...input.ctNext];
   const rule = '='.repeat(79);
   for (let node = queue.shift(); node !== undefined; node = queue.shift()) {
@@ -104,7 +106,7 @@ export function traceText(input: TraceIn): string {
     text += `\n\n${rule}\nrecirc(0x${node.id.toString(16)})${how}\n${rule}\n\n`;
     node.flow.w[W_RECIRC_ID] = node.id;
     node.flow.w[W_CT_STATE] = (node.zone << 16) | (state ?? CS_TRACKED_NEW);
-    text += traceOnce(input, node.flow, queue);
+    text += traceOnce(input, node.flow, queue, pretended);
   }
   return text;
 }
@@ -114,7 +116,7 @@ function ctStateText(state: number): string {
   );
 }
 
-function traceOnce(input: TraceIn, flow: Flow, queue: TraceRecirc[]): string {
+function traceOnce(input: TraceIn, flow: Flow, queue: TraceRecirc[], pretended: PretendedMacs | undefined): string {
   const { bridge, names } = input;
   const map = names ? portNames(bridge) : null;
   const trace: TraceNode[] = [];
@@ -136,7 +138,7 @@ function traceOnce(input: TraceIn, flow: Flow, queue: TraceRecirc[]): string {
     now: input.now,
     contextBits: 0,
     sideEffects: false,
-    pretends: input.frame,
+    ...(pretended === undefined ? {} : { pretended }),
     cache: null,
     actions: recirc === 0 ? input.actions : null,
     inPacketOut: recirc === 0 && input.actions !== null,

@@ -6,6 +6,7 @@ import type { Ofproto } from '../ofproto-dpif.ts';
 import type { FrozenAction, FrozenState } from '../packet-in.ts';
 import type { Rule } from '../tables/rule.ts';
 import type { XlateCache } from './cache.ts';
+import type { PretendedMacs } from './pretended-macs.ts';
 
 /** Levels of resubmits to the same or an earlier table, groups, patch ports; and how many resubmits there are at all. */
 export const MAX_DEPTH = 64;
@@ -66,8 +67,7 @@ export class XlateContext {
   /** A frame is there: learning happens. */
   declare readonly sideEffects: boolean;
   /** No frame is there, but a trace speaks as if: what would be learned, what would be sent. */
-  declare readonly pretends: boolean;
-  private pretended: Set<string> | null = null;
+  declare readonly pretended: PretendedMacs | null;
   declare readonly inPacketOut: boolean;
   declare readonly cache: XlateCache | null;
   declare trace: TraceNode[] | null;
@@ -115,7 +115,7 @@ export class XlateContext {
       readonly now: number;
       readonly contextBits: number;
       readonly sideEffects: boolean;
-      readonly pretends: boolean;
+      readonly pretended: PretendedMacs | null;
       readonly inPacketOut: boolean;
       readonly cache: XlateCache | null;
       readonly trace: TraceNode[] | null;
@@ -130,7 +130,7 @@ export class XlateContext {
     this.now = options.now;
     this.contextBits = options.contextBits;
     this.sideEffects = options.sideEffects;
-    this.pretends = options.pretends;
+    this.pretended = options.pretended;
     this.inPacketOut = options.inPacketOut;
     this.cache = options.cache;
     this.trace = options.trace;
@@ -151,14 +151,6 @@ export class XlateContext {
   restoreFlow(saved: { readonly flow: Flow; readonly labels: number[] }): void {
     this.flow.copyFrom(saved.flow);
     this.labels = saved.labels;
-  }
-
-  /** A trace says once what would be learned. False: it has said so. */
-  pretend(what: string): boolean {
-    this.pretended ??= new Set();
-    if (this.pretended.has(what)) return false;
-    this.pretended.add(what);
-    return true;
   }
 
   /** A line of the trace; returns where its own lines go. */

@@ -55,7 +55,7 @@ export function finishFreezingTo(context: XlateContext, table: number): number {
   );
   const id = context.bridge.backer.recircs.idOf(state);
   if (pause !== null) {
-    if (context.sideEffects || context.pretends || context.cache !== null)
+    if (context.sideEffects || context.pretended !== null || context.cache !== null)
       context.put({
         type: 'controller',
         cookie: {
@@ -154,7 +154,7 @@ export function controllerAction(
     type: 'controller',
     cookie: {
       reason: reason === OFPR_ACTION && missed ? OFPR_EXPLICIT_MISS : reason,
-      dontSend: !context.sideEffects && !context.pretends && context.cache === null,
+      dontSend: !context.sideEffects && context.pretended === null && context.cache === null,
       continuation: false,
       recircId,
       ruleCookie: context.ruleCookie,

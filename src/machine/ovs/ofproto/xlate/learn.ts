@@ -87,7 +87,7 @@ function port16(port: number): number {
 /** xlate_learn_action(). */
 export function learnAction(context: XlateContext, spec: LearnSpec): void {
   maskLearned(spec, context.wc);
-  if (!context.sideEffects && !context.pretends && context.cache === null) {
+  if (!context.sideEffects && context.pretended === null && context.cache === null) {
     context.report('warn', 'suppressing side effects, so learn action ignored');
     return;
   }

@@ -74,23 +74,25 @@ export function xlateNormal(context: XlateContext): void {
   if (bundle !== null) {
     const news = context.sideEffects
       ? bridge.macs.update(source, vlan, gratuitousArp, bundle, context.now)
-      : context.pretends &&
-        bridge.macs.wouldUpdate(source, vlan, gratuitousArp, bundle, context.now) &&
-        context.pretend(`${source} ${vlan} ${bundle.name} ${bridge.name}`);
+      : (context.pretended?.update(bridge.macs, source, vlan, gratuitousArp, bundle, context.now) ?? false);
     if (news) context.report('detail', `learned that ${macText(source)} is on port ${bundle.name} in VLAN ${vlan}`);
     context.cache?.add({ kind: 'normal', bridge, mac: source, vlan, bundle, gratuitousArp });
   }
 
-  const entry = bridge.macs.lookup(macNumber(flow.u8, DL_DST), vlan, context.now);
-  if (entry === null) {
+  const target = macNumber(flow.u8, DL_DST);
+  const learned =
+    context.pretended?.lookup(bridge.macs, target, vlan) ??
+    bridge.macs.lookup(target, vlan, context.now)?.bundle ??
+    null;
+  if (learned === null) {
     context.report('detail', 'no learned MAC for destination, flooding');
     for (const out of bridge.bundles.values())
       if (out !== bundle && includesVlan(out, xvlan) && out.floodable && out.mirrorOut === 0)
         outputNormal(context, out, xvlan);
-  } else if (entry.bundle.mirrorOut !== 0) context.report('warn', 'learned port is a mirror port, dropping');
-  else if (entry.bundle !== bundle) {
+  } else if (learned.mirrorOut !== 0) context.report('warn', 'learned port is a mirror port, dropping');
+  else if (learned !== bundle) {
     context.report('detail', 'forwarding to learned port');
-    outputNormal(context, entry.bundle, xvlan);
+    outputNormal(context, learned, xvlan);
   } else context.report('detail', 'learned port is input port, dropping');
 }
 

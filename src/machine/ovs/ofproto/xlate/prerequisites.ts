@@ -71,7 +71,9 @@ export function prerequisitesOk(field: Field, flow: Flow, wc: Flow): boolean {
  * A field of the IP or ARP header is set only where there is a header, which nw_proto says (ovs 3.1.1 and Debian's 3.1.0,
  * CVE-2023-1668; lib/meta-flow.c mf_set_mask_l3_prereqs()).
  */
-export function examineProtocol({ prerequisite }: Field, flow: Flow, wc: Flow): void {
+export function examineProtocol({ name, prerequisite }: Field, flow: Flow, wc: Flow): void {
+  // MFF_IP_DSCP_SHIFTED, which is OXM_OF_IP_DSCP, has been forgotten there; NXM_OF_IP_TOS has not.
+  if (name === 'ip_dscp') return;
   const ofIp = prerequisite === 'ipv4' || prerequisite === 'ipv6' || prerequisite === 'ip_any';
   if ((ofIp && isIpAny(flow)) || (prerequisite === 'arp' && dlType(flow) === ETH_TYPE_ARP)) wc.u8[NW_PROTO] = 0xff;
 }

@@ -42,6 +42,7 @@ import {
   VLAN2_TCI,
 } from './headers.ts';
 import { mayReceive, mirrorIngress } from './output.ts';
+import type { PretendedMacs } from './pretended-macs.ts';
 import { lookupFromTable, reportTable } from './tables.ts';
 
 export interface TranslateIn {
@@ -53,8 +54,8 @@ export interface TranslateIn {
   readonly contextBits: number;
   /** A frame is there: MACs and flows are learned. */
   readonly sideEffects: boolean;
-  /** A trace of a frame: it says what would be learned, and does nothing. */
-  readonly pretends?: boolean;
+  /** A trace of a frame: it says what would be learned, and does nothing but note it here. */
+  readonly pretended?: PretendedMacs;
   readonly cache: XlateCache | null;
   /** PACKET_OUT: these instead of a table lookup. */
   readonly actions: readonly FrozenAction[] | null;
@@ -78,7 +79,7 @@ export interface TranslateOut {
 }
 
 export function translate(input: TranslateIn): TranslateOut {
-  const context = new XlateContext(input.bridge, { ...input, pretends: input.pretends ?? false, run: doXlateActions });
+  const context = new XlateContext(input.bridge, { ...input, pretended: input.pretended ?? null, run: doXlateActions });
   context.flow.copyFrom(input.flow);
   const { flow, wc } = context;
   flow.w[W_ACTSET_OUTPUT] = OFPP_UNSET | 0;
@@ -86,8 +87,8 @@ export function translate(input: TranslateIn): TranslateOut {
   context.base.w.fill(0, W_TUN, W_TUN + 4);
   context.skbPriority = flow.w[W_SKB_PRIORITY]!;
   beginMask(context);
-  run(context, input);
-  finishMask(context);
+  // As in the original, what ends with an error leaves its mask as it is: registers and all.
+  if (run(context, input)) finishMask(context);
   const failed = context.error;
   return {
     actions: failed === null ? context.odp : [],
@@ -100,19 +101,20 @@ export function translate(input: TranslateIn): TranslateOut {
   };
 }
 
-function run(context: XlateContext, input: TranslateIn): void {
+/** False: it ended with an error that leaves at once. */
+function run(context: XlateContext, input: TranslateIn): boolean {
   const { flow } = context;
   const { frozen } = input;
   let actions = input.actions;
   context.trace = context.report('bridge', `bridge("${context.bridge.name}")`) ?? context.trace;
   if (frozen !== null) {
-    if (!thaw(context, frozen)) return;
+    if (!thaw(context, frozen)) return false;
     if (frozen.actions.length > 0) actions = frozen.actions;
   } else if (flow.w[W_RECIRC_ID] !== 0) {
     const id = (flow.w[W_RECIRC_ID]! >>> 0).toString(16);
     context.report('error', `Recirculation context not found for ID ${id}`);
     context.error = 'No recirculation context';
-    return;
+    return false;
   } else if ((flow.w[W_CT_STATE]! & CS_TRACKED) !== 0) context.conntracked = true;
 
   const inPort = input.bridge.ports.get(context.base.w[W_IN_PORT]! >>> 0);
@@ -125,16 +127,16 @@ function run(context: XlateContext, input: TranslateIn): void {
   if (inPort?.bundle && inPort.bundle.mirrorOut !== 0) {
     const { name } = inPort.bundle;
     context.report('error', `dropping packet received on port ${name}, which is reserved exclusively for mirroring`);
-    return;
+    return true;
   }
-  if (inPort !== undefined && !mayReceive(context, inPort)) return;
+  if (inPort !== undefined && !mayReceive(context, inPort)) return true;
   if (actions === null && context.rule !== null) {
     actions = context.rule.actions;
     context.ruleCookie = context.rule.cookie;
   }
   mirrorIngress(context);
   doXlateActions(context, actions ?? [], true, false);
-  if (context.error !== null) return;
+  if (context.error !== null) return false;
   // NORMAL and learn() have seen the frame, but the port does not forward yet.
   if (inPort !== undefined && !inPort.stpForwards) {
     context.odp = [];
@@ -144,6 +146,7 @@ function run(context: XlateContext, input: TranslateIn): void {
   }
   if (!context.freezing) executeActionSet(context);
   if (context.freezing) finishFreezing(context);
+  return true;
 }
 
 /** The pipeline as it was left. False: it cannot go on. */
