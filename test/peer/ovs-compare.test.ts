@@ -66,16 +66,7 @@ function normalTrace(trace: string, hex: string): string {
     if (number !== '0' && !ids.includes(number)) ids.push(number);
     return `${before}${ids.indexOf(number) + 1}`;
   };
-  // Ours learns nothing by a trace: it says the same again in a later pass.
-  const said = new Set<string>();
-  const once = (line: string): boolean => {
-    const before = said.size;
-    return !line.includes('-> learned that ') || said.add(line.trim()).size > before;
-  };
   return trace
-    .split('\n')
-    .filter(once)
-    .join('\n')
     .replace(
       /^Datapath actions: (.*)$/gm,
       (_, actions: string) => `Datapath actions: ${outputs(actions, hex).join(' ; ')}`,

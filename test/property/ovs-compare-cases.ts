@@ -97,7 +97,7 @@ export function randomCase(seed: number): CompareCase {
   for (let table = 0; table < nTables; table++) {
     if (dice.below(3) > 0)
       flows.push(
-        `table=${table},priority=0,actions=${dice.pick(normal === 0 ? ['NORMAL'] : ['NORMAL', 'output:4', 'drop', 'FLOOD', table < 3 ? 'resubmit(,3)' : 'drop'])}`,
+        `table=${table},priority=0,actions=${dice.pick(normal === 0 ? ['NORMAL'] : ['NORMAL', 'output:4', 'drop', 'FLOOD', 'resubmit(,3)'])}`,
       );
   }
   const frames = Array.from({ length: 3 + dice.below(4) }, () => ({ port: 1 + dice.below(4), hex: randomFrame(dice) }));
@@ -395,7 +395,8 @@ function randomActions(
             'enqueue:2:1',
             'meter:1',
             'push_mpls:0x8847,output:3',
-            `resubmit(${1 + dice.below(4)},${table + 1})`,
+            // Perhaps to itself, again and again: translation stops where it is too deep.
+            `resubmit(${1 + dice.below(4)},${table + dice.below(2)})`,
             `clone(${change(dice, match)},${output(dice, false)})`,
             'output(port=2,max_len=100)',
             'controller(max_len=64)',
