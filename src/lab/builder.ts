@@ -3,6 +3,7 @@
  * them. What is built is in build/: guests with their back-ends, bridges and NICs.
  */
 import { assert } from '../engine/assert.ts';
+import { RETIRED } from '../engine/context.ts';
 import { costOf, costTable } from '../engine/costs.ts';
 import { MAX_CONTEXTS } from '../engine/events.ts';
 import { CatalogGrowth } from '../engine/growth.ts';
@@ -73,7 +74,7 @@ export function buildMachine(
     firstCore += host.cores;
     const prefix = topology.hosts.length > 1 ? `${host.name}/` : '';
     const pollers = pollerCores(host, cores);
-    const hostSite: HostSite = { host, prefix, cores, tuns: new TunNamespace(), ovs: null, pollers };
+    const hostSite: HostSite = { host, prefix, cores, tuns: new TunNamespace(), ovs: null, threads: null, pollers };
     site.hosts.set(host.name, hostSite);
     for (const guest of host.guests) {
       const memory = { ram: guestRam.get(guest)!, replySlots, bounces, joined };
@@ -107,7 +108,7 @@ export function buildMachine(
     room,
   );
   site.open(scheduler, new CatalogGrowth(arena.buffer, fullLayout));
-  for (const c of contexts) if (c instanceof Pmd) scheduler.next[c.id] = 0;
+  for (const c of contexts) if (c instanceof Pmd && c.phase !== RETIRED) scheduler.next[c.id] = 0;
   for (const { vcpu } of site.guests) scheduler.next[vcpu.id] = 0;
   return {
     topology,

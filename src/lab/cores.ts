@@ -31,6 +31,13 @@ export class Cores {
     return this.first + core;
   }
 
+  /** Core `local` of the host as exclusive(), for one that asks for it; null: there is none, or something runs there. */
+  take(local: number): number | null {
+    if (this.load[local] !== 0) return null;
+    this.load[local] = Number.POSITIVE_INFINITY;
+    return this.first + local;
+  }
+
   /** The least loaded core that is not exclusive, for one more that has work. */
   shared(): number {
     const core = this.least();

@@ -30,7 +30,6 @@ import {
   vhostUserDefaults,
 } from '../topology.ts';
 import type { BridgePorts, BuiltGuest } from './machine.ts';
-import { assignRxq } from './network.ts';
 import type { HostSite, Site } from './site.ts';
 import { buildLoop, userspaceNic, VMM_TEXT, vmmPlace } from './vmm-loop.ts';
 
@@ -265,8 +264,8 @@ export function wire(
     const vhostPort = new VhostUserPort(services, bridge.bridge, number, portName, port, ...queues, type);
     vhostPort.mtu = document.mtu ?? ETH_DATA_LEN;
     addPort(bridge.attach, vhostPort);
-    const polled = vhostPort.rxqs.map((rxq) => assignRxq(pmds, rxq));
-    for (const [i, pmd] of pmds.entries()) pmd.addTxq(vhostPort.txqs[i]!);
+    const polled = vhostPort.rxqs.map(() => pmds[0]!);
+    hostSite.threads!.addPort(vhostPort, vhostPort.rxqs, polled);
     return { ...base, kind: 'vhost-user', port: vhostPort, pmds: polled, userspaceTso: bridge.userspaceTso };
   }
   const tapPlace = site.places.add({

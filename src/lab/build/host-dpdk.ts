@@ -113,7 +113,17 @@ export function startHostDpdk(site: Site, hostSite: HostSite): HostDpdk | null {
     recorder.event(base | DPDK_MEMPOOL, 0, mbufs, bytes);
     return { mtu, mbufs, mbufBytes: bytes };
   });
-  return { host: host.name, socketMem, pages, eal, pmds, pools, ports };
+  return {
+    host: host.name,
+    socketMem,
+    pages,
+    eal,
+    get pmds() {
+      return site.pmdsOf(hostSite);
+    },
+    pools,
+    ports,
+  };
 }
 
 const netdevNics = (host: Host): Host['nics'] =>

@@ -10,19 +10,19 @@ import { DatapathDpif } from '../../machine/ovs/datapath/dpif.ts';
 import { OvsHandler } from '../../machine/ovs/datapath/handler.ts';
 import { KernelDatapath } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import { NetdevDatapath } from '../../machine/ovs/datapath/netdev-datapath.ts';
-import { Pmd, type PmdRxq } from '../../machine/ovs/datapath/pmd.ts';
 import { OvsRevalidator } from '../../machine/ovs/datapath/revalidator.ts';
 import { Backer } from '../../machine/ovs/ofproto/backer.ts';
 import { OpenflowAgent } from '../../machine/ovs/openflow/agent.ts';
 import { HostSwitch } from '../ovs/host-switch.ts';
 import { placeCounters } from '../ovs/netdevs.ts';
 import { factsOf } from '../ovs/nic-facts.ts';
+import { PmdThreads } from '../ovs/pmd-threads.ts';
 import type { Bridge, Host } from '../topology.ts';
 import type { HostSite, OvsDatapathSite, Site } from './site.ts';
 
 /** Makes a host's bridges; those of Open vSwitch get their ports when its database says so. */
 export function buildBridges(site: Site, hostSite: HostSite): void {
-  const { host, prefix, cores, pollers } = hostSite;
+  const { host, pollers } = hostSite;
   const hasSwitch = host.bridges.length === 0 || host.bridges.some((bridge) => bridge.datapath !== 'linux');
   if (hasSwitch)
     hostSite.ovs = new HostSwitch({
@@ -33,6 +33,7 @@ export function buildBridges(site: Site, hostSite: HostSite): void {
       makeAgent: (ofproto) => new OpenflowAgent(ofproto),
       datapathOf: (type, bridge, place) => datapathOf(site, hostSite, type, bridge, place),
     });
+  if (hasSwitch) hostSite.threads = new PmdThreads(site, hostSite);
   for (const document of host.bridges) {
     if (document.datapath === 'linux') {
       buildLinuxBridge(site, hostSite, document);
@@ -40,15 +41,7 @@ export function buildBridges(site: Site, hostSite: HostSite): void {
     }
     hostSite.ovs!.build(document.name, document.datapath, document.userspaceTso);
   }
-  for (const core of pollers.get('pmd')!) {
-    const local = cores.local(core);
-    const pmd = new Pmd(`${prefix}pmd-c${String(local).padStart(2, '0')}`, core, site.services);
-    const netdev = site.bridges.find((b) => b.host === host.name && b.datapath === 'netdev')!;
-    site.enter(pmd, netdev.place, { kind: 'pmd', core: local, host: host.name, polls: true });
-    site.pmds.push(pmd);
-    (netdev.bridge as NetdevDatapath).addPmd(pmd);
-    if (hostSite.ovs !== null && hostSite.ovs.contextBits === 0) hostSite.ovs.contextBits = pmd.id << 20;
-  }
+  for (const core of pollers.get('pmd')!) hostSite.threads!.make(core);
 }
 
 function buildLinuxBridge(site: Site, { host, prefix }: HostSite, document: Bridge): void {
@@ -107,19 +100,6 @@ function datapathOf(
   return made;
 }
 
-/**
- * Gives a receive queue to one of the host's PMDs: in turn, up and down the list, as long as nothing was measured (ovs
- * lib/dpif-netdev.c sched_numa_list_schedule(), rr_numa_get_pmd()).
- * DEVIATION: a receive queue stays with its PMD. Open vSwitch deals them out again by measured cycles when a port comes or goes.
- */
-export function assignRxq(pmds: readonly Pmd[], rxq: PmdRxq): Pmd {
-  const n = pmds.reduce((sum, pmd) => sum + pmd.rxqCount, 0);
-  const i = n % (2 * pmds.length);
-  const pmd = pmds[i < pmds.length ? i : 2 * pmds.length - 1 - i]!;
-  pmd.addRxq(rxq);
-  return pmd;
-}
-
 export function buildHostNics(site: Site, hostSite: HostSite): void {
   const { host, prefix, cores } = hostSite;
   const { services } = site;
@@ -156,7 +136,6 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
         rx.dma = dma;
         tx.dma = dma;
       }
-      const pmds = site.pmdsOf(hostSite);
       const dpdk = new DpdkNicPort(
         services,
         bridge.bridge,
@@ -169,12 +148,11 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
           ...document.offloads,
           txChecksum: document.offloads.txChecksum && bridge.userspaceTso,
         },
-        pmds.length,
+        site.pmdsOf(hostSite).length,
       );
       dpdk.mtu = rx.mtu;
       bridge.attach.addPort(dpdk);
-      assignRxq(pmds, dpdk);
-      for (const [i, pmd] of pmds.entries()) pmd.addTxq(dpdk.txqs[i]!);
+      hostSite.threads!.addPort(dpdk, [dpdk], []);
     } else {
       const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);
       kernel.mtu = rx.mtu;

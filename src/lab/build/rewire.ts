@@ -88,10 +88,7 @@ function unplug(machine: Machine, hostSite: HostSite, built: BuiltNic): void {
   const contextBits = (loop ?? guest.vcpu).id << 20;
   const port = wiring.kind === 'vhost-user' ? wiring.port : wiring.tap;
   if (wiring.kind === 'vhost-user') {
-    for (const pmd of machine.pmds) {
-      for (const rxq of wiring.port.rxqs) pmd.removeRxq(rxq);
-      for (const txq of wiring.port.txqs) pmd.removeTxq(txq);
-    }
+    hostSite.threads!.removePort(wiring.port);
   } else {
     if (wiring.kind === 'vhost-net') for (const worker of wiring.workers) endWorker(site, hostSite, worker);
     // its own data path, or the one that vhost fell back on

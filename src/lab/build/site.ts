@@ -15,6 +15,7 @@ import type { Backer } from '../../machine/ovs/ofproto/backer.ts';
 import type { Services } from '../../machine/services.ts';
 import { type Cores, pmdThreads, runningVcpus } from '../cores.ts';
 import type { HostSwitch } from '../ovs/host-switch.ts';
+import type { PmdThreads } from '../ovs/pmd-threads.ts';
 import { ContextList, Places } from '../places.ts';
 import type { Host, Topology } from '../topology.ts';
 import type { BuiltBridge, BuiltGuest, BuiltHostNic } from './machine.ts';
@@ -40,6 +41,8 @@ export interface HostSite {
   readonly tuns: TunNamespace;
   /** Its Open vSwitch; null where it has no bridge of it. */
   ovs: HostSwitch | null;
+  /** PMD threads of its netdev datapath; null where it has no bridge of Open vSwitch. */
+  threads: PmdThreads | null;
   /** Cores of the PMDs (`pmd`), and of the vCPUs of each guest that polls (`vcpu <guest>`). */
   readonly pollers: ReadonlyMap<string, readonly number[]>;
 }

@@ -44,7 +44,8 @@ function backendsOf(wiring: NicWiring): readonly TranslatedBackend[] {
       changed: () => {},
     }));
   if (wiring.kind === 'qemu') return [];
-  const pmds = [...new Set(wiring.pmds)];
+  // queues may be given to other PMDs later
+  const { pmds } = wiring;
   return [
     {
       workers: pmds,

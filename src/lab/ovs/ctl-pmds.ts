@@ -14,7 +14,7 @@ export function ctlPmds(site: Site, hostSite: HostSite, datapath: NetdevDatapath
     return {
       core: hostSite.cores.local(pmd.core),
       numa: 0,
-      isolated: false,
+      isolated: hostSite.threads?.isolated.has(pmd) ?? false,
       state: datapath.states[i + 1]!,
       rxqs: pmd.polled.map(({ rxq, busyNs: busy }) => ({
         port: rxq.portName,
@@ -23,7 +23,7 @@ export function ctlPmds(site: Site, hostSite: HostSite, datapath: NetdevDatapath
         busyNs: busy,
       })),
       busyNs,
-      idleNs: Math.max(0, now - busyNs),
+      idleNs: Math.max(0, now - pmd.born - busyNs),
       iterations: idlePolls + pmd.bursts,
       busyIterations: pmd.bursts,
       txPackets: pmd.txPackets,

@@ -361,9 +361,16 @@ export class HostSwitch implements Environment {
     for (const pmd of this.parts.site.pmdsOf(this.parts.hostSite)) pmd.look();
   }
 
-  configure({ otherConfig }: OvsConfig): void {
+  configure({ otherConfig, bridges }: OvsConfig): void {
     this.otherConfig = otherConfig;
     for (const { datapath } of this.datapaths()) applyOtherConfig(otherConfig, datapath);
+    const interfaces = bridges.flatMap(({ ports }) => ports.flatMap((port) => port.interfaces));
+    this.parts.hostSite.threads?.configure(otherConfig, interfaces);
+  }
+  /** Things happen on the account of another context from now on. */
+  actAs(contextBits: number): void {
+    this.contextBits = contextBits;
+    for (const { ofproto } of this.bridges.values()) if (ofproto !== null) ofproto.agent.contextBits = contextBits;
   }
   changed(): void {
     // Ports that have come are ends of traffic, those that have gone are none.

@@ -11,9 +11,7 @@ const LEAST_MS = 100;
 const MOST = 2 ** 32 - 1;
 const MOST_FLUSH_US = 1_000_000;
 
-/**
- * DEVIATION: `pmd-cpu-mask`, `pmd-rxq-affinity` and `n-rxq` are kept in the database and change nothing: PMDs and queues are the document's.
- */
+/** What concerns PMDs and their receive queues is pmd-threads.ts. */
 export function applyOtherConfig(config: TextMap, datapath: OvsDatapath): void {
   if (datapath.revalidator instanceof OvsRevalidator) {
     const { revalidator } = datapath;

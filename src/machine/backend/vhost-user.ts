@@ -20,7 +20,7 @@ import {
 } from '../../engine/events.ts';
 import { Port } from '../host/port.ts';
 import type { NetdevDatapath } from '../ovs/datapath/netdev-datapath.ts';
-import type { Pmd, PmdBurst, PmdRxq, PmdTxq } from '../ovs/datapath/pmd.ts';
+import type { Pmd, PmdBurst, PmdRxq, PmdTxq, PolledPort } from '../ovs/datapath/pmd.ts';
 import { FRAME_OFFSET, PacketQueue } from '../packet/pool.ts';
 import { rarpPacket } from '../packet/rarp.ts';
 import type { Services } from '../services.ts';
@@ -37,13 +37,13 @@ export interface UsedLog {
   used(ring: number, queue: DeviceQueue, entries: number): void;
 }
 
-export class VhostUserPort extends Port {
+export class VhostUserPort extends Port implements PolledPort {
   /** null while the front-end keeps no log. */
   log: UsedLog | null = null;
   /** By queue pair. */
   declare readonly rxqs: readonly VhostUserRxq[];
-  /** By PMD of the host. */
-  declare readonly txqs: readonly VhostUserTxq[];
+  /** By slot of the host's PMDs. */
+  declare readonly txqs: VhostUserTxq[];
   /** Queue pairs whose rings are enabled (VHOST_USER_SET_VRING_ENABLE): the first ones. */
   active = 1;
   /** The device is about to go: no further burst begins (destroy_device()). */
@@ -99,8 +99,16 @@ export class VhostUserPort extends Port {
    */
   private remap(): void {
     for (const [i, rxq] of this.rxqs.entries()) rxq.pair = i < this.active ? this.pairs[i]! : null;
-    for (const txq of this.txqs) txq.pair = this.pairs[(txq.pmd + 1) % this.active]!;
+    this.mapTxqs();
     this.onLink();
+  }
+  private mapTxqs(): void {
+    for (const txq of this.txqs) txq.pair = this.pairs[(txq.pmd + 1) % this.active]!;
+  }
+  addTxq(limit: number): void {
+    const { txqs } = this;
+    txqs.push(new VhostUserTxq(this.services, this, txqs.length, limit));
+    this.mapTxqs();
   }
   attachTxq(pmd: number, context: number): void {
     this.txqOf[context] = pmd;
@@ -347,7 +355,7 @@ export class VhostUserTxq implements PmdTxq {
   pair: NetQueuePair | null = null;
   declare private readonly port: VhostUserPort;
   declare private readonly services: Services;
-  private readonly batch = new PacketQueue(BATCH_LIMIT);
+  declare private readonly batch: PacketQueue;
   declare private readonly burstCost: number;
   declare private readonly enqueueCost: number;
   declare private readonly byteCost256: number;
@@ -355,8 +363,9 @@ export class VhostUserTxq implements PmdTxq {
   private placed = 0;
   private served: NetQueuePair | null = null;
 
-  constructor(services: Services, port: VhostUserPort, pmd: number) {
+  constructor(services: Services, port: VhostUserPort, pmd: number, limit = BATCH_LIMIT) {
     this.services = services;
+    this.batch = new PacketQueue(limit);
     this.port = port;
     this.pmd = pmd;
     this.burstCost = services.ns('vhost_burst_overhead');

@@ -6,7 +6,7 @@ import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { DP_INGRESS, MAX_CONTEXTS } from '../../engine/events.ts';
 import type { Forwarder } from '../bridge/forwarder.ts';
 import type { NetdevDatapath } from '../ovs/datapath/netdev-datapath.ts';
-import type { PmdRxq, PmdTxq } from '../ovs/datapath/pmd.ts';
+import type { PmdRxq, PmdTxq, PolledPort } from '../ovs/datapath/pmd.ts';
 import { Gro } from '../packet/gro.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
@@ -175,13 +175,13 @@ export class NicSoftirq extends Context implements NicReader {
 }
 
 /** Port of the netdev datapath. */
-export class DpdkNicPort extends Port implements PmdRxq, NicReader {
+export class DpdkNicPort extends Port implements PmdRxq, PolledPort, NicReader {
   declare readonly datapath: NetdevDatapath;
   declare private readonly services: Services;
   declare private readonly rx: NicRx;
   declare private readonly tx: NicTx;
-  /** By PMD of the host. */
-  declare readonly txqs: readonly DpdkNicTxq[];
+  /** By slot of the host's PMDs. */
+  declare readonly txqs: DpdkNicTxq[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
   declare private readonly nic: NicOffloads;
@@ -214,6 +214,9 @@ export class DpdkNicPort extends Port implements PmdRxq, NicReader {
   }
   override features(): PortFeature[] {
     return [...super.features(), ...receiveFeatures({ ...this.nic, gro: false }, NOT_IN_OVS_DPDK)];
+  }
+  addTxq(limit: number): void {
+    this.txqs.push(new DpdkNicTxq(this.services, this.tx, this.txqs.length, this.txqOf, limit));
   }
   get portName(): string {
     return this.name;
@@ -274,12 +277,13 @@ export class DpdkNicPort extends Port implements PmdRxq, NicReader {
 export class DpdkNicTxq implements PmdTxq {
   declare private readonly services: Services;
   declare private readonly tx: NicTx;
-  private readonly batch = new PacketQueue(IN_FLIGHT);
+  declare private readonly batch: PacketQueue;
   declare private readonly pmd: number;
   declare private readonly txqOf: Uint8Array;
   declare private readonly txCost: number;
 
-  constructor(services: Services, tx: NicTx, pmd: number, txqOf: Uint8Array) {
+  constructor(services: Services, tx: NicTx, pmd: number, txqOf: Uint8Array, limit = IN_FLIGHT) {
+    this.batch = new PacketQueue(limit);
     this.services = services;
     this.tx = tx;
     this.pmd = pmd;

@@ -75,6 +75,15 @@ export class NetdevDatapath extends OvsDatapath {
     pmd.txFlushNs = this.flushNs;
     this.states.push(this.fresh(-1));
   }
+  /** It has gone: its flows go with it, and what it has counted. */
+  removePmd(pmd: PollingThread, contextBits: number): void {
+    const at = this.pmds.indexOf(pmd);
+    if (at < 0) return;
+    for (const flow of this.states[at + 1]!.flows) this.removeFlow(flow, contextBits);
+    this.pmds.splice(at, 1);
+    this.states.splice(at + 1, 1);
+    this.byContext[pmd.id] = undefined;
+  }
   private fresh(context: number): PmdState {
     const state = new PmdState(context);
     if (this.smcOn) state.smc = new SignatureMatchCache();

@@ -3,7 +3,7 @@
  * it has batched for each output port (ovs lib/dpif-netdev.c pmd_thread_main, dp_netdev_process_rxq_port,
  * dp_netdev_pmd_flush_output_packets). It never sleeps; with nothing in any queue it is parked on its poll grid.
  */
-import { Context, PARKED, PHASE_OWN } from '../../../engine/context.ts';
+import { Context, PARKED, PHASE_OWN, RETIRED } from '../../../engine/context.ts';
 import type { Services } from '../../services.ts';
 import type { NetdevDatapath } from './netdev-datapath.ts';
 
@@ -34,6 +34,14 @@ export interface PmdTxq {
   flush(n: number, begun: number, contextBits: number): void;
   flushed(timeline: { unpark(id: number): void }): void;
   attach(context: number): void;
+}
+/** A port with queues of PMDs. */
+export interface PolledPort {
+  readonly name: string;
+  /** By slot: see lab/ovs/pmd-threads.ts. */
+  readonly txqs: readonly PmdTxq[];
+  /** One more, for frames up to `limit`. */
+  addTxq(limit: number): void;
 }
 
 /** A burst that has begun and not landed. */
@@ -71,6 +79,9 @@ export class Pmd extends Context {
   private begun = 0;
   private contextBits = 0;
   declare private readonly pollGrid: number;
+  /** When it came, ns. */
+  born = 0;
+  private reloads: (() => void)[] = [];
 
   constructor(name: string, core: number, services: Services) {
     super(name, core, services.recorder);
@@ -78,20 +89,24 @@ export class Pmd extends Context {
   }
 
   /** A queue of a port that has come; one that comes to a running PMD is polled from its next look on. */
-  addRxq(rxq: PmdRxq): void {
+  addRxq(rxq: PmdRxq, busyNs = 0): void {
     this.rxqs.push(rxq);
-    this.rxqBusy.push(0);
+    this.rxqBusy.push(busyNs);
     if (this.runs) rxq.attach(this.id);
   }
-  /** Its port is gone; a burst of it that is under way lands in nothing. */
-  removeRxq(rxq: PmdRxq): void {
+  /** Its port is gone; a burst of it that is under way lands in nothing. Returns the time that it has taken, ns. */
+  removeRxq(rxq: PmdRxq): number {
     const at = this.rxqs.indexOf(rxq);
-    if (at < 0) return;
+    if (at < 0) return 0;
     this.rxqs.splice(at, 1);
-    this.rxqBusy.splice(at, 1);
+    const [busyNs] = this.rxqBusy.splice(at, 1);
     if (this.polling >= at) this.polling = this.polling === at ? this.rxqs.length : this.polling - 1;
     if (this.turn > at) this.turn--;
     if (this.turn >= this.rxqs.length) this.turn = 0;
+    return busyNs!;
+  }
+  busyOf(rxq: PmdRxq): number {
+    return this.rxqBusy[this.rxqs.indexOf(rxq)] ?? 0;
   }
   /** The queues that it polls, and the time that each has taken, ns. */
   get polled(): { readonly rxq: PmdRxq; readonly busyNs: number }[] {
@@ -109,10 +124,17 @@ export class Pmd extends Context {
     return this.rxqs.length;
   }
   addTxq(txq: PmdTxq): void {
+    this.adoptTxq(txq);
+    if (this.runs) txq.attach(this.id);
+    else this.ownTxqs.push(txq);
+  }
+  /** One that others fill: the PMD that it was for has gone. */
+  adoptTxq(txq: PmdTxq): void {
     this.txqs.push(txq);
     this.flushAt.push(-1);
-    if (this.runs) txq.attach(this.id);
   }
+  /** Those that are to be its own when it begins. */
+  private readonly ownTxqs: PmdTxq[] = [];
   removeTxq(txq: PmdTxq): void {
     const at = this.txqs.indexOf(txq);
     if (at < 0) return;
@@ -120,11 +142,19 @@ export class Pmd extends Context {
     this.flushAt.splice(at, 1);
   }
   begin(): void {
+    if (this.phase === RETIRED) return;
     this.runs = true;
     this.contextBits = this.id << 20;
     for (const q of this.rxqs) q.attach(this.id);
-    for (const q of this.txqs) q.attach(this.id);
+    for (const q of this.ownTxqs.splice(0)) q.attach(this.id);
     this.phase = TAKE;
+  }
+  /** It has come to a running world, and has begun: its first poll is now. */
+  arrive(): void {
+    this.born = this.timeline.now[0]!;
+    this.phase = PARKED;
+    this.timeline.now[1] = Number.POSITIVE_INFINITY;
+    this.timeline.park(this.id, this.pollGrid);
   }
 
   override get turns(): readonly number[] {
@@ -148,6 +178,23 @@ export class Pmd extends Context {
     if (this.phase !== LAND_RX && this.phase !== LAND_FLUSH) return true;
     this.onQuiet.push(then);
     return false;
+  }
+  /**
+   * Calls `then` when its queues may change hands: what is under way has landed, and all that is batched has been flushed
+   * (dp_netdev_reload_pmd__()). At once where there is nothing; otherwise from within its step.
+   */
+  reload(then: () => void): void {
+    if (!this.runs || (this.phase === PARKED && this.txqs.every((txq) => txq.pending === 0))) {
+      then();
+      return;
+    }
+    this.reloads.push(then);
+    this.look();
+  }
+  private reloaded(): void {
+    const waiting = this.reloads;
+    this.reloads = [];
+    for (const then of waiting) then();
   }
   private onQuiet: (() => void)[] = [];
   private quiet(): void {
@@ -211,15 +258,20 @@ export class Pmd extends Context {
   private take(now: number): void {
     this.recorder.stamp[0] = now;
     const txqs = this.txqs;
+    const reloads = this.reloads.length > 0;
     for (let i = 0; i < txqs.length; i++) {
       const pending = txqs[i]!.pending;
       if (pending === 0) continue;
-      if (this.txFlushNs > 0 && pending < NETDEV_MAX_BURST && this.waits(i, now)) continue;
+      if (this.txFlushNs > 0 && !reloads && pending < NETDEV_MAX_BURST && this.waits(i, now)) continue;
       this.txq = txqs[i]!;
       this.count = Math.min(pending, NETDEV_MAX_BURST);
       this.begun = now;
       this.spend(this.txq.flushCost(this.count), LAND_FLUSH);
       return;
+    }
+    if (reloads) {
+      this.reloaded();
+      if (this.phase === RETIRED) return;
     }
     const rxqs = this.rxqs;
     for (let i = 0; i < rxqs.length; i++) {

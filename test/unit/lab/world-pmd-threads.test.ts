@@ -1,0 +1,148 @@
+/** PMD threads and receive queues follow the database of a running world. */
+import { expect, test } from 'vitest';
+import { conservation } from '../../../src/lab/inspect.ts';
+import type { OvsHost } from '../../../src/lab/ovs/ovs-host.ts';
+import type { World } from '../../../src/lab/world.ts';
+import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
+import { FrameAccount, makeWorld, pairDocument, runOut, stepThrough, traffic, udp } from './world-driver.ts';
+
+interface Lab {
+  readonly world: World;
+  readonly ovs: OvsHost;
+}
+function lab(pmds: number, nic: object = {}): Lab {
+  const document = pairDocument('vhost-user', { nic }) as { hosts: { bridges: object[] }[] };
+  Object.assign(document.hosts[0]!, { cores: 16 });
+  Object.assign(document.hosts[0]!.bridges[0]!, { pmds });
+  const world = makeWorld(document);
+  runOut(world);
+  return { world, ovs: world.machine.ovs[0]! };
+}
+/** What a client does: by the world's door. */
+function transact({ world, ovs }: Lab, ...operations: Json[]): void {
+  world.door(ovs).act('ovsdb transact', 'test', () => ovs.db.transact(operations));
+}
+function set(it: Lab, table: string, where: Json[], config: { [key: string]: string }): void {
+  const keys = Object.keys(config);
+  transact(it, {
+    op: 'mutate',
+    table,
+    where,
+    mutations: [
+      ['other_config', 'delete', ['set', keys]],
+      ['other_config', 'insert', ['map', Object.entries(config)]],
+    ],
+  });
+}
+const configure = (it: Lab, config: { [key: string]: string }): void => set(it, 'Open_vSwitch', [], config);
+const pin = (it: Lab, port: string, text: string): void =>
+  set(it, 'Interface', [['name', '==', port]], { 'pmd-rxq-affinity': text });
+const maskOf = (cores: readonly number[]): string => `0x${cores.reduce((m, c) => m + 2 ** c, 0).toString(16)}`;
+function pmds({ ovs }: Lab): readonly { core: number; isolated: boolean; rxqs: readonly string[] }[] {
+  return ovs.switch
+    .datapaths()
+    .flatMap((datapath) => datapath.pmds)
+    .map(({ core, isolated, rxqs }) => ({ core, isolated, rxqs: rxqs.map(({ port, queue }) => `${port} ${queue}`) }));
+}
+const coresOf = (it: Lab): number[] => pmds(it).map(({ core }) => core);
+/** Cores that nothing runs on. */
+function freeCores({ world }: Lab, n: number): number[] {
+  const used = new Set(world.machine.catalog.contexts.map(({ core }) => core));
+  const { cores } = world.machine.topology.hosts[0]!;
+  const free = Array.from({ length: cores }, (_, core) => core).filter((core) => !used.has(core));
+  expect(free.length).toBeGreaterThanOrEqual(n);
+  return free.slice(0, n);
+}
+
+test('a pinned queue goes to its core, whose PMD is isolated; without the pin the PMD serves others again', () => {
+  const it = lab(2);
+  const [first, second] = coresOf(it) as [number, number];
+  expect(pmds(it).map(({ rxqs }) => rxqs.length)).toEqual([1, 1]);
+  const [moving] = pmds(it)[0]!.rxqs;
+  const port = moving!.split(' ')[0]!;
+  pin(it, port, `0:${second}`);
+  runOut(it.world);
+  expect(pmds(it).find(({ core }) => core === second)).toMatchObject({ isolated: true, rxqs: [moving] });
+  expect(pmds(it).find(({ core }) => core === first)).toMatchObject({ isolated: false });
+  expect(pmds(it)[0]!.rxqs).not.toContain(moving);
+  const [run] = traffic(it.world, udp('a/net0', 'b/net0', { count: 200 }));
+  expect(run).toMatchObject({ state: 'SUCCEEDED', received: 200 });
+  pin(it, port, '');
+  runOut(it.world);
+  expect(pmds(it).map(({ isolated }) => isolated)).toEqual([false, false]);
+  expect(conservation(it.world.machine).holds).toBe(true);
+});
+test('pmd-rxq-show says which PMDs are isolated', () => {
+  const it = lab(2);
+  pin(it, 'a.net0', `0:${coresOf(it)[1]}`);
+  runOut(it.world);
+  const shown = it.ovs.unixctl.run('dpif-netdev/pmd-rxq-show', []);
+  expect(JSON.stringify(shown)).toMatch(/isolated : true\\n\s+port: a\.net0/);
+});
+test('a mask makes and retires PMDs; frames go on, and none is lost from sight', () => {
+  const it = lab(1, { queuePairs: 2 });
+  const before = coresOf(it);
+  const more = freeCores(it, 2);
+  configure(it, { 'pmd-cpu-mask': maskOf([...before, ...more]) });
+  runOut(it.world);
+  expect(coresOf(it).sort()).toEqual([...before, ...more].sort());
+  expect(pmds(it).every(({ rxqs }) => rxqs.length > 0)).toBe(true);
+  const there = traffic(it.world, udp('a/net0', 'b/net0', { count: 300, flows: 8 }));
+  expect(there[0]).toMatchObject({ state: 'SUCCEEDED', received: 300 });
+  // the document's own one goes, too
+  configure(it, { 'pmd-cpu-mask': maskOf([more[1]!]) });
+  runOut(it.world);
+  expect(coresOf(it)).toEqual([more[1]]);
+  expect(pmds(it)[0]!.rxqs).toHaveLength(4);
+  const back = traffic(it.world, udp('b/net0', 'a/net0', { count: 300, flows: 8 }));
+  expect(back[0]).toMatchObject({ state: 'SUCCEEDED', received: 300 });
+  const { contexts } = it.world.machine.catalog;
+  expect(contexts.filter(({ kind, retired }) => kind === 'pmd' && retired)).toHaveLength(2);
+  expect(conservation(it.world.machine)).toMatchObject({ holds: true, dropped: {} });
+});
+test('masks and pins change while frames flow', () => {
+  const it = lab(2, { queuePairs: 2 });
+  const own = coresOf(it);
+  const more = freeCores(it, 2);
+  const steps: (() => void)[] = [
+    () => configure(it, { 'pmd-cpu-mask': maskOf([...own, ...more]) }),
+    () => pin(it, 'a.net0', `0:${more[0]},1:${own[1]}`),
+    () => configure(it, { 'pmd-cpu-mask': maskOf(more) }),
+    () => configure(it, { 'pmd-rxq-assign': 'group', 'pmd-rxq-isolate': 'false' }),
+    () => configure(it, { 'pmd-cpu-mask': maskOf([own[0]!]), 'tx-flush-interval': '50' }),
+    () => configure(it, { 'pmd-cpu-mask': maskOf([own[1]!, more[1]!]) }),
+    () => configure(it, { 'pmd-rxq-assign': 'roundrobin', 'tx-flush-interval': '0' }),
+    () => configure(it, { 'pmd-cpu-mask': maskOf(own) }),
+  ];
+  const account = new FrameAccount(it.world);
+  it.world.startTraffic(udp('a/net0', 'b/net0', { id: 'there', count: 3000, flows: 8 }));
+  it.world.startTraffic(udp('b/net0', 'a/net0', { id: 'back', count: 3000, flows: 8 }));
+  let n = 0;
+  stepThrough(it.world, () => {
+    account.check();
+    if (++n % 60 === 0) steps.shift()?.();
+  });
+  runOut(it.world);
+  expect(steps).toEqual([]);
+  expect(it.world.failed).toBeNull();
+  expect(coresOf(it).sort()).toEqual([...own].sort());
+  expect(it.world.run('there')).toMatchObject({ state: 'SUCCEEDED', sent: 3000, received: 3000 });
+  expect(it.world.run('back')).toMatchObject({ state: 'SUCCEEDED', sent: 3000, received: 3000 });
+  expect(conservation(it.world.machine)).toMatchObject({ holds: true, dropped: {} });
+});
+test('cores that the host does not have, or that are taken, get no PMD; with none left those that are there stay', () => {
+  const it = lab(2);
+  const own = coresOf(it);
+  configure(it, { 'pmd-cpu-mask': '0xf000000000000000' });
+  runOut(it.world);
+  expect(coresOf(it)).toEqual(own);
+  const taken = it.world.machine.catalog.contexts.find(({ kind }) => kind === 'vcpu')!.core;
+  configure(it, { 'pmd-cpu-mask': maskOf([own[0]!, taken]) });
+  runOut(it.world);
+  expect(coresOf(it)).toEqual([own[0]]);
+  configure(it, { 'pmd-cpu-mask': 'none' });
+  runOut(it.world);
+  expect(coresOf(it)).toEqual([own[0]]);
+  const [run] = traffic(it.world, udp('a/net0', 'b/net0', { count: 50 }));
+  expect(run).toMatchObject({ state: 'SUCCEEDED', received: 50 });
+});
