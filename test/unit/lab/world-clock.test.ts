@@ -424,7 +424,8 @@ describe('clock', () => {
     world.startTraffic(udp('a/net0', 'b/net0', { count: 50, rate: 250 }));
     for (let i = 0; i < 100_000; i++) {
       const wait = world.turn(5);
-      if (wait === NEVER) break;
+      // timers of the switch go on for ever
+      if (wait === NEVER || world.allRuns()[0]!.state === 'SUCCEEDED') break;
       assert.ok(world.now - from <= (performance.now() - wall) * 2e6 + 1e6, 'virtual time ran ahead of the wall clock');
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(wait, 20));
     }

@@ -165,7 +165,10 @@ export class Ofproto {
     this.orderBundles([...this.bundles.values()].filter((other) => other !== bundle));
   }
   private orderBundles(bundles: Bundle[]): void {
-    const first = ({ ports }: Bundle): number => ports[0]?.number ?? Number.POSITIVE_INFINITY;
+    // a hash's order in the real one. LOCAL comes first: so a frame that is flooded goes on as itself to a port behind which
+    // somebody waits for it, and the host's stack gets a copy
+    const first = ({ ports }: Bundle): number =>
+      ports[0] === undefined ? Number.POSITIVE_INFINITY : ports[0].number === OFPP_LOCAL ? -1 : ports[0].number;
     bundles.sort((a, b) => first(a) - first(b));
     this.bundles = new Map(bundles.map((bundle) => [bundle.name, bundle]));
     this.setMirrors(this.mirrorSettings);

@@ -190,7 +190,8 @@ export function floodPackets(context: XlateContext, all: boolean, last: boolean)
   const inPort = context.flow.w[W_IN_PORT]! >>> 0;
   const ports = [...context.bridge.ports.values()]
     .filter((port) => port.number !== inPort && (all || (port.config & OFPUTIL_PC_NO_FLOOD) === 0))
-    .sort((a, b) => a.number - b.number);
+    // LOCAL first, as NORMAL floods
+    .sort((a, b) => (a.number === OFPP_LOCAL ? -1 : b.number === OFPP_LOCAL ? 1 : a.number - b.number));
   ports.forEach((port, i) => {
     composeOutput(context, port.number, last && i === ports.length - 1, !all);
   });

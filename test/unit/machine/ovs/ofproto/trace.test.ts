@@ -66,3 +66,9 @@ test('the DSCP of OpenFlow 1.2 and later is set without a look at the protocol, 
   expect(megaflow('set_field:46->ip_dscp')).toEqual(['Megaflow: recirc_id=0,eth,ip,in_port=1,nw_tos=0,nw_frag=no']);
   expect(megaflow('set_field:184->nw_tos')).toEqual(['Megaflow: recirc_id=0,eth,udp,in_port=1,nw_tos=0,nw_frag=no']);
 });
+
+test('a frame that recirculates for ever is followed for a while', () => {
+  const trace = switchOf('table=0,ip,actions=ct(table=0),ct(table=0)').trace(1, FRAME);
+  expect(lines(trace, /^Datapath actions/)).toHaveLength(257);
+  expect(trace.trimEnd().split('\n').at(-1)).toBe('>>>> over 256 recirculations, the others are not shown <<<<');
+});

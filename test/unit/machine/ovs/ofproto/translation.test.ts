@@ -188,7 +188,7 @@ describe('frames that the switch is given', () => {
   test('PACKET_OUT passes the tables where it asks for them, learns, and names no port that is not there', () => {
     const { sw, bridge } = withFlows(['actions=NORMAL']);
     sw.packetOut(bridge, FRAME, 2, parseActions('TABLE'));
-    assert.equal(sw.actionsText(sw.executed[0]!.actions), 'p1,p3,p4,br0');
+    assert.equal(sw.actionsText(sw.executed[0]!.actions), 'br0,p1,p3,p4');
     assert.equal(bridge.macs.lookup(1, 0, sw.now)?.bundle.name, 'p2');
     sw.packetOut(bridge, FRAME, 0xfffffffd, parseActions('output:1'));
     assert.equal(sw.actionsText(sw.executed[1]!.actions), 'p1');
@@ -205,7 +205,7 @@ describe('learned flows', () => {
       'table=0,actions=learn(table=1,idle_timeout=10,priority=9,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),resubmit(,1)',
       'table=1,priority=0,actions=FLOOD',
     ]);
-    assert.equal(send('p1'), 'p2,p3,p4,br0');
+    assert.equal(send('p1'), 'br0,p2,p3,p4');
     assert.ok(
       dump(bridge).includes('0/0 table=1, idle_timeout=10, priority=9,dl_dst=00:00:00:00:00:01 actions=output:1'),
     );
@@ -276,9 +276,9 @@ describe('limits and settings', () => {
     assert.equal(bridge.macs.size, 0);
     bridge.modPort(1, 0, OFPUTIL_PC_NO_RECV, 0);
     bridge.modPort(3, OFPUTIL_PC_NO_FWD, OFPUTIL_PC_NO_FWD, 0);
-    assert.equal(send('p1'), 'p2,p4,br0');
+    assert.equal(send('p1'), 'br0,p2,p4');
     bridge.portByName('p2')!.stp = 'blocking';
-    assert.equal(send('p1'), 'p4,br0');
+    assert.equal(send('p1'), 'br0,p4');
     bridge.portByName('p1')!.stp = 'learning';
     assert.equal(send('p1', udp('000000000002', '000000000055')), 'drop');
     assert.equal(bridge.macs.lookup(0x55, 0, 0)?.bundle.name, 'p1');
@@ -293,11 +293,11 @@ describe('limits and settings', () => {
     bridge.setControllers(true, sw.now);
     assert.deepEqual([dump(bridge), send('p1')], [[], 'drop']);
     bridge.setFailOpen(true, sw.now);
-    assert.deepEqual([dump(bridge), send('p1')], [[], 'p2,p3,p4,br0']);
+    assert.deepEqual([dump(bridge), send('p1')], [[], 'br0,p2,p3,p4']);
     bridge.setFailOpen(false, sw.now);
     assert.equal(send('p1'), 'drop');
     bridge.setControllers(false, sw.now);
-    assert.equal(send('p1'), 'p2,p3,p4,br0');
+    assert.equal(send('p1'), 'br0,p2,p3,p4');
     bridge.setFailMode('secure', sw.now);
     assert.deepEqual([dump(bridge), send('p1')], [[], 'drop']);
   });
