@@ -94,6 +94,8 @@ peer(
       }
       const compare = async (port: number, hex: string, when: string): Promise<void> => {
         const before = ours.trace(port, hex);
+        // The daemon would trace it without an end.
+        if (before.includes('over 256 recirculations')) return;
         const mine = ours.send(port, hex, true);
         // Ours learns nothing by a trace, where the daemon does: a frame for its own sender is dropped there in the same trace.
         const texts = [before, withLearned(ours.trace(port, hex), before)].map((text) => normalTrace(text, hex));
