@@ -32,6 +32,7 @@ export function ctlHost(host: OvsHost): CtlHost {
     },
     upcalls: ({ datapath }) => (datapath.revalidator instanceof OvsRevalidator ? datapath.revalidator : NO_REVALIDATOR),
     revalidate: ({ datapath }, now, contextBits) => void datapath.lookAgain(now, contextBits),
+    rebalance: () => host.switch.rebalance(),
     coverage: () => {
       const counters: Record<string, number> = {};
       for (const [name, kinds] of COVERAGE)

@@ -367,6 +367,9 @@ export class HostSwitch implements Environment {
     const interfaces = bridges.flatMap(({ ports }) => ports.flatMap((port) => port.interfaces));
     this.parts.hostSite.threads?.configure(otherConfig, interfaces);
   }
+  rebalance(): void {
+    this.parts.hostSite.threads?.deal();
+  }
   /** Things happen on the account of another context from now on. */
   actAs(contextBits: number): void {
     this.contextBits = contextBits;

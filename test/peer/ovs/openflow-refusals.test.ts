@@ -83,8 +83,6 @@ function cause(bytes: Uint8Array, real: readonly string[], ours: readonly string
   if (type === 13 && noPacket && real.length === 0) return 'a frame without an Ethernet header is executed';
   if (real[0]?.startsWith('OFPBRC') && ours[0] === real[0]) return null;
   if (ours[0] === 'OFPBRC_BAD_SUBTYPE') return 'extensions that ours has not: IPFIX, TLV tables';
-  if (ours[0] === 'OFPBAC_BAD_SET_TYPE' && real[0] === 'OFPBAC_BAD_SET_LEN')
-    return 'a set_field of no known field with a length';
   const flowMonitor = hex(bytes).includes('4f4e46000000074e') || (type === 18 && bytes[9] === 16);
   if (flowMonitor) return 'errors of a flow monitor are sent as of OpenFlow 1.0';
   if (/80005[89]04/.test(hex(bytes))) return 'packet_type: a field that our flows have no room for';

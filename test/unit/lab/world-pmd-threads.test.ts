@@ -1,9 +1,11 @@
 /** PMD threads and receive queues follow the database of a running world. */
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { conservation } from '../../../src/lab/inspect.ts';
 import type { OvsHost } from '../../../src/lab/ovs/ovs-host.ts';
 import type { World } from '../../../src/lab/world.ts';
 import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
+import { switchOver } from './rewiring.ts';
 import { FrameAccount, makeWorld, pairDocument, runOut, stepThrough, traffic, udp } from './world-driver.ts';
 
 interface Lab {
@@ -145,4 +147,67 @@ test('cores that the host does not have, or that are taken, get no PMD; with non
   expect(coresOf(it)).toEqual([own[0]]);
   const [run] = traffic(it.world, udp('a/net0', 'b/net0', { count: 50 }));
   expect(run).toMatchObject({ state: 'SUCCEEDED', received: 50 });
+});
+test('a mask of the document’s own counts from the beginning', () => {
+  const document = pairDocument('vhost-user') as { hosts: object[] };
+  Object.assign(document.hosts[0]!, { cores: 16, ovs: { otherConfig: { 'pmd-cpu-mask': '0xe0' } } });
+  const world = makeWorld(document);
+  const it: Lab = { world, ovs: world.machine.ovs[0]! };
+  expect(coresOf(it)).toEqual([5, 6, 7]);
+  const [run] = traffic(world, udp('a/net0', 'b/net0', { count: 300 }));
+  expect(run).toMatchObject({ state: 'SUCCEEDED', received: 300 });
+  expect(world.machine.hostDpdks[0]!.pmds).toHaveLength(3);
+  expect(conservation(world.machine)).toMatchObject({ holds: true, dropped: {} });
+});
+test('after pmd-rxq-rebalance the busiest queues are apart', () => {
+  const it = lab(2, { queuePairs: 2 });
+  traffic(it.world, udp('a/net0', 'b/net0', { count: 2000, flows: 8 }));
+  it.ovs.unixctl.run('dpif-netdev/pmd-rxq-rebalance', []);
+  runOut(it.world);
+  const busiest = it.ovs.switch
+    .datapaths()
+    .flatMap((datapath) => datapath.pmds)
+    .flatMap(({ core, rxqs }) => rxqs.map(({ busyNs }) => ({ core, busyNs })))
+    .sort((a, b) => b.busyNs - a.busyNs);
+  expect(busiest[1]!.busyNs).toBeGreaterThan(0);
+  expect(busiest[0]!.core).not.toBe(busiest[1]!.core);
+});
+
+/** What may happen to a world in any order: a mask of some of its cores, a pin, a way to deal, a NIC that is wired anew. */
+const change = fc.oneof(
+  fc.record({ mask: fc.integer({ min: 0, max: 0xffff }) }),
+  fc.record({ pin: fc.constantFrom('a.net0', 'b.net0'), queue: fc.nat(1), core: fc.nat(15) }),
+  fc.record({ assign: fc.constantFrom('cycles', 'roundrobin', 'group'), flush: fc.constantFrom('0', '20') }),
+  fc.record({ rewired: fc.constantFrom('a', 'b') }),
+);
+test('whatever changes in whichever order: every queue has at most one PMD, and every frame is accounted for', () => {
+  fc.assert(
+    fc.property(
+      fc.array(change, { minLength: 1, maxLength: 12 }),
+      fc.integer({ min: 1, max: 200 }),
+      (changes, every) => {
+        const it = lab(2, { queuePairs: 2 });
+        const left = [...changes];
+        it.world.startTraffic(udp('a/net0', 'b/net0', { count: 600, flows: 8 }));
+        it.world.startTraffic(udp('b/net0', 'a/net0', { count: 600, flows: 8 }));
+        let n = 0;
+        stepThrough(it.world, () => {
+          if (++n % every !== 0) return;
+          const next = left.shift();
+          if (next === undefined) return;
+          if ('mask' in next) configure(it, { 'pmd-cpu-mask': `0x${next.mask.toString(16)}` });
+          else if ('pin' in next) pin(it, next.pin, `${next.queue}:${next.core}`);
+          else if ('assign' in next) configure(it, { 'pmd-rxq-assign': next.assign, 'tx-flush-interval': next.flush });
+          else switchOver(it.world, next.rewired, 'vhost-user', 'br0');
+        });
+        runOut(it.world);
+        expect(it.world.failed).toBeNull();
+        expect(conservation(it.world.machine).holds).toBe(true);
+        const queues = pmds(it).flatMap(({ rxqs }) => rxqs);
+        expect(new Set(queues).size).toBe(queues.length);
+        if (pmds(it).some(({ isolated }) => !isolated)) expect(queues).toHaveLength(4);
+      },
+    ),
+    { numRuns: 60 },
+  );
 });

@@ -55,6 +55,8 @@ export interface CtlHost {
   upcalls(of: CtlDatapath): CtlUpcalls;
   /** Dumps and revalidates at once (`revalidator/wait`). */
   revalidate(of: CtlDatapath, now: number, contextBits: number): void;
+  /** Deals the receive queues of a host's PMDs again (`dpif-netdev/pmd-rxq-rebalance`). */
+  rebalance(): void;
   /** Counters of `coverage/show` beyond those that datapaths and bridges tell, by name. */
   coverage(): Readonly<Record<string, number>>;
   /** `memory/show`, by name. */

@@ -6,6 +6,7 @@
 import type { Writer } from '../../openflow/wire/buffer.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
 import { type Field, fieldByHeader, headerOf } from '../fields.ts';
+import { meetsAnotherLength } from './nxm-buckets.ts';
 
 const OFPXMC_EXPERIMENTER = 0xffff;
 const HASMASK = 0x100;
@@ -42,14 +43,16 @@ function readHeader(view: DataView, at: number, end: number, forAction: boolean)
   const payload = (word & 0xff) - (experiments ? 4 : 0);
   const masked = (word & HASMASK) !== 0;
   const width = masked ? payload >> 1 : payload;
-  const known = fieldByHeader(word, experiments ? view.getUint32(at + 4) : 0);
+  const experimenter = experiments ? view.getUint32(at + 4) : 0;
+  const known = fieldByHeader(word, experimenter);
+  // What is looked up: the length without a mask's half. Its topmost bit makes another field of it.
+  const length = width + size - 4;
   // Options of tunnels have to be mapped to types first, and nobody can.
-  if (known !== null && known.bytes > 16) throw ofError('NXFMFC_INVALID_TLV_FIELD');
+  if (known !== null && known.bytes > 16 && length < 0x80) throw ofError('NXFMFC_INVALID_TLV_FIELD');
   const isCookie = (word & 0xfffffe00) >>> 0 === NXM_NX_COOKIE && width === 8;
   const fits = known !== null && known.bytes === width;
   if (!fits && forAction) {
-    // Open vSwitch looks fields up with the topmost bit of their length: one that is that long is no field at all.
-    const wrongLength = known !== null && (word & 0xff) > 0 && width + size - 4 < 0x80;
+    const wrongLength = length > 0 && meetsAnotherLength((word & 0xfffffe00) >>> 0, experimenter, length);
     throw ofError(wrongLength ? 'OFPBAC_BAD_SET_LEN' : 'OFPBAC_BAD_SET_TYPE');
   }
   return { field: fits ? known : null, isCookie, masked, payload, end: at + size };

@@ -1,5 +1,5 @@
 /** Output to ports: what forbids it, patch ports into other bridges, mirrors (ovs ofproto-dpif-xlate.c, compose_output_action()). */
-import { OFPP_UNSET } from '../../flow/actions.ts';
+import { OFPP_LOCAL, OFPP_UNSET } from '../../flow/actions.ts';
 import { VLAN_CFI, W_ACTSET_OUTPUT, W_IN_PORT, W_METADATA, W_REGS, W_TUN } from '../../flow/flow.ts';
 import type { Bundle } from '../bundle.ts';
 import type { Ofproto } from '../ofproto-dpif.ts';

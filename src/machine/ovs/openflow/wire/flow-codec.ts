@@ -14,7 +14,9 @@ import {
   type WireMatch,
 } from '../../flow/wire/match-wire.ts';
 import { decodeOfp10Match, encodeOfp10Match } from '../../flow/wire/ofp10-match.ts';
+import { decodeOfp11Match } from '../../flow/wire/ofp11-match.ts';
 
+export { OFPMT11_STANDARD_LENGTH } from '../../flow/wire/ofp11-match.ts';
 export type { WireMatch };
 
 /** Tables that a goto_table may name: all but the switch's own. */
@@ -44,6 +46,10 @@ export function decode10Match(bytes: Uint8Array, at: number): Match {
   const match = decodeOfp10Match(bytes, at);
   normalizeMatch(match);
   return match;
+}
+/** OFPMT_STANDARD. Throws OfError. */
+export function decode11Match(bytes: Uint8Array, at: number): Match {
+  return decodeOfp11Match(bytes, at);
 }
 export function encode10Match(match: Match): Uint8Array {
   return encodeOfp10Match(match);

@@ -2,19 +2,30 @@
 import { Match } from '../../flow/match.ts';
 import type { Reader, Writer } from './buffer.ts';
 import { ofError } from './errors.ts';
-import { decodePipelineTlvs, decodeTlvs, encodeTlvs, type WireMatch } from './flow-codec.ts';
+import {
+  decode11Match,
+  decodePipelineTlvs,
+  decodeTlvs,
+  encodeTlvs,
+  OFPMT11_STANDARD_LENGTH,
+  type WireMatch,
+} from './flow-codec.ts';
 
 const OFPMT_STANDARD = 0;
 const OFPMT12_OXM = 1;
 
-/** struct ofp_match of OpenFlow 1.2 and later, and its padding to 8 bytes. `pipelineOnly`: fields that a packet carries itself are refused. Throws OfError (OFPBMC_BAD_LEN, OFPBMC_BAD_TYPE …). */
+/** struct ofp_match of OpenFlow 1.2 and later, and its padding to 8 bytes; or that of OpenFlow 1.1. `pipelineOnly`: fields that a packet carries itself are refused. Throws OfError (OFPBMC_BAD_LEN, OFPBMC_BAD_TYPE …). */
 export function pullMatch(reader: Reader, version: number, pipelineOnly = false): Match {
   if (reader.left < 4) throw ofError('OFPBMC_BAD_LEN');
   const from = reader.at;
   const type = reader.u16();
   const length = reader.u16();
-  // The match of OpenFlow 1.1 has one length; it is not spoken here.
-  if (type === OFPMT_STANDARD && length !== 88) throw ofError('OFPBMC_BAD_LEN');
+  if (type === OFPMT_STANDARD && !pipelineOnly) {
+    if (length !== OFPMT11_STANDARD_LENGTH || length > reader.end - from) throw ofError('OFPBMC_BAD_LEN');
+    reader.at = from + length;
+    return decode11Match(reader.bytes, from);
+  }
+  if (pipelineOnly && length < 4) throw ofError('OFPBMC_BAD_LEN');
   if (type !== OFPMT12_OXM) throw ofError('OFPBMC_BAD_TYPE');
   const padded = (length + 7) & ~7;
   if (length < 4 || padded > reader.end - from) throw ofError('OFPBMC_BAD_LEN');

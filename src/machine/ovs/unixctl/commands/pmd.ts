@@ -190,7 +190,10 @@ export const PMD: readonly Command[] = [
   ),
   command('dpif-netdev/pmd-rxq-rebalance', '[dp]', 0, 1, (args, ctl) => {
     chosen(args, ctl);
-    return 'pmd rxq rebalance requested.\n';
+    return doing(ctl, ['dpif-netdev/pmd-rxq-rebalance', ...args], () => {
+      ctl.host.rebalance();
+      return 'pmd rxq rebalance requested.\n';
+    });
   }),
   command('dpif-netdev/pmd-rxq-show', '[-pmd core] [-secs secs] [dp]', 0, 5, (args, ctl) => {
     const pmds = pmdsOf(chosen(args, ctl));

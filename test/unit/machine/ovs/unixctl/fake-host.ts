@@ -68,6 +68,9 @@ export class FakeHost implements CtlHost {
   upcalls(): typeof this.limits {
     return this.limits;
   }
+  rebalance(): void {
+    this.journal.push('rebalanced');
+  }
   revalidate(): void {
     this.journal.push('revalidated');
   }
