@@ -28,8 +28,8 @@ function decodeSpecs(a: ActionBytes, from: number): Spec[] {
     const immediate = (header & NX_LEARN_SRC_IMMEDIATE) !== 0;
     const kind = header & NX_LEARN_DST_MASK;
     const output = kind === NX_LEARN_DST_OUTPUT;
-    if (kind === NX_LEARN_DST_MASK || (output && immediate) || (header & 0xc000) !== 0)
-      throw ofError('OFPBAC_BAD_ARGUMENT');
+    // The two topmost bits are reserved, and not looked at.
+    if (kind === NX_LEARN_DST_MASK || (output && immediate)) throw ofError('OFPBAC_BAD_ARGUMENT');
     const srcLength = immediate ? 2 * ((bits + 15) >> 4) : 6;
     if (end - at < srcLength + (output ? 0 : 6)) throw ofError('OFPBAC_BAD_LEN');
     const subfield = (): Subfield => {

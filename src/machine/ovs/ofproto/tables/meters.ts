@@ -159,7 +159,7 @@ export class MeterTable {
     const special = mod.meter === OFPM13_SLOWPATH || mod.meter === OFPM13_CONTROLLER;
     if (mod.meter === 0 || (mod.meter > OFPM13_MAX && !special)) throw new OfError('OFPMMFC_INVALID_METER', 12, 2);
     if (mod.bands.length > MAX_BANDS) throw new OfError('OFPMMFC_OUT_OF_BANDS', 12, 11);
-    if ((mod.flags & ~0xf) !== 0 || (mod.flags & 3) === 3) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
+    if ((mod.flags & 3) === 3) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
     const old = this.meters.get(mod.meter);
     if (mod.command === 'add' && old !== undefined) throw new OfError('OFPMMFC_METER_EXISTS', 12, 1);
     if (mod.command === 'modify' && old === undefined) throw new OfError('OFPMMFC_UNKNOWN_METER', 12, 3);
@@ -167,6 +167,7 @@ export class MeterTable {
     if ((mod.flags & (OFPMF13_KBPS | OFPMF13_PKTPS)) === 0) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
     if (mod.bands.length === 0) throw new OfError('OFPMMFC_OUT_OF_BANDS', 12, 11);
     if (mod.bands.some(({ rate }) => rate === 0)) throw new OfError('OFPMMFC_BAD_RATE', 12, 6);
+    if ((mod.flags & ~0xf) !== 0) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
     if (mod.bands.some(({ type }) => type !== 'drop')) throw new OfError('OFPMMFC_BAD_BAND', 12, 8);
     const meter = old ?? this.datapath.add((provider) => new Meter(mod.meter, provider, now));
     meter.configure(mod, now);

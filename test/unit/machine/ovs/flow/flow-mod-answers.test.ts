@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { OfError } from '../../../../../src/machine/ovs/flow/actions.ts';
 import { formatMatch } from '../../../../../src/machine/ovs/flow/text/match-text.ts';
+import { decodeActionList } from '../../../../../src/machine/ovs/flow/wire/action-decode.ts';
 import { decodeTlvMatch, encodeTlvMatch } from '../../../../../src/machine/ovs/flow/wire/match-wire.ts';
 import { decodeOfp11Match } from '../../../../../src/machine/ovs/flow/wire/ofp11-match.ts';
 import { readTlv } from '../../../../../src/machine/ovs/flow/wire/tlv.ts';
@@ -54,4 +55,10 @@ test.each(Object.entries(vectors.setField))('set_field of headers that are refus
     const view = new DataView(bytes.buffer);
     expect([hex, answer(() => readTlv(view, 0, bytes.length, true).field?.name ?? 'none')]).toEqual([hex, error]);
   }
+});
+
+test('NXAST_LEARN: the reserved bits of a specification are not looked at, what it would need comes first', () => {
+  const learn =
+    'ffff003800002320001000050000800000000000000000000000050000000000003000000406000000000206000010100000000200008100';
+  expect(answer(() => `${decodeActionList(bytesOf(learn), 0, learn.length / 2, OFP13).length}`)).toBe('OFPBAC_BAD_LEN');
 });

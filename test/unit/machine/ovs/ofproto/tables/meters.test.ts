@@ -66,6 +66,9 @@ describe('meters', () => {
       return 'taken';
     };
     expect(refusal({})).toBe('OFPMMFC_METER_EXISTS');
+    // that a flag is not known is found out last
+    expect(refusal({ flags: 0x100d })).toBe('OFPMMFC_METER_EXISTS');
+    expect(refusal({ meter: 2, flags: 0x100d })).toBe('OFPMMFC_BAD_FLAGS');
     expect(refusal({ meter: 0 })).toBe('OFPMMFC_INVALID_METER');
     expect(refusal({ meter: 0xffff0001 })).toBe('OFPMMFC_INVALID_METER');
     expect(refusal({ meter: 2, command: 'modify' })).toBe('OFPMMFC_UNKNOWN_METER');
