@@ -56,7 +56,18 @@ export interface ContextInfo {
   readonly id: number;
   /** `a/vcpu0`, `qemu-a`, `stratovirt-a`, `vhost-1201`, `pmd-c02`, `handler-br0` … */
   readonly name: string;
-  readonly kind: 'vcpu' | 'qemu' | 'stratovirt' | 'vhost' | 'pmd' | 'softirq' | 'handler' | 'revalidator' | 'nic' | 'wire' | 'faults';
+  readonly kind:
+    | 'vcpu'
+    | 'qemu'
+    | 'stratovirt'
+    | 'vhost'
+    | 'pmd'
+    | 'softirq'
+    | 'handler'
+    | 'revalidator'
+    | 'nic'
+    | 'wire'
+    | 'faults';
   /** Core number on its host; -1 for hardware (NIC, wire). */
   readonly core: number;
   readonly host: string;

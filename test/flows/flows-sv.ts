@@ -22,8 +22,8 @@ function twoGuests(backend: string, nic: object = {}): object {
 const STANDARD_VM = { transport: 'pci-modern' };
 const PING = { traffic: { kind: 'ping', from: 'a/net0', to: 'b/net0', count: 3 } } as const;
 /** After ARP (frames 1 and 2) and the first echo (3 and 4): everything is learned, nothing else goes on. */
-const FIRST_REQUEST = 3;
-const SECOND_REQUEST = 5;
+const FIRST_REQUEST = 4;
+const SECOND_REQUEST = 6;
 const PING_FRAMES = 6;
 
 const named =
@@ -389,6 +389,7 @@ const sv3: Flow = {
     step('pmd-c07', 'b/net0/vhost-user', 'packet.copy', {
       takes: [
         'emc_miss_to_dpcls',
+        'dpcls_subtable_lookup',
         'vhost_burst_overhead',
         'vhost_enqueue',
         LIBRARY_LINES,

@@ -47,8 +47,8 @@ const noHugepages = {
     },
   ],
 };
-/** The first frame that meets no other page that is new: a's echo request after ARP. */
-const FIRST_ECHO = 4;
+/** ARP that is asked once more: a frame of a that meets no other page that is new. */
+const ASKED_AGAIN = 6;
 const translation = named(
   'virtq.avail',
   'iotlb.miss',
@@ -74,7 +74,7 @@ const vu3: Flow = {
   ],
   document: noHugepages,
   actions: [PING],
-  scope: (events) => windowOf(events, FIRST_ECHO).filter(translation),
+  scope: (events) => windowOf(events, ASKED_AGAIN).filter(translation),
   steps: [
     step('a/vcpu0', 'a/net0/tx0', 'virtq.avail', {
       text: 'the driver publishes a chain: its address is an I/O virtual one',
@@ -132,7 +132,7 @@ const invalidation = named(
   'iotlb.invalidate',
   'iommu.wait_done',
 );
-const SECOND_REQUEST = 5;
+const SECOND_REQUEST = 6;
 
 const vu3unmap: Flow = {
   id: 'vu-3-unmap',

@@ -55,11 +55,11 @@ function twoGuests(backend: string, nic: object = {}, host: object = {}): object
   };
 }
 const PING = { traffic: { kind: 'ping', from: 'a/net0', to: 'b/net0', count: 3 } } as const;
-/** After ARP (frames 1 and 2) and the first echo (3 and 4): everything is learned, nothing else goes on. */
-const SECOND_REQUEST = 5;
+/** After ARP (frames 1 to 3, with the copy for the host) and the first echo (4 and 5): everything is learned, nothing else goes on. */
+const SECOND_REQUEST = 6;
 /** Frames of three echoes. */
 const PING_FRAMES = 6;
-const FIRST_REQUEST = 3;
+const FIRST_REQUEST = 4;
 
 // ---- scopes -----------------------------------------------------------------------------------------------------
 /**
@@ -462,7 +462,10 @@ const dd2: Flow = {
     step('qemu-a', 'a/net0/tx0', 'virtq.interrupt', { text: '6: used buffer notification' }),
     step('qemu-a', 'a/net0/virtio-net', 'sched.syscall', { is: { number: 16 }, text: '6: an ioctl' }),
     step('qemu-a', 'a/vcpu0', 'kvm.signal_msi', { name: 'returned', text: '6: that injects it' }),
-    step('qemu-a', 'a/net0/tx0', 'virtq.kicks_on', { takes: ['signal_msi_ioctl'] }),
+    step('qemu-a', 'a/net0/tx0', 'virtq.kicks_on', {
+      text: 'three masks were probed: those of ARP, and of what flooded',
+      takes: ['signal_msi_ioctl', '2 * ovs_kernel_mask_lookup'],
+    }),
     step('qemu-a', 'a/qemu', 'sched.sleep', { takes: ['notification_enable'] }),
     step('qemu-b', 'b/qemu', 'sched.wake', {
       after: 'queued',
@@ -596,6 +599,7 @@ const vu2: Flow = {
     step('pmd-c07', 'b/net0/vhost-user', 'packet.copy', {
       takes: [
         'emc_miss_to_dpcls',
+        'dpcls_subtable_lookup',
         'vhost_burst_overhead',
         'vhost_enqueue',
         LIBRARY_LINES,
@@ -638,7 +642,7 @@ const frames = (count: number) => ({
 const BURST = 4;
 const notification = /^virtq\.(kick|interrupt)/;
 const notifications = (events: readonly FlowEvent[]): FlowEvent[] =>
-  since(events, 2).filter((e) => notification.test(e.event) || e.event === 'guest.irq' || e.event === 'eventfd.read');
+  since(events, 3).filter((e) => notification.test(e.event) || e.event === 'guest.irq' || e.event === 'eventfd.read');
 const rest = (usedEvent: number): Step[] => [
   step('vhost-1201', 'a/net0/tx0', 'virtq.interrupt', {
     is: { used_event: usedEvent, used_idx: 5 },
@@ -740,7 +744,7 @@ const dd6: Flow = {
     'Two frames: one from the wire to guest a, of a flow that the datapath does not know yet, and one from guest a out to the wire, whose flow was installed for an unknown destination and has been translated again since (`dp.revalidate`).',
   ],
   notes: [
-    'ovsdb-server and OpenFlow connections are not there in this release; the bridge has the one flow that ovs-vsctl add-br gives it.',
+    'The bridge has the one flow that ovs-vsctl add-br gives it.',
     'The source on the wire is a traffic generator: it does not ask by ARP, so the first frame of guest a was flooded.',
   ],
   document: twoGuests('vhost-net', {}, { nics: [{ name: 'eth0', bridge: 'br0' }] }),
@@ -750,7 +754,7 @@ const dd6: Flow = {
     { traffic: { kind: 'udp', from: 'a/net0', to: 'eth0', count: 1 } },
   ],
   scope: (events) =>
-    [...windowOf(events, 3), ...windowOf(events, 5)].filter((e) => !(e.event === 'kvm.entry' && e['pending'] === 0)),
+    [...windowOf(events, 4), ...windowOf(events, 6)].filter((e) => !(e.event === 'kvm.entry' && e['pending'] === 0)),
   steps: [
     step('eth0-wire', 'eth0/wire', 'packet.born'),
     step('eth0-wire', 'eth0/wire', 'nic.wire_tx', { text: 'the cable' }),
@@ -766,7 +770,7 @@ const dd6: Flow = {
     step('handler-br0', 'br0', 'sched.wake', { after: 'up', takes: ['idle_backend_wakeup'] }),
     step('handler-br0', 'br0', 'dp.fdb_learn', { takes: ['upcall'], text: 'who sent it is behind eth0' }),
     step('handler-br0', 'br0', 'dp.upcall', { is: { actions: 1 }, text: 'its destination is known: one output' }),
-    step('handler-br0', 'br0', 'dp.revalidate', {
+    step('revalidator-br0', 'br0', 'dp.revalidate', {
       text: 'what was flooded to it before goes out of one port from now on',
     }),
     step('handler-br0', 'br0', 'dp.flow_put', { text: 'the next frame stays in the kernel' }),
@@ -803,7 +807,7 @@ const dd6: Flow = {
     { text: 'transfers by DMA', of: named('packet.dma'), expected: 4 },
   ],
   countedOver: 'two frames each way, the first one from guest a flooded',
-  journeys: [3, 5],
+  journeys: [4, 6],
 };
 
 export const FLOWS: readonly Flow[] = [
@@ -829,7 +833,7 @@ export const COUNTED_FROM: Readonly<Record<string, number>> = {
   'dd-4': FIRST_REQUEST,
   'dd-5': FIRST_REQUEST,
   'vu-2': FIRST_REQUEST,
-  'dd-3': 2,
-  'dd-3-flags': 2,
+  'dd-3': 3,
+  'dd-3-flags': 3,
   'dd-6': 1,
 };
