@@ -9,7 +9,9 @@ const SWITCH = { context: 'handler-br0' } as const;
 const TOLD = new Set(['dp.port_del', 'dp.port_add', 'vhost.ioctl', 'packet.born', 'tap.xmit', 'virtio.config_change']);
 /** From the stop of the vCPUs on, what the main loop does; tap ioctls and what flows become are other stories. */
 function migration(events: readonly FlowEvent[]): FlowEvent[] {
-  const own = events.slice(events.findIndex((e) => e.event === 'qemu.vm_stop')).filter((e) => e.context === LOOP || /^dp\.port_(add|del)$/.test(e.event));
+  const own = events
+    .slice(events.findIndex((e) => e.event === 'qemu.vm_stop'))
+    .filter((e) => e.context === LOOP || /^dp\.port_(add|del)$/.test(e.event));
   const eventfds = (e: FlowEvent): boolean =>
     e.event === 'kvm.ioctl' && [KVM_IOEVENTFD, KVM_IRQFD].includes(Number(e['ioctl']));
   return own.filter((e) => e.event.startsWith('qemu.') || TOLD.has(e.event) || eventfds(e));
