@@ -4,7 +4,7 @@ import { Arena } from '../../src/machine/memory/arena.ts';
 import { FlowKey } from '../../src/machine/ovs/datapath/flow-key.ts';
 import { formatOdpActions } from '../../src/machine/ovs/datapath/odp-actions-text.ts';
 import { OFPP_LOCAL } from '../../src/machine/ovs/flow/actions.ts';
-import { DP_WORDS, Flow } from '../../src/machine/ovs/flow/flow.ts';
+import { FLOW_WORDS, Flow } from '../../src/machine/ovs/flow/flow.ts';
 import { Match } from '../../src/machine/ovs/flow/match.ts';
 import { parseFlow } from '../../src/machine/ovs/flow/text/flow-text.ts';
 import { parseGroup } from '../../src/machine/ovs/flow/text/group-text.ts';
@@ -103,7 +103,7 @@ export class OurSwitch {
     });
     if (learns) cache.push(1, bytes.length, this.now, 0);
     const mega = new Match();
-    for (let i = 0; i < DP_WORDS; i++) {
+    for (let i = 0; i < FLOW_WORDS; i++) {
       mega.mask.w[i] = out.wc.w[i]!;
       mega.flow.w[i] = flow.w[i]! & out.wc.w[i]!;
     }
