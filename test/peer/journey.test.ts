@@ -80,9 +80,15 @@ for (const [preset, from, to] of [
     const ways = Map.groupBy(rows, (row) => row.frame);
 
     const sum = { copies: 0, kicks: 0, exits: 0 };
+    let copies = 0;
     for (let frame = run.frames.first; frame <= run.frames.last; frame++) {
       const journey = await http.json<Journey>('GET', `${topology}/frames/${frame}`);
       const way = ways.get(frame) ?? [];
+      // the copy of a flood that the host's own stack has got
+      if (journey.hops.at(-1)?.event === 'dp.host_stack') {
+        copies++;
+        continue;
+      }
       expect(journey.outcome).toBe('delivered');
       expect(journey.versions[0]?.hex?.length).toBeGreaterThanOrEqual(2 * 196);
 
@@ -116,7 +122,7 @@ for (const [preset, from, to] of [
     }
 
     // The run's own figures per frame are those of its frames; a refill of receive buffers may kick on behalf of none.
-    const frames = run.frames.last - run.frames.first + 1;
+    const frames = run.frames.last - run.frames.first + 1 - copies;
     expect(sum.copies / frames).toBeCloseTo(run.perFrame.copies, 6);
     expect(sum.kicks / frames).toBeLessThanOrEqual(run.perFrame.kicks);
     expect(sum.kicks / frames).toBeGreaterThan(run.perFrame.kicks - 0.1);

@@ -64,11 +64,18 @@ interface Run {
 async function replay(topology: string, body: Buffer, type: string, speed: string, preset = topology): Promise<Run> {
   const http = await started();
   await fetch(`${http.url}/v1/topologies/${topology}`, { method: 'DELETE' });
-  const document: { hosts: { guests: { nics: object[] }[] }[] } = await http.json('GET', `/v1/presets/${preset}`);
+  const document: { hosts: { bridges: object[]; guests: { nics: object[] }[] }[] } = await http.json(
+    'GET',
+    `/v1/presets/${preset}`,
+  );
   // the capture's stations are none of the guests: without CTRL_RX QEMU's device stays promiscuous, as it begins
   const features = { VIRTIO_NET_F_CTRL_RX: false, VIRTIO_NET_F_CTRL_RX_EXTRA: false };
   for (const guest of document.hosts.flatMap((host) => host.guests))
     for (const nic of guest.nics) Object.assign(nic, { features });
+  // a cable between the two guests: a flood would give LOCAL a copy of each frame, with a number of its own
+  const flows = ['in_port=1,actions=output:2', 'in_port=2,actions=output:1'];
+  for (const host of document.hosts)
+    for (const bridge of host.bridges) Object.assign(bridge, { failMode: 'secure', flows });
   await http.json('PUT', `/v1/topologies/${topology}`, document);
   const response = await fetch(`${http.url}/v1/topologies/${topology}/replays?at=a/net0&speed=${speed}`, {
     method: 'POST',

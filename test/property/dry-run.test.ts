@@ -56,6 +56,9 @@ const SCRATCH: Readonly<Record<string, readonly string[]>> = {
   LinuxVcpu: ['turn'],
   // past those who have done: `turns` says whose turn it really is
   PmdVcpu: ['turn'],
+  // what it shows of its work so far
+  Pmd: ['bursts', 'txBatches', 'txPackets', 'debtNs', 'polling'],
+  OvsRevalidator: ['began', 'maxFlows', 'averageFlows', 'dumpDurationMs'],
 };
 /** The numbers and flags that each context remembers, by its name and theirs. */
 function memoryOf(world: World): object {

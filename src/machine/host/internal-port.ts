@@ -23,7 +23,7 @@ export class InternalPort extends Port {
     const frame = pool.frame[packet]!;
     const length = pool.length[packet]!;
     recorder.event((this.place << 8) | contextBits | DP_HOST_STACK, frame, length, 0);
-    frames.placed(frame, this.place, length, true);
+    frames.taken(frame, this.place, length);
     pool.release(packet);
   }
   override get waiting(): number {

@@ -203,6 +203,19 @@ export class Frames {
     this.settle(ledger);
   }
 
+  /** The frame ended at `place`, where nobody waits for frames unless the run names it: in the host's own stack. */
+  taken(frame: number, place: number, length: number): void {
+    const ledger = this.open(frame);
+    if (ledger === null) return;
+    if (place === ledger.destination) {
+      this.placed(frame, place, length, true);
+      return;
+    }
+    this.settled[frame & MASK] = 1;
+    ledger.elsewhere++;
+    this.settle(ledger);
+  }
+
   /** The frame was dropped for the reason `kind`. The caller records the event. */
   dropped(frame: number, kind: number): void {
     const ledger = this.close(frame);

@@ -2,6 +2,7 @@
  * A journey as an SVG sequence diagram: one lane for each context, time running down. Rows are steps, so distances are not
  * to scale; the left margin says the time of each. No scripts and nothing from elsewhere: it can be saved and sent on.
  */
+import { EVENT_KINDS } from '../../engine/events.ts';
 import type { Journey } from './journey.ts';
 import { nsText, relativesOf, stepNotes, summaryOf, titleOf, type Visit, visitsOf } from './journey-visits.ts';
 
@@ -81,14 +82,18 @@ export function journeySvg(journey: Journey): string {
   ].join('\n');
 }
 
+/** Events that a frame ends with where somebody has it. */
+const ENDS: ReadonlySet<string> = new Set(
+  EVENT_KINDS.filter(({ role }) => role === 'delivered' || role === 'consumed').map(({ name }) => name),
+);
+
 function heightOf(visit: Visit): number {
   return 2 * PAD + visit.hops.reduce((sum, hop) => sum + STEP + NOTE * (1 + stepNotes(hop).length), 0);
 }
 
 function box(out: string[], visit: Visit, x: number, top: number): void {
   const last = visit.hops.at(-1)!;
-  const ends = last.event === 'guest.deliver' || last.event === 'guest.consume' || last.event === 'wire.deliver';
-  const look = last.drop !== null ? 'lost' : ends ? 'good' : 'box';
+  const look = last.drop !== null ? 'lost' : ENDS.has(last.event) ? 'good' : 'box';
   const left = x - BOX / 2;
   out.push(`<rect class="${look}" x="${left}" y="${top}" width="${BOX}" height="${heightOf(visit)}" rx="5"/>`);
   let y = top + PAD;

@@ -168,7 +168,7 @@ export abstract class OvsDatapath extends Forwarder {
     const length = pool.length[packet]!;
     const bits = this.bitsOf(packet);
     recorder.event(bits | contextBits | DP_DONE, frame, length, 0);
-    frames.placed(frame, bits >>> 8, length, true);
+    frames.taken(frame, bits >>> 8, length);
     pool.release(packet);
   }
   /** Looks a recirculated packet up again; what it has beside its bytes is in the run's metadata. */

@@ -47,6 +47,8 @@ export class NicBench {
   readonly tx: NicTx;
   readonly rx: NicRx;
   readonly bridge: KernelDatapath;
+  /** Where ports are plugged in. */
+  readonly ports: OvsBridge;
   readonly out: KeepingPort;
   private readonly scheduler: Scheduler;
 
@@ -62,6 +64,7 @@ export class NicBench {
     this.bridge = new KernelDatapath(services, 100);
     this.bridge.handler = { upcallQueued: () => {} };
     const ports = new OvsBridge('br0', 100, this.bridge);
+    this.ports = ports;
     new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
     ports.addPort(new KeepingPort(this.bare, 1));
     this.out = new KeepingPort(this.bare, 2);
