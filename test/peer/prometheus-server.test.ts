@@ -27,7 +27,12 @@ describe('metrics of a server with traffic on three backends', () => {
     const text = await (await fetch(`${server.url}/metrics`)).text();
     expect(text).toMatch(/^ringside_virtual_time_seconds\{.*topology="compare"/m);
     const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
-    expect(`${stdout}${stderr}`).toBe('');
-    expect(status).toBe(0);
+    // Open vSwitch counts these two in microseconds, and its users look for them by its words
+    const lines = `${stdout}${stderr}`
+      .split('\n')
+      .filter((line) => line !== '' && !/^ovs_pmd_\w+_microseconds_total use base unit/.test(line));
+    expect(lines).toEqual([]);
+    // promtool's status for words about style alone
+    expect([0, 3]).toContain(status);
   });
 });
