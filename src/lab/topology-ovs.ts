@@ -75,4 +75,3 @@ export const PLAIN_OVS_BRIDGE: OvsBridge = {
   otherConfig: {},
   openflowPort: null,
 };
-export const PLAIN_OVS_HOST: OvsHostOptions = { ovsdbPort: null, otherConfig: {}, dummy: false };

@@ -100,10 +100,6 @@ export class NetdevDatapath extends OvsDatapath {
     const context = contextBits >>> 20;
     if (this.pmds.every((pmd) => pmd.id !== context)) this.pmds[0]?.look();
   }
-  /** Context ids of the PMDs, in the order of `states` from 1 on. */
-  get pmdContexts(): number[] {
-    return this.pmds.map((pmd) => pmd.id);
-  }
   /** other_config:tx-flush-interval, ns. */
   set txFlushNs(ns: number) {
     for (const pmd of this.pmds) pmd.txFlushNs = ns;

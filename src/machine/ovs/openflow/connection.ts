@@ -16,7 +16,7 @@ import { HEADER, OFP14_VERSION, OFPT_ECHO_REPLY, OFPT_ECHO_REQUEST, OFPT_HELLO }
 import { OFPCR12_ROLE_EQUAL, OFPCR12_ROLE_SECONDARY } from './wire/config.ts';
 import { encodeErrorReply } from './wire/errors.ts';
 import { decodeHello, encodeHello, encodeIncompatible, highestVersion } from './wire/hello.ts';
-import { decodeRequest, type Request, type RequestKind } from './wire/messages.ts';
+import { decodeRequest, type RequestKind } from './wire/messages.ts';
 
 /** Replies that nobody takes: a peer that asks and does not read is cut off there. */
 // DEVIATION: Open vSwitch stops reading from such a peer, and goes on when it has read.
@@ -204,9 +204,6 @@ export class Connection implements Session {
   }
   sendAll(messages: readonly Uint8Array[]): void {
     for (const one of messages) this.send(one);
-  }
-  sendError(name: string, request: Request): void {
-    this.send(encodeErrorReply(name, request.bytes));
   }
   /** False: too much waits for the peer already. */
   sendPacketIn(bytes: Uint8Array): boolean {

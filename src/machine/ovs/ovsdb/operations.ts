@@ -261,10 +261,6 @@ const OPERATIONS: ReadonlyMap<string, (x: Execution, parser: Parser) => JsonObje
   ['wait', wait],
 ]);
 const READ_ONLY = new Set(['abort', 'assert', 'comment', 'select', 'wait']);
-/** Whether an operation leaves the database as it is, whatever it says. */
-export function isReadOnly(operation: Json): boolean {
-  return isObject(operation) && typeof operation['op'] === 'string' && READ_ONLY.has(operation['op']);
-}
 
 function executeOne(x: Execution, operation: Json, at: string): JsonObject {
   const parser = new Parser(operation, `ovsdb operation ${at}`);

@@ -64,7 +64,6 @@ export const IPPROTO_SCTP = 132;
 export const VLAN_VID_MASK = 0x0fff;
 export const VLAN_PCP_MASK = 0xe000;
 export const IP_DSCP_MASK = 0xfc;
-export const IP_ECN_MASK = 0x03;
 export const CS_TRACKED = 0x20;
 
 export function get16(flow: Flow, at: number): number {

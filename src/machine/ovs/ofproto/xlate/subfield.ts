@@ -1,5 +1,5 @@
 /** Reading and writing some bits of a field in a flow (ovs lib/nx-match.c, lib/meta-flow.c mf_write_subfield_flow()). */
-import type { Field, Subfield } from '../../flow/fields.ts';
+import type { Subfield } from '../../flow/fields.ts';
 import type { Flow } from '../../flow/flow.ts';
 
 /** Bits `ofs` … of a field as a number in big-endian bytes, as many as they need. */
@@ -16,9 +16,6 @@ export function writeSubfield(subfield: Subfield, value: number | bigint, flow: 
 export function examineSubfield(subfield: Subfield, wc: Flow): void {
   const { field, ofs, bits } = subfield;
   const mask = toBytes(ones(bits) << BigInt(ofs), field.bytes);
-  field.put(wc, mask, mask);
-}
-export function examineField(field: Field, mask: Uint8Array, wc: Flow): void {
   field.put(wc, mask, mask);
 }
 

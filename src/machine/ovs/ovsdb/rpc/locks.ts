@@ -15,10 +15,6 @@ export class Locks<S> {
   isOwner(waiter: Waiter<S> | undefined): boolean {
     return waiter !== undefined && this.queues.get(waiter.name)?.[0] === waiter;
   }
-  /** Whether a waiter is still in line; one that stole and was stolen from is not. */
-  isWaiting(waiter: Waiter<S>): boolean {
-    return this.queues.get(waiter.name)?.includes(waiter) === true;
-  }
   /** Joins the line; who steals goes to its head. `victim`: whose lock it was. */
   join(session: S, name: string, stealing: boolean): { readonly waiter: Waiter<S>; readonly victim: S | null } {
     const queue = this.queues.get(name) ?? [];
