@@ -2,7 +2,7 @@
  * A table of masked flows: one hash table per mask, asked one after the other until one matches (the kernel's flow table,
  * and the subtables of dpcls).
  */
-import { DP_WORDS, W_IN_PORT } from '../flow/flow.ts';
+import { DP_WORDS, SHORT_WORDS, W_IN_PORT } from '../flow/flow.ts';
 import { type CompiledActions, compileActions } from './compiled-actions.ts';
 import type { OdpAction } from './odp-actions.ts';
 import type { Credits } from './slow-path.ts';
@@ -174,6 +174,49 @@ export class Subtable {
   }
 }
 
+/** Subtables from which on answers are remembered. */
+const ANSWERS_FROM = 8;
+const ANSWERS = 16_384;
+
+/**
+ * Answers of a table with many masks, by the whole key, as long as the table stays as it is. This is the emulator's own and nobody
+ * sees it: the masks that a lookup probes are counted and paid for as before, they are just not gone through again.
+ */
+class Answers {
+  private readonly keys = new Int32Array(ANSWERS * DP_WORDS);
+  /** By slot: what was found, and how many masks were probed. */
+  readonly flows = new Array<Megaflow | null>(ANSWERS).fill(null);
+  readonly probed = new Int32Array(ANSWERS);
+  /** Answers of another round are forgotten. */
+  private readonly rounds = new Int32Array(ANSWERS);
+  private round = 1;
+
+  private slotOf(key: Int32Array): number {
+    let h = 0x9e3779b1;
+    for (let i = 0; i <= SHORT_WORDS; i++) h = Math.imul(h ^ (h >>> 15) ^ key[i]!, 0x85ebca6b);
+    return (h ^ (h >>> 13)) & (ANSWERS - 1);
+  }
+  /** Slot of the key's answer; -1: there is none. */
+  find(key: Int32Array): number {
+    const slot = this.slotOf(key);
+    if (this.rounds[slot] !== this.round) return -1;
+    const { keys } = this;
+    const at = slot * DP_WORDS;
+    for (let i = 0; i < DP_WORDS; i++) if (keys[at + i] !== key[i]) return -1;
+    return slot;
+  }
+  keep(key: Int32Array, flow: Megaflow, probed: number): void {
+    const slot = this.slotOf(key);
+    this.rounds[slot] = this.round;
+    this.flows[slot] = flow;
+    this.probed[slot] = probed;
+    this.keys.set(key, slot * DP_WORDS);
+  }
+  forget(): void {
+    this.round++;
+  }
+}
+
 export class MegaflowTable {
   readonly flows: Megaflow[] = [];
   /** Masks that the last find() probed. */
@@ -181,6 +224,7 @@ export class MegaflowTable {
   private readonly subtables: Subtable[] = [];
   declare private readonly sorts: boolean;
   private lookups = 0;
+  private answers: Answers | null = null;
 
   /** `sorts`: subtables with more hits are asked first (dpcls ranks them; the kernel sorts its mask array by use). */
   constructor(sorts: boolean) {
@@ -192,12 +236,24 @@ export class MegaflowTable {
 
   find(key: Int32Array): Megaflow | null {
     const tables = this.subtables;
-    if (this.sorts && (++this.lookups & 0x3fff) === 0) tables.sort((a, b) => b.hits - a.hits);
+    if (this.sorts && (++this.lookups & 0x3fff) === 0) {
+      tables.sort((a, b) => b.hits - a.hits);
+      this.answers?.forget();
+    }
+    if (this.answers === null && tables.length >= ANSWERS_FROM) this.answers = new Answers();
+    const answers = tables.length >= ANSWERS_FROM ? this.answers : null;
+    const slot = answers === null ? -1 : answers.find(key);
+    if (slot >= 0) {
+      this.probed = answers!.probed[slot]!;
+      tables[this.probed - 1]!.hits++;
+      return answers!.flows[slot]!;
+    }
     for (let i = 0; i < tables.length; i++) {
       const flow = tables[i]!.find(key);
       if (flow !== null) {
         tables[i]!.hits++;
         this.probed = i + 1;
+        answers?.keep(key, flow, i + 1);
         return flow;
       }
     }
@@ -224,6 +280,7 @@ export class MegaflowTable {
       this.subtables.push(table);
     }
     table.insert(flow);
+    this.answers?.forget();
     flow.at = this.flows.length;
     this.flows.push(flow);
     return flow;
@@ -269,6 +326,7 @@ export class MegaflowTable {
 
   remove(flow: Megaflow): void {
     flow.alive = false;
+    this.answers?.forget();
     const at = this.placeOf(flow.mask);
     const table = this.subtables[at]!;
     table.remove(flow);
