@@ -2,8 +2,10 @@
  * One connection: a socket of the machine that this runs on, and the session that it carries. What a session throws, and what a
  * socket suffers, ends this connection only.
  */
+
 import type { Socket } from 'node:net';
 import type { Peer, Session } from '../machine/ovs/stream.ts';
+import { stayAwake } from './awake.ts';
 import { errorText } from './errors.ts';
 
 /** Bytes that wait for the other side: from here on nothing more is read from it until it has taken them. */
@@ -36,7 +38,10 @@ export class Connection implements Peer {
   begin(make: (peer: Peer) => Session): void {
     const { socket } = this;
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.received(chunk));
+    socket.on('data', (chunk: Buffer) => {
+      this.received(chunk);
+      stayAwake();
+    });
     socket.on('drain', () => {
       if (!this.closing) socket.resume();
     });

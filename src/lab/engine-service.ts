@@ -30,6 +30,8 @@ import { World } from './world.ts';
 const JOURNAL_TEXTS = 20;
 /** Wall time that a world may run before the others and the commands get their turn. */
 const TURN_MS = 2;
+/** Wall time after which a world that rests looks at what came by its doors. */
+const OUTSIDE_MS = 1;
 
 interface Hosted {
   readonly world: World;
@@ -265,7 +267,10 @@ export class EngineService {
     const hosted: Hosted = { world, due: 0, idle: false, failed: false };
     this.worlds.set(id, hosted);
     world.onOutside = () => {
-      hosted.due = 0;
+      // where nothing was woken one turn will do for all that comes within a millisecond: clients send thousands of changes
+      const due = world.idle ? performance.now() + OUTSIDE_MS : 0;
+      if (hosted.due <= due) return;
+      hosted.due = due;
       this.host?.wake();
     };
     return { memory: world.machine.arena.buffer, catalog: world.machine.catalog };

@@ -157,7 +157,7 @@ export class World {
     return this.failure;
   }
   /** Nothing is pending. */
-  private get idle(): boolean {
+  get idle(): boolean {
     return this.machine.scheduler.earliest() === NEVER;
   }
   private publish(): void {
