@@ -165,35 +165,38 @@ test('who follows the updates knows what stands, however many commits one update
   );
 });
 
+/**
+ * Names of members without escapes: JSON.parse() of V8 takes a name of one escaped character for a backslash once it has parsed
+ * a backslash as a name (nodejs/node#63785), and what is looked at here is where a text ends.
+ */
+const noEscapes = (value: unknown): boolean => !/"(?:[^"\\]|\\.)*\\.(?:[^"\\]|\\.)*":/.test(JSON.stringify(value));
+
 test('messages come out of a stream as they went in, however it is cut', () => {
+  const message = fc.oneof(fc.array(fc.jsonValue()), fc.dictionary(fc.string(), fc.jsonValue())).filter(noEscapes);
   fc.assert(
-    fc.property(
-      fc.array(fc.oneof(fc.array(fc.jsonValue()), fc.dictionary(fc.string(), fc.jsonValue())), { maxLength: 5 }),
-      fc.array(fc.nat(30)),
-      (messages, cuts) => {
-        const bytes = new TextEncoder().encode(messages.map((message) => JSON.stringify(message)).join(' '));
-        const stream = new JsonStream();
-        const found: Json[] = [];
-        let at = 0;
-        const feed = (end: number): void => {
-          stream.feed(bytes.subarray(at, end), (json) => {
-            found.push(json);
-            return true;
-          });
-          at = end;
-        };
-        try {
-          for (const cut of cuts) feed(Math.min(at + cut, bytes.length));
-          feed(bytes.length);
-        } catch (error) {
-          // Characters that Open vSwitch does not take either.
-          if (!(error instanceof BadJson)) throw error;
-          assert.match(JSON.stringify(messages), /\\u(0000|d[89a-f])/i);
-          return;
-        }
-        assert.deepEqual(JSON.stringify(found), JSON.stringify(messages));
-      },
-    ),
+    fc.property(fc.array(message, { maxLength: 5 }), fc.array(fc.nat(30)), (messages, cuts) => {
+      const bytes = new TextEncoder().encode(messages.map((message) => JSON.stringify(message)).join(' '));
+      const stream = new JsonStream();
+      const found: Json[] = [];
+      let at = 0;
+      const feed = (end: number): void => {
+        stream.feed(bytes.subarray(at, end), (json) => {
+          found.push(json);
+          return true;
+        });
+        at = end;
+      };
+      try {
+        for (const cut of cuts) feed(Math.min(at + cut, bytes.length));
+        feed(bytes.length);
+      } catch (error) {
+        // Characters that Open vSwitch does not take either.
+        if (!(error instanceof BadJson)) throw error;
+        assert.match(JSON.stringify(messages), /\\u(0000|d[89a-f])/i);
+        return;
+      }
+      assert.deepEqual(JSON.stringify(found), JSON.stringify(messages));
+    }),
     { numRuns: RUNS * 5 },
   );
 });
