@@ -1,11 +1,8 @@
 /** docs/driver-none.md: its commands, exactly as printed, in one shell, against a real server that was just started. */
-import { expect, test } from 'vitest';
-import { printedCommands } from './printed-commands.ts';
+import { expect } from 'vitest';
+import { testPrinted } from './printed-commands.ts';
 
-const runPage = printedCommands('docs/driver-none.md');
-
-test('a driver written with curl works as printed', (context) => {
-  const { after, said } = runPage(context);
+testPrinted('docs/driver-none.md', 'a driver written with curl works as printed', [], ({ after, said }) => {
   const hex = (output: string): string[] => [...output.matchAll(/"hex":"([0-9a-f]*)"/g)].map((m) => m[1] ?? '');
   expect(after('reg common 20 1 11').trim().split('\n').at(-1)).toBe('{"value":11}');
   const [txUsed = '', rxUsed = '', buffer = ''] = hex(after('look 0x20098 12'));

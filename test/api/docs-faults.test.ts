@@ -1,11 +1,8 @@
 /** docs/faults.md: its commands, exactly as printed, in one shell, against a real server that was just started. */
-import { expect, test } from 'vitest';
-import { printedCommands } from './printed-commands.ts';
+import { expect } from 'vitest';
+import { testPrinted } from './printed-commands.ts';
 
-const runPage = printedCommands('docs/faults.md');
-
-test('faults asked for with curl work as printed', (context) => {
-  const printed = runPage(context);
+testPrinted('docs/faults.md', 'faults asked for with curl work as printed', [], (printed) => {
   const { said } = printed;
   type Json = Record<string, unknown>;
   const after = (command: string): Json[] =>

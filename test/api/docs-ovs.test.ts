@@ -1,19 +1,11 @@
 /** docs/ovs.md: its commands, exactly as printed, in one shell, against a real server that was just started. */
-import { expect, test } from 'vitest';
-import { findProgram } from '../peer/peers.ts';
-import { printedCommands } from './printed-commands.ts';
+import { expect } from 'vitest';
+import { testPrinted } from './printed-commands.ts';
 
-const runPage = printedCommands('docs/ovs.md');
+const TITLE = "Open vSwitch's own tools and a controller of os-ken work as printed";
 const CLIENTS = ['ovs-vsctl', 'ovs-ofctl', 'ovs-appctl', 'osken-manager'];
 
-test("Open vSwitch's own tools and a controller of os-ken work as printed", (context) => {
-  const missing = CLIENTS.filter((program) => findProgram(program) === null);
-  if (missing.length > 0) {
-    const why = `${missing.join(', ')} not installed: npm run peers`;
-    if (process.env['CI'] === 'true') throw new Error(why);
-    context.skip(why);
-  }
-  const { said, after } = runPage(context);
+testPrinted('docs/ovs.md', TITLE, CLIENTS, ({ said, after }) => {
   expect(after('cat > sdn.json'), said).toMatch(/"protocol":"ovsdb","target":"tcp:127\.0\.0\.1:\d+"/);
   expect(after('ovs-appctl version'), said).toContain('ovs-vswitchd (Open vSwitch) 3.1.0\n');
   expect(after('list-ports'), said).toMatch(/a\.net0\nb\.net0\n1\n"fe:/);

@@ -1,10 +1,10 @@
-/** The commands of a page of docs/, exactly as printed, in one shell, against a real server that was just started. */
+/** The commands of a page, exactly as printed, in one shell, against a real server that was just started. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, type TestContext } from 'vitest';
-import { findProgram } from '../peer/peers.ts';
+import { expect } from 'vitest';
+import { requirePeer } from '../peer/peers.ts';
 import { Ringside } from '../tools/ringside.ts';
 import { readText } from '../tools/source.ts';
 
@@ -13,44 +13,61 @@ const MARK = '==== block ';
 export interface Printed {
   /** What the block that holds `command` printed; empty where none does. */
   after(command: string): string;
+  /** A file that the commands have written. */
+  file(name: string): Buffer;
   /** The end of what all of them printed, for messages. */
   readonly said: string;
 }
-/** Call at the top of a test file. Returns what runs all blocks of the page, and fails where one of them does. */
-export function printedCommands(page: string): (context: TestContext) => Printed {
-  const blocks = [...readText(page).matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
-  let server: Ringside;
-  let folder: string;
-  beforeAll(async () => {
-    server = await Ringside.start();
-    folder = mkdtempSync(join(tmpdir(), 'ringside-page-'));
-    writeFileSync(join(folder, '.curlrc'), `connect-to = "localhost:8080:127.0.0.1:${server.port}"\nfail-with-body\n`);
-  });
-  afterAll(async () => {
-    await server?.stop();
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-  });
-  return (context) => {
-    const missing = ['bash', 'curl'].filter((program) => findProgram(program) === null);
-    if (missing.length > 0) {
-      const why = `${missing.join(', ')} not installed: npm run peers`;
-      if (process.env['CI'] === 'true') throw new Error(why);
-      context.skip(why);
+/** A test that runs all blocks of the page and fails where one of them does; `programs` are needed beside bash and curl. */
+export function testPrinted(
+  page: string,
+  title: string,
+  programs: readonly string[],
+  check: (printed: Printed) => void,
+): void {
+  requirePeer(
+    'bash',
+    'curl',
+    ...programs,
+  )(title, async () => {
+    const server = await Ringside.start();
+    const folder = mkdtempSync(join(tmpdir(), 'ringside-page-'));
+    try {
+      // The commands name port 8080; curl is told where that is, so that they need no change.
+      writeFileSync(
+        join(folder, '.curlrc'),
+        `connect-to = "localhost:8080:127.0.0.1:${server.port}"\nfail-with-body\n`,
+      );
+      check(runBlocks(page, folder));
+    } finally {
+      await server.stop();
+      rmSync(folder, { recursive: true, force: true });
     }
-    const script = blocks.map((block, index) => `echo; echo '${MARK}${index}'\n${block}`).join('\n');
-    const { status, stdout, stderr } = spawnSync('bash', ['-eu', '-c', script], {
+  });
+}
+
+function runBlocks(page: string, folder: string): Printed {
+  const blocks = [...readText(page).matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
+  // JSON answers do not end with a newline.
+  const script = blocks.map((block, index) => `echo; echo '${MARK}${index}'\n${block}`).join('\n');
+  // What a page starts in the background does not outlive a command that fails.
+  const { status, stdout, stderr } = spawnSync(
+    'bash',
+    ['-eu', '-c', `trap 'kill $(jobs -p) 2>&- || :' EXIT\n${script}`],
+    {
       cwd: folder,
       encoding: 'utf8',
       env: { ...process.env, CURL_HOME: folder, HOME: folder },
       maxBuffer: 64 * 1024 * 1024,
-    });
-    const said = `${stdout.slice(-6000)}\n${stderr.slice(-2000)}`;
-    expect(status, said).toBe(0);
-    expect(stdout, said).not.toMatch(/"code":"RINGSIDE_E/);
-    const outputs = stdout.split(new RegExp(`^${MARK}\\d+$`, 'm')).slice(1);
-    return {
-      said,
-      after: (command) => outputs[blocks.findIndex((block) => block.includes(command))] ?? '',
-    };
+    },
+  );
+  const said = `${stdout.slice(-6000)}\n${stderr.slice(-2000)}`;
+  expect(status, said).toBe(0);
+  expect(stdout, said).not.toMatch(/"code":"RINGSIDE_E/);
+  const outputs = stdout.split(new RegExp(`^${MARK}\\d+$`, 'm')).slice(1);
+  return {
+    said,
+    after: (command) => outputs[blocks.findIndex((block) => block.includes(command))] ?? '',
+    file: (name) => readFileSync(join(folder, name)),
   };
 }
