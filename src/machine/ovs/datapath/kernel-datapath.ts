@@ -15,7 +15,7 @@ import {
 } from '../../../engine/events.ts';
 import { PacketQueue } from '../../packet/pool.ts';
 import type { Services } from '../../services.ts';
-import { DP_WORDS } from '../flow/flow.ts';
+import { DP_WORDS, W_TCP_FLAGS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
 import { hashKey } from './flow-key.ts';
@@ -114,7 +114,7 @@ export class KernelDatapath extends OvsDatapath {
     flow.packets++;
     flow.bytes += pool.length[packet]!;
     flow.used = recorder.stamp[0]!;
-    flow.tcpFlags |= key.words[9]! & 0xffff;
+    flow.tcpFlags |= key.words[W_TCP_FLAGS]! & 0xffff;
     recorder.event(this.bitsOf(packet) | contextBits | DP_HIT, pool.frame[packet]!, probed, flow.id);
     this.execute(packet, flow.compiled, contextBits);
   }

@@ -15,6 +15,7 @@ import {
 } from '../../../engine/events.ts';
 import type { RandomStream } from '../../../engine/random.ts';
 import type { Services } from '../../services.ts';
+import { W_TCP_FLAGS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
 import { hashKey } from './flow-key.ts';
@@ -231,7 +232,7 @@ export class NetdevDatapath extends OvsDatapath {
     flow.packets++;
     flow.bytes += length;
     flow.used = recorder.stamp[0]!;
-    flow.tcpFlags |= key.words[9]! & 0xffff;
+    flow.tcpFlags |= key.words[W_TCP_FLAGS]! & 0xffff;
     this.execute(packet, flow.compiled, contextBits);
   }
   private smcFind(state: PmdState, hash: number): Megaflow | null {
@@ -257,15 +258,11 @@ export class NetdevDatapath extends OvsDatapath {
     const bits = this.bitsOf(packet) | contextBits;
     recorder.event(bits | DP_MISS, pool.frame[packet]!, table.probed, inPort);
     this.debt += this.upcallCost;
-    this.translate(state, table, packet, bits, contextBits);
+    if (this.translate(table, packet, bits, contextBits)) state.missWithSuccessUpcall++;
+    else state.missWithFailedUpcall++;
   }
-  private translate(
-    state: PmdState,
-    table: MegaflowTable | null,
-    packet: number,
-    bits: number,
-    contextBits: number,
-  ): void {
+  /** An upcall, whose flow comes into `table`; null: none is asked for. False: there is no translation, and the packet was dropped. */
+  private translate(table: MegaflowTable | null, packet: number, bits: number, contextBits: number): boolean {
     const { pool, recorder } = this.services;
     const now = recorder.stamp[0]!;
     const inPort = pool.inPort[packet]!;
@@ -273,10 +270,9 @@ export class NetdevDatapath extends OvsDatapath {
     this.settleCredits();
     const result = this.slow.upcall(upcalled, now, contextBits);
     if (result === null) {
-      state.missWithFailedUpcall++;
-      return this.drop(packet, contextBits, PORT_DROP_REMOVED);
+      this.drop(packet, contextBits, PORT_DROP_REMOVED);
+      return false;
     }
-    state.missWithSuccessUpcall++;
     recorder.event(bits | DP_UPCALL, pool.frame[packet]!, inPort, result.actions.length);
     this.changed(now, contextBits);
     let compiled = null;
@@ -291,12 +287,13 @@ export class NetdevDatapath extends OvsDatapath {
     this.key.extract(pool.at(packet), pool.length[packet]!, inPort);
     this.key.assume(upcalled.key);
     this.execute(packet, compiled ?? compileActions(result.actions), contextBits);
+    return true;
   }
+  /** dp_execute_userspace_action(): no miss, and not counted as one. */
   override userspace(packet: number, cookie: ControllerCookie | null, contextBits: number): void {
     this.debt += this.upcallCost;
     if (cookie === null) {
-      const state = this.byContext[contextBits >>> 20] ?? this.stateOf(contextBits >>> 20);
-      this.translate(state, null, packet, this.bitsOf(packet) | contextBits, contextBits);
+      this.translate(null, packet, this.bitsOf(packet) | contextBits, contextBits);
       return;
     }
     this.slow.controller(this.upcalled(packet), cookie, this.services.recorder.stamp[0]!, contextBits);

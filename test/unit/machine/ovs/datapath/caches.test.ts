@@ -78,6 +78,17 @@ describe('netdev', () => {
     assert.deepEqual([datapath.missWithSuccessUpcall, datapath.megaflowHits, datapath.emcHits], [1, 1, 2]);
   });
 
+  test('a frame that an action sends to ovs-vswitchd has hit its flow, and is no miss', () => {
+    const b = bench('netdev');
+    b.slow = 'action';
+    const datapath = b.datapath as NetdevDatapath;
+    for (let i = 0; i < 4; i++) b.send(1, udp(7));
+    assert.equal(b.asked.length, 4);
+    const { packetsReceived, missWithSuccessUpcall, missWithFailedUpcall, megaflowHits, emcHits } = datapath;
+    assert.deepEqual([packetsReceived, missWithSuccessUpcall, missWithFailedUpcall], [4, 1, 0]);
+    assert.equal(megaflowHits + emcHits, 3);
+  });
+
   test('a removed flow is in no cache any more', () => {
     const b = bench('netdev');
     const datapath = b.datapath as NetdevDatapath;
