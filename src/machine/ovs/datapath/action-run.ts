@@ -214,7 +214,9 @@ export class ActionRun {
       this.datapath.drop(out, contextBits, DP_DROP_RECIRC);
       return;
     }
+    const { cut } = this;
     this.perform(ops, out, contextBits);
+    this.cut = cut;
     this.level--;
     this.fresh = false;
     this.dirty = false;

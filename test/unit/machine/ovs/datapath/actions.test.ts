@@ -139,6 +139,12 @@ describe.each(KINDS)('%s datapath', (kind) => {
     assert.equal(got[2]!.hex, hex(sent));
   });
 
+  test('a trunc that no output follows ends with its clone', () => {
+    const sent = udp();
+    const got = once([{ type: 'clone', actions: [{ type: 'trunc', maxLen: 40 }] }, out(2)], sent);
+    assert.deepEqual(got, [{ port: 2, hex: hex(sent) }]);
+  });
+
   test('the next output alone is cut', () => {
     const sent = udp();
     const got = once([{ type: 'trunc', maxLen: 40 }, out(2), out(3)], sent);
