@@ -27,6 +27,7 @@ const PEERS = [
   { program: 'ovs-ofctl', pkg: 'openvswitch-common' },
   { program: 'ovs-appctl', pkg: 'openvswitch-common' },
   { program: 'osken-manager', pkg: 'python3-os-ken' },
+  { program: 'nats-server', pkg: 'nats-server' },
 ];
 
 const has = (program) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;

@@ -1,7 +1,7 @@
 /** /v1/topologies/{t}/traffic: generated traffic, and the runs that raw frames and replays make as well. */
 import { type Static, Type } from 'typebox';
 import type { TrafficSpec } from '../../lab/protocol.ts';
-import { type Parsed, parseDuration, parseSize } from '../../lab/units.ts';
+import { BadTraffic, trafficSpec } from '../../lab/traffic-request.ts';
 import { pageOfList } from '../pages.ts';
 import { invalid } from '../problem.ts';
 import { media, problems } from '../responses.ts';
@@ -138,47 +138,12 @@ export function runAddress(topology: string, id: string): string {
   return `/v1/topologies/${topology}/traffic/${id}`;
 }
 
-/** 0 is the protocol's word for as fast as the generator can. */
-function framesPerSecond(rate: string | number): number {
-  if (typeof rate === 'number') return rate;
-  if (rate === 'max') return 0;
-  const value = Number(rate.replace(/\/s$/, ''));
-  if (value > 0 && value <= 1_000_000_000) return value;
-  throw invalid('/rate', `'${rate}' is not a rate`, 'above 0 and at most 1000000000 frames per second, or `max`');
-}
-
-const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
-/** With their defaults, which the schema has filled in. */
-const FRAMES_ONLY = { frameSize: 64, count: 100, rate: 'max', generator: undefined, flows: 1 } as const;
-
-/** The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. */
+/** The request in the engine's units; a field that does not belong to the kind of traffic is a problem. */
 function specOf(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
-  const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1, family } = body;
-  if (body.segments !== undefined && kind !== 'udp') {
-    throw invalid('/segments', `segments is not for ${kind}`, 'the field to be left out');
+  try {
+    return trafficSpec(body);
+  } catch (error) {
+    if (error instanceof BadTraffic) throw invalid(error.pointer, error.detail, error.expected);
+    throw error;
   }
-  const foreign =
-    kind === 'tcp'
-      ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find((f) => body[f] !== FRAMES_ONLY[f])
-      : TCP_ONLY.find((f) => body[f] !== undefined);
-  if (foreign !== undefined) {
-    throw invalid(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
-  }
-  if (body.bytes !== undefined && body.duration !== undefined) {
-    throw invalid('/duration', 'bytes and duration exclude each other', 'one of them');
-  }
-  const spec = { kind, from, to, frameSize, count, rate: framesPerSecond(rate), generator, flows, family };
-  const { connections, port } = body;
-  const bytes = body.bytes === undefined ? undefined : plain(parseSize(body.bytes), '/bytes');
-  const duration = body.duration === undefined ? undefined : plain(parseDuration(body.duration), '/duration');
-  if (bytes !== undefined && bytes > 1e12) throw invalid('/bytes', `${bytes} bytes are too many`, 'at most 1e12 bytes');
-  if (duration !== undefined && (duration === 0 || duration > 3600e9)) {
-    throw invalid('/duration', `${body.duration} is out of range`, 'above 0 and at most 3600s');
-  }
-  const durationSeconds = duration === undefined ? undefined : duration / 1e9;
-  return { ...spec, bytes, durationSeconds, connections, port, segments: body.segments };
-}
-function plain(parsed: Parsed<number>, field: string): number {
-  if (parsed.ok) return parsed.value;
-  throw invalid(field, parsed.detail, parsed.expected);
 }

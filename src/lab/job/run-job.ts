@@ -1,0 +1,131 @@
+/** Runs a job from its document to its result, on this thread. Deterministic: the result depends on the job alone. */
+import { costProfile, costTable } from '../../engine/costs.ts';
+import { NEVER } from '../../engine/timeline.ts';
+import { parseTopology } from '../document.ts';
+import type { RunResult } from '../protocol.ts';
+import { Refusal } from '../refusal.ts';
+import type { Topology } from '../topology.ts';
+import { BadTraffic, trafficSpec } from '../traffic-request.ts';
+import { parseDuration } from '../units.ts';
+import { World } from '../world.ts';
+import type { JobProblem, JobResult, JobRun, JobSpec, JobTraffic } from './job.ts';
+
+/** Wall time of one turn, ms: how long a cancellation may wait. */
+const TURN_MS = 20;
+
+export interface JobWatch {
+  /** True ends the job between two turns: runJob() throws JobCancelled. */
+  readonly cancelled?: () => boolean;
+}
+export class JobCancelled extends Error {}
+
+class JobFailed extends Error {
+  readonly problem: JobProblem;
+  constructor(problem: JobProblem) {
+    super(problem.detail);
+    this.problem = problem;
+  }
+}
+/** It was stopped at some event, which one depends on the machine: nothing of what it had come to is told. */
+class JobStopped extends JobFailed {}
+
+/** Never throws but JobCancelled and what V8 throws where memory ends: what is wrong with the job is in its result. */
+export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
+  let world: World | null = null;
+  const ids: string[] = [];
+  let problem: JobProblem | null = null;
+  try {
+    world = new World(topologyOf(job));
+    runTraffic(world, job, ids, watch);
+    if (world.failed !== null) problem = { code: 'RINGSIDE_E_WORLD_FAILED', detail: world.failed };
+  } catch (error) {
+    if (error instanceof JobStopped) world = null;
+    if (error instanceof JobFailed) problem = error.problem;
+    else if (error instanceof Refusal) problem = ofRefusal(error);
+    else throw error;
+  }
+  const runs = world === null ? [] : ids.map((id) => withoutWall(world.run(id)));
+  const failed = runs.find((run) => run.state !== 'SUCCEEDED');
+  if (problem === null && failed !== undefined)
+    problem = { code: 'RINGSIDE_E_RUN_FAILED', detail: failed.reason ?? `${failed.id} is ${failed.state}` };
+  const status = world?.status() ?? null;
+  return {
+    state: problem === null ? 'SUCCEEDED' : 'FAILED',
+    problem,
+    profile: {
+      name: job.profile.name,
+      hash: costProfile(costTable({ ...job.profile.costs, ...job.document.costs })).hash,
+    },
+    seed: job.document.seed ?? 1,
+    fingerprint: status?.fingerprint ?? '',
+    virtualTimeSeconds: status?.virtualTimeSeconds ?? 0,
+    events: status?.events ?? 0,
+    conservation: status?.conservation ?? null,
+    runs,
+  };
+}
+
+function topologyOf(job: JobSpec): Topology {
+  const parsed = parseTopology(job.document, { name: job.document.name ?? 'job' });
+  if (parsed.ok) return parsed.topology;
+  const { pointer, detail } = parsed.faults[0]!;
+  throw new JobFailed({ code: 'RINGSIDE_E_VALIDATION', detail, pointer: `/topology${pointer}` });
+}
+
+/** Starts each request at its time, and runs until all have ended. */
+function runTraffic(world: World, job: JobSpec, ids: string[], watch: JobWatch): void {
+  const booted = world.now;
+  const starts = job.traffic.map((request, index) => ({ request, index, at: booted + startOf(request, index) }));
+  for (const { request, index, at } of starts.toSorted((a, b) => a.at - b.at || a.index - b.index)) {
+    if (at > world.now) {
+      world.clock({ untilSeconds: at / 1e9 });
+      settle(world, job, watch);
+      world.clock({ state: 'RUNNING' });
+    }
+    ids[index] = start(world, request, index);
+  }
+  settle(world, job, watch);
+}
+function startOf(request: JobTraffic, index: number): number {
+  if (request.start === undefined) return 0;
+  const parsed = parseDuration(request.start);
+  if (parsed.ok) return parsed.value;
+  throw new JobFailed(invalid(`/traffic/${index}/start`, parsed.detail, parsed.expected));
+}
+function start(world: World, { start: _, ...request }: JobTraffic, index: number): string {
+  const id = `run-${index + 1}`;
+  try {
+    world.startTraffic({ id, ...trafficSpec(request) });
+  } catch (error) {
+    if (error instanceof BadTraffic)
+      throw new JobFailed(invalid(`/traffic/${index}${error.pointer}`, error.detail, error.expected));
+    if (error instanceof Refusal) throw new JobFailed(ofRefusal(error, `/traffic/${index}`));
+    throw error;
+  }
+  return id;
+}
+
+/** Until nothing more happens, or a stop that was asked for is reached. */
+function settle(world: World, job: JobSpec, watch: JobWatch): void {
+  for (;;) {
+    const more = world.turn(TURN_MS) !== NEVER;
+    if (world.machine.recorder.events > job.maxEvents)
+      throw new JobStopped({
+        code: 'RINGSIDE_E_RUN_FAILED',
+        detail: `more than ${job.maxEvents} events have happened`,
+      });
+    if (!more) return;
+    if (watch.cancelled?.() === true) throw new JobCancelled();
+  }
+}
+
+function withoutWall({ wall: _, ...run }: RunResult): JobRun {
+  return run;
+}
+function invalid(pointer: string, detail: string, expected: string): JobProblem {
+  return { code: 'RINGSIDE_E_VALIDATION', detail: `${detail}; expected ${expected}`, pointer };
+}
+function ofRefusal({ error }: Refusal, at = ''): JobProblem {
+  const code = error.code === 'CONFLICT' ? 'RINGSIDE_E_CONFLICT' : 'RINGSIDE_E_VALIDATION';
+  return { code, detail: error.message, ...(error.field === undefined ? {} : { pointer: at + error.field }) };
+}

@@ -1,0 +1,190 @@
+/**
+ * Requests for generated traffic, as users write them: the schema, and what the engine is told. Clients of the API, templates of
+ * experiments and documents of the command line all write this form.
+ */
+import { type Static, Type } from 'typebox';
+import type { TrafficSpec } from './protocol.ts';
+import { closed, oneOf } from './schema-kit.ts';
+import { DURATION_PATTERN, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
+
+export const End = Type.String({
+  minLength: 1,
+  maxLength: 200,
+  description:
+    '`guest/nic`, `bridge/port` (sending only) or the name of a physical NIC; `host/` in front where there are several hosts.',
+  examples: ['a/net0'],
+});
+
+export const TrafficRequest = closed(
+  {
+    kind: oneOf(['udp', 'ping', 'tcp'], { examples: ['udp'] }),
+    from: End,
+    to: End,
+    frameSize: Type.Optional(
+      Type.Integer({
+        minimum: 64,
+        maximum: 1518,
+        default: 64,
+        description: 'Ethernet frame size in bytes, FCS included (64 means 60 bytes in memory).',
+        examples: [64],
+      }),
+    ),
+    count: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1_000_000_000,
+        default: 100,
+        description: 'Frames, or echo requests.',
+        examples: [100000],
+      }),
+    ),
+    rate: Type.Optional(
+      Type.Unsafe<string | number>({
+        anyOf: [
+          { type: 'string', pattern: '^(max|[0-9]{1,10}(\\.[0-9]{1,6})?/s)$' },
+          { type: 'number', exclusiveMinimum: 0, maximum: 1_000_000_000 },
+        ],
+        default: 'max',
+        description: 'Frames per second of virtual time (`10000` or `"10000/s"`), or `max`: what the generator can do.',
+        examples: ['max', 10000],
+      }),
+    ),
+    generator: Type.Optional(
+      oneOf(['socket', 'pktgen', 'txonly'], {
+        description:
+          '`socket`: a UDP socket loop (default for the kernel driver). `pktgen`: in the kernel, with `xmit_more`. `txonly`: the DPDK program (default for the PMD).',
+        examples: ['socket'],
+      }),
+    ),
+    flows: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 65536,
+        default: 1,
+        description: 'UDP source ports to spread the frames over; the sender has a queue pair for each of them.',
+        examples: [1],
+      }),
+    ),
+    segments: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 64,
+        description:
+          "UDP_SEGMENT: datagrams that one send of a socket hands down together, as one frame where VIRTIO_NET_F_HOST_USO was negotiated, else cut by the guest's kernel. Default 1.",
+        examples: [16],
+      }),
+    ),
+    family: Type.Optional(
+      Type.Union([Type.Literal(4), Type.Literal(6)], {
+        description:
+          'IP version. Default: 4, or 6 where the ends have IPv6 addresses only. With 6, ends without addresses of one subnet use their link-local ones.',
+        examples: [4],
+      }),
+    ),
+    bytes: Type.Optional(
+      Type.Unsafe<string | number>({
+        anyOf: [
+          { type: 'string', pattern: SIZE_PATTERN },
+          { type: 'integer', minimum: 0, maximum: 1_000_000_000_000 },
+        ],
+        description: 'TCP: what all connections send together, in bytes or as a size. Default 1 MiB.',
+        examples: ['16MiB', 1000000],
+      }),
+    ),
+    duration: Type.Optional(
+      Type.String({
+        pattern: DURATION_PATTERN,
+        maxLength: 32,
+        description: 'TCP: how long the connections send, in virtual time; instead of `bytes`.',
+        examples: ['10ms'],
+      }),
+    ),
+    connections: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1024,
+        description: 'TCP: connections at the same time, each with a queue pair. Default 1.',
+        examples: [1],
+      }),
+    ),
+    port: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 32767,
+        description: "TCP: the server's port. Default 5001.",
+        examples: [5001],
+      }),
+    ),
+  },
+  {
+    $id: 'TrafficRequest',
+    description:
+      'Traffic to generate. `tcp` opens connections from one guest to another and takes `family`, `bytes` or `duration`, `connections` and `port`; the other fields are for `udp` and `ping`.',
+    examples: [{ kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 64, count: 1000, rate: 'max' }],
+  },
+);
+
+export type TrafficRequestBody = Static<typeof TrafficRequest>;
+
+/** A request whose fields do not go together. */
+export class BadTraffic extends Error {
+  readonly pointer: string;
+  readonly detail: string;
+  readonly expected: string;
+  constructor(pointer: string, detail: string, expected: string) {
+    super(`${detail}; expected ${expected}`);
+    this.pointer = pointer;
+    this.detail = detail;
+    this.expected = expected;
+  }
+}
+
+/** 0 is the protocol's word for as fast as the generator can. */
+function framesPerSecond(rate: string | number): number {
+  if (typeof rate === 'number') return rate;
+  if (rate === 'max') return 0;
+  const value = Number(rate.replace(/\/s$/, ''));
+  if (value > 0 && value <= 1_000_000_000) return value;
+  throw new BadTraffic(
+    '/rate',
+    `'${rate}' is not a rate`,
+    'above 0 and at most 1000000000 frames per second, or `max`',
+  );
+}
+
+const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
+/** With their defaults, which the schema has filled in. */
+const FRAMES_ONLY = { frameSize: 64, count: 100, rate: 'max', generator: undefined, flows: 1 } as const;
+
+/** The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. */
+export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
+  const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1, family } = body;
+  if (body.segments !== undefined && kind !== 'udp') {
+    throw new BadTraffic('/segments', `segments is not for ${kind}`, 'the field to be left out');
+  }
+  const foreign =
+    kind === 'tcp'
+      ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find((f) => body[f] !== FRAMES_ONLY[f])
+      : TCP_ONLY.find((f) => body[f] !== undefined);
+  if (foreign !== undefined) {
+    throw new BadTraffic(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
+  }
+  if (body.bytes !== undefined && body.duration !== undefined) {
+    throw new BadTraffic('/duration', 'bytes and duration exclude each other', 'one of them');
+  }
+  const spec = { kind, from, to, frameSize, count, rate: framesPerSecond(rate), generator, flows, family };
+  const { connections, port } = body;
+  const bytes = body.bytes === undefined ? undefined : plain(parseSize(body.bytes), '/bytes');
+  const duration = body.duration === undefined ? undefined : plain(parseDuration(body.duration), '/duration');
+  if (bytes !== undefined && bytes > 1e12)
+    throw new BadTraffic('/bytes', `${bytes} bytes are too many`, 'at most 1e12 bytes');
+  if (duration !== undefined && (duration === 0 || duration > 3600e9)) {
+    throw new BadTraffic('/duration', `${body.duration} is out of range`, 'above 0 and at most 3600s');
+  }
+  const durationSeconds = duration === undefined ? undefined : duration / 1e9;
+  return { ...spec, bytes, durationSeconds, connections, port, segments: body.segments };
+}
+function plain(parsed: Parsed<number>, field: string): number {
+  if (parsed.ok) return parsed.value;
+  throw new BadTraffic(field, parsed.detail, parsed.expected);
+}
