@@ -3,6 +3,7 @@
  * in how they are written on the wire only. Instructions are part of the list: `meter` first, then actions, then
  * `clear_actions`, `write_actions`, `write_metadata`, `goto_table`.
  */
+import type { ErrorName } from '../openflow/wire/error-codes.ts';
 import type { Field, Subfield } from './fields.ts';
 import type { Match } from './match.ts';
 
@@ -58,7 +59,7 @@ export type OfAction =
       readonly arg: number;
       readonly dst: Subfield;
     }
-  /** set_field, and `load:` (`text` says which, for printing); `mask` null: all bits. mod_dl_src and its like are set_fields of OpenFlow 1.0. */
+  /** set_field, and `load:` (`spelling` says which, for printing); `mask` null: all bits. mod_dl_src and its like are set_fields of OpenFlow 1.0. */
   | {
       readonly type: 'set_field';
       readonly field: Field;
@@ -213,17 +214,12 @@ export interface MeterMod {
   }[];
 }
 
-/** An OpenFlow error: type and code as OpenFlow 1.3 numbers them where it has them; the codec turns them into another version's. */
+/** An OpenFlow error by ovs's name, `OFPBMC_BAD_PREREQ`: each version has numbers of its own for it (openflow/wire/errors.ts). */
 export class OfError extends Error {
-  declare readonly type: number;
-  declare readonly code: number;
-  /** ovs's name, `OFPBMC_BAD_PREREQ`. */
-  declare readonly errorName: string;
+  declare readonly errorName: ErrorName;
 
-  constructor(errorName: string, type: number, code: number, detail = '') {
+  constructor(errorName: ErrorName, detail = '') {
     super(detail === '' ? errorName : `${errorName}: ${detail}`);
     this.errorName = errorName;
-    this.type = type;
-    this.code = code;
   }
 }

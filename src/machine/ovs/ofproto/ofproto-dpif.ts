@@ -6,6 +6,7 @@ import type { FlowMod, OfAction } from '../flow/actions.ts';
 import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX, OFPP_NONE, OfError } from '../flow/actions.ts';
 import type { Flow } from '../flow/flow.ts';
 import { W_IN_PORT } from '../flow/flow.ts';
+import { ofError } from '../openflow/wire/errors.ts';
 import type { Backer } from './backer.ts';
 import { Bond } from './bond.ts';
 import { Bundle, type BundleSettings } from './bundle.ts';
@@ -233,13 +234,13 @@ export class Ofproto {
   packetOut(out: PacketOut, now: number, contextBits: number): void {
     const inPort = out.flow.w[W_IN_PORT]! >>> 0;
     if (inPort >= OFPP_MAX && inPort !== OFPP_LOCAL && inPort !== OFPP_NONE && inPort !== OFPP_CONTROLLER)
-      throw new OfError('OFPBRC_BAD_PORT', 1, 11);
-    if (out.frame.length < 14) throw new OfError('OFPBRC_BAD_PACKET', 1, 12);
+      throw ofError('OFPBRC_BAD_PORT');
+    if (out.frame.length < 14) throw ofError('OFPBRC_BAD_PACKET');
     this.backer.packetOut(this, out, now, contextBits);
   }
   /** NXT_RESUME: a paused frame goes on. Throws OfError. */
   resume(frame: Uint8Array, state: FrozenState, now: number, contextBits: number): void {
-    if (frame.length < 14) throw new OfError('OFPBRC_BAD_PACKET', 1, 12);
+    if (frame.length < 14) throw ofError('OFPBRC_BAD_PACKET');
     this.backer.resume(this, frame, state, now, contextBits);
   }
 

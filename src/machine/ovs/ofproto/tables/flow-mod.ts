@@ -9,9 +9,9 @@ import {
   OFPUTIL_FF_NO_READONLY,
   OFPUTIL_FF_RESET_COUNTS,
   OFPUTIL_FF_SEND_FLOW_REM,
-  OfError,
 } from '../../flow/actions.ts';
 import { W_DP_HASH, W_RECIRC_ID } from '../../flow/flow.ts';
+import { ofError } from '../../openflow/wire/errors.ts';
 import { chooseRuleToEvict } from './eviction.ts';
 import { OFPG_ANY } from './groups.ts';
 import { referencesOf } from './references.ts';
@@ -35,7 +35,7 @@ export function startFlowMod(store: RuleStore, mod: FlowMod, now: number): Step[
   const changes = command === 'add' || command === 'modify' || command === 'modify_strict';
   if (changes) {
     checkAdd(store, mod);
-    if (mod.bufferId !== NO_BUFFER) throw new OfError('OFPBRC_BUFFER_UNKNOWN', 1, 8);
+    if (mod.bufferId !== NO_BUFFER) throw ofError('OFPBRC_BUFFER_UNKNOWN');
   }
   if (command === 'add') return [add(store, mod, now)];
   const old = store.collect(
@@ -70,23 +70,22 @@ export function startFlowMod(store: RuleStore, mod: FlowMod, now: number): Step[
 }
 
 function checkAdd(store: RuleStore, mod: FlowMod): void {
-  if (mod.table !== OFPTT_ALL && mod.table >= N_TABLES) throw new OfError('OFPBRC_BAD_TABLE_ID', 1, 9);
+  if (mod.table !== OFPTT_ALL && mod.table >= N_TABLES) throw ofError('OFPBRC_BAD_TABLE_ID');
   const table = store.tables[mod.table === OFPTT_ALL ? 0 : mod.table]!;
-  if (table.internal && (mod.flags & OFPUTIL_FF_NO_READONLY) === 0) throw new OfError('OFPBRC_EPERM', 1, 5);
+  if (table.internal && (mod.flags & OFPUTIL_FF_NO_READONLY) === 0) throw ofError('OFPBRC_EPERM');
   const { flow, mask } = mod.match;
   const recirc = mask.w[W_RECIRC_ID]!;
   const usual = (flow.w[W_RECIRC_ID]! & recirc) === 0 && (recirc === 0 || recirc === -1) && mask.w[W_DP_HASH] === 0;
-  if (!usual && (mod.flags & OFPUTIL_FF_HIDDEN_FIELDS) === 0) throw new OfError('OFPBRC_EPERM', 1, 5);
+  if (!usual && (mod.flags & OFPUTIL_FF_HIDDEN_FIELDS) === 0) throw ofError('OFPBRC_EPERM');
 }
 
 /** Groups and meters have to be there (ovs ofproto_check_ofpacts()). */
 export function checkActions(store: RuleStore, actions: readonly OfAction[]): void {
   const references = referencesOf(actions);
   if (references === null) return;
-  if (references.meter !== 0 && store.meters.get(references.meter) === null)
-    throw new OfError('OFPMMFC_INVALID_METER', 12, 2);
+  if (references.meter !== 0 && store.meters.get(references.meter) === null) throw ofError('OFPMMFC_INVALID_METER');
   for (const group of references.groups) {
-    if (store.groups.get(group) === null) throw new OfError('OFPBAC_BAD_OUT_GROUP', 2, 9);
+    if (store.groups.get(group) === null) throw ofError('OFPBAC_BAD_OUT_GROUP');
   }
 }
 
@@ -106,11 +105,11 @@ function add(store: RuleStore, mod: FlowMod, now: number): Step {
     return step;
   }
   if ((mod.flags & OFPUTIL_FF_CHECK_OVERLAP) !== 0 && classifier.overlaps(mod.match, mod.priority))
-    throw new OfError('OFPFMFC_OVERLAP', 5, 3);
+    throw ofError('OFPFMFC_OVERLAP');
   let evicted: Rule | null = null;
   if (classifier.count >= table.maxFlows) {
     evicted = chooseRuleToEvict(table);
-    if (evicted === null) throw new OfError('OFPFMFC_TABLE_FULL', 5, 1);
+    if (evicted === null) throw ofError('OFPFMFC_TABLE_FULL');
     evicted.reason = OFPRR_EVICTION;
   }
   const step = { old: evicted, fresh };

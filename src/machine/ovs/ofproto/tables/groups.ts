@@ -1,6 +1,7 @@
 /** OpenFlow groups of a bridge (ovs ofproto/ofproto.c, group_mod; ofproto-dpif.c, struct group_dpif). */
 import type { Bucket, GroupMod, GroupType, SelectionMethod } from '../../flow/actions.ts';
-import { OFPP_NONE, OfError } from '../../flow/actions.ts';
+import { OFPP_NONE } from '../../flow/actions.ts';
+import { ofError } from '../../openflow/wire/errors.ts';
 import type { Rule } from './rule.ts';
 
 export const OFPG_MAX = 0xffffff00;
@@ -120,8 +121,8 @@ export class GroupTable {
   }
 
   #add(mod: GroupMod, now: number): GroupChange {
-    if (this.groups.has(mod.group)) throw new OfError('OFPGMFC_GROUP_EXISTS', 6, 0);
-    if (mod.group > OFPG_MAX) throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1);
+    if (this.groups.has(mod.group)) throw ofError('OFPGMFC_GROUP_EXISTS');
+    if (mod.group > OFPG_MAX) throw ofError('OFPGMFC_INVALID_GROUP');
     const fresh = new Group(mod.group, mod.type, mod.selection, mod.buckets, now);
     this.groups.set(fresh.id, fresh);
     return { old: [], fresh };
@@ -129,7 +130,7 @@ export class GroupTable {
 
   #modify(mod: GroupMod, now: number): GroupChange {
     const old = this.groups.get(mod.group);
-    if (old === undefined) throw new OfError('OFPGMFC_UNKNOWN_GROUP', 6, 8);
+    if (old === undefined) throw ofError('OFPGMFC_UNKNOWN_GROUP');
     let { type, selection }: { type: GroupType; selection: SelectionMethod } = mod;
     let buckets = mod.buckets;
     // A change of buckets leaves what the group is.
@@ -151,14 +152,14 @@ export class GroupTable {
 function checkGroupMod(mod: GroupMod): void {
   const { type, command, buckets } = mod;
   if (type === 'indirect' && command !== 'delete' && buckets.length !== 1)
-    throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1, 'an indirect group has one bucket');
-  if (command === 'remove_bucket' && buckets.length > 0) throw new OfError('OFPGMFC_BAD_BUCKET', 6, 12);
+    throw ofError('OFPGMFC_INVALID_GROUP', 'an indirect group has one bucket');
+  if (command === 'remove_bucket' && buckets.length > 0) throw ofError('OFPGMFC_BAD_BUCKET');
   for (const bucket of buckets) {
     if (bucket.weight !== 0 && type !== 'select' && command !== 'insert_bucket')
-      throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1, 'only select groups have weights');
+      throw ofError('OFPGMFC_INVALID_GROUP', 'only select groups have weights');
     const watches = bucket.watchPort !== OFPP_NONE || bucket.watchGroup !== OFPG_ANY;
-    if ((type === 'all' || type === 'indirect') && watches) throw new OfError('OFPGMFC_WATCH_UNSUPPORTED', 6, 6);
-    if (type === 'ff' && !watches) throw new OfError('OFPGMFC_INVALID_GROUP', 6, 1, 'a bucket watches nothing');
+    if ((type === 'all' || type === 'indirect') && watches) throw ofError('OFPGMFC_WATCH_UNSUPPORTED');
+    if (type === 'ff' && !watches) throw ofError('OFPGMFC_INVALID_GROUP', 'a bucket watches nothing');
   }
 }
 
@@ -177,10 +178,10 @@ function inserted(old: Group, mod: GroupMod): readonly Bucket[] {
   let at = mod.commandBucket === OFPG15_BUCKET_LAST ? before.length : 0;
   if (mod.commandBucket <= OFPG15_BUCKET_MAX) {
     at = before.findIndex(({ id }) => id === mod.commandBucket) + 1;
-    if (at === 0) throw new OfError('OFPGMFC_UNKNOWN_BUCKET', 6, 15);
+    if (at === 0) throw ofError('OFPGMFC_UNKNOWN_BUCKET');
   }
   const buckets = [...before.slice(0, at), ...mod.buckets, ...before.slice(at)];
-  if (new Set(buckets.map(({ id }) => id)).size < buckets.length) throw new OfError('OFPGMFC_BUCKET_EXISTS', 6, 16);
+  if (new Set(buckets.map(({ id }) => id)).size < buckets.length) throw ofError('OFPGMFC_BUCKET_EXISTS');
   return buckets;
 }
 
@@ -195,7 +196,7 @@ function removed(old: Group, mod: GroupMod): readonly Bucket[] {
       return before.slice(0, -1);
     default: {
       const after = before.filter(({ id }) => id !== mod.commandBucket);
-      if (after.length === before.length) throw new OfError('OFPGMFC_UNKNOWN_BUCKET', 6, 15);
+      if (after.length === before.length) throw ofError('OFPGMFC_UNKNOWN_BUCKET');
       return after;
     }
   }

@@ -1,6 +1,6 @@
 /** OpenFlow meters of a bridge and of its datapath (ovs ofproto/ofproto.c, struct meter; lib/dpif-netdev.c, dp_netdev_run_meter()). */
 import type { MeterMod } from '../../flow/actions.ts';
-import { OfError } from '../../flow/actions.ts';
+import { ofError } from '../../openflow/wire/errors.ts';
 import type { Rule } from './rule.ts';
 
 export const OFPMF13_KBPS = 1;
@@ -117,7 +117,7 @@ export class DatapathMeters {
   add(make: (provider: number) => Meter): Meter {
     let provider = this.meters.indexOf(null);
     if (provider < 0) provider = this.meters.length;
-    if (provider >= MAX_METERS) throw new OfError('OFPMMFC_OUT_OF_METERS', 12, 10);
+    if (provider >= MAX_METERS) throw ofError('OFPMMFC_OUT_OF_METERS');
     const meter = make(provider);
     this.meters[provider] = meter;
     return meter;
@@ -157,18 +157,18 @@ export class MeterTable {
       return gone;
     }
     const special = mod.meter === OFPM13_SLOWPATH || mod.meter === OFPM13_CONTROLLER;
-    if (mod.meter === 0 || (mod.meter > OFPM13_MAX && !special)) throw new OfError('OFPMMFC_INVALID_METER', 12, 2);
-    if (mod.bands.length > MAX_BANDS) throw new OfError('OFPMMFC_OUT_OF_BANDS', 12, 11);
-    if ((mod.flags & 3) === 3) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
+    if (mod.meter === 0 || (mod.meter > OFPM13_MAX && !special)) throw ofError('OFPMMFC_INVALID_METER');
+    if (mod.bands.length > MAX_BANDS) throw ofError('OFPMMFC_OUT_OF_BANDS');
+    if ((mod.flags & 3) === 3) throw ofError('OFPMMFC_BAD_FLAGS');
     const old = this.meters.get(mod.meter);
-    if (mod.command === 'add' && old !== undefined) throw new OfError('OFPMMFC_METER_EXISTS', 12, 1);
-    if (mod.command === 'modify' && old === undefined) throw new OfError('OFPMMFC_UNKNOWN_METER', 12, 3);
+    if (mod.command === 'add' && old !== undefined) throw ofError('OFPMMFC_METER_EXISTS');
+    if (mod.command === 'modify' && old === undefined) throw ofError('OFPMMFC_UNKNOWN_METER');
     // dpif_meter_set(): a unit, a band at least, rates; then both datapaths know dropping alone.
-    if ((mod.flags & (OFPMF13_KBPS | OFPMF13_PKTPS)) === 0) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
-    if (mod.bands.length === 0) throw new OfError('OFPMMFC_OUT_OF_BANDS', 12, 11);
-    if (mod.bands.some(({ rate }) => rate === 0)) throw new OfError('OFPMMFC_BAD_RATE', 12, 6);
-    if ((mod.flags & ~0xf) !== 0) throw new OfError('OFPMMFC_BAD_FLAGS', 12, 5);
-    if (mod.bands.some(({ type }) => type !== 'drop')) throw new OfError('OFPMMFC_BAD_BAND', 12, 8);
+    if ((mod.flags & (OFPMF13_KBPS | OFPMF13_PKTPS)) === 0) throw ofError('OFPMMFC_BAD_FLAGS');
+    if (mod.bands.length === 0) throw ofError('OFPMMFC_OUT_OF_BANDS');
+    if (mod.bands.some(({ rate }) => rate === 0)) throw ofError('OFPMMFC_BAD_RATE');
+    if ((mod.flags & ~0xf) !== 0) throw ofError('OFPMMFC_BAD_FLAGS');
+    if (mod.bands.some(({ type }) => type !== 'drop')) throw ofError('OFPMMFC_BAD_BAND');
     const meter = old ?? this.datapath.add((provider) => new Meter(mod.meter, provider, now));
     meter.configure(mod, now);
     this.meters.set(mod.meter, meter);

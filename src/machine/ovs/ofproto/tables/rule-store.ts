@@ -1,8 +1,8 @@
 /** The rules of all tables of a bridge, and what leads to them: cookies, groups and meters they name, timeouts (ovs ofproto/ofproto.c, ofproto_rule_insert__()). */
 import type { OfAction } from '../../flow/actions.ts';
-import { OfError } from '../../flow/actions.ts';
 import { FLOW_WORDS } from '../../flow/flow.ts';
 import type { Match } from '../../flow/match.ts';
+import { ofError } from '../../openflow/wire/errors.ts';
 import { Expiry } from './expiry.ts';
 import { FlowTable } from './flow-table.ts';
 import { GroupTable } from './groups.ts';
@@ -121,7 +121,7 @@ export class RuleStore {
    */
   collect(criteria: RuleCriteria, write: 'read' | 'write' | 'internal' = 'read'): Rule[] {
     const { table, match, priority, cookie, cookieMask, outPort, outGroup } = criteria;
-    if (table !== OFPTT_ALL && table >= N_TABLES) throw new OfError('OFPBRC_BAD_TABLE_ID', 1, 9);
+    if (table !== OFPTT_ALL && table >= N_TABLES) throw ofError('OFPBRC_BAD_TABLE_ID');
     let found: Rule[] = [];
     if (cookieMask === ANY_COOKIE_MASK) {
       for (const rule of this.cookies.get(cookie) ?? []) {
@@ -154,7 +154,7 @@ export class RuleStore {
     );
     if (write !== 'write') return found;
     const writable = found.filter((rule) => !this.tables[rule.table]!.internal);
-    if (writable.length === 0 && found.length > 0) throw new OfError('OFPBRC_EPERM', 1, 5);
+    if (writable.length === 0 && found.length > 0) throw ofError('OFPBRC_EPERM');
     return writable;
   }
 }

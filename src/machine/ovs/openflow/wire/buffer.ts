@@ -114,7 +114,7 @@ export class Reader {
   }
   skip(count: number): number {
     const at = this.at;
-    if (count > this.end - at) throw new OfError('OFPBRC_BAD_LEN', 1, 6);
+    if (count > this.end - at) throw new OfError('OFPBRC_BAD_LEN');
     this.at = at + count;
     return at;
   }

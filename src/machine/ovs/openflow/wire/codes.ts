@@ -128,6 +128,6 @@ export function portTo10(port: number): number {
 }
 /** A port number of later versions. Throws OFPBAC_BAD_OUT_PORT: Open vSwitch has ports of 16 bits, and the reserved ones (ovs lib/ofp-port.c ofputil_port_from_ofp11()). */
 export function portFrom11(port: number): number {
-  if (port >= OFPP10_MAX && port < OFPP_MAX) throw new OfError('OFPBAC_BAD_OUT_PORT', 2, 4);
+  if (port >= OFPP10_MAX && port < OFPP_MAX) throw new OfError('OFPBAC_BAD_OUT_PORT');
   return port;
 }

@@ -35,8 +35,7 @@ function parse(spec: string): (ErrorTriplet | null)[] {
 }
 
 export function ofError(name: ErrorName, detail = ''): OfError {
-  const triplet = triplets.get(name)!.findLast((one) => one !== null)!;
-  return new OfError(name, triplet.type, triplet.code, detail);
+  return new OfError(name, detail);
 }
 
 /** How `version` numbers it. One that the version does not know is sent as NXBRC_UNENCODABLE_ERROR, as Open vSwitch does. */
