@@ -117,14 +117,14 @@ export class XmitOffload {
 }
 
 /**
- * A packet whose bytes nobody else has (skb_ensure_writable()): `packet` itself, or one in its place with a copy of its
- * bytes and header. -1 where the pool has no slot; `packet` stays the caller's then.
+ * A packet whose bytes nobody else has, with room for `more` of them (skb_ensure_writable(), skb_cow_head()): `packet` itself, or
+ * one in its place with a copy of its bytes and header. -1 where the pool has no slot; `packet` stays the caller's then.
  */
-export function writable(services: Services, packet: number): number {
+export function writable(services: Services, packet: number, more = 0): number {
   const { pool, copy } = services;
-  if (!pool.shared(packet)) return packet;
   const bytes = FRAME_OFFSET + pool.length[packet]!;
-  const own = pool.alloc(bytes);
+  if (!pool.shared(packet) && (more === 0 || bytes + more <= pool.room(packet))) return packet;
+  const own = pool.alloc(bytes + more);
   if (own < 0) return -1;
   copy(pool.slot(own), pool.slot(packet), bytes);
   pool.length[own] = pool.length[packet]!;

@@ -18,6 +18,7 @@ import {
 import { shift } from '../../packet/copy.ts';
 import { csumStartOf, isPlain } from '../../packet/net-header.ts';
 import { FRAME_OFFSET } from '../../packet/pool.ts';
+import { writable } from '../../packet/xmit.ts';
 import type { Services } from '../../services.ts';
 import { W_CT_ORIG, W_CT_STATE, W_DP_HASH, W_PKT_MARK, W_RECIRC_ID, W_SKB_PRIORITY } from '../flow/flow.ts';
 import {
@@ -295,22 +296,12 @@ export class ActionRun {
   /** The packet with bytes of its own, and room for `more` of them; -1: there is no memory, and it was dropped. */
   private writable(packet: number, more: number, contextBits: number): number {
     const { services, datapath } = this;
-    const { pool } = services;
-    const bytes = FRAME_OFFSET + pool.length[packet]! + more;
     this.dirty = true;
     this.fresh = false;
-    if (!pool.shared(packet) && bytes <= pool.room(packet)) return packet;
-    const own = pool.alloc(bytes);
-    if (own < 0) {
-      datapath.drop(packet, contextBits, PACKET_DROP_NO_MEMORY);
-      return -1;
-    }
-    services.copy(pool.slot(own), pool.slot(packet), FRAME_OFFSET + pool.length[packet]!);
-    datapath.debt += (bytes * this.copyCost256) >> 8;
-    pool.length[own] = pool.length[packet]!;
-    pool.frame[own] = pool.frame[packet]!;
-    pool.inPort[own] = pool.inPort[packet]!;
-    pool.release(packet);
+    const own = writable(services, packet, more);
+    if (own < 0) datapath.drop(packet, contextBits, PACKET_DROP_NO_MEMORY);
+    else if (own !== packet)
+      datapath.debt += ((FRAME_OFFSET + services.pool.length[own]! + more) * this.copyCost256) >> 8;
     return own;
   }
   private pushTag(packet: number, tpid: number, tci: number, contextBits: number): number {
