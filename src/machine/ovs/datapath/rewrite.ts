@@ -8,6 +8,7 @@
 import type { Arena } from '../../memory/arena.ts';
 import { fold } from '../../packet/checksum.ts';
 import { csumStartOf, isPlain } from '../../packet/net-header.ts';
+import { FLOW_NW_FRAG_ANY, W_NW } from '../flow/flow.ts';
 import { crc32c } from './crc32c.ts';
 import type { FlowKey } from './flow-key.ts';
 import type { Ipv4Set, Ipv6Set, SetKey } from './odp-actions.ts';
@@ -48,8 +49,7 @@ export class Rewriter {
       this.l4Check = at + l4 + 2;
       this.partial = false;
       this.udp = false;
-      const value = Uint8Array.of(set.icmp.type, set.icmp.code);
-      this.bytes(at + l4, value, Uint8Array.of(set.icmp.typeMask, set.icmp.codeMask));
+      this.masked16(at + l4, set.icmp.type, set.icmp.code, set.icmp.typeMask, set.icmp.codeMask);
     }
     if (set.arp !== undefined && (type === 0x0806 || type === 0x8035) && key.end >= l3 + 28) {
       this.l4Check = 0;
@@ -64,7 +64,7 @@ export class Rewriter {
     if (set.nd !== undefined && type === 0x86dd && l4 > 0) this.neighbour(set.nd, key, at);
     if (set.mpls !== undefined && (type === 0x8847 || type === 0x8848) && key.end >= l3 + 4) {
       this.l4Check = 0;
-      this.bytes(at + l3, bytesOf(set.mpls.lse), null);
+      this.word(at + l3, set.mpls.lse, -1);
     }
   }
 
@@ -83,21 +83,18 @@ export class Rewriter {
   private ipv6(set: Ipv6Set, key: FlowKey, slot: number, at: number): void {
     const ip = at + key.l3;
     const { u8 } = this.arena;
-    this.pseudo(key.words[8]! & 0xff, key, slot, at);
+    this.pseudo(key.words[W_NW]! & 0xff, key, slot, at);
     this.bytes(ip + 8, set.src, set.mask.src);
     this.bytes(ip + 24, set.dst, set.mask.dst);
     this.l4Check = 0;
-    const first = (u8[ip]! << 24) | (u8[ip + 1]! << 16) | (u8[ip + 2]! << 8) | u8[ip + 3]!;
-    const mask = (set.mask.tclass << 20) | set.mask.label;
-    const value = (set.tclass << 20) | set.label;
-    this.bytes(ip, bytesOf((first & ~mask) | (value & mask)), null);
+    this.word(ip, (set.tclass << 20) | set.label, (set.mask.tclass << 20) | set.mask.label);
     u8[ip + 7] = (u8[ip + 7]! & ~set.mask.hlimit) | (set.hlimit & set.mask.hlimit);
   }
   private ports(set: NonNullable<SetKey['tp']>, key: FlowKey, slot: number, at: number): void {
     const { u8 } = this.arena;
     const l4 = at + key.l4;
-    const protocol = key.words[8]! & 0xff;
-    if (key.words[8]! >>> 24 > 1 || key.end < key.l4 + 8) return;
+    const protocol = key.words[W_NW]! & 0xff;
+    if (key.words[W_NW]! >>> 24 > FLOW_NW_FRAG_ANY || key.end < key.l4 + 8) return;
     const wanted = set.protocol === 'tcp' ? IPPROTO_TCP : set.protocol === 'udp' ? IPPROTO_UDP : IPPROTO_SCTP;
     if (protocol !== wanted) return;
     this.pseudo(protocol, key, slot, at);
@@ -116,7 +113,7 @@ export class Rewriter {
   private neighbour(set: NonNullable<SetKey['nd']>, key: FlowKey, at: number): void {
     const { u8 } = this.arena;
     const { l4, end } = key;
-    if ((key.words[8]! & 0xff) !== IPPROTO_ICMPV6 || end < l4 + 24) return;
+    if ((key.words[W_NW]! & 0xff) !== IPPROTO_ICMPV6 || end < l4 + 24) return;
     this.l4Check = at + l4 + 2;
     this.partial = false;
     this.udp = false;
@@ -138,7 +135,7 @@ export class Rewriter {
     this.l4Check = 0;
     this.udp = protocol === IPPROTO_UDP;
     this.partial = false;
-    if (key.words[8]! >>> 24 > 1) return;
+    if (key.words[W_NW]! >>> 24 > FLOW_NW_FRAG_ANY) return;
     const offset = protocol === IPPROTO_TCP ? 16 : protocol === IPPROTO_UDP ? 6 : protocol === IPPROTO_ICMPV6 ? 2 : -1;
     if (offset < 0 || end < l4 + offset + 2) return;
     const check = at + l4 + offset;
@@ -157,6 +154,10 @@ export class Rewriter {
         mask === null ? 255 : mask[i]!,
         mask === null ? 255 : mask[i + 1]!,
       );
+  }
+  private word(at: number, value: number, mask: number): void {
+    this.masked16(at, value >>> 24, (value >>> 16) & 255, mask >>> 24, (mask >>> 16) & 255);
+    this.masked16(at + 2, (value >>> 8) & 255, value & 255, (mask >>> 8) & 255, mask & 255);
   }
   private masked16(at: number, high: number, low: number, highMask: number, lowMask: number): void {
     const { u16 } = this.arena;
@@ -179,5 +180,3 @@ export class Rewriter {
     }
   }
 }
-
-const bytesOf = (word: number): Uint8Array => Uint8Array.of(word >>> 24, word >>> 16, word >>> 8, word);
