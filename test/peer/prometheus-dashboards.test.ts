@@ -3,7 +3,7 @@
  * that scrapes it, and every query of every dashboard with Grafana's variables filled in. What they show for a run has to be
  * what the run says of itself; links have to lead somewhere.
  */
-import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { afterAll, describe, expect } from 'vitest';
 import { parse } from 'yaml';
 import {
   chosen,
@@ -27,14 +27,14 @@ import {
   FRAMES,
   panelQuery,
 } from './dashboard-traffic.ts';
-import { findProgram, requirePeer } from './peers.ts';
+import { requirePeer } from './peers.ts';
 
 const peer = requirePeer('prometheus');
 
 describe('dashboards', () => {
   let traffic: DashboardTraffic;
-  beforeAll(async () => {
-    if (findProgram('prometheus') !== null) traffic = await DashboardTraffic.start();
+  peer.beforeAll(async () => {
+    traffic = await DashboardTraffic.start();
   }, 120_000);
   afterAll(async () => {
     await traffic?.stop();

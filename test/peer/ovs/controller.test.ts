@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { afterAll, describe, expect } from 'vitest';
 import { freePort } from '../../tools/free-port.ts';
 import { requirePeer } from '../peers.ts';
-import { ofctl, startOurs, vsctl } from './switches.ts';
+import { CLIENTS, ofctl, startOurs, vsctl } from './switches.ts';
 
 const APP = fileURLToPath(new URL('./learning_switch.py', import.meta.url));
 const DOCUMENT = {
@@ -28,6 +28,7 @@ interface Ping {
   readonly received: number;
 }
 
+const peer = requirePeer('osken-manager', ...CLIENTS);
 describe('a learning switch of os-ken', () => {
   let ours: Awaited<ReturnType<typeof startOurs>>;
   let controller: ChildProcess | null = null;
@@ -68,7 +69,7 @@ describe('a learning switch of os-ken', () => {
       .map((line) => line.trim());
   };
 
-  beforeAll(async () => {
+  peer.beforeAll(async () => {
     port = await freePort();
     ours = await startOurs(DOCUMENT);
     const protocols = 'protocols=OpenFlow10,OpenFlow13';
@@ -83,7 +84,7 @@ describe('a learning switch of os-ken', () => {
     await ours?.stop();
   });
 
-  requirePeer('osken-manager', 'ovs-vsctl', 'ovs-ofctl')(
+  peer(
     'pings, puts flows, and goes on after its restart',
     async () => {
       // without its controller a secure bridge forwards nothing

@@ -2,7 +2,7 @@
  * The real `ovs-ofctl` against Open vSwitch's own daemon and against a bridge of ours, command by command: the same exit status, the
  * same text but for times and made-up addresses. The commands are those of recordings of Open vSwitch 3.1.0.
  */
-import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { afterAll, describe, expect } from 'vitest';
 import { requirePeer } from '../peers.ts';
 import { CLIENTS, DAEMONS, normalise, ofctl, type Switch, startOurs, startReal, vsctl } from './switches.ts';
 
@@ -175,11 +175,12 @@ function comparable(text: string): string[] {
 const own = (text: string): string =>
   text.replace(/^(Manufacturer|Hardware|Software|Serial Num|DP Description):.*$/gm, '$1');
 
+const peer = requirePeer(...CLIENTS, ...DAEMONS);
 describe('ovs-ofctl says the same of a bridge of ours and of Open vSwitch', () => {
   let real: Switch;
   let ours: Switch;
 
-  beforeAll(async () => {
+  peer.beforeAll(async () => {
     [real, ours] = await Promise.all([startReal(), startOurs()]);
     for (const to of [real, ours]) {
       const setup = ['add-br', 'br0', '--', 'set', 'Bridge', 'br0', 'other_config:hwaddr=02:00:00:00:00:aa'];
@@ -197,7 +198,7 @@ describe('ovs-ofctl says the same of a bridge of ours and of Open vSwitch', () =
   });
 
   for (const [version, commands] of Object.entries(BLOCKS)) {
-    requirePeer(...CLIENTS, ...DAEMONS)(
+    peer(
       `${version}: ${commands.length} commands`,
       async () => {
         const different: unknown[] = [];

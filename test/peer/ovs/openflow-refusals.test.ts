@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { afterAll, describe, expect } from 'vitest';
 import { Framing } from '../../../src/machine/ovs/openflow/framing.ts';
 import { errorNameOf } from '../../../src/machine/ovs/openflow/wire/errors.ts';
 import { hex, TestSwitch, unhex } from '../../unit/machine/ovs/openflow/switch.ts';
@@ -89,11 +89,12 @@ function cause(bytes: Uint8Array, real: readonly string[], ours: readonly string
   return null;
 }
 
+const peer = requirePeer(...CLIENTS, ...DAEMONS);
 describe('messages with faults', () => {
   let real: Switch;
   const ours = new TestSwitch();
 
-  beforeAll(async () => {
+  peer.beforeAll(async () => {
     real = await startReal();
     const dummy = (name: string, i: number): string[] =>
       `-- add-port br0 ${name} -- set Interface ${name} type=dummy ofport_request=${i}`.split(' ');
@@ -132,7 +133,7 @@ describe('messages with faults', () => {
     return client.received;
   };
 
-  requirePeer(...CLIENTS, ...DAEMONS)(
+  peer(
     'are refused alike',
     async () => {
       const different: string[] = [];

@@ -1,10 +1,10 @@
 /** The real ovsdb-client, the Python IDL and fifty ovs-vsctl at once, at Open vSwitch's own daemons and at a topology of ours. */
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { type Json, type JsonObject, sortedText } from '../../../src/machine/ovs/ovsdb/json.ts';
 import { CLIENTS, DAEMONS, normalise, run, type Switch, startOurs, startReal, vsctl } from '../ovs/switches.ts';
-import { findProgram, requirePeer } from '../peers.ts';
+import { missingPeer, requirePeer } from '../peers.ts';
 
 interface Recorded {
   readonly name: string;
@@ -14,11 +14,9 @@ interface Recorded {
 const file = new URL('../../vectors/ovsdb/client.json', import.meta.url);
 const { sessions } = JSON.parse(readFileSync(file, 'utf8')) as { readonly sessions: readonly Recorded[] };
 
-const PROGRAMS = [...CLIENTS, ...DAEMONS, 'ovsdb-client'];
-const peerTest = requirePeer(...PROGRAMS);
+const peerTest = requirePeer(...CLIENTS, ...DAEMONS, 'ovsdb-client');
 const both: Switch[] = [];
-beforeAll(async () => {
-  if (PROGRAMS.some((program) => findProgram(program) === null)) return;
+peerTest.beforeAll(async () => {
   both.push(...(await Promise.all([startReal(), startOurs()])));
   for (const to of both) {
     const made = await vsctl(
@@ -198,16 +196,7 @@ peerTest('lock and steal: who has it, and who has it then', async () => {
 });
 
 const hasIdl = spawnSync('/usr/bin/python3', ['-c', 'import ovs.db.idl']).status === 0;
-/** What requirePeer() does for a program that is missing, for a library. */
-function idlTest(name: string, body: () => Promise<void>): void {
-  const why = 'python3-openvswitch not installed: npm run peers';
-  if (hasIdl) peerTest(name, body);
-  else if (process.env['CI'] === 'true') {
-    test(name, () => {
-      throw new Error(why);
-    });
-  } else test(name, (context) => context.skip(why));
-}
+const idlTest = hasIdl ? peerTest : missingPeer('python3-openvswitch');
 idlTest('the Python IDL', async () => {
   const script = new URL('idl.py', import.meta.url).pathname;
   const [real, ours] = await Promise.all(

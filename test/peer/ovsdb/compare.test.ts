@@ -102,7 +102,7 @@ async function compare(schema: DatabaseSchema, runs: number, seed: number): Prom
     return compared;
   } finally {
     client.end();
-    await real.close();
+    await real.stop();
   }
 }
 /** A condition that some rows of a table meet. */

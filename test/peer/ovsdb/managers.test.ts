@@ -1,14 +1,13 @@
 /** Managers at a topology: ovsdb-server calls the real ovsdb-client, and listens where `ovs-vsctl set-manager` says. */
-import { afterAll, beforeAll, expect } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { freePort } from '../../tools/free-port.ts';
 import { CLIENTS, run, type Switch, startOurs, vsctl } from '../ovs/switches.ts';
-import { findProgram, requirePeer } from '../peers.ts';
+import { requirePeer } from '../peers.ts';
 
-const PROGRAMS = [...CLIENTS, 'ovsdb-client'];
-const peerTest = requirePeer(...PROGRAMS);
+const peerTest = requirePeer(...CLIENTS, 'ovsdb-client');
 let ours: Switch | null = null;
-beforeAll(async () => {
-  if (PROGRAMS.every((program) => findProgram(program) !== null)) ours = await startOurs();
+peerTest.beforeAll(async () => {
+  ours = await startOurs();
 });
 afterAll(async () => {
   await ours?.stop();

@@ -3,10 +3,10 @@
  * ours: the recorded exit codes, and the same answers.
  */
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, expect } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { freePort } from '../../tools/free-port.ts';
 import { type Answer, CLIENTS, DAEMONS, normalise, run, type Switch, startOurs, startReal } from '../ovs/switches.ts';
-import { findProgram, requirePeer } from '../peers.ts';
+import { requirePeer } from '../peers.ts';
 
 interface Recorded {
   readonly name: string;
@@ -31,9 +31,8 @@ const DUMMIES: Readonly<Record<string, readonly string[]>> = {
 
 const switches: { real: Switch | null; ours: Switch | null } = { real: null, ours: null };
 const peerTest = requirePeer(...CLIENTS, ...DAEMONS);
-const there = [...CLIENTS, ...DAEMONS].every((program) => findProgram(program) !== null);
-beforeAll(async () => {
-  if (there) [switches.real, switches.ours] = await Promise.all([startReal(), startOurs()]);
+peerTest.beforeAll(async () => {
+  [switches.real, switches.ours] = await Promise.all([startReal(), startOurs()]);
 });
 afterAll(async () => {
   await Promise.all([switches.real?.stop(), switches.ours?.stop()]);
