@@ -65,7 +65,13 @@ const parseIpv6 = reader('ipv6_src');
 /** The text is no datapath flow; the message says where. */
 export class OdpTextError extends Error {}
 
-const FRAGMENTS: Readonly<Record<string, number>> = { no: 0, first: 1, later: 3 };
+const FRAGMENTS: ReadonlyMap<string, number> = new Map([
+  ['no', 0],
+  ['first', 1],
+  ['later', 3],
+]);
+/** MAX_ODP_NESTED: encap() within encap(). */
+const MAX_NESTED = 32;
 /** What has no place in a key: read over. */
 const IGNORED = new Set(['ufid', 'packet_type', 'packets', 'bytes', 'used', 'actions', 'flags', 'dp', 'dp-extra-info']);
 
@@ -126,11 +132,17 @@ export function parseOdpFlow(text: string, portOf: (name: string) => number | nu
   flow.w[W_IN_PORT] = -1;
   const parsed = attributes(text);
   if (parsed.length === 0) throw new OdpTextError('syntax error at end of flow');
-  for (const [name, inside] of parsed) attribute(flow, name, inside, portOf);
+  for (const [name, inside] of parsed) attribute(flow, name, inside, portOf, 1);
   return flow;
 }
 
-function attribute(flow: Flow, name: string, inside: string, portOf: (name: string) => number | null): void {
+function attribute(
+  flow: Flow,
+  name: string,
+  inside: string,
+  portOf: (name: string) => number | null,
+  depth: number,
+): void {
   const fields = (): Map<string, string> => pairs(inside);
   switch (name) {
     case 'recirc_id':
@@ -203,7 +215,8 @@ function attribute(flow: Flow, name: string, inside: string, portOf: (name: stri
       break;
     }
     case 'encap':
-      for (const [inner, of] of attributes(inside)) attribute(flow, inner, of, portOf);
+      if (depth === MAX_NESTED) throw new OdpTextError('too many nested attributes');
+      for (const [inner, of] of attributes(inside)) attribute(flow, inner, of, portOf, depth + 1);
       break;
     case 'mpls': {
       const label = fields();
@@ -302,7 +315,7 @@ function numbers(
   }
 }
 function fragment(text: string | undefined): number {
-  const value = FRAGMENTS[text ?? 'no'];
+  const value = FRAGMENTS.get(text ?? 'no');
   if (value === undefined) throw new OdpTextError(`syntax error at frag=${text}`);
   return value;
 }

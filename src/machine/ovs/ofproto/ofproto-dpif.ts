@@ -16,7 +16,7 @@ import { type Mirror, type MirrorSettings, makeMirrors } from './mirrors.ts';
 import type { FrozenState, PacketIn } from './packet-in.ts';
 import { OfPort, type OfPortSettings } from './port.ts';
 import { FlowTables } from './tables/flow-tables.ts';
-import type { DatapathMeters } from './tables/meters.ts';
+import { type DatapathMeters, OFPM13_CONTROLLER } from './tables/meters.ts';
 
 export interface OfprotoSettings {
   readonly name: string;
@@ -44,7 +44,7 @@ export class Ofproto {
   declare readonly macs: MacTable;
   /** By OpenFlow number, LOCAL included. */
   readonly ports = new Map<number, OfPort>();
-  /** By Port.name; floods go in this order: by the number of the first interface, LOCAL last. */
+  /** By Port.name; floods go in this order: LOCAL first, then by the number of the first interface. */
   bundles: ReadonlyMap<string, Bundle> = new Map();
   mirrors: readonly Mirror[] = [];
   private mirrorSettings: readonly MirrorSettings[] = [];
@@ -217,7 +217,7 @@ export class Ofproto {
   }
   /** Datapath meter that packet-ins go through, OFPM_CONTROLLER; null: none. */
   controllerMeter(): number | null {
-    return this.tables.meters.get(0xfffffffd)?.provider ?? null;
+    return this.tables.meters.get(OFPM13_CONTROLLER)?.provider ?? null;
   }
 
   /** learn(): false where a limit or the tables refuse it. */

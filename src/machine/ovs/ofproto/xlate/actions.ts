@@ -7,8 +7,7 @@ import { formatValue } from '../../flow/text/values.ts';
 import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
 import { reportActionSet, writeActions } from './action-set.ts';
 import { checkPktLarger, cloneActions } from './clone.ts';
-
-import type { XlateContext } from './context.ts';
+import { MAX_NESTING, type XlateContext } from './context.ts';
 import { conntrackAction, ctClear } from './ct.ts';
 import { controllerAction, freezeUnroll } from './freeze.ts';
 import { groupAction } from './groups.ts';
@@ -34,7 +33,7 @@ import { decMplsTtl, popMpls, pushMpls, recirculateForMpls, setMplsTtl } from '.
 import { composeOutput } from './output.ts';
 import { outputAction, outputTrunc } from './output-action.ts';
 import { examineProtocol, prerequisitesOk } from './prerequisites.ts';
-import { examineSubfield, readSubfield, toBytes, writeSubfield } from './subfield.ts';
+import { examineSubfield, readSubfield, toBig, toBytes, writeSubfield } from './subfield.ts';
 import { resubmit, tableAction } from './tables.ts';
 
 const ALL_CONTROLLER_BYTES = 0xffff;
@@ -45,6 +44,18 @@ export function doXlateActions(
   lastList: boolean,
   bucket: boolean,
 ): void {
+  if (!context.step()) return;
+  if (context.nesting >= MAX_NESTING) {
+    context.report('error', `over ${MAX_NESTING} lists of actions within each other`);
+    context.error = 'Recursion too deep';
+    return;
+  }
+  context.nesting++;
+  runList(context, actions, lastList, bucket);
+  context.nesting--;
+}
+
+function runList(context: XlateContext, actions: readonly FrozenAction[], lastList: boolean, bucket: boolean): void {
   if (actions.length === 0) {
     context.report('action', 'drop');
     return;
@@ -52,7 +63,7 @@ export function doXlateActions(
   for (let i = 0; i < actions.length; i++) {
     const action = actions[i]!;
     const last = lastList && i === actions.length - 1 && context.actionSet.length === 0;
-    if (context.error !== null) return;
+    if (context.error !== null || !context.step()) return;
     recirculateForMpls(context, action);
     if (context.exit) {
       if (context.freezing) freezeUnroll(context, actions.slice(i));
@@ -173,9 +184,7 @@ function execute(
         return null;
       }
       context.stackBytes -= bytes.length + 1;
-      let value = 0n;
-      for (const byte of bytes) value = (value << 8n) | BigInt(byte);
-      load(context, action.dst, value);
+      load(context, action.dst, toBig(bytes));
       reportSubfield(context, action.dst);
       return null;
     }

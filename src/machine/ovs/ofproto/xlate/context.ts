@@ -11,6 +11,14 @@ import type { PretendedMacs } from './pretended-macs.ts';
 /** Levels of resubmits to the same or an earlier table, groups, patch ports; and how many resubmits there are at all. */
 export const MAX_DEPTH = 64;
 export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
+/**
+ * Actions of one translation altogether, and lists of them within each other: who asks for more gets nothing done.
+ *
+ * DEVIATION: Open vSwitch 3.1 has no such limits. Buckets that lead to groups, or several check_pkt_larger in a row, multiply and keep it
+ * busy for ever; clones within clones end its stack.
+ */
+export const MAX_STEPS = 1 << 17;
+export const MAX_NESTING = 1024;
 /** Netlink attributes are no longer than that: bytes of datapath actions. */
 export const MAX_ACTION_BYTES = 65535;
 /** Bytes of the stack. */
@@ -86,6 +94,9 @@ export class XlateContext {
   ruleCookie = 0xffffffffffffffffn;
   depth = 0;
   resubmits = 0;
+  /** Actions done so far, empty lists included, and lists that are under way. */
+  steps = 0;
+  nesting = 0;
   stack: Uint8Array[] = [];
   stackBytes = 0;
   actionSet: OfAction[] = [];
@@ -142,6 +153,14 @@ export class XlateContext {
   put(action: OdpAction): void {
     this.odp.push(action);
     this.odpBytes += action.type === 'output' || action.type === 'recirc' ? 8 : action.type === 'set' ? 32 : 16;
+  }
+
+  /** One more action, or list of them. False: it is one too many. */
+  step(): boolean {
+    if (++this.steps <= MAX_STEPS) return true;
+    this.report('error', `over ${MAX_STEPS} actions`);
+    this.error = 'Too many resubmits';
+    return false;
   }
 
   /** What a group's bucket, a clone or a patch port leaves as it was. */

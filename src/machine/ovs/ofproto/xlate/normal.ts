@@ -1,7 +1,7 @@
 /**
  * NORMAL: an Ethernet switch with VLANs, learning, bonds and mirrors (ovs ofproto-dpif-xlate.c, xlate_normal()).
  *
- * DEVIATION: no multicast snooping. Floods go to ports in the order in which they were added, where OVS goes by a hash.
+ * DEVIATION: no multicast snooping. Floods go to LOCAL first, then to the others by their numbers, where OVS goes by a hash.
  */
 import { VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_TCP_FLAGS, W_VLAN2 } from '../../flow/flow.ts';
 import { admissible, chooseMember } from '../bond.ts';

@@ -185,7 +185,7 @@ export function mirrorIngress(context: XlateContext): void {
   if (bundle) mirrorPacket(context, bundle, bundle.srcMirrors);
 }
 
-/** FLOOD and ALL: ports in the order of their numbers, LOCAL last. `all`: no-flood and spanning trees do not count. */
+/** FLOOD and ALL: LOCAL first, then the others by their numbers. `all`: no-flood and spanning trees do not count. */
 export function floodPackets(context: XlateContext, all: boolean, last: boolean): void {
   const inPort = context.flow.w[W_IN_PORT]! >>> 0;
   const ports = [...context.bridge.ports.values()]

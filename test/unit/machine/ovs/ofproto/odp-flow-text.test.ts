@@ -73,6 +73,14 @@ describe('datapath flows as texts', () => {
     refused(['in_port(77),eth()'], /^no OpenFlow port for datapath port 77$/);
   });
 
+  test('nesting has an end, and only words are words', () => {
+    const nested = (depth: number): string => `${'encap('.repeat(depth)}eth()${')'.repeat(depth)}`;
+    assert.doesNotThrow(() => parseOdpFlow(nested(20), () => 1));
+    assert.throws(() => parseOdpFlow(nested(32), () => 1), OdpTextError);
+    assert.throws(() => parseOdpFlow(nested(5000), () => 1), OdpTextError);
+    assert.throws(() => parseOdpFlow('ipv4(frag=constructor)', () => 1), OdpTextError);
+  });
+
   test('any text is a flow or is refused (seed printed on failure)', () => {
     const word = fc.constantFrom(
       'eth',

@@ -7,6 +7,7 @@ import { Match } from '../../../../../src/machine/ovs/flow/match.ts';
 import { parseActions } from '../../../../../src/machine/ovs/flow/text/action-text.ts';
 import { type FlowCommand, formatFlow, parseFlow } from '../../../../../src/machine/ovs/flow/text/flow-text.ts';
 import { parseGroup } from '../../../../../src/machine/ovs/flow/text/group-text.ts';
+import { parseMeter } from '../../../../../src/machine/ovs/flow/text/meter-text.ts';
 import type { Ofproto } from '../../../../../src/machine/ovs/ofproto/ofproto-dpif.ts';
 import {
   OFPR_ACTION,
@@ -170,6 +171,14 @@ describe('packets for controllers', () => {
     assert.equal(send('p1'), 'drop');
   });
 
+  test("they go through the controller's meter where there is one, and not through the slow path's", () => {
+    const { bridge, send } = withFlows(['actions=controller']);
+    bridge.tables.meterMod(parseMeter('meter=slowpath,pktps,bands=type=drop,rate=1'), 0);
+    assert.match(send('p1'), /^userspace\(/);
+    bridge.tables.meterMod(parseMeter('meter=controller,pktps,bands=type=drop,rate=1'), 0);
+    assert.match(send('p1'), /^sample\(sample=100.0%,actions\(meter\(1\),userspace\(/);
+  });
+
   test('a time that is over goes to each of the controllers named', () => {
     const { packetIns, send } = withFlows(['ip,actions=dec_ttl(3,9),output:2']);
     send('p1', FRAME.with(22, 1));
@@ -237,6 +246,23 @@ describe('limits and settings', () => {
     assert.equal(send('p1'), 'drop');
     assert.match(sw.trace(['br0', 'in_port=1']), /Translation failed \(Recursion too deep\), packet is dropped/);
     assert.equal(withFlows(['actions=push:NXM_NX_XXREG0[],push:NXM_NX_XXREG0[],resubmit(,0)']).send('p1'), 'drop');
+  });
+
+  test('actions that multiply are given up, and so are clones within clones', () => {
+    const larger = Array.from({ length: 60 }, () => 'check_pkt_larger(100)->NXM_NX_REG0[0]').join(',');
+    const multiplied = withFlows([`actions=output:2,${larger}`]);
+    assert.equal(multiplied.send('p1'), 'drop');
+    assert.match(multiplied.sw.trace(['br0', 'in_port=1']), /Translation failed \(Too many resubmits\)/);
+    const buckets = (actions: string): string =>
+      Array.from({ length: 20 }, () => `bucket=actions=${actions}`).join(',');
+    const chain = [9, 8, 7, 6, 5, 4, 3, 2, 1].map(
+      (id) => `group_id=${id},type=all,${buckets(id === 9 ? 'load:1->NXM_NX_REG0[]' : `group:${id + 1}`)}`,
+    );
+    assert.equal(withFlows(['actions=output:2,group:1'], chain).send('p1'), 'drop');
+    const nested = `${'clone('.repeat(98)}resubmit(,0)${')'.repeat(98)}`;
+    const cloned = withFlows([`actions=output:2,${nested}`]);
+    assert.equal(cloned.send('p1'), 'drop');
+    assert.match(cloned.sw.trace(['br0', 'in_port=1']), /Translation failed \(Recursion too deep\)/);
   });
 
   test('two bridges that are joined twice do not send for ever', () => {
