@@ -1,7 +1,8 @@
 /** Datapath actions as `ovs-appctl dpctl/dump-flows` and `ofproto/trace` print them (ovs lib/odp-util.c format_odp_actions()). */
+import { formatIpv6Address, formatMac } from '../flow/text/addresses.ts';
 import type { OdpAction, SetKey } from './odp-actions.ts';
 import { tciText } from './odp-text.ts';
-import { ethText, hex, hexBytes, ipv4Text, ipv6Text } from './odp-words.ts';
+import { hex, hexBytes, ipv4Text } from './odp-words.ts';
 
 /** `portName`: ports by name; null, or null for one: by number. */
 export function formatOdpActions(
@@ -99,7 +100,7 @@ const group = (name: string, fields: readonly string[]): string =>
 function setText(set: SetKey): string {
   if (set.eth !== undefined) {
     const { src, dst, srcMask, dstMask } = set.eth;
-    return group('eth', [bytesField('src', src, srcMask, ethText), bytesField('dst', dst, dstMask, ethText)]);
+    return group('eth', [bytesField('src', src, srcMask, formatMac), bytesField('dst', dst, dstMask, formatMac)]);
   }
   if (set.ipv4 !== undefined) {
     const { src, dst, tos, ttl, mask } = set.ipv4;
@@ -113,8 +114,8 @@ function setText(set: SetKey): string {
   if (set.ipv6 !== undefined) {
     const { src, dst, label, tclass, hlimit, mask } = set.ipv6;
     return group('ipv6', [
-      bytesField('src', src, mask.src, ipv6Text),
-      bytesField('dst', dst, mask.dst, ipv6Text),
+      bytesField('src', src, mask.src, formatIpv6Address),
+      bytesField('dst', dst, mask.dst, formatIpv6Address),
       numberField('label', label, mask.label, 0xfffff, true),
       numberField('tclass', tclass, mask.tclass, 255, true),
       numberField('hlimit', hlimit, mask.hlimit, 255),
@@ -135,16 +136,16 @@ function setText(set: SetKey): string {
       bytesField('sip', sip, mask.sip, ipv4Text),
       bytesField('tip', tip, mask.tip, ipv4Text),
       numberField('op', op, mask.op, 255),
-      bytesField('sha', sha, mask.sha, ethText),
-      bytesField('tha', tha, mask.tha, ethText),
+      bytesField('sha', sha, mask.sha, formatMac),
+      bytesField('tha', tha, mask.tha, formatMac),
     ]);
   }
   if (set.nd !== undefined) {
     const { target, sll, tll, mask } = set.nd;
     return group('nd', [
-      bytesField('target', target, mask.target, ipv6Text),
-      bytesField('sll', sll, mask.sll, ethText),
-      bytesField('tll', tll, mask.tll, ethText),
+      bytesField('target', target, mask.target, formatIpv6Address),
+      bytesField('sll', sll, mask.sll, formatMac),
+      bytesField('tll', tll, mask.tll, formatMac),
     ]);
   }
   if (set.mpls !== undefined) return `mpls(${lseText(set.mpls.lse)})`;

@@ -28,9 +28,11 @@ import {
   W_TCP_FLAGS,
   W_TP,
 } from '../flow/flow.ts';
+import { formatIpv6Address, formatMac } from '../flow/text/addresses.ts';
+import { CT_STATES, formatFlags, TCP_FLAGS } from '../flow/text/values.ts';
 import type { OdpAction } from './odp-actions.ts';
 import { formatOdpActions } from './odp-actions-text.ts';
-import { CT_STATES, ethText, flagsText, hex, hexBytes, ipv4Text, ipv6Text, TCP_FLAGS } from './odp-words.ts';
+import { hex, hexBytes, ipv4Text } from './odp-words.ts';
 
 /** Names of datapath ports; null: it has none. */
 export type PortNaming = (port: number) => string | null;
@@ -90,7 +92,7 @@ class KeyText {
     const { parts, verbose, key, mask } = this;
     const state = mask[W_CT_STATE]! & 0xffff;
     if (verbose || state !== 0)
-      parts.push(`ct_state(${flagsText(key[W_CT_STATE]! & 0xffff, state, 0xffff, CT_STATES)})`);
+      parts.push(`ct_state(${formatFlags(key[W_CT_STATE]! & 0xffff, state, CT_STATES, 0xffff)})`);
     const zone = mask[W_CT_STATE]! >>> 16;
     if (verbose || zone !== 0) parts.push(`ct_zone(${masked(key[W_CT_STATE]! >>> 16, zone, 0xffff)})`);
     this.word('ct_mark', W_CT_MARK);
@@ -166,7 +168,7 @@ class KeyText {
       this.group('tcp', ports);
       const mask = this.m.getUint16(4 * W_TCP_FLAGS) & 0xfff;
       if (this.verbose || mask !== 0)
-        this.parts.push(`tcp_flags(${flagsText(this.k.getUint16(4 * W_TCP_FLAGS), mask, 0xfff, TCP_FLAGS)})`);
+        this.parts.push(`tcp_flags(${formatFlags(this.k.getUint16(4 * W_TCP_FLAGS), mask, TCP_FLAGS, 0xfff)})`);
     } else if (protocol === 17) this.group('udp', ports);
     else if (protocol === 132) this.group('sctp', ports);
     else if (protocol === 1 || protocol === 58) {
@@ -207,8 +209,8 @@ class KeyText {
   private mac(name: string, at: number): string {
     const mask = bytesAt(this.m, at, 6);
     if (!this.verbose && mask.every((b) => b === 0)) return '';
-    const value = `${name}=${ethText(bytesAt(this.k, at, 6))}`;
-    return mask.every((b) => b === 255) ? value : `${value}/${ethText(mask)}`;
+    const value = `${name}=${formatMac(bytesAt(this.k, at, 6))}`;
+    return mask.every((b) => b === 255) ? value : `${value}/${formatMac(mask)}`;
   }
   private ip4(name: string, at: number): string {
     const mask = this.m.getUint32(at);
@@ -219,8 +221,8 @@ class KeyText {
   private ip6(name: string, at: number): string {
     const mask = bytesAt(this.m, at, 16);
     if (!this.verbose && mask.every((b) => b === 0)) return '';
-    const value = `${name}=${ipv6Text(bytesAt(this.k, at, 16))}`;
-    return mask.every((b) => b === 255) ? value : `${value}/${ipv6Text(mask)}`;
+    const value = `${name}=${formatIpv6Address(bytesAt(this.k, at, 16))}`;
+    return mask.every((b) => b === 255) ? value : `${value}/${formatIpv6Address(mask)}`;
   }
   private u8(name: string, at: number, hexadecimal = false): string {
     const mask = this.m.getUint8(at);

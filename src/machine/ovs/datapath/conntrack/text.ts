@@ -1,5 +1,6 @@
 /** Connections as `ovs-appctl dpctl/dump-conntrack` prints them (ovs lib/ct-dpif.c ct_dpif_format_entry()). */
-import { hexBytes, ipv4Text, ipv6Text } from '../odp-words.ts';
+import { formatIpv6Address } from '../../flow/text/addresses.ts';
+import { hexBytes, ipv4Text } from '../odp-words.ts';
 import type { Connection } from './connection.ts';
 
 const PROTOCOLS: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'icmpv6', 132: 'sctp' };
@@ -39,7 +40,7 @@ function stateText(state: number): string {
 function tupleText(c: Connection, tuple: Int32Array): string {
   const bytes = new Uint8Array(tuple.buffer, tuple.byteOffset);
   const address = (word: number): string =>
-    c.ipv6 ? ipv6Text(bytes.slice(4 * word, 4 * word + 16)) : ipv4Text(bytes.slice(4 * word, 4 * word + 4));
+    c.ipv6 ? formatIpv6Address(bytes.slice(4 * word, 4 * word + 16)) : ipv4Text(bytes.slice(4 * word, 4 * word + 4));
   const be16 = (word: number): number => ((word & 0xff) << 8) | ((word >>> 8) & 0xff);
   const addresses = `src=${address(1)},dst=${address(5)}`;
   if (c.protocol === 1 || c.protocol === 58)

@@ -130,6 +130,13 @@ describe('keys', () => {
   });
 });
 
+test('all flags that TCP has, also those that have no name', () => {
+  const key = keyOf(TCP);
+  key[W_TCP_FLAGS] = 0x120a;
+  const text = formatOdpKey(key, maskOf(PROTO, FRAG, [4 * W_TCP_FLAGS, '0fff']));
+  assert.match(text, /tcp_flags\(syn\|ack\|\[200\]\|\[800\]\)$/);
+});
+
 test('a line has counters and the time since the last frame', () => {
   const flow = {
     ...{ id: 1, key: keyOf(TCP), mask: maskOf(FRAG), actions: [], packets: 29, bytes: 3074 },
