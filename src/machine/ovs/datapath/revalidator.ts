@@ -6,7 +6,7 @@
  * DEVIATION: one thread does the work of all, on no core that anybody shares. While there are few flows they are looked at at once
  * when translations change, and not a wake-up later.
  */
-import { Context, PHASE_OWN } from '../../../engine/context.ts';
+import { Context, PHASE_OWN, SLEEPING } from '../../../engine/context.ts';
 import { NEVER, type Timeline } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
 import { FLOWS_AT_ONCE, type OvsDatapath, type RevalidatorWake } from './datapath.ts';
@@ -88,7 +88,7 @@ export class OvsRevalidator extends Context implements RevalidatorWake {
       this.recorder.stamp[0] = now;
       this.sweep(now);
       this.settle(now);
-      this.phase = 0;
+      this.phase = SLEEPING;
       this.timeline.next[this.id] = NEVER;
       this.arm();
       // what changed meanwhile
@@ -96,6 +96,9 @@ export class OvsRevalidator extends Context implements RevalidatorWake {
       return;
     }
     this.began = now;
+    // the timer of a round that was asked for earlier would end this one
+    this.timeline.now[1] = NEVER;
+    this.timeline.later(this.id);
     const n = this.datapath.flowCount;
     this.spend(Math.max(1, n * (this.datapath.outdated ? this.flowCost : this.dumpCost)), LAND);
   }
