@@ -637,15 +637,16 @@ export class World {
     await this.endpoints?.close();
   }
   /** The way into the world for sessions of a host's Open vSwitch. What is done in vain after a failure is refused. */
-  door({ host, contextBits }: Pick<OvsDoors, 'host' | 'contextBits'>): Door {
+  door(of: Pick<OvsDoors, 'host' | 'contextBits'>): Door {
     return {
       now: () => this.commandTime(),
       act: (command, detail, run) => {
-        const entry = detail === null ? null : shortened(`${host}: ${detail}`);
+        const entry = detail === null ? null : shortened(`${of.host}: ${detail}`);
         this.stale = true;
         const result = this.change(command, entry, () => {
           this.machine.recorder.stamp[0] = this.now;
-          return run(this.now, contextBits);
+          // another one's, once the PMD that it was has gone
+          return run(this.now, of.contextBits);
         });
         this.onOutside();
         return result;

@@ -84,6 +84,7 @@ test('pmd-rxq-show says which PMDs are isolated', () => {
 test('a mask makes and retires PMDs; frames go on, and none is lost from sight', () => {
   const it = lab(1, { queuePairs: 2 });
   const before = coresOf(it);
+  const door = it.world.door(it.ovs);
   const more = freeCores(it, 2);
   configure(it, { 'pmd-cpu-mask': maskOf([...before, ...more]) });
   runOut(it.world);
@@ -96,6 +97,9 @@ test('a mask makes and retires PMDs; frames go on, and none is lost from sight',
   runOut(it.world);
   expect(coresOf(it)).toEqual([more[1]]);
   expect(pmds(it)[0]!.rxqs).toHaveLength(4);
+  // what was opened before goes on, on the account of a PMD that is there
+  const account = door.act('test', null, (_, contextBits) => contextBits >>> 20);
+  expect(it.world.machine.catalog.contexts[account]!.retired).toBeFalsy();
   const back = traffic(it.world, udp('b/net0', 'a/net0', { count: 300, flows: 8 }));
   expect(back[0]).toMatchObject({ state: 'SUCCEEDED', received: 300 });
   const { contexts } = it.world.machine.catalog;
