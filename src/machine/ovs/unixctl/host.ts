@@ -23,6 +23,8 @@ export interface CtlPmd {
   /** Virtual time with and without work since the counters began, ns. */
   readonly busyNs: number;
   readonly idleNs: number;
+  /** When the counters began, ns. */
+  readonly since: number;
   readonly iterations: number;
   readonly busyIterations: number;
   readonly txPackets: number;

@@ -50,7 +50,8 @@ export function statsLines(state: PmdState, pmd: CtlPmd | null): string {
 function perf(pmd: CtlPmd, now: number): string {
   const { state, busyNs, idleNs, iterations, busyIterations, txPackets, txBatches } = pmd;
   const { packetsReceived: rx, packetRecirculations, missWithSuccessUpcall, missWithFailedUpcall } = state;
-  const seconds = now / 1e9;
+  const measured = now - pmd.since;
+  const seconds = measured / 1e9;
   const used = busyNs + idleNs;
   const row = (name: string, value: number, rest: string): string =>
     `  ${left(name, 18)}${right(Math.round(value), 14)}  (${rest})\n`;
@@ -60,7 +61,7 @@ function perf(pmd: CtlPmd, now: number): string {
     `\nTime: ${clock(now)}\nMeasurement duration: ${f(seconds, 3)} s\n\n` +
     `pmd thread numa_id ${pmd.numa} core_id ${pmd.core}:\n\n` +
     row('Iterations:', iterations, `${f(iterations > 0 ? used / 1000 / iterations : 0, 2)} us/it`) +
-    row('- Used TSC cycles:', used, `${share(used, now)} of total cycles`) +
+    row('- Used TSC cycles:', used, `${share(used, measured)} of total cycles`) +
     row('- idle iterations:', iterations - busyIterations, `${share(idleNs, used)} of used cycles`) +
     row('- busy iterations:', busyIterations, `${share(busyNs, used)} of used cycles`) +
     row('- sleep iterations:', 0, '  0.0 % of iterations') +
