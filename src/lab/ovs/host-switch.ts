@@ -130,6 +130,9 @@ export class HostSwitch implements Environment {
   addBridge({ name, datapathType }: BridgeConfig, _now: number): SwitchBridge | string {
     const { site, hostSite, makeAgent } = this.parts;
     const { host } = hostSite;
+    const built = this.bridges.get(name);
+    // the document's, which a database that clients have changed has with another type
+    if (built !== undefined && built.type !== datapathType) this.removeBridge(name);
     if (!this.bridges.has(name)) {
       if (site.bridges.some((b) => b.host === host.name && b.name === name)) return 'File exists';
       if (this.running && site.lacks(BRIDGE_PLACES, 1) !== null) return 'No space left on device';
@@ -147,7 +150,7 @@ export class HostSwitch implements Environment {
     );
     return known.ofproto;
   }
-  removeBridge(name: string, _now: number): void {
+  removeBridge(name: string): void {
     const known = this.bridges.get(name);
     if (known === undefined) return;
     const { site } = this.parts;
@@ -159,7 +162,7 @@ export class HostSwitch implements Environment {
   }
   /** Bridges of the document that the database does not name go. */
   prune(): void {
-    for (const [name, { ofproto }] of this.bridges) if (ofproto === null) this.removeBridge(name, 0);
+    for (const [name, { ofproto }] of this.bridges) if (ofproto === null) this.removeBridge(name);
   }
   /** By name, those that ovs-vswitchd has taken up. */
   get switches(): ReadonlyMap<string, OfprotoBridge> {
@@ -223,7 +226,7 @@ export class HostSwitch implements Environment {
     const before = this.parts.site.places.list[port.place]!;
     if (before.bridge !== known.bridge.name) port.place = this.portPlace(known, port.name, port.number, before);
     this.plug(known.bridge, port);
-    return this.opened(known.bridge, this.netdev(known.bridge, device.type, port, device.facts));
+    return this.opened(known.bridge, this.netdev(known, device.type, port, device.facts));
   }
   /** An internal or dummy port, or a vhost-user socket that nobody is behind. */
   private make(known: Bridge, { name, type }: InterfaceConfig): Netdev {
@@ -252,15 +255,13 @@ export class HostSwitch implements Environment {
       dropPlaces: [],
     };
     this.plug(bridge, port);
-    return this.opened(bridge, this.netdev(bridge, type, port, facts));
+    return this.opened(bridge, this.netdev(known, type, port, facts));
   }
-  private netdev({ datapath }: OvsBridge, type: string, port: Port, facts: DeviceFacts): PortNetdev {
-    const police = (policer: Policer | null): void => datapath.setPolicer(port.number, policer);
+  private netdev(of: Bridge, type: string, port: Port, facts: DeviceFacts): PortNetdev {
+    const police = (policer: Policer | null): void => of.bridge.datapath.setPolicer(port.number, policer);
     const netdev = new PortNetdev(type, port, facts, this.parts.counted, police);
     port.onLink = () => {
-      const known = this.parts.site.datapaths.get(
-        `${this.parts.hostSite.host.name} ${type.startsWith('dpdk') ? 'netdev' : 'system'}`,
-      );
+      const known = this.parts.site.datapaths.get(`${this.parts.hostSite.host.name} ${of.type}`);
       const found = known?.backer.portOf(port.number) ?? null;
       const now = this.parts.site.services.recorder.stamp[0]!;
       if (found === null || found.linkUp === netdev.linkUp()) return;

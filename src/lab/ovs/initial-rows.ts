@@ -38,8 +38,8 @@ export function pciAddress(host: Host, nic: HostNic): string {
   const n = host.nics.filter((other) => netdevs.has(other.bridge)).indexOf(nic);
   return `0000:${(n + 3).toString(16).padStart(2, '0')}:00.0`;
 }
-/** Socket of a vhost-user NIC, a path of the emulated host. */
-export const vhostSocket = (guest: string, nic: string): string => `/var/run/openvswitch/${guestPortName(guest, nic)}`;
+/** Socket of a vhost-user port, a path of the emulated host. */
+export const vhostSocket = (port: string): string => `/var/run/openvswitch/${port}`;
 function guestNicPort(guest: Guest, nic: GuestNic): NicPort {
   const name = guestPortName(guest.name, nic.name);
   const vlan = { tag: nic.tag, trunks: nic.trunks, vlanMode: nic.vlanMode };
@@ -50,7 +50,7 @@ function guestNicPort(guest: Guest, nic: GuestNic): NicPort {
         name,
         ...vlan,
         type: 'dpdkvhostuserclient',
-        options: { 'vhost-server-path': vhostSocket(guest.name, nic.name) },
+        options: { 'vhost-server-path': vhostSocket(name) },
       };
 }
 

@@ -84,7 +84,6 @@ function vhostFacts(site: Site, { host }: HostSite, port: VhostUserPort): Device
     }
     return null;
   };
-  const [guestName = '', nicName = ''] = port.name.split('.');
   const connected = (): boolean => port.rxqs.some((rxq) => rxq.pair !== null);
   return {
     mac: () => ZERO_MAC,
@@ -94,7 +93,7 @@ function vhostFacts(site: Site, { host }: HostSite, port: VhostUserPort): Device
     fullDuplex: null,
     ifindex: 0,
     status: () => {
-      const socket = vhostSocket(guestName, nicName);
+      const socket = vhostSocket(port.name);
       const mode = client ? 'client' : 'server';
       if (!connected()) return { mode, socket, status: 'disconnected' };
       const built = nicOf()?.built;

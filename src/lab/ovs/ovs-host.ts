@@ -1,7 +1,7 @@
 /** ovsdb-server and ovs-vswitchd of one emulated host, put together: what clients connect to, and what follows from their wishes. */
 import { RandomStream } from '../../engine/random.ts';
 import type { OvsDoors } from '../../machine/ovs/doors.ts';
-import type { Database, Values } from '../../machine/ovs/ovsdb/database.ts';
+import type { Database } from '../../machine/ovs/ovsdb/database.ts';
 import { OvsdbError } from '../../machine/ovs/ovsdb/error.ts';
 import type { JsonObject } from '../../machine/ovs/ovsdb/json.ts';
 import { Managers } from '../../machine/ovs/ovsdb/rpc/managers.ts';
@@ -23,7 +23,7 @@ import { addFlows } from './document-flows.ts';
 import type { HostSwitch } from './host-switch.ts';
 import { insertInitialRows } from './initial-rows.ts';
 import { portNames } from './openflow-requests.ts';
-import { plugRow, portColumns, unplugRow } from './plug-rows.ts';
+import { type Plugged, pluggedBy, plugRow, unplugRow } from './plug-rows.ts';
 
 /** Wall time between two refreshes of statistics for those who only listen, ms (stats-update-interval). */
 const REFRESH_MS = 5000;
@@ -77,8 +77,8 @@ export class OvsHost implements OvsDoors {
   private refreshedWall = 0;
   /** Generations of bridges' OpenFlow tables when the world began. */
   private readonly began = new Map<string, number>();
-  /** VLANs of devices that are being wired differently. */
-  private readonly unplugged = new Map<string, Values>();
+  /** By what devices that are being wired differently were plugged in. */
+  private readonly unplugged = new Map<string, Plugged | null>();
   /** A change of the lab's own is under way: a NIC is wired differently. */
   private wiring = false;
   private wall = 0;
@@ -132,11 +132,11 @@ export class OvsHost implements OvsDoors {
     this.switch.running = true;
     for (const [name, { ofproto }] of this.switch.switches) this.began.set(name, ofproto.tables.generation);
     this.switch.onAttach = (bridge, device) => {
-      const columns = this.unplugged.get(device.name) ?? {};
-      this.rewired(() => plugRow(this.db, bridge, device, columns));
+      const was = this.unplugged.get(device.name) ?? null;
+      this.rewired(() => plugRow(this.db, bridge, device, was));
     };
     this.switch.onDetach = (device) => {
-      this.unplugged.set(device.name, portColumns(this.db, device.name));
+      this.unplugged.set(device.name, pluggedBy(this.db, device.name));
       this.rewired(() => unplugRow(this.db, device.name));
     };
   }

@@ -12,6 +12,8 @@ import { Refusal } from '../../../src/lab/refusal.ts';
 import { World } from '../../../src/lab/world.ts';
 import { DummyPort } from '../../../src/machine/host/dummy-port.ts';
 import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
+import type { CtlPmd } from '../../../src/machine/ovs/unixctl/host.ts';
+import { dpPorts } from '../../../src/machine/ovs/unixctl/statistics.ts';
 import { Client } from '../machine/ovs/openflow/switch.ts';
 
 const nic = (ip: string, more: object = {}): object => ({ name: 'net0', addresses: [`${ip}/24`], ...more });
@@ -367,6 +369,74 @@ describe('what is kept', () => {
     // NICs without any bridge
     expect(it.world.status().effective).toBeNull();
   });
+});
+
+test('a bridge of the document whose restored row has another type is one of that type', () => {
+  const host = {
+    bridges: [{ name: 'br0' }, { name: 'br1', datapath: 'netdev' }],
+    guests: guests({ backend: 'vhost-user', bridge: 'br1' }),
+  };
+  const it = new Lab(host);
+  it.transact({ op: 'update', table: 'Bridge', where: [['name', '==', 'br0']], row: { datapath_type: 'netdev' } });
+  it.addPort('br0', 'd0', {}, { type: 'internal' });
+  const next = new Lab(host, { h1: it.ovs.takePersistent()! });
+  const numbers = next.ovs.switch.datapaths().flatMap((of) => dpPorts(of).filter(({ number }) => number > 0));
+  expect(numbers.map(({ name }) => name).sort()).toEqual(['a.net0', 'b.net0', 'br0', 'br1', 'd0']);
+  expect(new Set(numbers.map(({ number }) => number)).size).toBe(numbers.length);
+  expect(next.world.machine.bridges.map(({ datapath }) => datapath)).toEqual(['netdev', 'netdev']);
+  expect(next.ping().received).toBe(3);
+});
+
+describe('a NIC that is wired differently', () => {
+  const rewire = (it: Lab): void => {
+    it.world.migrate(it.world.machine.guests[0]!.nics[0]!, { backend: 'virtio-net' });
+    it.settle();
+  };
+  test('is in its bond again', () => {
+    const bonds = [{ name: 'bond0', interfaces: ['a.net0', 'd1'], mode: 'active-backup', tag: 7 }];
+    const it = new Lab({ bridges: [{ name: 'br0', bonds, ports: [{ name: 'd1' }] }], guests: guests({}, { tag: 7 }) });
+    expect(it.ping().received).toBe(3);
+    rewire(it);
+    expect(it.ovs.unixctl.run('bond/list', [])).toContain('bond0\tactive-backup\t0\td1, a.net0\n');
+    // the other member has taken over meanwhile
+    it.ovs.unixctl.run('bond/set-active-member', ['bond0', 'a.net0']);
+    expect(it.ping().received).toBe(3);
+  });
+  test('is under the name that its port had', () => {
+    const it = new Lab({ guests: guests() });
+    const { uuid } = it.ovs.db.find('Interface', 'name', 'a.net0')!;
+    it.transact(
+      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name: 'other', interfaces: ['uuid', uuid] } },
+      {
+        op: 'mutate',
+        table: 'Bridge',
+        where: [['name', '==', 'br0']],
+        mutations: [
+          ['ports', 'delete', ['set', [['uuid', it.ovs.db.find('Port', 'name', 'a.net0')!.uuid]]]],
+          ['ports', 'insert', ['set', [['named-uuid', 'p']]]],
+        ],
+      },
+    );
+    expect(it.ping().received).toBe(3);
+    rewire(it);
+    expect(it.column('Port', 'other', 'interfaces')).toBe(it.ovs.db.find('Interface', 'name', 'a.net0')!.uuid);
+    expect(it.ping().received).toBe(3);
+  });
+});
+
+test('dpif-netdev/pmd-stats-clear begins all counters of a PMD anew', () => {
+  const it = new Lab({ bridges: [{ name: 'br0', datapath: 'netdev' }], guests: guests({ backend: 'vhost-user' }) });
+  it.ping(5);
+  const pmd = (): CtlPmd => it.ovs.switch.datapaths()[0]!.pmds[0]!;
+  const { busyNs } = pmd();
+  expect(busyNs).toBeGreaterThan(0);
+  it.ovs.unixctl.run('dpif-netdev/pmd-stats-clear', []);
+  expect(pmd()).toMatchObject({ busyNs: 0, idleNs: 0, iterations: 0, busyIterations: 0, since: it.world.now });
+  it.ping(1);
+  const after = pmd();
+  expect(after.busyNs).toBeGreaterThan(0);
+  expect(after.busyNs).toBeLessThan(busyNs);
+  expect(after.busyNs + after.idleNs).toBe(it.world.now - after.since);
 });
 
 test('the same document and commands give the same run', () => {
