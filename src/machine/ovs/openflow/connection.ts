@@ -198,7 +198,8 @@ export class Connection implements Session {
 
   // ---- out --------------------------------------------------------------------------------------------------------------
   send(bytes: Uint8Array): void {
-    if (this.gone) return;
+    // No message can say that it is longer: one that is forwarded in another, a packet-in with all the userdata that there can be.
+    if (this.gone || bytes.length > 0xffff) return;
     this.peer.send(bytes);
     if (this.peer.queued > MAX_QUEUED) this.end('No buffer space available');
   }

@@ -18,6 +18,7 @@ import { decodeSetAsync, encodeGetAsync } from './wire/async.ts';
 import { finish, message, Reader } from './wire/buffer.ts';
 import {
   NX_VENDOR_ID,
+  NXT_CT_FLUSH_ZONE,
   NXT_FLOW_MOD,
   NXT_RESUME,
   OFP10_VERSION,
@@ -27,7 +28,6 @@ import {
   OFPT_PACKET_OUT,
   OFPT_SET_CONFIG,
   OFPT10_BARRIER_REPLY,
-  OFPT10_PORT_MOD,
   OFPT11_BARRIER_REPLY,
   OFPT11_GROUP_MOD,
   OFPT11_PORT_MOD,
@@ -45,7 +45,7 @@ import {
   encodeConfig,
   encodeFeatures,
   encodeRoleReply,
-  type FragmentHandling,
+  OFPC_FRAG_REASM,
   OFPCR12_ROLE_EQUAL,
   OFPCR12_ROLE_NOCHANGE,
 } from './wire/config.ts';
@@ -57,8 +57,6 @@ const OFP_DEFAULT_MISS_SEND_LEN = 128;
 const OFPP_ANY = 0xffffffff;
 /** Answers with what datapath flows have counted. */
 const COUNTING: ReadonlySet<string> = new Set(['flow_stats', 'aggregate_stats', 'table_stats', 'group_stats']);
-/** OFPC_FRAG_… as ofproto has them. */
-const FRAG_MODES: readonly FragmentHandling[] = ['normal', 'drop', 'reasm', 'nx-match'];
 
 /** The name of a message that changes the switch, which has to come through its world's door; null: it only reads. */
 export function isChange(bytes: Uint8Array): string | null {
@@ -71,8 +69,8 @@ export function isChange(bytes: Uint8Array): string | null {
     case OFPT_SET_CONFIG:
       return 'SET_CONFIG';
     case OFPT11_GROUP_MOD:
-      // The same number as OFPT10_PORT_MOD.
-      return old ? (OFPT10_PORT_MOD === OFPT11_GROUP_MOD ? 'PORT_MOD' : null) : 'GROUP_MOD';
+      // OpenFlow 1.0's PORT_MOD has the same number.
+      return old ? 'PORT_MOD' : 'GROUP_MOD';
     case OFPT11_PORT_MOD:
       return old ? null : 'PORT_MOD';
     case OFPT11_TABLE_MOD:
@@ -93,6 +91,7 @@ function isExperimentersChange(bytes: Uint8Array): string | null {
   const subtype = reader.u32();
   if (vendor === NX_VENDOR_ID && subtype === NXT_FLOW_MOD) return 'FLOW_MOD';
   if (vendor === NX_VENDOR_ID && subtype === NXT_RESUME) return 'NXT_RESUME';
+  if (vendor === NX_VENDOR_ID && subtype === NXT_CT_FLUSH_ZONE) return 'NXT_CT_FLUSH_ZONE';
   if (vendor === ONF_VENDOR_ID && subtype === ONFT13_BUNDLE_CONTROL) return 'BUNDLE_CONTROL';
   return null;
 }
@@ -123,7 +122,7 @@ export function handle(
     case 'get_config':
       from.send(
         encodeConfig(version, xid, {
-          fragments: FRAG_MODES[agent.ofproto.fragHandling]!,
+          fragments: agent.ofproto.fragHandling,
           invalidTtlToController: from.invalidTtlToController,
           missSendLen: from.missSendLen,
         }),
@@ -225,12 +224,10 @@ function setConfig(from: Connection, bytes: Uint8Array): void {
   const config = decodeSetConfig(bytes);
   const { ofproto } = from.agent;
   // Reassembly is nothing that the datapaths do.
-  if ((from.type === 'service' || !from.secondary) && config.fragments !== 'reasm') {
-    const mode = FRAG_MODES.indexOf(config.fragments);
-    if (ofproto.fragHandling !== mode) {
-      ofproto.fragHandling = mode;
-      ofproto.backer.touch();
-    }
+  const may = (from.type === 'service' || !from.secondary) && config.fragments !== OFPC_FRAG_REASM;
+  if (may && ofproto.fragHandling !== config.fragments) {
+    ofproto.fragHandling = config.fragments;
+    ofproto.backer.touch();
   }
   if (config.invalidTtlToController !== null) from.invalidTtlToController = config.invalidTtlToController;
   from.missSendLen = config.missSendLen;

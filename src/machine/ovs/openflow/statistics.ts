@@ -126,20 +126,21 @@ function queueStatistics(from: Connection, request: Request, reply: MultipartRep
   if (request.version === OFP10_VERSION) reader.skip(2);
   // OpenFlow 1.0 says OFPP_ALL here.
   const asked = request.version === OFP10_VERSION && said === OFPP_ALL ? OFPP_NONE : said;
-  const queue = reader.u32();
-  const ports = portsFor(from, asked);
-  if (asked !== OFPP_NONE && ports.length === 0) throw ofError('OFPQOFC_BAD_PORT');
-  if (queue !== OFPQ_ALL && queue !== 0) throw ofError('OFPQOFC_BAD_QUEUE');
-  for (const { number } of ports) reply.append((out) => putQueueStats(out, request.version, number));
+  for (const { number } of portsWithQueue(from, asked, reader.u32())) {
+    reply.append((out) => putQueueStats(out, request.version, number));
+  }
 }
 function queueDescriptions(from: Connection, request: Request, reply: MultipartReply): void {
   const reader = new Reader(request.bytes, request.body);
   const asked = portFrom11(reader.u32());
-  const queue = reader.u32();
+  for (const { number } of portsWithQueue(from, asked, reader.u32())) reply.append((out) => putQueueDesc(out, number));
+}
+/** Each port has queue 0 and no other. */
+function portsWithQueue(from: Connection, asked: number, queue: number): OfPort[] {
   const ports = portsFor(from, asked);
   if (asked !== OFPP_NONE && ports.length === 0) throw ofError('OFPQOFC_BAD_PORT');
   if (queue !== OFPQ_ALL && queue !== 0) throw ofError('OFPQOFC_BAD_QUEUE');
-  for (const { number } of ports) reply.append((out) => putQueueDesc(out, number));
+  return ports;
 }
 
 function groups(from: Connection, request: Request, reply: MultipartReply, now: number): void {

@@ -46,18 +46,19 @@ export function encodeFeatures(
   return finish(out);
 }
 
-export type FragmentHandling = 'normal' | 'drop' | 'reasm' | 'nx-match';
-const FRAGMENTS: readonly FragmentHandling[] = ['normal', 'drop', 'reasm', 'nx-match'];
+export const OFPC_FRAG_REASM = 2;
+const OFPC_FRAG_NX_MATCH = 3;
 const OFPC_INVALID_TTL_TO_CONTROLLER = 4;
 
 export interface SwitchConfig {
-  readonly fragments: FragmentHandling;
+  /** OFPC_FRAG_…: 0 normal, 1 drop, 2 reassemble, 3 nx-match. */
+  readonly fragments: number;
   /** null: the version does not say. */
   readonly invalidTtlToController: boolean | null;
   readonly missSendLen: number;
 }
 export function encodeConfig(version: number, xid: number, config: SwitchConfig): Uint8Array {
-  let flags = FRAGMENTS.indexOf(config.fragments);
+  let flags = config.fragments;
   if (config.invalidTtlToController && version < OFP13_VERSION) flags |= OFPC_INVALID_TTL_TO_CONTROLLER;
   return finish(message(version, OFPT_GET_CONFIG_REPLY, xid).u16(flags).u16(config.missSendLen));
 }
@@ -72,9 +73,8 @@ export function decodeSetConfig(bytes: Uint8Array): SwitchConfig {
     invalidTtlToController = (flags & OFPC_INVALID_TTL_TO_CONTROLLER) !== 0;
     flags &= ~OFPC_INVALID_TTL_TO_CONTROLLER;
   }
-  const fragments = FRAGMENTS[flags];
-  if (fragments === undefined) throw ofError('OFPSCFC_BAD_FLAGS');
-  return { fragments, invalidTtlToController, missSendLen };
+  if (flags > OFPC_FRAG_NX_MATCH) throw ofError('OFPSCFC_BAD_FLAGS');
+  return { fragments: flags, invalidTtlToController, missSendLen };
 }
 
 export interface Description {

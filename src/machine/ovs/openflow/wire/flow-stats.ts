@@ -103,10 +103,7 @@ export function putFlowStats(out: Writer, version: number, vendor: boolean, rule
     out.u64(rule.cookie).count(rule.packets).count(rule.bytes);
     out.raw(encodeActions(rule.actions, version));
   }
-  const length = out.length - from;
-  // A flow that is too long for a message is left out, as Open vSwitch does.
-  if (length > 0xffff - 24) out.length = from;
-  else out.setU16(from, length);
+  out.setU16(from, out.length - from);
 }
 
 export function putAggregate(out: Writer, version: number, packets: number, bytes: number, flows: number): void {

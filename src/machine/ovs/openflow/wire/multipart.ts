@@ -11,6 +11,8 @@ import {
 
 const OFPMPF_REPLY_MORE = 1;
 const LONGEST = 0xffff;
+/** With what experimenters add to it. */
+const LONGEST_HEADER = 24;
 
 export interface MultipartRequest {
   readonly version: number;
@@ -40,10 +42,11 @@ export class MultipartReply {
     return this.request.version;
   }
 
-  /** One entry. */
+  /** One entry. One that is too long for a message of its own is left out, as Open vSwitch leaves out flows. */
   append(write: (out: Writer) => void): void {
     const from = this.out.length;
     write(this.out);
+    if (this.out.length - from > LONGEST - LONGEST_HEADER) this.out.length = from;
     if (this.out.length <= LONGEST) return;
     const entry = this.out.bytes.slice(from, this.out.length);
     this.out.length = from;

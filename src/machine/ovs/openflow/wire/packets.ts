@@ -40,6 +40,7 @@ import {
   pullProperty,
   putNested,
   putProperty,
+  putU32,
   unknownProperty,
 } from './properties.ts';
 
@@ -57,6 +58,8 @@ const NXPINT_REASON = 5;
 const NXPINT_METADATA = 6;
 const NXPINT_USERDATA = 7;
 const NXPINT_CONTINUATION = 8;
+/** Bytes of a message. */
+const LONGEST = 0xffff;
 const NO_COOKIE = 0xffffffffffffffffn;
 
 /** How a version says a reason: later ones tell more apart. */
@@ -97,19 +100,40 @@ export function metadataOf(flow: Flow): Match {
   return match;
 }
 
-/** `continuation`: what NXT_RESUME brings back; null: the frame was not paused. No buffers exist, so the frame is whole in each form. */
+/**
+ * `continuation`: what NXT_RESUME brings back; null: the frame was not paused. No buffers exist, so the frame is whole in each form.
+ *
+ * DEVIATION: a frame that is longer than a message has room for is cut. The kernel cuts what a sender left to segmentation into its
+ * segments before it sends them up.
+ */
 export function encodePacketIn(
   version: number,
   format: number,
   packet: PacketIn,
   continuation: Uint8Array | null,
 ): Uint8Array {
-  const { frame, table, cookie } = packet;
+  const { frame } = packet;
+  const whole = packetIn(version, format, packet, frame, continuation);
+  if (whole.length <= LONGEST) return whole;
+  // NXPINT_FULL_LEN is added, and of the padding behind the frame there may be more.
+  const room = Math.max(LONGEST - 16 - (whole.length - frame.length), 0);
+  return packetIn(version, format, packet, frame.subarray(0, room), continuation);
+}
+
+function packetIn(
+  version: number,
+  format: number,
+  packet: PacketIn,
+  frame: Uint8Array,
+  continuation: Uint8Array | null,
+): Uint8Array {
+  const { table, cookie } = packet;
   const reason = reasonIn(version, packet.reason);
   const match = metadataOf(packet.flow);
   if (format === OFPUTIL_PACKET_IN_NXT2) {
     const out = experimenter(version, NX_VENDOR_ID, NXT_PACKET_IN2, 0, frame.length + 128);
     putProperty(out, NXPINT_PACKET, (p) => p.raw(frame));
+    if (frame.length < packet.frame.length) putU32(out, NXPINT_FULL_LEN, packet.frame.length);
     putProperty(out, NXPINT_TABLE_ID, (p) => p.u8(table));
     if (cookie !== NO_COOKIE) putNested(out, NXPINT_COOKIE, (p) => p.u64(cookie));
     putProperty(out, NXPINT_REASON, (p) => p.u8(reason));
@@ -119,7 +143,7 @@ export function encodePacketIn(
     if (continuation !== null) putNested(out, NXPINT_CONTINUATION, (p) => p.raw(continuation));
     return finish(out);
   }
-  const total = Math.min(frame.length, 0xffff);
+  const total = Math.min(packet.frame.length, 0xffff);
   if (format === OFPUTIL_PACKET_IN_NXT) {
     const out = experimenter(version, NX_VENDOR_ID, NXT_PACKET_IN, 0, frame.length + 96);
     out.u32(OFP_NO_BUFFER).u16(total).u8(reason).u8(table).u64(cookie);

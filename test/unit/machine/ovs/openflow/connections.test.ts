@@ -1,6 +1,7 @@
 /** What connections set for themselves, and what they are told unasked. */
 import { describe, expect, it } from 'vitest';
 import { Flow, W_IN_PORT, W_REGS } from '../../../../../src/machine/ovs/flow/flow.ts';
+import { Match } from '../../../../../src/machine/ovs/flow/match.ts';
 import type { FrozenState, PacketIn } from '../../../../../src/machine/ovs/ofproto/packet-in.ts';
 import { Client, hex, TestSwitch, unhex } from './switch.ts';
 
@@ -159,6 +160,34 @@ describe('packet-ins', () => {
     expect(bytes).toContain(`00000012${FRAME}`);
     expect(bytes).toContain('00040010000000000000000000000077');
   });
+  it.each([
+    [1, null],
+    [4, null],
+    [1, 1],
+    [4, 2],
+  ])('a frame for which a message has no room is cut (OpenFlow %d, format %o)', (version, format) => {
+    const to = new TestSwitch();
+    const boss = controller(to, version);
+    if (format !== null) boss.say(`0${version}04001400000001 00002320 00000010 0000000${format}`);
+    to.ofproto.onPacketIn({ ...packet(flow()), frame: new Uint8Array(65_550).fill(0xee) }, to.now, 0);
+    to.ofproto.onPacketIn(packet(flow()), to.now, 0);
+    const [cut, short] = boss.received.slice(-2);
+    expect(boss.received).toHaveLength(2);
+    expect(cut!.length).toBeGreaterThan(0xff00);
+    expect(cut!.filter((byte) => byte === 0xee).length).toBeGreaterThan(0xff00);
+    expect(hex(short!)).toContain(FRAME);
+    // total_len has 16 bits; NXPINT_FULL_LEN has 32.
+    expect(hex(cut!)).toContain(format === 2 ? '000100080001000e' : 'ffff');
+  });
+  it('with more userdata than a message has room for is lost, and nothing else', () => {
+    const to = new TestSwitch();
+    const boss = controller(to, 4);
+    boss.say('0404001400000001 00002320 00000010 00000002');
+    to.ofproto.onPacketIn({ ...packet(flow()), userdata: new Uint8Array(65_500) }, to.now, 0);
+    to.ofproto.onPacketIn(packet(flow()), to.now, 0);
+    expect(types(boss)).toEqual([4]);
+    expect(hex(boss.received[0]!)).toContain(FRAME);
+  });
   it('only for the controller that an action names', () => {
     const to = new TestSwitch();
     const [a, b] = [controller(to, 4), controller(to, 4)];
@@ -199,6 +228,42 @@ describe('packet-ins', () => {
     expect(resumed[0]!.state.flow.w[W_REGS]).toBe(9);
     // What the switch keeps is as before: another controller may resume it, too.
     expect(state.flow.w[W_REGS]).toBe(5);
+  });
+});
+
+describe('answers and changes', () => {
+  it('a group that no message has room for is left out of the answer', () => {
+    const to = new TestSwitch();
+    const client = to.speaking(6);
+    const note = { type: 'note', data: new Uint8Array(30_000) } as const;
+    const bucket = { weight: 0, watchPort: 0xffffffff, watchGroup: 0xffffffff, actions: [note] };
+    const add = (group: number, buckets: number): void =>
+      to.ofproto.tables.groupMod(
+        {
+          command: 'add',
+          group,
+          type: 'all',
+          commandBucket: 0xffffffff,
+          buckets: Array.from({ length: buckets }, (_, id) => ({ id, ...bucket })),
+          selection: { method: '', param: 0n, fields: new Match() },
+        },
+        to.now,
+      );
+    add(1, 3);
+    add(2, 2);
+    const [first, ...more] = client.say('0612001800000007 0007 0000 00000000 fffffffc 00000000');
+    expect(more).toEqual([]);
+    // The first entry is of group 2.
+    expect(first!.slice(40, 48)).toBe('00000002');
+  });
+  it('NXT_CT_FLUSH_ZONE changes the world, so it comes through its door', () => {
+    const to = new TestSwitch();
+    const zones: number[] = [];
+    to.agent.flushConntrackZone = (zone) => zones.push(zone);
+    const client = to.speaking(4);
+    const { acts } = to;
+    expect(client.say('0404001800000007 00002320 0000001d 000000000000 0005')).toEqual([]);
+    expect([zones, to.acts - acts]).toEqual([[5], 1]);
   });
 });
 

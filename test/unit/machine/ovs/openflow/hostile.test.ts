@@ -4,8 +4,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { OFPP_LOCAL } from '../../../../../src/machine/ovs/flow/actions.ts';
-import { errorNameOf } from '../../../../../src/machine/ovs/openflow/wire/errors.ts';
-import { type Client, hex, TestSwitch, unhex } from './switch.ts';
+import { type Client, errorIn, hex, TestSwitch, unhex } from './switch.ts';
 
 const { transcripts } = JSON.parse(
   readFileSync(new URL('../../../../vectors/ovs/openflow-transcripts.json', import.meta.url), 'utf8'),
@@ -20,17 +19,6 @@ for (const { messages } of transcripts) {
   }
 }
 
-/** The name of the error in an answer; null: it is none. */
-function errorOf(answer: string | undefined): string | null {
-  if (answer === undefined) return null;
-  const bytes = unhex(answer);
-  if (bytes[1] !== 1) return null;
-  const view = new DataView(bytes.buffer);
-  const [type, code] = [view.getUint16(8), view.getUint16(10)];
-  if (type === 0xb0c2) return errorNameOf(bytes[0]!, view.getUint32(12), view.getUint16(16), view.getUint16(18));
-  if (type === 0xffff) return errorNameOf(bytes[0]!, view.getUint32(12), code, 0);
-  return errorNameOf(bytes[0]!, 0, type, code);
-}
 const lives = (client: Client): boolean => client.open && client.say('0402000c000000ee70696e67').length === 1;
 
 describe('what is wrong with a message', () => {
@@ -97,7 +85,7 @@ describe('what is wrong with a message', () => {
     it(`${title}: ${name}`, () => {
       const client = new TestSwitch().speaking(version);
       const [answer] = client.say(message);
-      expect(errorOf(answer)).toBe(name);
+      expect(errorIn(unhex(answer!))).toBe(name);
       // The error has the message's version and xid, and what was wrong in it.
       expect(answer!.slice(8, 16)).toBe('00000001');
       expect(client.open).toBe(true);
@@ -135,13 +123,13 @@ describe('what is wrong with a message', () => {
     const errors = new Set<string | null>();
     for (let xid = 1; xid < 100; xid++) {
       const [answer] = client.say(`04120010${xid.toString(16).padStart(8, '0')}000c000100000000`);
-      if (answer !== undefined) errors.add(errorOf(answer));
+      if (answer !== undefined) errors.add(errorIn(unhex(answer)));
     }
     expect([...errors]).toEqual(['OFPBRC_MULTIPART_BUFFER_OVERFLOW']);
     // What did not go on in time is forgotten, and its sender told.
     client.received.length = 0;
     client.session.tick!(5000);
-    expect(client.received.map((one) => errorOf(hex(one)))).toEqual(Array(16).fill('OFPBRC_MULTIPART_REQUEST_TIMEOUT'));
+    expect(client.received.map(errorIn)).toEqual(Array(16).fill('OFPBRC_MULTIPART_REQUEST_TIMEOUT'));
   });
 });
 

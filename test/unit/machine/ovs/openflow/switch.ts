@@ -6,10 +6,24 @@ import { TRUNK_OF_ALL } from '../../../../../src/machine/ovs/ofproto/bundle.ts';
 import type { Ofproto } from '../../../../../src/machine/ovs/ofproto/ofproto-dpif.ts';
 import { OpenflowAgent } from '../../../../../src/machine/ovs/openflow/agent.ts';
 import { Framing } from '../../../../../src/machine/ovs/openflow/framing.ts';
+import { errorNameOf } from '../../../../../src/machine/ovs/openflow/wire/errors.ts';
 import { type Door, NO_STREAMS, type Peer, type Session } from '../../../../../src/machine/ovs/stream.ts';
 
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 export const unhex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text.replaceAll(' ', ''), 'hex'));
+
+/** The name of the error that a message is; `type,code` of one without a name, null where it is none. */
+export function errorIn(bytes: Uint8Array): string | null {
+  if (bytes[1] !== 1) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const [version, type, code] = [bytes[0]!, view.getUint16(8), view.getUint16(10)];
+  let name: string | null;
+  // Nicira's errors and those of experimenters say whose they are.
+  if (type === 0xb0c2) name = errorNameOf(version, view.getUint32(12), view.getUint16(16), view.getUint16(18));
+  else if (type === 0xffff) name = errorNameOf(version, view.getUint32(12), code, 0);
+  else name = errorNameOf(version, 0, type, code);
+  return name ?? `${type},${code}`;
+}
 
 /** The other end of a connection: what it was sent, message by message. */
 export class Client implements Peer {
