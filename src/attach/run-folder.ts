@@ -3,9 +3,9 @@
  * ovs-vswitchd's pid file, by which ovs-appctl finds the control socket `ovs-vswitchd.<pid>.ctl`.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, rmSync, symlinkSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmdirSync, rmSync, symlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { MAX_PATH_BYTES } from './node-streams.ts';
 
@@ -54,5 +54,11 @@ export class RunFolder {
     if (this.pidFile >= 0) closeSync(this.pidFile);
     this.pidFile = -1;
     rmSync(this.path, { recursive: true, force: true });
+    const above = dirname(this.path);
+    if (above === tmpdir()) return;
+    try {
+      // the topology's, unless another host of it is still there
+      rmdirSync(above);
+    } catch {}
   }
 }
