@@ -95,17 +95,15 @@ for (const preset of ['virtio-net', 'vhost-net', 'vhost-user']) {
     };
     // b says where it is, and everything that can be learned is
     world.startTraffic({
-      ...{
-        id: 'hello',
-        kind: 'ping',
-        from: 'b/net0',
-        to: 'a/net0',
-        count: 1,
-        frameSize: 64,
-        rate: 0,
-        generator: null,
-        flows: 1,
-      },
+      id: 'hello',
+      kind: 'ping',
+      from: 'b/net0',
+      to: 'a/net0',
+      count: 1,
+      frameSize: 64,
+      rate: 0,
+      generator: null,
+      flows: 1,
     });
     while (world.turn(50) === 0);
     for (let i = 0; i < 4; i++) run(`warm-up${i}`);

@@ -189,7 +189,6 @@ export class ReferenceScheduler implements Timeline {
     if (this.now[0]! >= park.timer) this.count(id);
   }
 
-  /** So is a write to a word that it watches. */
   /** A timer is a step of its context from the moment on at which nothing else comes before it. */
   later(id: number): void {
     this.timers[id] = this.now[1]!;
@@ -202,6 +201,7 @@ export class ReferenceScheduler implements Timeline {
     this.timers[id] = NEVER;
     this.next[id] = Math.min(this.next[id]!, Math.max(timer, this.now[0]!));
   }
+  /** A write to a word that it watches is a reason, too. */
   unpark(id: number): void {
     const park = this.parks.get(id);
     if (park === undefined) return;

@@ -7,8 +7,7 @@ import { connect } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, describe, expect } from 'vitest';
 import { Framing } from '../../../src/machine/ovs/openflow/framing.ts';
-import { errorNameOf } from '../../../src/machine/ovs/openflow/wire/errors.ts';
-import { hex, TestSwitch, unhex } from '../../unit/machine/ovs/openflow/switch.ts';
+import { errorIn, hex, TestSwitch, unhex } from '../../unit/machine/ovs/openflow/switch.ts';
 import { requirePeer } from '../peers.ts';
 import { CLIENTS, DAEMONS, ofctl, type Switch, startReal, vsctl } from './switches.ts';
 
@@ -59,16 +58,7 @@ const echo = (version: number): string => `0${version}02000ceeeeeeee70696e67`;
 function meaning(answers: readonly Uint8Array[]): string[] {
   const said: string[] = [];
   for (const bytes of answers) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    let one = `${bytes[0]}:${bytes[1]}`;
-    if (bytes[1] === 1) {
-      const [type, code] = [view.getUint16(8), view.getUint16(10)];
-      const name =
-        type === 0xb0c2
-          ? errorNameOf(bytes[0]!, view.getUint32(12), view.getUint16(16), view.getUint16(18))
-          : errorNameOf(bytes[0]!, type === 0xffff ? view.getUint32(12) : 0, type === 0xffff ? code : type, code);
-      one = `${name ?? `${type},${code}`}`;
-    }
+    const one = errorIn(bytes) ?? `${bytes[0]}:${bytes[1]}`;
     if (said.at(-1) !== one) said.push(one);
   }
   return said;
