@@ -3,14 +3,12 @@ import { parentPort } from 'node:worker_threads';
 import { HostStreams } from '../attach/host-network.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { collectGarbage } from './collect-garbage.ts';
-import { tuneEngine } from './engine-flags.ts';
 import { EngineService } from './engine-service.ts';
 import type { EngineCall, EngineMessage } from './protocol.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this file is the entry of a worker thread');
 
-tuneEngine();
 const service = new EngineService((message: EngineMessage) => port.postMessage(message), {
   network: (folder, address) => (topology, host, onTick) => new HostStreams(folder, address, topology, host, onTick),
   wake,

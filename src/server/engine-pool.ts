@@ -5,6 +5,7 @@
  */
 import { rmSync } from 'node:fs';
 import { collectGarbage } from '../lab/collect-garbage.ts';
+import { tuneEngine } from '../lab/engine-flags.ts';
 import type { SavedDatabases } from '../lab/ovs/start.ts';
 import type { DryRunSpec, EngineAnswers } from '../lab/protocol.ts';
 import type { Topology } from '../lab/topology.ts';
@@ -44,6 +45,7 @@ export class EnginePool {
     this.entry = entry;
     this.doors = doors;
     this.silenceMs = silenceMs;
+    tuneEngine();
     this.slots = Array.from({ length: size }, () => ({ thread: null, worlds: new Map(), creating: 0 }));
   }
 
