@@ -224,7 +224,7 @@ export class OvsdbSession implements Session {
     const waiting: Waiting = { id, database, operations: params.slice(1), created, timeout: Infinity };
     const results = this.execute(waiting, 0);
     if (results !== null) return results;
-    this.keep(`wait ${key}`, params);
+    this.keep(`wait ${key}`, [id, params]);
     this.waiting.set(key, waiting);
     if (waiting.timeout < Infinity) this.peer.wakeIn?.(waiting.timeout);
     return undefined;

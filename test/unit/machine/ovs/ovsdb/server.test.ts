@@ -206,6 +206,15 @@ test('so much is kept for a client, and no more', () => {
   expect(large.ask('monitor', 'Open_vSwitch', 'y'.repeat(3e6), {})['error']).toBeNull();
 });
 
+test('ids of waiting transactions are kept, too', () => {
+  const client = new Lab().client();
+  const wait = (id: string): void => client.send({ id, method: 'transact', params: ['Open_vSwitch', untilCur(1)] });
+  wait('x'.repeat(3e6));
+  expect(client.received).toEqual([]);
+  wait('y'.repeat(3e6));
+  expect(client.received).toMatchObject([{ error: { error: 'resources exhausted' } }]);
+});
+
 test('clients that begin long messages together are not all let go on', () => {
   const lab = new Lab();
   const clients = Array.from({ length: 20 }, () => lab.client());
