@@ -25,7 +25,11 @@ import { insertInitialRows } from './initial-rows.ts';
 import { portNames } from './openflow-requests.ts';
 import { type Plugged, pluggedBy, plugRow, unplugRow } from './plug-rows.ts';
 
-/** Wall time between two refreshes of statistics for those who only listen, ms (stats-update-interval). */
+/**
+ * Wall time between two refreshes of statistics for those who only listen, ms: the least that other_config:stats-update-interval
+ * may be.
+ * DEVIATION: it is not read; statistics are those of the moment for every client that asks, too.
+ */
 const REFRESH_MS = 5000;
 
 /**
@@ -123,9 +127,9 @@ export class OvsHost implements OvsDoors {
     this.restore(saved);
     this.vswitchd.start();
     this.addFlows();
-    this.db.onCommit(({ persistent }) => {
+    this.db.onCommit(({ persistent, author }) => {
       if (!persistent) return;
-      if (!this.vswitchd.writing && !this.wiring) this.changed = true;
+      if (author !== this.vswitchd && !this.wiring) this.changed = true;
       this.dirty = true;
     });
     this.switch.prune();
@@ -235,7 +239,7 @@ export class OvsHost implements OvsDoors {
     this.refreshedWall = this.wall;
     this.door.act('ovsdb status', null, () => {
       this.vswitchd.refreshStatus();
-      this.vswitchd.refreshStatistics(true);
+      this.vswitchd.refreshStatistics();
     });
   }
 }

@@ -132,7 +132,7 @@ describe.each([
   test('statistics are what the ports carried', () => {
     const it = new Lab({ ...host, guests: guests(backend) });
     it.ping(4);
-    it.ovs.vswitchd.refreshStatistics(true);
+    it.ovs.vswitchd.refreshStatistics();
     const statistics = it.column('Interface', 'a.net0', 'statistics') as Record<string, number>;
     const port = bridgeState(it.world.machine, 'br0').ports.find((p) => p.name === 'a.net0')!;
     expect(statistics['rx_packets']).toBe(port.rxPackets);
@@ -164,7 +164,7 @@ test('ingress policing: what is too much is dropped and counted, and tokens come
   // two requests of 752 bits at once; after each that is lost ping waits a second, which brings 1000 bits
   expect(run.received).toBe(12);
   expect(run.dropped).toEqual({ 'port.policed': 8 });
-  it.ovs.vswitchd.refreshStatistics(true);
+  it.ovs.vswitchd.refreshStatistics();
   expect((it.column('Interface', 'a.net0', 'statistics') as Record<string, number>)['rx_dropped']).toBe(8);
   interfaceRow({ ingress_policing_rate: 0 });
   expect(it.ping(20).received).toBe(20);

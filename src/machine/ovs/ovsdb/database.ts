@@ -32,6 +32,8 @@ export interface Commit {
   readonly changes: readonly RowChange[];
   /** Something changed that is kept when the server stops: some column is not ephemeral, or a row came or went. */
   readonly persistent: boolean;
+  /** Who made it in code; null: it does not say, or it was a client. */
+  readonly author: object | null;
 }
 
 /** A transaction in code. What it does stands when the function that got it returns. */
@@ -153,8 +155,8 @@ export class Database {
       return { timeout: error.timeout };
     }
   }
-  /** A transaction in code. Returns why it was refused; null: it stands. */
-  edit(run: (edit: Edit) => void): OvsdbError | null {
+  /** A transaction in code, `author`'s. Returns why it was refused; null: it stands. */
+  edit(run: (edit: Edit) => void, author: object | null = null): OvsdbError | null {
     const transaction = new Transaction(this);
     try {
       run({
@@ -182,7 +184,7 @@ export class Database {
       if (error instanceof OvsdbError) return error;
       throw error;
     }
-    const done = this.commit(transaction);
+    const done = this.commit(transaction, undefined, author);
     return done instanceof OvsdbError ? done : null;
   }
 
@@ -190,6 +192,7 @@ export class Database {
   private commit(
     transaction: Transaction,
     enter: (apply: () => void) => void = (apply) => apply(),
+    author: object | null = null,
   ): OvsdbError | boolean {
     let counts: Counts;
     try {
@@ -199,10 +202,10 @@ export class Database {
       throw error;
     }
     if ([...transaction.touched.values()].every((rows) => rows.size === 0)) return false;
-    enter(() => this.apply(transaction, counts));
+    enter(() => this.apply(transaction, counts, author));
     return true;
   }
-  private apply(transaction: Transaction, counts: Counts): void {
+  private apply(transaction: Transaction, counts: Counts, author: object | null): void {
     const changes: RowChange[] = [];
     let persistent = false;
     for (const [name, table] of this.tables) {
@@ -222,7 +225,7 @@ export class Database {
         else references.set(uuid, count);
       }
     }
-    this.tell({ changes, persistent });
+    this.tell({ changes, persistent, author });
   }
   private tell(commit: Commit): void {
     this.untold.push(commit);

@@ -6,15 +6,22 @@
  * the real program wakes up some milliseconds later.
  */
 import { assert } from '../../../engine/assert.ts';
-import type { Commit, Database, Edit } from '../ovsdb/database.ts';
+import type { Database, Edit } from '../ovsdb/database.ts';
 import { BridgeState } from './bridge-state.ts';
 import { failedColumns, statisticsOf, statusColumns } from './columns.ts';
 import { type OvsConfig, readConfig } from './config.ts';
 import type { Environment } from './environment.ts';
-import { integerIn } from './mac-address.ts';
 
-/** other_config:stats-update-interval, ms. */
-const STATS_INTERVAL = 5000;
+/** Tables that say what there shall be: readConfig() reads these. */
+const TABLES: ReadonlySet<string> = new Set([
+  'Open_vSwitch',
+  'Bridge',
+  'Port',
+  'Interface',
+  'Mirror',
+  'Controller',
+  'Flow_Table',
+]);
 
 export class Vswitchd {
   readonly bridges = new Map<string, BridgeState>();
@@ -23,11 +30,8 @@ export class Vswitchd {
   /** Virtual time of what is going on, ns. */
   declare private readonly clock: () => number;
   private config: OvsConfig | null = null;
-  /** A commit of its own is under way. */
-  writing = false;
   /** A configuration is being carried out: columns follow at its end. */
   busy = false;
-  private refreshed = Number.NEGATIVE_INFINITY;
 
   constructor(db: Database, environment: Environment, clock: () => number) {
     this.db = db;
@@ -37,21 +41,15 @@ export class Vswitchd {
 
   /** Takes up what the database says, and follows it from now on. */
   start(): void {
-    this.db.onCommit((commit) => this.committed(commit));
+    this.db.onCommit(({ author, changes }) => {
+      if (author !== this && changes.some(({ table }) => TABLES.has(table))) this.reconfigure();
+    });
     this.reconfigure();
   }
 
-  private committed(_commit: Commit): void {
-    if (!this.writing) this.reconfigure();
-  }
   private edit(run: (edit: Edit) => void): void {
-    this.writing = true;
-    try {
-      const refused = this.db.edit(run);
-      assert(refused === null, `the database takes what ovs-vswitchd writes: ${refused?.message}`);
-    } finally {
-      this.writing = false;
-    }
+    const refused = this.db.edit(run, this);
+    assert(refused === null, `the database takes what ovs-vswitchd writes: ${refused?.message}`);
   }
 
   private reconfigure(): void {
@@ -152,17 +150,9 @@ export class Vswitchd {
       this.writeControllers(edit);
     });
   }
-  /**
-   * Statistics of interfaces and mirrors as they are now. Without `force` only where other_config:stats-update-interval has passed
-   * since the last time (run_stats_update()).
-   */
-  refreshStatistics(force: boolean): void {
-    const { config } = this;
-    if (config === null) return;
-    const now = this.clock();
-    const interval = Math.max(STATS_INTERVAL, integerIn(config.otherConfig, 'stats-update-interval', STATS_INTERVAL));
-    if (!force && now < this.refreshed + interval * 1e6) return;
-    this.refreshed = now;
+  /** Statistics of interfaces and mirrors as they are now (run_stats_update()). */
+  refreshStatistics(): void {
+    if (this.config === null) return;
     this.edit((edit) => {
       for (const bridge of this.bridges.values()) {
         for (const open of bridge.interfaces.values()) edit.update('Interface', open.config.uuid, statisticsOf(open));
