@@ -66,9 +66,9 @@ export class Pmd extends Context {
   private readonly txqs: PmdTxq[] = [];
   private rxq!: PmdRxq;
   private txq!: PmdTxq;
-  /** other_config:tx-flush-interval, ns: how long frames may wait for a fuller batch; 0: not at all. */
+  /** other_config:tx-flush-interval, ns: a batch that is not full waits until so long after the one before it; 0: not at all. */
   txFlushNs = 0;
-  /** By transmit queue: when its batch is to be flushed, -1 while there is none. */
+  /** By transmit queue, flush_time: until then a batch that is not full waits. */
   private readonly flushAt: number[] = [];
   /** The thread runs. */
   private runs = false;
@@ -131,7 +131,7 @@ export class Pmd extends Context {
   /** One that others fill: the PMD that it was for has gone. */
   adoptTxq(txq: PmdTxq): void {
     this.txqs.push(txq);
-    this.flushAt.push(-1);
+    this.flushAt.push(0);
   }
   /** Those that are to be its own when it begins. */
   private readonly ownTxqs: PmdTxq[] = [];
@@ -238,23 +238,12 @@ export class Pmd extends Context {
     this.take(now);
   }
 
-  /** dp_netdev_pmd_flush_output_packets(): a batch that is not full waits until its time. */
-  private waits(i: number, now: number): boolean {
-    const at = this.flushAt[i]!;
-    if (at < 0) {
-      this.flushAt[i] = now + this.txFlushNs;
-      return true;
-    }
-    if (now < at) return true;
-    this.flushAt[i] = -1;
-    return false;
-  }
   private nextFlush(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < this.txqs.length; i++)
-      if (this.txqs[i]!.pending > 0 && this.flushAt[i]! >= 0) next = Math.min(next, this.flushAt[i]!);
+    for (let i = 0; i < this.txqs.length; i++) if (this.txqs[i]!.pending > 0) next = Math.min(next, this.flushAt[i]!);
     return next;
   }
+  /** What is batched first, then a burst (dp_netdev_pmd_flush_output_packets(), dp_netdev_process_rxq_port()). */
   private take(now: number): void {
     this.recorder.stamp[0] = now;
     const txqs = this.txqs;
@@ -262,7 +251,8 @@ export class Pmd extends Context {
     for (let i = 0; i < txqs.length; i++) {
       const pending = txqs[i]!.pending;
       if (pending === 0) continue;
-      if (this.txFlushNs > 0 && !reloads && pending < NETDEV_MAX_BURST && this.waits(i, now)) continue;
+      if (this.txFlushNs > 0 && !reloads && pending < NETDEV_MAX_BURST && now < this.flushAt[i]!) continue;
+      this.flushAt[i] = now + this.txFlushNs;
       this.txq = txqs[i]!;
       this.count = Math.min(pending, NETDEV_MAX_BURST);
       this.begun = now;

@@ -1,0 +1,65 @@
+/** A PMD's output batches: how long frames wait for a fuller one. */
+import assert from 'node:assert/strict';
+import { test } from 'vitest';
+import { Scheduler } from '../../../../../src/engine/scheduler.ts';
+import { NETDEV_MAX_BURST, Pmd, type PmdTxq } from '../../../../../src/machine/ovs/datapath/pmd.ts';
+import { Bare } from '../../packet/bare-services.ts';
+
+class Txq implements PmdTxq {
+  pending = 0;
+  readonly flushes: [begun: number, frames: number][] = [];
+  flushCost(): number {
+    return 100;
+  }
+  flush(n: number, begun: number): void {
+    this.pending -= n;
+    this.flushes.push([begun, n]);
+  }
+  flushed(): void {}
+  attach(): void {}
+}
+
+test('tx-flush-interval: a batch waits until so long after the one before it, a full one does not wait', () => {
+  const { services } = new Bare(4);
+  const pmd = new Pmd('pmd', 0, services);
+  pmd.id = 0;
+  const txq = new Txq();
+  pmd.addTxq(txq);
+  const column = (): Float64Array => new Float64Array(1);
+  const scheduler = new Scheduler([pmd], services.recorder, column(), column(), 0);
+  pmd.begin();
+  pmd.txFlushNs = 50_000;
+  scheduler.next[0] = 0;
+  /** So many frames are put into the batch at a time. */
+  const put = (time: number, frames: number): void => {
+    scheduler.run(time, 1000);
+    scheduler.now[0] = time;
+    txq.pending += frames;
+    pmd.look();
+  };
+  put(100_000, 1);
+  put(110_000, 1);
+  put(120_000, 2);
+  put(200_000, NETDEV_MAX_BURST);
+  put(210_000, NETDEV_MAX_BURST);
+  put(220_000, 1);
+  put(400_000, 1);
+  scheduler.run(1e6, 1000);
+  const grid = services.ns('pmd_idle_iteration') + 100;
+  const expected: [number, number][] = [
+    [100_000, 1],
+    [150_000, 3],
+    [200_000, NETDEV_MAX_BURST],
+    [210_000, NETDEV_MAX_BURST],
+    [260_000, 1],
+    [400_000, 1],
+  ];
+  assert.deepEqual(
+    txq.flushes.map(([, n]) => n),
+    expected.map(([, n]) => n),
+  );
+  for (const [i, [time]] of expected.entries()) {
+    const late = txq.flushes[i]![0] - time;
+    assert.ok(late >= 0 && late <= 2 * grid, `${i}: ${late} ns`);
+  }
+});
