@@ -15,7 +15,7 @@ import {
   OFPP_TABLE,
 } from './actions.ts';
 import { type Field, fieldNamed, type Subfield } from './fields.ts';
-import { Flow, VLAN_CFI } from './flow.ts';
+import { Flow, VLAN_CFI, W_VLAN2 } from './flow.ts';
 import {
   AT_ETH_TYPE,
   AT_NW_FRAG,
@@ -44,6 +44,7 @@ export interface CheckParams {
 }
 
 const OFP10_VERSION = 1;
+const AT_INNER_TCI = W_VLAN2 * 4;
 const OFPM13_MAX = 0xffff0000;
 /** Ports of Open vSwitch are below it, apart from the reserved ones. */
 const OFPP10_MAX = 0xff00;
@@ -93,7 +94,6 @@ class Checker {
   private consistent(condition: boolean): void {
     if (!condition && this.params.version !== OFP10_VERSION) throw ofError('OFPBAC_MATCH_INCONSISTENT');
   }
-  private innerVlan = false;
   private hasVlan(): boolean {
     return (u16At(this.match.flow, AT_TCI) & VLAN_CFI) !== 0;
   }
@@ -156,14 +156,14 @@ class Checker {
       }
       case 'pop_vlan':
         this.consistent(this.hasVlan());
-        setU16At(flow, AT_TCI, this.innerVlan ? VLAN_CFI : 0);
-        this.innerVlan = false;
+        setU16At(flow, AT_TCI, u16At(flow, AT_INNER_TCI));
+        setU16At(flow, AT_INNER_TCI, 0);
         return a;
       case 'push_vlan':
         // FLOW_MAX_VLAN_HEADERS: two tags are known.
-        if (this.innerVlan) throw ofError('OFPBAC_BAD_TAG', 'more than two tags');
-        this.innerVlan = this.hasVlan();
-        this.markVlan();
+        if (u16At(flow, AT_INNER_TCI) & VLAN_CFI) throw ofError('OFPBAC_BAD_TAG', 'more than two tags');
+        setU16At(flow, AT_INNER_TCI, u16At(flow, AT_TCI));
+        setU16At(flow, AT_TCI, VLAN_CFI);
         return a;
       case 'dec_ttl':
       case 'set_nw_ttl':

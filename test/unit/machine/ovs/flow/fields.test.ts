@@ -129,6 +129,9 @@ test('actions are refused where the match does not let them do what they say', (
     ['|goto_table:0', 'OFPBIC_BAD_TABLE_ID'],
     ['|meter:0', 'OFPMMFC_INVALID_METER'],
     ['ip,|ct(commit,nat)', 'OFPBAC_BAD_TYPE'],
+    ['dl_vlan=5,|push_vlan:0x8100,push_vlan:0x8100', 'OFPBAC_BAD_TAG'],
+    ['dl_vlan=5,|push_vlan:0x8100,clone(push_vlan:0x8100)', 'OFPBAC_BAD_TAG'],
+    ['dl_vlan=5,|push_vlan:0x8100,write_actions(push_vlan:0x8100)', 'OFPBAC_BAD_TAG'],
   ] as const) {
     assert.throws(() => check(text), { errorName: error }, text);
   }
@@ -136,6 +139,8 @@ test('actions are refused where the match does not let them do what they say', (
     ['|push_vlan:0x8100,set_field:4106->vlan_vid', 'push_vlan:0x8100,set_field:4106->vlan_vid'],
     ['mpls,|pop_mpls:0x0800,dec_ttl', 'pop_mpls:0x0800,dec_ttl'],
     ['udp,|mod_tp_dst:53', 'mod_tp_dst:53'],
+    // A clone's tags are gone behind it.
+    ['dl_vlan=5,|clone(push_vlan:0x8100),push_vlan:0x8100', 'clone(push_vlan:0x8100),push_vlan:0x8100'],
     ['|write_actions(dec_ttl),goto_table:1', 'write_actions(dec_ttl),goto_table:1'],
     [
       'ip,|learn(eth_type=0x800,NXM_OF_IP_SRC[]=NXM_OF_IP_DST[])',
