@@ -12,10 +12,11 @@ import type { PretendedMacs } from './pretended-macs.ts';
 export const MAX_DEPTH = 64;
 export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
 /**
- * Actions of one translation altogether, and lists of them within each other: who asks for more gets nothing done.
+ * Who asks for more of one translation gets nothing done.
  *
- * DEVIATION: Open vSwitch 3.1 has no such limits. Buckets that lead to groups, or several check_pkt_larger in a row, multiply and keep it
- * busy for ever; clones within clones end its stack.
+ * DEVIATION: a translation does 2^17 actions at most, and 1024 lists of them within each other. Open vSwitch 3.1 has no such limits:
+ * buckets that lead to groups, and several check_pkt_larger in a row, multiply and keep it busy for ever; clones within clones end its
+ * stack.
  */
 export const MAX_STEPS = 1 << 17;
 export const MAX_NESTING = 1024;
