@@ -13,7 +13,7 @@ class Bucket {
   /** Tokens per ns, and most of them. */
   declare private readonly rate: number;
   declare private readonly burst: number;
-  private tokens: number;
+  declare private tokens: number;
   private filled = 0;
 
   constructor(rate: number, burst: number) {

@@ -27,7 +27,7 @@ import type { ActionRun, Tracker } from '../action-run.ts';
 import type { Op } from '../compiled-actions.ts';
 import { type FlowKey, META_HEAD_WORDS } from '../flow-key.ts';
 import { Connection, hashTuple, reverseTuple, sameTuple, TUPLE_WORDS } from './connection.ts';
-import { newTcp, readSegment, type TcpTimeout, tcpValidNew, updateTcp } from './tcp.ts';
+import { newTcp, TcpSegment, type TcpTimeout, tcpValidNew, updateTcp } from './tcp.ts';
 
 export const CS_NEW = 1;
 export const CS_ESTABLISHED = 2;
@@ -77,6 +77,7 @@ export class Conntrack implements Tracker {
   declare private readonly headers: FrameHeaders;
   private readonly tuple = new Int32Array(TUPLE_WORDS);
   private readonly swapped = new Int32Array(TUPLE_WORDS);
+  private readonly tcp = new TcpSegment();
   private related = false;
   private ids = 0;
   private sweptAt = 0;
@@ -97,7 +98,7 @@ export class Conntrack implements Tracker {
   }
   /** `dpctl/flush-conntrack`. */
   flush(zone: number | null = null): void {
-    for (const connection of [...this.all]) if (zone === null || connection.zone === zone) this.forget(connection);
+    for (const connection of this.all) if (zone === null || connection.zone === zone) this.forget(connection);
   }
   private find(tuple: Int32Array, now: number): Connection | null {
     const found = this.table.get(hashTuple(tuple));
@@ -127,7 +128,7 @@ export class Conntrack implements Tracker {
   sweep(now: number): void {
     if (now - this.sweptAt < SECOND) return;
     this.sweptAt = now;
-    for (const connection of [...this.all]) if (connection.expires <= now) this.forget(connection);
+    for (const connection of this.all) if (connection.expires <= now) this.forget(connection);
   }
 
   // ---- frames ---------------------------------------------------------------------------------------------------------
@@ -259,9 +260,10 @@ export class Conntrack implements Tracker {
     this.enter(connection);
     return connection;
   }
-  private segment(key: FlowKey, packet: number): ReturnType<typeof readSegment> {
+  /** The frame's, until the next one is read. */
+  private segment(key: FlowKey, packet: number): TcpSegment {
     const at = this.services.pool.at(packet);
-    return readSegment(this.services.arena.u8, at + key.l4, at + key.end);
+    return this.tcp.read(this.services.arena.u8, at + key.l4, at + key.end);
   }
 
   // ---- tuples ---------------------------------------------------------------------------------------------------------

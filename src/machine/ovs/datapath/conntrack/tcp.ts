@@ -2,6 +2,7 @@
  * The TCP state machine of the connection tracker: states of both ends and the windows in which their sequence numbers have to lie
  * (ovs lib/conntrack-tcp.c, after OpenBSD's pf). Sequence numbers are 32 bits, compared modulo.
  */
+import { be16, be32 } from '../../../packet/big-endian.ts';
 
 /** CT_DPIF_TCPS_…. */
 export const TCPS_CLOSED = 0;
@@ -33,15 +34,27 @@ export interface TcpPeer {
   state: number;
 }
 /** What a segment's header says. */
-export interface TcpSegment {
-  readonly flags: number;
-  readonly seq: number;
-  readonly ack: number;
-  readonly window: number;
+export class TcpSegment {
+  flags = 0;
+  seq = 0;
+  ack = 0;
+  window = 0;
   /** Bytes of data. */
-  readonly payload: number;
+  payload = 0;
   /** Of its window scale option, with a flag that it is there; 0: it is not. */
-  readonly wscale: number;
+  wscale = 0;
+
+  /** Reads the segment at arena offset `at`; `end` is the end of its packet. Its header has been found to be there. */
+  read(u8: Uint8Array, at: number, end: number): this {
+    const header = Math.min(Math.max(20, (u8[at + 12]! >>> 4) << 2), end - at);
+    this.flags = ((u8[at + 12]! & 15) << 8) | u8[at + 13]!;
+    this.seq = be32(u8, at + 4);
+    this.ack = be32(u8, at + 8);
+    this.window = be16(u8, at + 14);
+    this.payload = end - at - header;
+    this.wscale = windowScale(u8, at + 20, at + header);
+    return this;
+  }
 }
 /** Which time-out the connection has from now on. */
 export type TcpTimeout = 'first' | 'opening' | 'established' | 'closing' | 'fin_wait' | 'closed';
@@ -49,6 +62,17 @@ export type TcpUpdate = {
   readonly result: 'valid' | 'invalid' | 'new' | 'valid_new';
   readonly timeout: TcpTimeout | null;
 };
+
+const INVALID: TcpUpdate = { result: 'invalid', timeout: null };
+const NEW: TcpUpdate = { result: 'new', timeout: null };
+const FIRST: TcpUpdate = { result: 'valid_new', timeout: 'first' };
+/** Valid, and the time-out stays. */
+const STRAGGLER: TcpUpdate = { result: 'valid', timeout: null };
+const OPENING: TcpUpdate = { result: 'valid', timeout: 'opening' };
+const ESTABLISHED: TcpUpdate = { result: 'valid', timeout: 'established' };
+const CLOSING: TcpUpdate = { result: 'valid', timeout: 'closing' };
+const FIN_WAIT: TcpUpdate = { result: 'valid', timeout: 'fin_wait' };
+const CLOSED: TcpUpdate = { result: 'valid', timeout: 'closed' };
 
 const after = (a: number, b: number): boolean => ((a - b) | 0) > 0;
 const notBefore = (a: number, b: number): boolean => ((a - b) | 0) >= 0;
@@ -65,19 +89,6 @@ export function tcpValidNew({ flags }: TcpSegment): boolean {
   return !invalidFlags(flags) && (flags & (SYN | ACK)) !== (SYN | ACK);
 }
 
-/** The segment at arena offset `at`; `end` is the end of its packet. Its header has been found to be there. */
-export function readSegment(u8: Uint8Array, at: number, end: number): TcpSegment {
-  const be32 = (o: number): number => (u8[o]! << 24) | (u8[o + 1]! << 16) | (u8[o + 2]! << 8) | u8[o + 3]! | 0;
-  const header = Math.min(Math.max(20, (u8[at + 12]! >>> 4) << 2), end - at);
-  return {
-    flags: ((u8[at + 12]! & 15) << 8) | u8[at + 13]!,
-    seq: be32(at + 4),
-    ack: be32(at + 8),
-    window: (u8[at + 14]! << 8) | u8[at + 15]!,
-    payload: end - at - header,
-    wscale: windowScale(u8, at + 20, at + header),
-  };
-}
 function windowScale(u8: Uint8Array, from: number, to: number): number {
   let wscale = 0;
   for (let at = from; to - at >= 3; ) {
@@ -108,16 +119,16 @@ export function newTcp(s: TcpSegment): [TcpPeer, TcpPeer] {
 /** tcp_conn_update(): a segment from `src` to `dst`. */
 export function updateTcp(src: TcpPeer, dst: TcpPeer, s: TcpSegment): TcpUpdate {
   const { flags } = s;
-  if (invalidFlags(flags)) return { result: 'invalid', timeout: null };
+  if (invalidFlags(flags)) return INVALID;
   if ((flags & (SYN | ACK)) === SYN) {
     if (dst.state >= TCPS_FIN_WAIT_2 && src.state >= TCPS_FIN_WAIT_2) {
       src.state = TCPS_CLOSED;
       dst.state = TCPS_CLOSED;
-      return { result: 'new', timeout: null };
+      return NEW;
     }
     if (src.state <= TCPS_SYN_SENT) {
       src.state = TCPS_SYN_SENT;
-      return { result: 'valid_new', timeout: 'first' };
+      return FIRST;
     }
   }
   return track(src, dst, s);
@@ -178,13 +189,13 @@ function track(src: TcpPeer, dst: TcpPeer, s: TcpSegment): TcpUpdate {
     ((flags & RST) === 0 || exact);
   if (inWindow) {
     slide(src, dst, end, ack, win, sws);
-    return { result: 'valid', timeout: advance(src, dst, flags) };
+    return advance(src, dst, flags);
   }
   const awkward =
     (dst.state < TCPS_SYN_SENT || dst.state >= TCPS_FIN_WAIT_2 || src.state >= TCPS_FIN_WAIT_2) &&
     notBefore((src.seqhi + MAX_ACK_WINDOW) | 0, end) &&
     notBefore(seq, (src.seqlo - MAX_ACK_WINDOW) | 0);
-  if (!awkward) return { result: 'invalid', timeout: null };
+  if (!awkward) return INVALID;
   // picked up in the middle, or stragglers after the end: no new time-out
   slide(src, dst, end, ack, win, sws);
   if ((flags & FIN) !== 0 && src.state < TCPS_CLOSING) src.state = TCPS_CLOSING;
@@ -192,7 +203,7 @@ function track(src: TcpPeer, dst: TcpPeer, s: TcpSegment): TcpUpdate {
     src.state = TCPS_TIME_WAIT;
     dst.state = TCPS_TIME_WAIT;
   }
-  return { result: 'valid', timeout: null };
+  return STRAGGLER;
 }
 function slide(src: TcpPeer, dst: TcpPeer, end: number, ack: number, win: number, sws: number): void {
   src.maxWindow = Math.max(src.maxWindow, win);
@@ -200,7 +211,7 @@ function slide(src: TcpPeer, dst: TcpPeer, end: number, ack: number, win: number
   const open = win * 2 ** sws;
   if (notBefore((ack + open) | 0, dst.seqhi)) dst.seqhi = (ack + Math.max(open, 1)) | 0;
 }
-function advance(src: TcpPeer, dst: TcpPeer, flags: number): TcpTimeout {
+function advance(src: TcpPeer, dst: TcpPeer, flags: number): TcpUpdate {
   if ((flags & SYN) !== 0 && src.state < TCPS_SYN_SENT) src.state = TCPS_SYN_SENT;
   if ((flags & FIN) !== 0 && src.state < TCPS_CLOSING) src.state = TCPS_CLOSING;
   if ((flags & ACK) !== 0) {
@@ -213,8 +224,8 @@ function advance(src: TcpPeer, dst: TcpPeer, flags: number): TcpTimeout {
   }
   const least = Math.min(src.state, dst.state);
   const most = Math.max(src.state, dst.state);
-  if (least >= TCPS_FIN_WAIT_2) return 'closed';
-  if (least >= TCPS_CLOSING) return 'fin_wait';
-  if (least < TCPS_ESTABLISHED) return 'opening';
-  return most >= TCPS_CLOSING ? 'closing' : 'established';
+  if (least >= TCPS_FIN_WAIT_2) return CLOSED;
+  if (least >= TCPS_CLOSING) return FIN_WAIT;
+  if (least < TCPS_ESTABLISHED) return OPENING;
+  return most >= TCPS_CLOSING ? CLOSING : ESTABLISHED;
 }
