@@ -283,7 +283,7 @@ export class HostSwitch implements Environment {
     port.onLink = () => {};
     bridge.datapath.setPolicer(port.number, null);
     if (this.devices.get(port.name)?.port === port) {
-      bridge.unplugPort(port.number, this.contextBits);
+      bridge.removePort(port.number, this.contextBits, false);
       return;
     }
     bridge.removePort(port.number, this.contextBits);

@@ -10,8 +10,6 @@ export class OvsBridge {
   declare readonly datapath: KernelDatapath | NetdevDatapath;
   /** By datapath port number. */
   readonly ports = new Map<number, Port>();
-  /** Told of ports that came and went: what is learned of them is the slow path's. */
-  onPorts: { added(port: Port): void; removed(port: Port): void } = { added: () => {}, removed: () => {} };
 
   constructor(name: string, place: number, datapath: KernelDatapath | NetdevDatapath) {
     this.name = name;
@@ -22,28 +20,20 @@ export class OvsBridge {
   addPort(port: Port): void {
     this.ports.set(port.number, port);
     this.datapath.enterPort(port, this.place);
-    this.onPorts.added(port);
   }
   /** A port is plugged into the running bridge, at the recorder's stamp. */
   plugPort(port: Port, contextBits: number): void {
     this.ports.set(port.number, port);
     this.datapath.enterPort(port, this.place);
-    this.onPorts.added(port);
     this.datapath.plugPort(port, contextBits);
   }
-  /** A port is taken out of the running bridge, at the recorder's stamp. */
-  removePort(number: number, contextBits: number): void {
-    const port = this.ports.get(number);
+  /**
+   * A port is taken out of the running bridge, at the recorder's stamp. `closes` false: what is behind the port stays, and keeps it
+   * for another time.
+   */
+  removePort(number: number, contextBits: number, closes = true): void {
     this.ports.delete(number);
-    if (port !== undefined) this.onPorts.removed(port);
-    this.datapath.removePort(number, contextBits);
-  }
-  /** The same, where what is behind the port stays, and keeps the port for another time. */
-  unplugPort(number: number, contextBits: number): void {
-    const port = this.ports.get(number);
-    this.ports.delete(number);
-    if (port !== undefined) this.onPorts.removed(port);
-    this.datapath.removePort(number, contextBits, false);
+    this.datapath.removePort(number, contextBits, closes);
   }
   /** The port that goes by the number, or went. */
   port(number: number): Port {

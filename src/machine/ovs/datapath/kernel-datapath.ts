@@ -24,9 +24,8 @@ import { type LearnedFlows, type Megaflow, MegaflowTable } from './megaflow-tabl
 import type { ControllerCookie } from './odp-actions.ts';
 import type { UpcalledPacket } from './slow-path.ts';
 
-/** Upcalls that wait at most: what the netlink sockets of a handler hold of small frames. */
+/** Upcalls that wait at most, a power of 2: what the netlink sockets of a handler hold of small frames. */
 export const UPCALL_QUEUE = 2048;
-const UPCALL_RING = 2 * UPCALL_QUEUE;
 
 /** Who takes upcalls: the handler context. */
 export interface UpcallHandler {
@@ -54,8 +53,8 @@ export class KernelDatapath extends OvsDatapath {
   declare private readonly maskCost: number;
   declare private readonly passCost: number;
   private readonly maskCache = new MaskCache();
-  private readonly keys = new Int32Array(UPCALL_RING * DP_WORDS);
-  private readonly cookies = new Array<ControllerCookie | null | undefined>(UPCALL_RING).fill(undefined);
+  private readonly keys = new Int32Array(UPCALL_QUEUE * DP_WORDS);
+  private readonly cookies = new Array<ControllerCookie | null | undefined>(UPCALL_QUEUE).fill(undefined);
   private queued = 0;
   private taken = 0;
 
@@ -160,7 +159,7 @@ export class KernelDatapath extends OvsDatapath {
     }
     const bits = this.bitsOf(packet) | contextBits;
     recorder.event(bits | DP_UPCALL_COPY, pool.frame[packet]!, pool.length[packet]!, 0);
-    const at = this.queued++ & (UPCALL_RING - 1);
+    const at = this.queued++ & (UPCALL_QUEUE - 1);
     this.keys.set(this.key.words, at * DP_WORDS);
     this.cookies[at] = cookie;
     this.upcalls.push(packet);
@@ -173,14 +172,15 @@ export class KernelDatapath extends OvsDatapath {
     const words = new Int32Array(DP_WORDS);
     for (let i = 0; i < n; i++) {
       this.peekKey(i, words);
-      if (this.cookies[(this.taken + i) & (UPCALL_RING - 1)] !== undefined || this.table.find(words) !== null) continue;
+      if (this.cookies[(this.taken + i) & (UPCALL_QUEUE - 1)] !== undefined || this.table.find(words) !== null)
+        continue;
       const mask = this.slow.likelyMask?.(words);
       seen.add((mask === undefined ? words : words.map((w, j) => w & mask[j]!)).join());
     }
     return seen.size;
   }
   private peekKey(i: number, words: Int32Array): void {
-    const at = ((this.taken + i) & (UPCALL_RING - 1)) * DP_WORDS;
+    const at = ((this.taken + i) & (UPCALL_QUEUE - 1)) * DP_WORDS;
     for (let j = 0; j < DP_WORDS; j++) words[j] = this.keys[at + j]!;
   }
 
@@ -191,7 +191,7 @@ export class KernelDatapath extends OvsDatapath {
     const packet = this.upcalls.shift();
     const key = new Int32Array(DP_WORDS);
     this.peekKey(0, key);
-    const cookie = this.cookies[this.taken++ & (UPCALL_RING - 1)];
+    const cookie = this.cookies[this.taken++ & (UPCALL_QUEUE - 1)];
     const length = pool.length[packet]!;
     const frame = pool.frame[packet]!;
     const inPort = pool.inPort[packet]!;

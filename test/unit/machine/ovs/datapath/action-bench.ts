@@ -1,16 +1,13 @@
 /** A datapath of either kind whose slow path is a function of the key: what actions do with frames. */
-import { RandomStream } from '../../../../../src/engine/random.ts';
-import { Port } from '../../../../../src/machine/host/port.ts';
+import type { Port } from '../../../../../src/machine/host/port.ts';
 import { OvsBridge } from '../../../../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
-import { NO_CREDITS } from '../../../../../src/machine/ovs/datapath/megaflow-table.ts';
-import { NetdevDatapath } from '../../../../../src/machine/ovs/datapath/netdev-datapath.ts';
+import type { NetdevDatapath } from '../../../../../src/machine/ovs/datapath/netdev-datapath.ts';
 import type { ControllerCookie, OdpAction } from '../../../../../src/machine/ovs/datapath/odp-actions.ts';
 import type { SlowPath, Translation } from '../../../../../src/machine/ovs/datapath/slow-path.ts';
 import { DP_WORDS } from '../../../../../src/machine/ovs/flow/flow.ts';
-import type { Services } from '../../../../../src/machine/services.ts';
 import { Bare } from '../../packet/bare-services.ts';
-import type { Kind } from './switch.ts';
+import { datapathOf, KeepingPort, type Kind } from './switch.ts';
 
 export interface Out {
   readonly port: number;
@@ -20,24 +17,6 @@ export interface ToController {
   readonly key: Int32Array;
   readonly cookie: ControllerCookie;
   readonly bytes: Uint8Array;
-}
-
-class OutPort extends Port {
-  private readonly services: Services;
-  private readonly keep: (port: number, packet: number) => void;
-
-  constructor(services: Services, number: number, keep: (port: number, packet: number) => void) {
-    super(number, `p${number}`, number, 'test');
-    this.services = services;
-    this.keep = keep;
-  }
-  override transmit(packet: number): void {
-    this.keep(this.number, packet);
-    this.services.pool.release(packet);
-  }
-  override get waiting(): number {
-    return 0;
-  }
 }
 
 /** Matches everything that a frame has. */
@@ -60,12 +39,7 @@ export class ActionBench {
   constructor(kind: Kind, ports: number, actionsOf: (key: Int32Array) => readonly OdpAction[] | null) {
     this.bare = new Bare(256);
     const { services } = this.bare;
-    if (kind === 'netdev') this.datapath = new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
-    else {
-      const kernel = new KernelDatapath(services, 100);
-      kernel.handler = { upcallQueued: () => {} };
-      this.datapath = kernel;
-    }
+    this.datapath = datapathOf(kind, services);
     const translate = (key: Int32Array): Translation | null => {
       const actions = actionsOf(key);
       const credits = {
@@ -74,7 +48,7 @@ export class ActionBench {
         },
       };
       if (actions === null) return null;
-      return { actions, mask: this.mask, credits: credits ?? NO_CREDITS, install: this.install, slow: this.slow };
+      return { actions, mask: this.mask, credits, install: this.install, slow: this.slow };
     };
     const generation = (): number => this.generation;
     const slow: SlowPath = {
@@ -95,7 +69,7 @@ export class ActionBench {
     for (let n = 1; n <= ports; n++) this.bridge.addPort(this.port(n));
   }
   private port(number: number): Port {
-    return new OutPort(this.bare.services, number, (port, packet) =>
+    return new KeepingPort(this.bare.services, number, (port, packet) =>
       this.out.push({ port, bytes: this.bare.bytesOf(packet) }),
     );
   }

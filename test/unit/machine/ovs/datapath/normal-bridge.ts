@@ -1,4 +1,5 @@
 /** A bridge that switches as a fresh one does (`priority=0 actions=NORMAL`), behind a datapath without a world; it has no LOCAL. */
+import type { Port } from '../../../../../src/machine/host/port.ts';
 import type { OvsBridge } from '../../../../../src/machine/ovs/datapath/bridge.ts';
 import { DatapathDpif } from '../../../../../src/machine/ovs/datapath/dpif.ts';
 import type { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
@@ -8,6 +9,8 @@ import { TRUNK_OF_ALL } from '../../../../../src/machine/ovs/ofproto/bundle.ts';
 import { macText } from '../../../../../src/machine/ovs/ofproto/mac-table.ts';
 import type { Ofproto } from '../../../../../src/machine/ovs/ofproto/ofproto-dpif.ts';
 import type { Services } from '../../../../../src/machine/services.ts';
+
+const MAC = Uint8Array.of(2, 0, 0, 0, 0, 0xaa);
 
 export class NormalBridge {
   private readonly ofproto: Ofproto;
@@ -21,21 +24,18 @@ export class NormalBridge {
   ) {
     this.datapath = datapath;
     const backer = new Backer(new DatapathDpif(services, datapath));
-    const mac = Uint8Array.of(2, 0, 0, 0, 0, 0xaa);
-    const ofproto = backer.addBridge({ name: 'br0', mac, place: bridge.place });
+    const ofproto = backer.addBridge({ name: 'br0', mac: MAC, place: bridge.place });
     ofproto.macs.configure(options.macAgingSeconds, options.macTableSize, [], 0);
     datapath.slow = backer;
-    bridge.onPorts = {
-      added: ({ number, name }) => {
-        ofproto.addPort({ name, number, dpPort: number, type: 'dummy', mac, peer: null }, 0);
-        ofproto.setBundle({ ...TRUNK_OF_ALL, name, ports: [number] }, 0);
-      },
-      removed: ({ number, name }) => {
-        ofproto.removePort(number, 0);
-        ofproto.removeBundle(name, 0);
-      },
-    };
     this.ofproto = ofproto;
+  }
+  added({ number, name }: Port): void {
+    this.ofproto.addPort({ name, number, dpPort: number, type: 'dummy', mac: MAC, peer: null }, 0);
+    this.ofproto.setBundle({ ...TRUNK_OF_ALL, name, ports: [number] }, 0);
+  }
+  removed({ number, name }: Port): void {
+    this.ofproto.removePort(number, 0);
+    this.ofproto.removeBundle(name, 0);
   }
 
   /** The MAC table at `now`, brought up to date by what flows have counted. `age` in seconds. */

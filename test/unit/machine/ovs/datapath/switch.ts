@@ -12,7 +12,8 @@ import { NormalBridge } from './normal-bridge.ts';
 export type Kind = 'system' | 'netdev';
 export const KINDS: readonly Kind[] = ['system', 'netdev'];
 
-class KeepingPort extends Port {
+/** Hands what it gets to `keep`, and lets it go. */
+export class KeepingPort extends Port {
   private readonly services: Services;
   private readonly keep: (port: number, packet: number) => void;
 
@@ -28,6 +29,14 @@ class KeepingPort extends Port {
   override get waiting(): number {
     return 0;
   }
+}
+
+/** A datapath of either kind; nobody answers its upcalls. */
+export function datapathOf(kind: Kind, services: Services): KernelDatapath | NetdevDatapath {
+  if (kind === 'netdev') return new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
+  const kernel = new KernelDatapath(services, 100);
+  kernel.handler = { upcallQueued: () => {} };
+  return kernel;
 }
 
 export class Switch {
@@ -47,15 +56,14 @@ export class Switch {
     const { macTableSize = 8192, macAgingSeconds = 300, packets = 4096 } = options;
     this.bare = new Bare(packets);
     const { services } = this.bare;
-    if (kind === 'netdev') this.bridge = new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
-    else {
-      const kernel = new KernelDatapath(services, 100);
-      kernel.handler = { upcallQueued: () => {} };
-      this.bridge = kernel;
-    }
+    this.bridge = datapathOf(kind, services);
     this.ports = new OvsBridge('br0', 100, this.bridge);
     this.ofproto = new NormalBridge(services, this.bridge, this.ports, { macTableSize, macAgingSeconds });
-    for (let n = 1; n <= ports; n++) this.ports.addPort(this.port(n));
+    for (let n = 1; n <= ports; n++) {
+      const port = this.port(n);
+      this.ofproto.added(port);
+      this.ports.addPort(port);
+    }
   }
   private port(number: number): Port {
     const { services } = this.bare;
@@ -65,9 +73,12 @@ export class Switch {
   }
   /** A port comes to the running bridge, or goes. */
   plug(number: number): void {
-    this.ports.plugPort(this.port(number), 0);
+    const port = this.port(number);
+    this.ofproto.added(port);
+    this.ports.plugPort(port, 0);
   }
   unplug(number: number): void {
+    this.ofproto.removed(this.ports.port(number));
     this.ports.removePort(number, 0);
   }
 
