@@ -2,6 +2,7 @@
  * Rules for actions that need the match: prerequisites of what they set, tables they go to, ports (ovs lib/ofp-actions.c
  * ofpacts_check_consistency()). What actions do to types on the way counts: push_mpls makes the frame an MPLS one for what follows.
  */
+import { OFPP10_MAX } from '../openflow/wire/codes.ts';
 import { ofError } from '../openflow/wire/errors.ts';
 import type { OfAction } from './actions.ts';
 import {
@@ -46,16 +47,15 @@ export interface CheckParams {
 const OFP10_VERSION = 1;
 const AT_INNER_TCI = W_VLAN2 * 4;
 const OFPM13_MAX = 0xffff0000;
-/** Ports of Open vSwitch are below it, apart from the reserved ones. */
-const OFPP10_MAX = 0xff00;
 const L4_FIELDS = {
   [IPPROTO_TCP]: [fieldNamed('tcp_src'), fieldNamed('tcp_dst')],
   [IPPROTO_UDP]: [fieldNamed('udp_src'), fieldNamed('udp_dst')],
   [IPPROTO_SCTP]: [fieldNamed('sctp_src'), fieldNamed('sctp_dst')],
 } as Readonly<Record<number, readonly [Field, Field] | undefined>>;
 
-function checkPort(port: number): void {
-  if (port < OFPP10_MAX) return;
+/** The port, if something can be output to it. Throws OFPBAC_BAD_OUT_PORT (ovs ofpact_check_output_port()). */
+export function checkPort(port: number): number {
+  if (port < OFPP10_MAX) return port;
   switch (port) {
     case OFPP_IN_PORT:
     case OFPP_TABLE:
@@ -64,7 +64,7 @@ function checkPort(port: number): void {
     case OFPP_ALL:
     case OFPP_CONTROLLER:
     case OFPP_LOCAL:
-      return;
+      return port;
     default:
       throw ofError('OFPBAC_BAD_OUT_PORT');
   }

@@ -1,7 +1,6 @@
-/** Some bits of a field: how texts name them, and how they are read and written (ovs struct mf_subfield, lib/nx-match.c). */
+/** Some bits of a field: how texts name them, and their bits (ovs struct mf_subfield, lib/nx-match.c). */
 import { fieldByAnyName, headerOf, type Subfield } from './fields.ts';
-import type { Flow } from './flow.ts';
-import { FlowTextError } from './text/values.ts';
+import { FlowTextError, numberOf } from './text/values.ts';
 
 /** Reads `NXM_NX_REG0[0..15]`, `reg0[3]`, `eth_dst[]` or `eth_dst` at the start of `text`. Throws FlowTextError. */
 export function leadingSubfield(text: string): { subfield: Subfield; rest: string } {
@@ -63,21 +62,7 @@ export function subfieldMask({ field, ofs, bits }: Subfield): Uint8Array {
   return mask;
 }
 
-/** The subfield's value, ceil(bits / 8) bytes in network order. */
-export function readSubfield({ field, ofs, bits }: Subfield, flow: Flow): Uint8Array {
-  const value = new Uint8Array((bits + 7) >> 3);
-  copyBits(field.get(flow), ofs, value, 0, bits);
-  return value;
-}
-/** Writes a value of at least ceil(bits / 8) bytes, its last bits, into a packet's flow. */
-export function writeSubfield({ field, ofs, bits }: Subfield, value: Uint8Array, flow: Flow): void {
-  const wide = new Uint8Array(field.bytes);
-  copyBits(value, 0, wide, ofs, bits);
-  field.setMasked(flow, wide, subfieldMask({ field, ofs, bits }));
-}
-/** Bits [ofs, ofs + bits) of one field as the 64-bit number that `load` writes. */
+/** Bits [ofs, ofs + bits) of one field as a number. */
 export function bitsOf(value: Uint8Array, ofs: number, bits: number): bigint {
-  let all = 0n;
-  for (const byte of value) all = (all << 8n) | BigInt(byte);
-  return (all >> BigInt(ofs)) & ((1n << BigInt(bits)) - 1n);
+  return (numberOf(value) >> BigInt(ofs)) & ((1n << BigInt(bits)) - 1n);
 }

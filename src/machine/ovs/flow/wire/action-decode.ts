@@ -1,17 +1,9 @@
 /** Lists of actions from bytes, of all versions and with Nicira's (ovs lib/ofp-actions.c ofpacts_decode()). */
+import { OFPP10_MAX, portFrom10 } from '../../openflow/wire/codes.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
+import { checkPort } from '../action-check.ts';
 import { verifyActions } from '../action-verify.ts';
-import {
-  OFPP_ALL,
-  OFPP_CONTROLLER,
-  OFPP_FLOOD,
-  OFPP_IN_PORT,
-  OFPP_LOCAL,
-  OFPP_MAX,
-  OFPP_NORMAL,
-  OFPP_TABLE,
-  type OfAction,
-} from '../actions.ts';
+import { OFPP_IN_PORT, OFPP_LOCAL, type OfAction } from '../actions.ts';
 import { fieldNamed } from '../fields.ts';
 import { isValueValid } from '../match.ts';
 import { NX_VENDOR_ID, OFPAT_VENDOR, ONF_VENDOR_ID, type RawName, rawAction } from './action-types.ts';
@@ -33,7 +25,6 @@ export interface ActionBytes {
 
 /** As ovs: more would not fit its stack (MAX_OFPACT_PARSE_DEPTH is for texts). */
 const MAX_DEPTH = 100;
-export const OFPP10_MAX = 0xff00;
 
 const F = {
   ethSrc: fieldNamed('eth_src'),
@@ -50,27 +41,6 @@ const F = {
   mplsTc: fieldNamed('mpls_tc'),
 };
 
-export function port16(port: number): number {
-  return port >= OFPP10_MAX ? port + 0xffff0000 : port;
-}
-
-/** Throws OFPBAC_BAD_OUT_PORT for a port that nothing can be output to (ovs ofpact_check_output_port()). */
-function outputPort(port: number): number {
-  if (port < OFPP10_MAX) return port;
-  switch (port) {
-    case OFPP_IN_PORT:
-    case OFPP_TABLE:
-    case OFPP_NORMAL:
-    case OFPP_FLOOD:
-    case OFPP_ALL:
-    case OFPP_CONTROLLER:
-    case OFPP_LOCAL:
-      return port;
-    default:
-      throw ofError('OFPBAC_BAD_OUT_PORT');
-  }
-}
-
 function setMod(field: typeof F.ethSrc, a: ActionBytes, at: number): OfAction {
   const value = a.bytes.slice(at, at + field.bytes);
   return { type: 'set_field', field, value, mask: null, spelling: 'mod' };
@@ -79,13 +49,14 @@ function setExact(field: typeof F.ethSrc, value: Uint8Array): OfAction {
   return { type: 'set_field', field, value, mask: null, spelling: 'set_field' };
 }
 
-/** Nothing but zeros from `at` to the action's end, or the error. */
+/** Nothing but zeros from `at` to `end`, or the error. */
 export function mustBeZero(
   a: ActionBytes,
   at: number,
   error: 'NXBRC_MUST_BE_ZERO' | 'OFPBAC_BAD_ARGUMENT' | 'OFPBAC_BAD_SET_ARGUMENT',
+  end = a.at + a.length,
 ): void {
-  for (let i = at; i < a.at + a.length; i++) if (a.bytes[i] !== 0) throw ofError(error);
+  for (let i = at; i < end; i++) if (a.bytes[i] !== 0) throw ofError(error);
 }
 
 function setField(a: ActionBytes, mayMask: boolean): OfAction {
@@ -102,7 +73,8 @@ function setField(a: ActionBytes, mayMask: boolean): OfAction {
   return { type: 'set_field', field, value, mask, spelling: 'set_field' };
 }
 
-function copyField(a: ActionBytes, at: number, headers: number): OfAction {
+/** Bits and offsets stand at `at`, the fields' headers from `headers` on. */
+export function copyField(a: ActionBytes, at: number, headers: number): OfAction {
   const bits = a.view.getUint16(a.at + at);
   const src = readFieldHeader(a.view, a.at + headers, a.at + a.length);
   const dst = readFieldHeader(a.view, src.end, a.at + a.length);
@@ -134,12 +106,9 @@ function decodeStandard(name: RawName, a: ActionBytes): OfAction | null {
   const arg32 = (): number => view.getUint32(at + (a.argument === 4 ? 4 : 12));
   switch (name) {
     case 'output10':
-      return { type: 'output', port: outputPort(port16(view.getUint16(at + 4))), maxLen: view.getUint16(at + 6) };
-    case 'output11': {
-      const port = view.getUint32(at + 4);
-      if (port >= OFPP10_MAX && port < OFPP_MAX) throw ofError('OFPBAC_BAD_OUT_PORT');
-      return { type: 'output', port: outputPort(port), maxLen: view.getUint16(at + 8) };
-    }
+      return { type: 'output', port: checkPort(portFrom10(view.getUint16(at + 4))), maxLen: view.getUint16(at + 6) };
+    case 'output11':
+      return { type: 'output', port: checkPort(view.getUint32(at + 4)), maxLen: view.getUint16(at + 8) };
     case 'set_vlan_vid10':
     case 'set_vlan_vid11': {
       const vid = view.getUint16(at + 4);
@@ -178,7 +147,7 @@ function decodeStandard(name: RawName, a: ActionBytes): OfAction | null {
     case 'set_tp_dst':
       return setMod(F.tpDst, a, at + 4);
     case 'enqueue': {
-      const port = port16(view.getUint16(at + 4));
+      const port = portFrom10(view.getUint16(at + 4));
       if (port >= OFPP10_MAX && port !== OFPP_IN_PORT && port !== OFPP_LOCAL) throw ofError('OFPBAC_BAD_OUT_PORT');
       return { type: 'enqueue', port, queue: view.getUint32(at + 12) };
     }

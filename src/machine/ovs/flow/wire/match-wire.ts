@@ -38,6 +38,7 @@ import {
   u16At,
 } from '../match.ts';
 import { selectionFields } from '../text/group-text.ts';
+import { isOnes, isZeros, numberOf } from '../text/values.ts';
 import { readTlv, type TlvEntry, writeCookie, writeTlv } from './tlv.ts';
 
 /** A match with what NXM has in it besides: NXM_NX_COOKIE. `cookieMask` 0: none. */
@@ -66,24 +67,14 @@ function isPipelineField(field: Field): boolean {
   );
 }
 
-function isPlain(bytes: Uint8Array, all: number): boolean {
-  for (const byte of bytes) if (byte !== all) return false;
-  return true;
-}
-function number64(bytes: Uint8Array): bigint {
-  let value = 0n;
-  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
-  return value;
-}
-
 /** Adds one entry to a match. Throws OfError. */
 function addEntry(match: Match, field: Field, entry: TlvEntry, rules: MatchRules): void {
-  const exact = entry.mask === null || isPlain(entry.mask, 0xff);
-  if (!field.maskable && !exact && !isPlain(entry.mask!, 0)) throw ofError('OFPBMC_BAD_MASK', field.name);
+  const exact = entry.mask === null || isOnes(entry.mask);
+  if (!field.maskable && !exact && !isZeros(entry.mask!)) throw ofError('OFPBMC_BAD_MASK', field.name);
   if (!isValueValid(field, entry.value)) throw ofError('OFPBMC_BAD_VALUE', field.name);
   if (!field.present) {
     // Frames are Ethernet frames: to ask for that is to ask for nothing.
-    if (field.name === 'packet_type' && exact && isPlain(entry.value, 0)) return;
+    if (field.name === 'packet_type' && exact && isZeros(entry.value)) return;
     if (!rules.strict) return;
     throw ofError('OFPBMC_BAD_FIELD', field.name);
   }
@@ -112,8 +103,8 @@ export function decodeTlvMatch(
     if (entry.field !== null) addEntry(match, entry.field, entry, rules);
     else if (entry.isCookie && rules.cookie) {
       if (cookieMask !== 0n) throw ofError('OFPBMC_DUP_FIELD', 'NXM_NX_COOKIE');
-      cookie = number64(entry.value);
-      cookieMask = entry.mask === null ? 0xffffffffffffffffn : number64(entry.mask);
+      cookie = numberOf(entry.value);
+      cookieMask = entry.mask === null ? 0xffffffffffffffffn : numberOf(entry.mask);
     } else if (rules.strict) throw ofError('OFPBMC_BAD_FIELD');
   }
   return { match, cookie, cookieMask };
@@ -340,10 +331,10 @@ export function decodeFieldMasks(bytes: Uint8Array, at: number, length: number):
     if (mask !== null) throw ofError('OFPBMC_BAD_MASK');
     if (field === null || !field.present) throw ofError('OFPBMC_BAD_FIELD');
     if (seen.has(field)) throw ofError('OFPBMC_DUP_FIELD', field.name);
-    if (!field.maskable && !isPlain(value, 0) && !isPlain(value, 0xff)) throw ofError('OFPBMC_BAD_MASK', field.name);
+    if (!field.maskable && !isZeros(value) && !isOnes(value)) throw ofError('OFPBMC_BAD_MASK', field.name);
     seen.add(field);
     field.put(fields.mask, value, field.valid);
-    if (field === F.in_port && !isPlain(value, 0)) fields.mask.w[W_IN_PORT] = -1;
+    if (field === F.in_port && !isZeros(value)) fields.mask.w[W_IN_PORT] = -1;
   }
   return fields;
 }

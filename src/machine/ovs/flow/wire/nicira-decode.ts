@@ -1,4 +1,6 @@
 /** Nicira's actions from bytes (ovs lib/ofp-actions.c decode_NXAST_…). Offsets are those of its structs. */
+import { be16 } from '../../../packet/big-endian.ts';
+import { OFPP10_MAX, portFrom10 } from '../../openflow/wire/codes.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
 import type { OfAction } from '../actions.ts';
 import { OFPP_CONTROLLER, OFPP_IN_PORT, OFPP_NONE } from '../actions.ts';
@@ -7,14 +9,7 @@ import { copyBits, subfieldMask } from '../subfields.ts';
 import { OFPR_ACTION } from '../text/action-text.ts';
 import { formatIpv6Address } from '../text/addresses.ts';
 import { BUNDLE_ALGORITHMS, BUNDLE_MAX_MEMBERS, HASH_FIELDS, MULTIPATH_ALGORITHMS } from '../text/link-text.ts';
-import {
-  type ActionBytes,
-  checkSubfield,
-  decodeNestedActions,
-  mustBeZero,
-  OFPP10_MAX,
-  port16,
-} from './action-decode.ts';
+import { type ActionBytes, checkSubfield, copyField, decodeNestedActions, mustBeZero } from './action-decode.ts';
 import type { RawName } from './action-types.ts';
 import { decodeLearn } from './learn-wire.ts';
 import { fieldOfNxmHeader, nxmHeaderOf, readFieldHeader, readTlv } from './tlv.ts';
@@ -60,18 +55,6 @@ function regLoad2(a: ActionBytes): OfAction {
   return { type: 'set_field', field, value, mask: mask ?? field.valid.slice(), spelling: 'load' };
 }
 
-function regMove(a: ActionBytes): OfAction {
-  const bits = a.view.getUint16(a.at + 10);
-  const src = readFieldHeader(a.view, a.at + 16, a.at + a.length);
-  const dst = readFieldHeader(a.view, src.end, a.at + a.length);
-  mustBeZero(a, dst.end, 'NXBRC_MUST_BE_ZERO');
-  return {
-    type: 'move',
-    src: source({ field: src.field, ofs: a.view.getUint16(a.at + 12), bits }),
-    dst: destination({ field: dst.field, ofs: a.view.getUint16(a.at + 14), bits }),
-  };
-}
-
 function stack(a: ActionBytes): Subfield {
   const { field, end } = readFieldHeader(a.view, a.at + 12, a.at + a.length);
   mustBeZero(a, end + 2, 'NXBRC_MUST_BE_ZERO');
@@ -79,8 +62,8 @@ function stack(a: ActionBytes): Subfield {
 }
 
 function resubmit(a: ActionBytes, ct: boolean): OfAction {
-  for (let i = 13; i < 16; i++) if (a.bytes[a.at + i] !== 0) bad();
-  const port = port16(a.view.getUint16(a.at + 10));
+  mustBeZero(a, a.at + 13, 'OFPBAC_BAD_ARGUMENT', a.at + 16);
+  const port = portFrom10(a.view.getUint16(a.at + 10));
   const table = a.bytes[a.at + 12]!;
   return { type: 'resubmit', port: port === OFPP_IN_PORT ? null : port, table: table === 255 ? null : table, ct };
 }
@@ -99,7 +82,7 @@ function bundle(a: ActionBytes, load: boolean): OfAction {
     if (dst.bits < 16) bad();
     destination(dst);
   } else if (view.getUint16(at + 22) !== 0 || view.getUint32(at + 24) !== 0) bad();
-  const ports = Array.from({ length: count }, (_, i) => port16(view.getUint16(at + 32 + 2 * i)));
+  const ports = Array.from({ length: count }, (_, i) => portFrom10(view.getUint16(at + 32 + 2 * i)));
   if (ports.includes(OFPP_CONTROLLER)) throw ofError('OFPBAC_BAD_OUT_PORT');
   return { type: 'bundle', fields, basis: view.getUint16(at + 14), algorithm, ports, dst };
 }
@@ -125,7 +108,7 @@ function multipath(a: ActionBytes): OfAction {
 /** Properties of NXAST_CONTROLLER2: type and length of 16 bits each, padded to 8 bytes. */
 function controller2(a: ActionBytes): OfAction {
   const { view, bytes } = a;
-  for (let i = 10; i < 16; i++) if (bytes[a.at + i] !== 0) throw ofError('NXBRC_MUST_BE_ZERO');
+  mustBeZero(a, a.at + 10, 'NXBRC_MUST_BE_ZERO', a.at + 16);
   let maxLen = 0xffff;
   let controllerId = 0;
   let reason = OFPR_ACTION;
@@ -209,8 +192,7 @@ function nat(a: ActionBytes): OfAction {
   if (v4 || v6) {
     range = `=${address()}`;
     if (present & (v4 ? 2 : 8)) range += `-${address()}`;
-    const number = (): number =>
-      new DataView(bytes.buffer, bytes.byteOffset).getUint16(take(2).byteOffset - bytes.byteOffset);
+    const number = (): number => be16(take(2), 0);
     if (ports) range += `:${number()}`;
     if (present & 32) range += `-${number()}`;
   }
@@ -226,7 +208,7 @@ function sample(a: ActionBytes, name: 'sample' | 'sample2' | 'sample3'): OfActio
   const { view, at } = a;
   const probability = view.getUint16(at + 10);
   if (name === 'sample3') {
-    for (let i = 27; i < 32; i++) if (a.bytes[at + i] !== 0) throw ofError('NXBRC_MUST_BE_ZERO');
+    mustBeZero(a, at + 27, 'NXBRC_MUST_BE_ZERO', at + 32);
     if (a.bytes[at + 26]! > 2) bad();
   }
   if (probability === 0) bad();
@@ -241,7 +223,7 @@ function sample(a: ActionBytes, name: 'sample' | 'sample2' | 'sample3'): OfActio
 
 function controllerIds(a: ActionBytes): OfAction {
   const count = a.view.getUint16(a.at + 10);
-  for (let i = 12; i < 16; i++) if (a.bytes[a.at + i] !== 0) throw ofError('NXBRC_MUST_BE_ZERO');
+  mustBeZero(a, a.at + 12, 'NXBRC_MUST_BE_ZERO', a.at + 16);
   if (a.length - 16 < 2 * count) throw ofError('OFPBAC_BAD_LEN');
   return { type: 'dec_ttl', controllers: Array.from({ length: count }, (_, i) => a.view.getUint16(a.at + 16 + 2 * i)) };
 }
@@ -257,9 +239,9 @@ export function decodeNicira(name: RawName, a: ActionBytes): OfAction {
     case 'reg_load2':
       return regLoad2(a);
     case 'reg_move':
-      return regMove(a);
+      return copyField(a, 10, 16);
     case 'resubmit': {
-      const port = port16(view.getUint16(at + 10));
+      const port = portFrom10(view.getUint16(at + 10));
       return { type: 'resubmit', port: port === OFPP_IN_PORT ? null : port, table: null, ct: false };
     }
     case 'resubmit_table':
@@ -312,7 +294,7 @@ export function decodeNicira(name: RawName, a: ActionBytes): OfAction {
     case 'controller2':
       return controller2(a);
     case 'write_metadata':
-      for (let i = 10; i < 16; i++) if (a.bytes[at + i] !== 0) throw ofError('NXBRC_MUST_BE_ZERO');
+      mustBeZero(a, at + 10, 'NXBRC_MUST_BE_ZERO', at + 16);
       return { type: 'write_metadata', value: view.getBigUint64(at + 16), mask: view.getBigUint64(at + 24) };
     case 'stack_push':
       return { type: 'push', src: source(stack(a)) };
@@ -334,7 +316,7 @@ export function decodeNicira(name: RawName, a: ActionBytes): OfAction {
     case 'output_trunc': {
       const maxLen = view.getUint32(at + 12);
       if (maxLen < ETH_HEADER_LEN) bad();
-      const port = port16(view.getUint16(at + 10));
+      const port = portFrom10(view.getUint16(at + 10));
       if (port === OFPP_NONE || (port >= OFPP10_MAX && port < 0xffffff00)) throw ofError('OFPBAC_BAD_OUT_PORT');
       return { type: 'output_trunc', port, maxLen };
     }

@@ -1,4 +1,5 @@
 /** struct ofp_match of OpenFlow 1.0: 40 bytes, wildcards first (OpenFlow 1.0 §5.2.3; ovs lib/ofp-match.c). */
+import { portFrom10 } from '../../openflow/wire/codes.ts';
 import { fieldNamed } from '../fields.ts';
 import { VLAN_CFI, W_IN_PORT } from '../flow.ts';
 import { AT_TCI, Match, OFP10_VLAN_NONE, setU16At, u16At, zeroWildcarded } from '../match.ts';
@@ -45,8 +46,7 @@ export function decodeOfp10Match(bytes: Uint8Array, at: number): Match {
   const match = new Match();
   const wildcards = view.getUint32(0) & OFPFW10_ALL;
   if ((wildcards & OFPFW10_IN_PORT) === 0) {
-    const port = view.getUint16(4);
-    match.flow.w[W_IN_PORT] = port >= 0xff00 ? 0xffff0000 | port : port;
+    match.flow.w[W_IN_PORT] = portFrom10(view.getUint16(4));
     match.mask.w[W_IN_PORT] = -1;
   }
   for (const { bit, at: ofs, field } of PLAIN) {

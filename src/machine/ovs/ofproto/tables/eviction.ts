@@ -1,5 +1,6 @@
 /** Which flow a full table gives up (ovs ofproto/ofproto.c, choose_rule_to_evict()). */
 import { Flow } from '../../flow/flow.ts';
+import { bitsOf } from '../../flow/subfields.ts';
 import { deadlineOf } from './expiry.ts';
 import type { FlowTable } from './flow-table.ts';
 import type { Rule } from './rule.ts';
@@ -42,10 +43,4 @@ export function chooseRuleToEvict(table: FlowTable): Rule | null {
 /** Less: rather this one. */
 function priority(rule: Rule): number {
   return rule.importance * 2 ** 32 + Math.floor(deadlineOf(rule) / NS_PER_S);
-}
-
-function bitsOf(value: Uint8Array, ofs: number, bits: number): bigint {
-  let number = 0n;
-  for (const byte of value) number = (number << 8n) | BigInt(byte);
-  return (number >> BigInt(ofs)) & ((1n << BigInt(bits)) - 1n);
 }

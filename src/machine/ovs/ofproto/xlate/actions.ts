@@ -3,7 +3,8 @@ import { OFPP_IN_PORT, OFPP_UNSET } from '../../flow/actions.ts';
 import type { Subfield } from '../../flow/fields.ts';
 import { VLAN_CFI, W_ACTSET_OUTPUT, W_IN_PORT, W_METADATA, W_SKB_PRIORITY, W_TUN } from '../../flow/flow.ts';
 import { copyBits, formatSubfield } from '../../flow/subfields.ts';
-import { formatValue } from '../../flow/text/values.ts';
+import { alternateHex, formatValue, numberOf } from '../../flow/text/values.ts';
+import { portFrom10 } from '../../openflow/wire/codes.ts';
 import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
 import { reportActionSet, writeActions } from './action-set.ts';
 import { checkPktLarger, cloneActions } from './clone.ts';
@@ -33,7 +34,7 @@ import { decMplsTtl, popMpls, pushMpls, recirculateForMpls, setMplsTtl } from '.
 import { composeOutput } from './output.ts';
 import { outputAction, outputTrunc } from './output-action.ts';
 import { examineProtocol, prerequisitesOk } from './prerequisites.ts';
-import { examineSubfield, readSubfield, toBig, toBytes, writeSubfield } from './subfield.ts';
+import { examineSubfield, readSubfield, toBytes, writeSubfield } from './subfield.ts';
 import { resubmit, tableAction } from './tables.ts';
 
 const ALL_CONTROLLER_BYTES = 0xffff;
@@ -105,16 +106,7 @@ function execute(
       if (port <= 0xffffn) {
         context.report('detail', `output port is ${port}`);
         examineSubfield(action.src, wc);
-        const number = Number(port);
-        outputAction(
-          context,
-          number >= 0xff00 ? (number | 0xffff0000) >>> 0 : number,
-          action.maxLen,
-          false,
-          last,
-          false,
-          bucket,
-        );
+        outputAction(context, portFrom10(Number(port)), action.maxLen, false, last, false, bucket);
       } else context.report('warn', `output port ${port} is out of range`);
       return null;
     }
@@ -184,7 +176,7 @@ function execute(
         return null;
       }
       context.stackBytes -= bytes.length + 1;
-      load(context, action.dst, toBig(bytes));
+      load(context, action.dst, numberOf(bytes));
       reportSubfield(context, action.dst);
       return null;
     }
@@ -230,7 +222,7 @@ function execute(
       wc.w[W_SKB_PRIORITY] = -1;
       if (flow.w[W_SKB_PRIORITY] !== context.skbPriority) {
         flow.w[W_SKB_PRIORITY] = context.skbPriority;
-        context.report('detail', `queue = ${hex(BigInt(context.skbPriority >>> 0))}`);
+        context.report('detail', `queue = ${alternateHex(context.skbPriority >>> 0)}`);
       }
       return null;
     case 'set_tunnel':
@@ -263,7 +255,7 @@ function execute(
     case 'unroll_xlate':
       context.table = action.table;
       context.ruleCookie = action.cookie;
-      context.report('thaw', `restored state: table=${action.table}, cookie=${hex(action.cookie)}`);
+      context.report('thaw', `restored state: table=${action.table}, cookie=${alternateHex(action.cookie)}`);
       return null;
     case 'fin_timeout':
       wc.u8[NW_PROTO] = 0xff;
@@ -313,10 +305,6 @@ function execute(
     case 'nat':
       return null;
   }
-}
-
-function hex(value: bigint): string {
-  return value === 0n ? '0' : `0x${value.toString(16)}`;
 }
 
 function load(context: XlateContext, dst: Subfield, value: number | bigint): void {

@@ -2,6 +2,7 @@
 import {
   type FlowMod,
   type LearnSpec,
+  OFPP_ALL,
   OFPP_FLOOD,
   OFPP_IN_PORT,
   OFPP_LOCAL,
@@ -11,13 +12,13 @@ import {
 } from '../../flow/actions.ts';
 import type { Flow } from '../../flow/flow.ts';
 import { Match } from '../../flow/match.ts';
+import { subfieldMask } from '../../flow/subfields.ts';
+import { NX_LEARN_F_SEND_FLOW_REM, NX_LEARN_F_WRITE_RESULT } from '../../flow/text/learn-text.ts';
+import { numberOf } from '../../flow/text/values.ts';
+import { OFPP10_MAX, portFrom10 } from '../../openflow/wire/codes.ts';
 import { OFPG_ANY } from '../tables/groups.ts';
 import type { XlateContext } from './context.ts';
-import { examineSubfield, ones, readSubfield, toBig, toBytes, writeSubfield } from './subfield.ts';
-
-const NX_LEARN_F_SEND_FLOW_REM = 1;
-const NX_LEARN_F_WRITE_RESULT = 4;
-const OFPP10_MAX = 0xff00;
+import { examineSubfield, placed, readSubfield, writeSubfield } from './subfield.ts';
 
 /** What the frame's fields are looked at for. */
 export function maskLearned(spec: LearnSpec, wc: Flow): void {
@@ -30,35 +31,24 @@ export function learnedFlow(spec: LearnSpec, flow: Flow): FlowMod {
   if (spec.finIdleTimeout !== 0 || spec.finHardTimeout !== 0)
     actions.push({ type: 'fin_timeout', idle: spec.finIdleTimeout, hard: spec.finHardTimeout });
   for (const { bits, src, dst } of spec.specs) {
-    const value = ('field' in src ? readSubfield(src, flow) : toBig(src.value)) & ones(bits);
+    const value = BigInt.asUintN(bits, 'field' in src ? readSubfield(src, flow) : numberOf(src.value));
     if (dst.kind === 'match') {
-      const { field, ofs } = dst.subfield;
-      field.put(
-        match.flow,
-        toBytes(value << BigInt(ofs), field.bytes),
-        toBytes(ones(bits) << BigInt(ofs), field.bytes),
-      );
-      const mask = toBytes(ones(bits) << BigInt(ofs), field.bytes);
+      const { field } = dst.subfield;
+      const mask = subfieldMask(dst.subfield);
+      field.put(match.flow, placed(dst.subfield, value), mask);
       field.put(match.mask, mask, mask);
     } else if (dst.kind === 'load') {
       const { field, ofs } = dst.subfield;
-      const mask = toBytes(ones(bits) << BigInt(ofs), field.bytes);
       actions.push({
         type: 'set_field',
         field,
-        value: toBytes(value << BigInt(ofs), field.bytes),
-        mask: ofs === 0 && bits === field.bits ? null : mask,
+        value: placed(dst.subfield, value),
+        mask: ofs === 0 && bits === field.bits ? null : subfieldMask(dst.subfield),
         spelling: 'load',
       });
     } else {
-      const port = bits <= 16 || value <= 0xffffn ? port16(Number(value & 0xffffn)) : OFPP_NONE;
-      if (
-        port < OFPP10_MAX ||
-        port === OFPP_IN_PORT ||
-        port === OFPP_FLOOD ||
-        port === OFPP_LOCAL ||
-        port === 0xfffffffc
-      )
+      const port = bits <= 16 || value <= 0xffffn ? portFrom10(Number(value & 0xffffn)) : OFPP_NONE;
+      if (port < OFPP10_MAX || port === OFPP_IN_PORT || port === OFPP_FLOOD || port === OFPP_LOCAL || port === OFPP_ALL)
         actions.push({ type: 'output', port, maxLen: 0 });
     }
   }
@@ -79,9 +69,6 @@ export function learnedFlow(spec: LearnSpec, flow: Flow): FlowMod {
     bufferId: 0xffffffff,
     actions,
   };
-}
-function port16(port: number): number {
-  return port >= OFPP10_MAX ? (port | 0xffff0000) >>> 0 : port;
 }
 
 /** xlate_learn_action(). */

@@ -117,7 +117,8 @@ export const HEADER = 8;
 /** Header and type, flags and padding of a multipart message; 12 in OpenFlow 1.0. */
 export const multipartHeader = (version: number): number => (version === OFP10_VERSION ? 12 : 16);
 
-const OFPP10_MAX = 0xff00;
+/** Ports of Open vSwitch are below it, apart from the reserved ones. */
+export const OFPP10_MAX = 0xff00;
 
 /** A port number of OpenFlow 1.0, 16 bits. */
 export function portFrom10(port: number): number {

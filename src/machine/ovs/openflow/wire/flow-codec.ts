@@ -1,4 +1,5 @@
 /** Matches and lists of actions as messages carry them: what of ../../flow's codecs OpenFlow messages need, by version. */
+
 import { checkActions as check } from '../../flow/action-check.ts';
 import type { OfAction } from '../../flow/actions.ts';
 import { type Match, normalizeMatch } from '../../flow/match.ts';
@@ -15,13 +16,13 @@ import {
 } from '../../flow/wire/match-wire.ts';
 import { decodeOfp10Match, encodeOfp10Match } from '../../flow/wire/ofp10-match.ts';
 import { decodeOfp11Match } from '../../flow/wire/ofp11-match.ts';
+import { OFPP10_MAX } from './codes.ts';
 
 export { OFPMT11_STANDARD_LENGTH } from '../../flow/wire/ofp11-match.ts';
 export type { WireMatch };
 
 /** Tables that a goto_table may name: all but the switch's own. */
 const TABLES = 255;
-const OFPP10_MAX = 0xff00;
 const NXM_RULES = { ...MATCH_RULES, cookie: true };
 const PIPELINE_RULES = { ...MATCH_RULES, strict: false, pipelineOnly: true };
 const LOOSE_RULES = { ...MATCH_RULES, strict: false };
