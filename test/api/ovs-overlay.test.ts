@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { afterEach, test } from 'vitest';
+import type { Json } from '../../src/machine/ovs/ovsdb/json.ts';
+import { addBr, addPort } from '../unit/machine/ovs/ovsdb/vsctl-operations.ts';
 import { closeServer, closeServers, startServer, type TestServer, temporaryFolder } from './client.ts';
 
 afterEach(closeServers);
@@ -14,7 +16,7 @@ const document = {
 };
 
 /** Runs a transaction as a client of the database does, and returns its results. */
-async function transact(server: TestServer, ...operations: object[]): Promise<unknown[]> {
+async function transact(server: TestServer, ...operations: Json[]): Promise<unknown[]> {
   const { body } = await server.get(T1);
   const endpoints: { protocol: string; target: string }[] = body.endpoints;
   const { target } = endpoints.find((e) => e.protocol === 'ovsdb' && e.target.startsWith('tcp:'))!;
@@ -35,33 +37,6 @@ async function transact(server: TestServer, ...operations: object[]): Promise<un
     }
   }
 }
-const addBridge = [
-  { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name: 'br1', type: 'internal' } },
-  { op: 'insert', table: 'Interface', 'uuid-name': 'j', row: { name: 'p1' } },
-  { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name: 'br1', interfaces: ['named-uuid', 'i'] } },
-  { op: 'insert', table: 'Port', 'uuid-name': 'q', row: { name: 'p1', tag: 7, interfaces: ['named-uuid', 'j'] } },
-  {
-    op: 'insert',
-    table: 'Bridge',
-    'uuid-name': 'b',
-    row: {
-      name: 'br1',
-      ports: [
-        'set',
-        [
-          ['named-uuid', 'p'],
-          ['named-uuid', 'q'],
-        ],
-      ],
-    },
-  },
-  {
-    op: 'mutate',
-    table: 'Open_vSwitch',
-    where: [],
-    mutations: [['bridges', 'insert', ['set', [['named-uuid', 'b']]]]],
-  },
-];
 interface Shown {
   readonly bridges: readonly string[];
   readonly rows: unknown;
@@ -82,7 +57,8 @@ test('a changed database outlives the world and the server; a PUT is the documen
   const before = await server.get(T1);
   assert.deepEqual(before.body.effective, before.body.document);
 
-  await transact(server, ...addBridge);
+  await transact(server, ...addBr('br1'));
+  await transact(server, ...addPort('br1', 'p1', { tag: 7 }));
   const changed = await shown(server);
   assert.deepEqual(changed.bridges, ['br0', 'br1']);
   const { effective } = (await server.get(T1)).body;

@@ -306,7 +306,7 @@ function change(dice: Dice, { proto, tagged }: Matched): string {
     () => `set_field:${dice.pick(UNICAST)}->eth_dst`,
     () => `set_field:${dice.pick(UNICAST)}->eth_src`,
     () => `set_field:${dice.below(5)}->reg0`,
-    () => `load:0x${hex(dice.below(4))}->NXM_NX_REG1[${dice.pick(['', '0..3', '2..5'])}]`.replace('[]', '[]'),
+    () => `load:0x${hex(dice.below(4))}->NXM_NX_REG1[${dice.pick(['', '0..3', '2..5'])}]`,
     () => `set_field:0x${hex(dice.below(3))}/0x3->metadata`,
     () => 'move:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15]',
     () => 'move:NXM_OF_ETH_SRC[0..15]->NXM_NX_REG1[0..15]',

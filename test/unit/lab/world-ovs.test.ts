@@ -15,6 +15,7 @@ import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
 import type { CtlPmd } from '../../../src/machine/ovs/unixctl/host.ts';
 import { dpPorts } from '../../../src/machine/ovs/unixctl/statistics.ts';
 import { Client } from '../machine/ovs/openflow/switch.ts';
+import { addBr, addPort, type Columns, delBr, delPort } from '../machine/ovs/ovsdb/vsctl-operations.ts';
 
 const nic = (ip: string, more: object = {}): object => ({ name: 'net0', addresses: [`${ip}/24`], ...more });
 const guests = (more: object = {}, second: object = {}): object[] => [
@@ -39,48 +40,17 @@ class Lab {
   transact(...operations: Json[]): Json[] {
     return this.world.door(this.ovs).act('ovsdb transact', 'test', () => this.ovs.db.transact(operations));
   }
-  addPort(bridge: string, name: string, port: { [c: string]: Json } = {}, iface: { [c: string]: Json } = {}): void {
-    this.transact(
-      { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name, ...iface } },
-      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name, interfaces: ['named-uuid', 'i'], ...port } },
-      {
-        op: 'mutate',
-        table: 'Bridge',
-        where: [['name', '==', bridge]],
-        mutations: [['ports', 'insert', ['set', [['named-uuid', 'p']]]]],
-      },
-    );
+  addPort(bridge: string, name: string, port: Columns = {}, iface: Columns = {}): void {
+    this.transact(...addPort(bridge, name, port, iface));
   }
   delPort(bridge: string, name: string): void {
-    const { uuid } = this.ovs.db.find('Port', 'name', name)!;
-    this.transact({
-      op: 'mutate',
-      table: 'Bridge',
-      where: [['name', '==', bridge]],
-      mutations: [['ports', 'delete', ['set', [['uuid', uuid]]]]],
-    });
+    this.transact(...delPort(this.ovs.db, bridge, name));
   }
-  addBr(name: string, columns: { [c: string]: Json } = {}): void {
-    this.transact(
-      { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name, type: 'internal' } },
-      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name, interfaces: ['named-uuid', 'i'] } },
-      { op: 'insert', table: 'Bridge', 'uuid-name': 'b', row: { name, ports: ['named-uuid', 'p'], ...columns } },
-      {
-        op: 'mutate',
-        table: 'Open_vSwitch',
-        where: [],
-        mutations: [['bridges', 'insert', ['set', [['named-uuid', 'b']]]]],
-      },
-    );
+  addBr(name: string, columns: Columns = {}): void {
+    this.transact(...addBr(name, columns));
   }
   delBr(name: string): void {
-    const { uuid } = this.ovs.db.find('Bridge', 'name', name)!;
-    this.transact({
-      op: 'mutate',
-      table: 'Open_vSwitch',
-      where: [],
-      mutations: [['bridges', 'delete', ['set', [['uuid', uuid]]]]],
-    });
+    this.transact(...delBr(this.ovs.db, name));
   }
   column(table: string, name: string, column: string): unknown {
     const row = this.ovs.db.find(table, 'name', name);
@@ -155,7 +125,7 @@ describe.each([
 test('ingress policing: what is too much is dropped and counted, and tokens come with time', () => {
   const it = new Lab({ guests: guests() });
   it.ping(1);
-  const interfaceRow = (row: { [c: string]: Json }): void =>
+  const interfaceRow = (row: Columns): void =>
     void it.transact({ op: 'update', table: 'Interface', where: [['name', '==', 'a.net0']], row });
   interfaceRow({ ingress_policing_kpkts_rate: 1, ingress_policing_kpkts_burst: 1, ingress_policing_rate: 0 });
   expect(it.ping(20).received).toBe(20);
@@ -220,7 +190,7 @@ test('a NIC with another back-end, or on another bridge, keeps its VLAN; nobody 
 
 test('what cannot be opened says why', () => {
   const it = new Lab({ bridges: [{ name: 'br0' }, { name: 'nd', datapath: 'netdev' }], guests: guests() });
-  const errors = (bridge: string, name: string, iface: { [c: string]: Json }): unknown => {
+  const errors = (bridge: string, name: string, iface: Columns): unknown => {
     it.addPort(bridge, name, {}, iface);
     const said = [it.column('Interface', name, 'error'), it.column('Interface', name, 'ofport')];
     it.delPort(bridge, name);

@@ -297,8 +297,8 @@ export class Replay {
   }
 }
 
-/** The value that a difference leads to (ovsdb-server(7), <row-update2>). */
-function undiffed(column: Column, before: Json, diff: Json): Json {
+/** The value that a difference leads to: sets and maps in their long forms (ovsdb-server(7), <row-update2>). */
+export function undiffed(column: Column, before: Json, diff: Json): Json {
   if (!holdsMore(column.type)) return diff;
   const word = column.type.value === null ? 'set' : 'map';
   const elements = (json: Json): Json[] => (Array.isArray(json) && json[0] === word ? (json[1] as Json[]) : [json]);

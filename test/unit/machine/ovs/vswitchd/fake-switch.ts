@@ -15,6 +15,7 @@ import type {
   SwitchBridge,
 } from '../../../../../src/machine/ovs/vswitchd/environment.ts';
 import { Vswitchd } from '../../../../../src/machine/ovs/vswitchd/vswitchd.ts';
+import { addBr, addPort, type Columns, delBr, delPort } from '../ovsdb/vsctl-operations.ts';
 
 const ZERO: PortCounters = {
   rxPackets: 0,
@@ -77,9 +78,6 @@ export class FakeNetdev implements Netdev {
   }
   counters(): PortCounters {
     return { ...ZERO, rxPackets: this.received };
-  }
-  customStatistics(): Record<string, number> {
-    return {};
   }
   status(): Record<string, string> {
     return { driver_name: 'fake' };
@@ -201,9 +199,6 @@ export class FakeSwitch implements Environment {
   }
 
   // ---- what ovs-vsctl would do ------------------------------------------------------------------------------------------
-  private root(): string {
-    return [...this.db.rows('Open_vSwitch')][0]!.uuid;
-  }
   /** Operations, and next_cfg as `ovs-vsctl` raises it. Returns that. */
   transact(...operations: Json[]): number {
     const bump = {
@@ -217,56 +212,19 @@ export class FakeSwitch implements Environment {
       if (typeof result === 'object' && result !== null && 'error' in result) throw new Error(JSON.stringify(result));
     return [...this.db.rows('Open_vSwitch')][0]!.integer('next_cfg')!;
   }
-  addBr(name: string, columns: { [column: string]: Json } = {}): number {
-    return this.transact(
-      { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name, type: 'internal' } },
-      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name, interfaces: ['named-uuid', 'i'] } },
-      { op: 'insert', table: 'Bridge', 'uuid-name': 'b', row: { name, ports: ['named-uuid', 'p'], ...columns } },
-      {
-        op: 'mutate',
-        table: 'Open_vSwitch',
-        where: [],
-        mutations: [['bridges', 'insert', ['set', [['named-uuid', 'b']]]]],
-      },
-    );
+  addBr(name: string, columns: Columns = {}): number {
+    return this.transact(...addBr(name, columns));
   }
   delBr(name: string): number {
-    const row = this.db.find('Bridge', 'name', name)!;
-    const mutation: Json = ['bridges', 'delete', ['set', [['uuid', row.uuid]]]];
-    return this.transact({
-      op: 'mutate',
-      table: 'Open_vSwitch',
-      where: [['_uuid', '==', ['uuid', this.root()]]],
-      mutations: [mutation],
-    });
+    return this.transact(...delBr(this.db, name));
   }
-  addPort(
-    bridge: string,
-    name: string,
-    port: { [column: string]: Json } = {},
-    iface: { [column: string]: Json } = {},
-  ): number {
-    return this.transact(
-      { op: 'insert', table: 'Interface', 'uuid-name': 'i', row: { name, ...iface } },
-      { op: 'insert', table: 'Port', 'uuid-name': 'p', row: { name, interfaces: ['named-uuid', 'i'], ...port } },
-      {
-        op: 'mutate',
-        table: 'Bridge',
-        where: [['name', '==', bridge]],
-        mutations: [['ports', 'insert', ['set', [['named-uuid', 'p']]]]],
-      },
-    );
+  addPort(bridge: string, name: string, port: Columns = {}, iface: Columns = {}): number {
+    return this.transact(...addPort(bridge, name, port, iface));
   }
   delPort(bridge: string, name: string): number {
-    const row = this.db.find('Port', 'name', name)!;
-    return this.transact({
-      op: 'mutate',
-      table: 'Bridge',
-      where: [['name', '==', bridge]],
-      mutations: [['ports', 'delete', ['set', [['uuid', row.uuid]]]]],
-    });
+    return this.transact(...delPort(this.db, bridge, name));
   }
-  set(table: string, name: string, row: { [column: string]: Json }): number {
+  set(table: string, name: string, row: Columns): number {
     return this.transact({ op: 'update', table, where: [['name', '==', name]], row });
   }
   get(table: string, name: string): NonNullable<ReturnType<Database['find']>> {
