@@ -99,7 +99,8 @@ class Follower {
   private modify(schema: DatabaseSchema, table: string, row: JsonObject, modify: JsonObject): void {
     for (const [name, diff] of Object.entries(modify)) {
       const column = schema.tables.get(table)!.byName.get(name)!;
-      row[name] = undiffed(column, row[name]!, diff);
+      // what is empty is left out of new rows
+      row[name] = undiffed(column, row[name] ?? [column.type.value === null ? 'set' : 'map', []], diff);
     }
   }
 }
