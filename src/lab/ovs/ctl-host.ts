@@ -3,7 +3,7 @@ import * as E from '../../engine/events.ts';
 import { DummyPort } from '../../machine/host/dummy-port.ts';
 import { InternalPort } from '../../machine/host/internal-port.ts';
 import { OvsRevalidator } from '../../machine/ovs/datapath/revalidator.ts';
-import type { CtlDatapath, CtlHost, CtlUpcalls } from '../../machine/ovs/unixctl/host.ts';
+import type { CtlHost, CtlUpcalls } from '../../machine/ovs/unixctl/host.ts';
 import type { OvsHost } from './ovs-host.ts';
 
 /** Events that are coverage counters of the real program, under its names. */
@@ -24,11 +24,10 @@ const COVERAGE: readonly (readonly [string, readonly number[]])[] = [
 const NO_REVALIDATOR: CtlUpcalls = { averageFlows: 0, maxFlows: 0, flowLimit: 10_000, dumpDurationMs: 1 };
 
 export function ctlHost(host: OvsHost): CtlHost {
-  const datapaths = (): CtlDatapath[] => host.switch.datapaths();
   return {
     version: host.switch.ovsVersion,
     get datapaths() {
-      return datapaths();
+      return host.switch.datapaths();
     },
     upcalls: ({ datapath }) => (datapath.revalidator instanceof OvsRevalidator ? datapath.revalidator : NO_REVALIDATOR),
     revalidate: ({ datapath }, now, contextBits) => void datapath.lookAgain(now, contextBits),

@@ -4,8 +4,9 @@
  * DEVIATION: QoS, NetFlow, sFlow, IPFIX, managers, SSL, spanning trees, external_ids and settings of single controllers and interfaces
  * beyond number, VLAN and peer have no fields in a document; they are kept with the database and not shown there.
  */
+import { MAC_DEFAULT_MAX, MAC_ENTRY_DEFAULT_IDLE_TIME } from '../../machine/ovs/ofproto/mac-table.ts';
 import { type BridgeConfig, type PortConfig, readConfig } from '../../machine/ovs/vswitchd/config.ts';
-import { integerIn } from '../../machine/ovs/vswitchd/mac-address.ts';
+import { integerIn } from '../../machine/ovs/vswitchd/smap.ts';
 import { documentOf, parseTopology } from '../document.ts';
 import type { TopologyDocument } from '../document-schema.ts';
 import type { Bridge, GuestNic, Host, HostNic, Topology } from '../topology.ts';
@@ -17,7 +18,7 @@ import {
   PLAIN_OVS_BRIDGE,
   type PortVlan,
 } from '../topology-ovs.ts';
-import { autoOtherConfig, guestPortName, MAC_AGING_TIME, MAC_TABLE_SIZE } from './initial-rows.ts';
+import { autoOtherConfig, guestPortName } from './initial-rows.ts';
 import type { OvsHost } from './ovs-host.ts';
 
 /** A complete document; null: no document says what stands now, because a NIC is left without a bridge or a name is none. */
@@ -117,8 +118,11 @@ function effectiveBridge(config: BridgeConfig, known: Bridge | undefined, device
     ...known,
     name: config.name,
     datapath: config.datapathType,
-    macTableSize: Math.min(1_000_000, Math.max(10, integerIn(otherConfig, 'mac-table-size', 0) || MAC_TABLE_SIZE)),
-    macAgingSeconds: Math.min(3600, Math.max(15, integerIn(otherConfig, 'mac-aging-time', 0) || MAC_AGING_TIME)),
+    macTableSize: Math.min(1_000_000, Math.max(10, integerIn(otherConfig, 'mac-table-size', 0) || MAC_DEFAULT_MAX)),
+    macAgingSeconds: Math.min(
+      3600,
+      Math.max(15, integerIn(otherConfig, 'mac-aging-time', 0) || MAC_ENTRY_DEFAULT_IDLE_TIME),
+    ),
     failMode: config.failModeColumn,
     ports: own,
     bonds,

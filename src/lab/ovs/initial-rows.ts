@@ -1,13 +1,10 @@
 /** The rows that a host's database begins with: what its document says (`ovs-vsctl init` and the commands that would follow). */
 
 import { assert } from '../../engine/assert.ts';
+import { MAC_DEFAULT_MAX, MAC_ENTRY_DEFAULT_IDLE_TIME } from '../../machine/ovs/ofproto/mac-table.ts';
 import type { Database, Edit, Values } from '../../machine/ovs/ovsdb/database.ts';
 import { type Bridge, type Guest, type GuestNic, type Host, type HostNic, vhostUserDefaults } from '../topology.ts';
 import type { Bond, BridgePort, PortVlan } from '../topology-ovs.ts';
-
-/** Defaults of Open vSwitch, which a row does not say. */
-export const MAC_TABLE_SIZE = 8192;
-export const MAC_AGING_TIME = 300;
 
 /** What a port of a NIC is called: the NIC's name, a guest's in front of its NIC's. */
 export const guestPortName = (guest: string, nic: string): string => `${guest}.${nic}`;
@@ -106,8 +103,11 @@ function bridgeRow(edit: Edit, host: Host, bridge: Bridge): string {
     fail_mode: bridge.failMode,
     protocols: bridge.protocols,
     other_config: {
-      ...(bridge.macTableSize === MAC_TABLE_SIZE ? {} : { 'mac-table-size': String(bridge.macTableSize) }),
-      ...(bridge.macAgingSeconds === MAC_AGING_TIME ? {} : { 'mac-aging-time': String(bridge.macAgingSeconds) }),
+      // what is the default no row says
+      ...(bridge.macTableSize === MAC_DEFAULT_MAX ? {} : { 'mac-table-size': String(bridge.macTableSize) }),
+      ...(bridge.macAgingSeconds === MAC_ENTRY_DEFAULT_IDLE_TIME
+        ? {}
+        : { 'mac-aging-time': String(bridge.macAgingSeconds) }),
       ...bridge.otherConfig,
     },
   });

@@ -136,9 +136,6 @@ export class PortNetdev implements Netdev {
       txDropped: dropped,
     };
   }
-  customStatistics(): Readonly<Record<string, number>> {
-    return {};
-  }
   status(): Readonly<Record<string, string>> {
     return this.facts.status();
   }
@@ -197,9 +194,6 @@ export class PatchNetdev implements Netdev {
   /** Its OpenFlow port says more. */
   counters(): PortCounters {
     return NO_COUNTERS;
-  }
-  customStatistics(): Readonly<Record<string, number>> {
-    return {};
   }
   status(): Readonly<Record<string, string>> {
     return {};

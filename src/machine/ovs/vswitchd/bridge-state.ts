@@ -1,25 +1,15 @@
 /** One bridge as ovs-vswitchd keeps it: what it has opened, and how that follows the database (ovs vswitchd/bridge.c). */
 
 import { OFPP_LOCAL } from '../flow/actions.ts';
+import { parseMac } from '../flow/text/addresses.ts';
 import type { BundleSettings, VlanMode } from '../ofproto/bundle.ts';
+import { MAC_DEFAULT_MAX, MAC_ENTRY_DEFAULT_IDLE_TIME, macNumber } from '../ofproto/mac-table.ts';
 import type { MirrorSettings } from '../ofproto/mirrors.ts';
 import type { BridgeConfig, InterfaceConfig, MirrorConfig, PortConfig } from './config.ts';
 import type { Environment, Netdev, SwitchBridge } from './environment.ts';
-import {
-  compareMacs,
-  flagIn,
-  integerIn,
-  macOfUuid,
-  macToNumber,
-  mayRepresent,
-  parseDatapathId,
-  parseMac,
-} from './mac-address.ts';
+import { macOfUuid, mayRepresent } from './mac-address.ts';
 import { OfportNumbers } from './ofport-numbers.ts';
-
-/** ovs lib/mac-learning.h. */
-const MAC_ENTRY_DEFAULT_IDLE_TIME = 300;
-const MAC_DEFAULT_MAX = 8192;
+import { flagIn, integerIn, parseDatapathId } from './smap.ts';
 
 /** An interface that is open. */
 export interface Interface {
@@ -168,7 +158,7 @@ export class BridgeState {
     this.ofproto.setPeer(ofport, peerOf(config));
     netdev.police(policing.rate, policing.burst, policing.kpktsRate, policing.kpktsBurst);
     if (config.mtuRequest !== null) netdev.setMtu(config.mtuRequest);
-    const mac = parseMac(config.mac);
+    const mac = parseMac(config.mac ?? '');
     if (config.type === 'internal' && mac !== null && ofport !== OFPP_LOCAL && (mac[0]! & 1) === 0) netdev.setMac(mac);
     this.ofproto.portChanged(ofport, netdev, now);
   }
@@ -176,11 +166,11 @@ export class BridgeState {
   /** bridge_pick_local_hw_addr(), find_local_hw_addr(), bridge_pick_datapath_id(). */
   private pickAddress(): void {
     const { config } = this;
-    const set = parseMac(config.otherConfig.get('hwaddr'));
+    const set = parseMac(config.otherConfig.get('hwaddr') ?? '');
     const own = set !== null && (set[0]! & 1) === 0 && set.some((byte) => byte !== 0) ? set : null;
     this.mac = own ?? this.leastAddress() ?? macOfUuid(config.uuid);
     this.interfaces.get(config.name)?.netdev.setMac(this.mac);
-    this.datapathId = parseDatapathId(config.otherConfig.get('datapath-id')) ?? macToNumber(this.mac);
+    this.datapathId = parseDatapathId(config.otherConfig.get('datapath-id')) ?? BigInt(macNumber(this.mac, 0));
   }
   private leastAddress(): Uint8Array | null {
     const outputs = new Set(this.config.mirrors.map((mirror) => mirror.outputPort));
@@ -191,7 +181,7 @@ export class BridgeState {
       const open = first === undefined ? undefined : this.interfaces.get(first);
       if (open === undefined || open.ofport === OFPP_LOCAL) continue;
       const mac = open.netdev.mac();
-      if (mayRepresent(mac) && (least === null || compareMacs(mac, least) < 0)) least = mac;
+      if (mayRepresent(mac) && (least === null || macNumber(mac, 0) < macNumber(least, 0))) least = mac;
     }
     return least;
   }
@@ -288,8 +278,6 @@ function syntheticPort(name: string): PortConfig {
     bondMode: null,
     bondUpdelay: 0,
     bondDowndelay: 0,
-    bondActive: null,
-    lacp: null,
     otherConfig: NOTHING,
     protected: false,
   };

@@ -1,9 +1,9 @@
 /** What ovs-vswitchd writes into the rows of interfaces (iface_refresh_netdev_status(), iface_refresh_stats(), iface_clear_db_record()). */
 
 import { OFPP_LOCAL } from '../flow/actions.ts';
+import { formatMac } from '../flow/text/addresses.ts';
 import type { Values } from '../ovsdb/database.ts';
 import type { Interface } from './bridge-state.ts';
-import { macToText } from './mac-address.ts';
 
 /** OpenFlow 1.0's number of the LOCAL port, which the column holds. */
 const LOCAL = 65534;
@@ -22,7 +22,7 @@ export function statusColumns({ netdev, ofport }: Interface): Values {
     duplex: duplex === null ? null : duplex ? 'full' : 'half',
     link_speed: speed === 0 ? null : speed * 1_000_000,
     mtu: netdev.mtu(),
-    mac_in_use: macToText(netdev.mac()),
+    mac_in_use: formatMac(netdev.mac()),
     ifindex: netdev.ifindex(),
   };
 }
@@ -38,7 +38,6 @@ export function statisticsOf({ netdev }: Interface): Values {
       tx_dropped: counters.txDropped,
       rx_errors: counters.rxErrors,
       tx_errors: counters.txErrors,
-      ...netdev.customStatistics(),
     },
   };
 }

@@ -2,13 +2,13 @@
  * What the database asks for, as plain data: bridges with their ports and interfaces, in the words of its columns
  * (ovs-vswitchd.conf.db(5)). Nothing is checked against what exists here.
  */
+import type { VlanMode } from '../ofproto/bundle.ts';
 import type { Database } from '../ovsdb/database.ts';
 import type { Row } from '../ovsdb/row.ts';
 
 /** `integer:string` maps are read as texts. */
 export type TextMap = ReadonlyMap<string, string>;
 export type DatapathType = 'system' | 'netdev';
-export type VlanMode = 'access' | 'trunk' | 'native-tagged' | 'native-untagged' | 'dot1q-tunnel';
 
 export interface InterfaceConfig {
   readonly uuid: string;
@@ -41,8 +41,6 @@ export interface PortConfig {
   readonly bondMode: string | null;
   readonly bondUpdelay: number;
   readonly bondDowndelay: number;
-  readonly bondActive: string | null;
-  readonly lacp: string | null;
   readonly otherConfig: TextMap;
   readonly protected: boolean;
 }
@@ -95,10 +93,8 @@ export interface OvsConfig {
   readonly uuid: string;
   readonly nextCfg: number;
   readonly otherConfig: TextMap;
-  /** In the order in which they came into the database. */
+  /** In the order in which they came into the database; those of a type that there is none of are not among them. */
   readonly bridges: readonly BridgeConfig[];
-  /** Bridges of a type that there is none of. */
-  readonly refused: readonly { readonly name: string; readonly type: string }[];
 }
 
 /** Rows of `uuids` in the order in which they came into the table. */
@@ -191,20 +187,14 @@ export function readConfig(db: Database): OvsConfig | null {
     bondMode: row.textOrNull('bond_mode'),
     bondUpdelay: row.integer('bond_updelay') ?? 0,
     bondDowndelay: row.integer('bond_downdelay') ?? 0,
-    bondActive: row.textOrNull('bond_active_slave'),
-    lacp: row.textOrNull('lacp'),
     otherConfig: row.textMap('other_config'),
     protected: row.flag('protected'),
   });
   const bridges: BridgeConfig[] = [];
-  const refused: { name: string; type: string }[] = [];
   for (const row of rowsOf(db, order, 'Bridge', root.texts('bridges'))) {
     const type = row.text('datapath_type');
     const datapathType = type === '' || type === 'system' ? 'system' : type === 'netdev' ? 'netdev' : null;
-    if (datapathType === null) {
-      refused.push({ name: row.text('name'), type });
-      continue;
-    }
+    if (datapathType === null) continue;
     bridges.push({
       uuid: row.uuid,
       name: row.text('name'),
@@ -225,6 +215,5 @@ export function readConfig(db: Database): OvsConfig | null {
     nextCfg: root.integer('next_cfg') ?? 0,
     otherConfig: root.textMap('other_config'),
     bridges,
-    refused,
   };
 }

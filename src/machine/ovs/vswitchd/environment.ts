@@ -30,8 +30,6 @@ export interface Netdev {
   linkResets(): number;
   ifindex(): number;
   counters(): PortCounters;
-  /** Interface.statistics beyond the counters of all. */
-  customStatistics(): Readonly<Record<string, number>>;
   /** Interface.status. */
   status(): Readonly<Record<string, string>>;
   /** Sets what `options` and `other_config` say. Returns why they cannot be, in the words of Interface.error; null: done. */

@@ -147,6 +147,11 @@ describe('interfaces', () => {
     it.set('Interface', 'p4', { ofport_request: 2 });
     expect([number('p1'), number('p4')]).toEqual([2, before]);
   });
+  test('a number that is no int counts as none', () => {
+    const it = new FakeSwitch();
+    it.addBr('br0', { other_config: ['map', [['mac-table-size', '4294967296']]] });
+    expect(it.bridge().macTable).toEqual([300, 8192, []]);
+  });
   test('what a client commits is carried out once, what is none of its tables not at all', () => {
     const it = new FakeSwitch({ p1: P1 });
     it.addBr('br0');
