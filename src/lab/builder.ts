@@ -31,8 +31,7 @@ import type { Topology } from './topology.ts';
 
 /**
  * Builds the world. `ports`: numbers that ports shall have. `saved`: databases that take the place of what the document says.
- * Throws AssertionFailed where the document's validation has left a
- * hole.
+ * Throws AssertionFailed where the document's validation has left a hole.
  */
 export function buildMachine(
   topology: Topology,

@@ -34,8 +34,7 @@ export function jumboSlots(bytes: number): number {
   return Math.max(0, Math.min(JUMBO_SLOTS, room));
 }
 
-/** Control block, event ring, byte ring, counters. */
-/** `morePlaces`: beyond those that the topology says. */
+/** Control block, event ring, byte ring, counters. `morePlaces`: beyond those that the topology says. */
 export function layOut(topology: Topology, plan: ArenaPlan, morePlaces = 0): Omit<WorldLayout, 'memoryBytes'> {
   const { eventCapacity, byteCapacity } = topology;
   const placeRoom = Math.min(MAX_PLACES, mostPlaces(topology) + morePlaces + SPARE_PLACES);

@@ -10,7 +10,7 @@ import { type Command, type Ctl, CtlError } from './command.ts';
 import { COMMANDS } from './commands/all.ts';
 import type { CtlHost } from './host.ts';
 
-/** Seconds of wall time after which a connection that says nothing is ended: ovs-appctl stays for one command. */
+/** Wall time after which a connection that says nothing is ended, ms: ovs-appctl stays for one command. */
 const IDLE_MS = 60_000;
 
 export class Unixctl implements Acceptor {

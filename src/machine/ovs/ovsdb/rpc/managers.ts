@@ -117,6 +117,7 @@ class PassiveRemote implements Remote {
   state(): { readonly connected: boolean; readonly status: Status } {
     this.tick();
     const n = this.sessions.size;
+    // ovsdb-server leaves the times of a passive remote 0
     const status: Status = { sec_since_connect: '0', sec_since_disconnect: '0' };
     if (this.lastError !== null) status['last_error'] = this.lastError;
     if (n > 1) status['n_connections'] = String(n);

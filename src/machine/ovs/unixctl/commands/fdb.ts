@@ -36,10 +36,10 @@ const staticEntries = (table: MacTable, now: number): number =>
 
 export const FDB: readonly Command[] = [
   command('fdb/add', 'bridge port vlan mac', 4, 4, (args, ctl) => {
-    const { macs, ...of } = bridge(ctl, args[0]!);
+    const { macs, ports } = bridge(ctl, args[0]!);
     const address = mac(args[3]!);
     const vlan = Number.parseInt(args[2]!, 10) & 0xffff;
-    const port = [...of.ports.values()].find((p) => p.name === args[1]);
+    const port = [...ports.values()].find((p) => p.name === args[1]);
     if (!port?.bundle) throw new CtlError('software error, odp port is present but no ofp port');
     const { bundle } = port;
     return doing(ctl, ['fdb/add', ...args], (now) => {
