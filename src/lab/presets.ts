@@ -1,6 +1,6 @@
 /**
  * Topology documents that come with Ringside: one for each backend, the three beside each other under QEMU and under
- * StratoVirt, a wire-to-wire one, and two hosts.
+ * StratoVirt, wire to wire with and without guests between, and two hosts.
  * Each is what a user would write, and what PUT takes as it is. Changing a name here breaks readers' commands.
  */
 import type { TopologyDocument } from './document-schema.ts';
@@ -112,6 +112,64 @@ export const PRESETS: readonly Preset[] = [
     },
   },
   {
+    name: 'pvp-kernel',
+    summary:
+      'The same through the kernel: a NIC, a kernel bridge, a vhost worker, and a guest whose polling program swaps the MAC addresses',
+    document: {
+      hosts: [
+        {
+          name: 'h1',
+          bridges: [{ name: 'br0', datapath: 'system' }],
+          nics: [{ name: 'eth0', speed: '25Gbps', bridge: 'br0' }],
+          guests: [
+            { name: 'a', app: 'macswap', nics: [{ ...pmd('br0', '10.0.0.1/24'), backend: 'vhost-net' as const }] },
+          ],
+        },
+      ],
+    },
+  },
+  {
+    name: 'pvvp',
+    summary: 'Wire to wire through a chain of two guests with two NICs each, that OpenFlow flows of the bridge make',
+    document: {
+      hosts: [
+        {
+          name: 'h1',
+          bridges: [
+            {
+              name: 'br0',
+              datapath: 'netdev',
+              flows: [
+                ...joined('eth0', 'a.net0'),
+                ...joined('a.net1', 'b.net0'),
+                ...joined('b.net1', 'eth1'),
+                'priority=0,actions=drop',
+              ],
+            },
+          ],
+          nics: [
+            { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
+            { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
+          ],
+          guests: [
+            { name: 'a', app: 'io', nics: [pmd('br0', '10.0.0.1/24'), pmd('br0', '10.0.0.2/24', 'net1')] },
+            { name: 'b', app: 'io', nics: [pmd('br0', '10.0.0.3/24'), pmd('br0', '10.0.0.4/24', 'net1')] },
+          ],
+        },
+      ],
+    },
+  },
+  {
+    name: 'p2p',
+    summary: 'Wire to wire: two NICs and a userspace bridge between them, with a flow for each direction',
+    document: nicToNic('netdev'),
+  },
+  {
+    name: 'p2p-kernel',
+    summary: 'Wire to wire: two NICs and a kernel bridge between them, with a flow for each direction',
+    document: nicToNic('system'),
+  },
+  {
     name: 'viommu',
     summary:
       'Two guests behind an IOMMU whose polling drivers map their memory once, through VFIO; the userspace bridge asks QEMU for what it does not know',
@@ -181,9 +239,30 @@ export const PRESETS: readonly Preset[] = [
   },
 ];
 
-function pmd(bridge: string, address: string) {
+/** Flows that make two ports of a bridge a cable. */
+function joined(one: string, other: string): string[] {
+  return [`in_port=${one},actions=output:${other}`, `in_port=${other},actions=output:${one}`];
+}
+
+function nicToNic(datapath: 'netdev' | 'system'): TopologyDocument {
+  const flows = [...joined('eth0', 'eth1'), 'priority=0,actions=drop'];
   return {
-    name: 'net0',
+    hosts: [
+      {
+        name: 'h1',
+        bridges: [{ name: 'br0', datapath, flows }],
+        nics: [
+          { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
+          { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
+        ],
+      },
+    ],
+  };
+}
+
+function pmd(bridge: string, address: string, name = 'net0') {
+  return {
+    name,
     bridge,
     backend: 'vhost-user' as const,
     driver: 'virtio-pmd' as const,

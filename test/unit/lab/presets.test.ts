@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { costTable } from '../../../src/engine/costs.ts';
 import { equalDocuments, parseTopology } from '../../../src/lab/document.ts';
+import { engineVersion } from '../../../src/lab/job/engine-version.ts';
+import { runJob } from '../../../src/lab/job/run-job.ts';
 import { PRESETS } from '../../../src/lab/presets.ts';
 import type { Topology } from '../../../src/lab/topology.ts';
 
@@ -17,6 +20,10 @@ test('the list', () => {
     'vhost-user',
     'compare',
     'pvp',
+    'pvp-kernel',
+    'pvvp',
+    'p2p',
+    'p2p-kernel',
     'viommu',
     'stratovirt',
     'two-hosts',
@@ -74,6 +81,35 @@ test('pvp: a NIC and a forwarding guest on a netdev bridge', () => {
   const [host] = topology('pvp').hosts;
   expect(host?.nics.map((n) => [n.name, n.bridge, n.speed])).toEqual([['eth0', 'br0', 25e9]]);
   expect(host?.guests.map((g) => [g.name, g.app, g.nics[0]?.driver])).toEqual([['a', 'macswap', 'virtio-pmd']]);
+});
+test('pvp-kernel: the same guest behind a vhost worker and a kernel bridge', () => {
+  const [host] = topology('pvp-kernel').hosts;
+  expect(host?.bridges.map((b) => b.datapath)).toEqual(['system']);
+  expect(host?.guests.map((g) => [g.app, g.nics[0]?.backend, g.nics[0]?.driver])).toEqual([
+    ['macswap', 'vhost-net', 'virtio-pmd'],
+  ]);
+});
+/** Frames that arrive, of 64 that a tester sends slowly, and those that end elsewhere. */
+function arrived(preset: string, from: string, to: string): [number, number] {
+  const { document } = PRESETS.find((p) => p.name === preset)!;
+  const { runs } = runJob({
+    engine: engineVersion(),
+    document,
+    profile: { name: 'default', costs: costTable({}) },
+    traffic: [{ kind: 'udp', from, to, count: 64, rate: 10_000 }],
+    maxEvents: 1_000_000,
+  });
+  return [runs[0]!.received, runs[0]!.elsewhere];
+}
+test.each(['p2p', 'p2p-kernel', 'pvvp'])(
+  '%s: every frame goes from wire to wire, both ways, and nowhere else',
+  (name) => {
+    expect(arrived(name, 'eth0', 'eth1')).toEqual([64, 0]);
+    expect(arrived(name, 'eth1', 'eth0')).toEqual([64, 0]);
+  },
+);
+test.each(['pvp', 'pvp-kernel'])('%s: every frame comes back', (name) => {
+  expect(arrived(name, 'eth0', 'eth0')[0]).toBe(64);
 });
 test('stratovirt: two microVMs for each backend', () => {
   const [host] = topology('stratovirt').hosts;
