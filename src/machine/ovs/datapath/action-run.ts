@@ -42,9 +42,10 @@ import {
   OP_TRUNC,
   type Op,
 } from './compiled-actions.ts';
+import type { Conntrack } from './conntrack/conntrack.ts';
 import type { OvsDatapath } from './datapath.ts';
 import { flowHash } from './flow-hash.ts';
-import { type FlowKey, META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
+import { META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
 import type { SetKey } from './odp-actions.ts';
 import { Rewriter } from './rewrite.ts';
 
@@ -58,17 +59,11 @@ const M_PKT_MARK = W_PKT_MARK - W_RECIRC_ID;
 const M_SKB_PRIORITY = W_SKB_PRIORITY - W_RECIRC_ID;
 const M_CT_STATE = W_CT_STATE - W_RECIRC_ID;
 
-/** What tracks connections: changes the metadata of a frame (META_WORDS words at `at`). */
-export interface Tracker {
-  track(run: ActionRun, op: Op, packet: number, meta: Int32Array, at: number): void;
-}
-
 export class ActionRun {
   /** What the frame has beside its bytes, by level. */
   readonly meta = new Int32Array(LEVELS * META_WORDS);
   /** Recirculations around the frame that is looked at now. */
   depth = 0;
-  tracker: Tracker | null = null;
   private level = 0;
   /** The datapath's key is that of the frame as it is. */
   private fresh = false;
@@ -79,12 +74,14 @@ export class ActionRun {
   private draw = 0x9e3779b9;
   declare private readonly services: Services;
   declare private readonly datapath: OvsDatapath;
+  declare private readonly conntrack: Conntrack;
   declare private readonly rewriter: Rewriter;
   declare private readonly copyCost256: number;
 
-  constructor(services: Services, datapath: OvsDatapath) {
+  constructor(services: Services, datapath: OvsDatapath, conntrack: Conntrack) {
     this.services = services;
     this.datapath = datapath;
+    this.conntrack = conntrack;
     this.rewriter = new Rewriter(services.arena);
     this.copyCost256 = services.per256('copy_per_byte_kernel');
   }
@@ -245,11 +242,10 @@ export class ActionRun {
     return true;
   }
   private track(op: Op, packet: number, contextBits: number): void {
-    const { tracker, services, datapath } = this;
-    if (tracker === null) return;
+    const { services, datapath } = this;
     this.refresh(packet);
     const at = this.level * META_WORDS;
-    tracker.track(this, op, packet, this.meta, at);
+    this.conntrack.track(op.ct!, datapath.key, packet, this.meta, at);
     this.fresh = false;
     const bits = datapath.placeBits(packet) | contextBits | DP_CT;
     services.recorder.event(bits, services.pool.frame[packet]!, this.meta[at + M_CT_STATE]! & 0xffff, op.a);
@@ -264,12 +260,8 @@ export class ActionRun {
     return x >>> 0;
   }
 
-  /** The datapath's key: that of the frame, where refresh() was called. */
-  get key(): FlowKey {
-    return this.datapath.key;
-  }
   /** The datapath's key becomes that of the frame as it is now. */
-  refresh(packet: number): void {
+  private refresh(packet: number): void {
     if (this.fresh) return;
     const { pool } = this.services;
     this.datapath.key.extract(pool.at(packet), pool.length[packet]!, pool.inPort[packet]!);

@@ -1,5 +1,5 @@
 /** Actions of a datapath flow in the form in which frames meet them: most flows only output, and for those there is a plain list. */
-import type { ControllerCookie, OdpAction, SetKey } from './odp-actions.ts';
+import type { ControllerCookie, CtAction, OdpAction, SetKey } from './odp-actions.ts';
 
 export const OP_OUTPUT = 0;
 export const OP_TRUNC = 1;
@@ -26,7 +26,7 @@ export interface Op {
   readonly a: number;
   readonly b: number;
   readonly set: SetKey | null;
-  readonly ct: (OdpAction & { readonly type: 'ct' }) | null;
+  readonly ct: CtAction | null;
   readonly cookie: ControllerCookie | null;
   /** Of clone and sample; of check_pkt_len for frames that are not longer. */
   readonly inner: readonly Op[] | null;

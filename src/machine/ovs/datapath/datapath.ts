@@ -52,9 +52,8 @@ export abstract class OvsDatapath extends Forwarder {
     super(services, dpName, place, services.ns('ovs_kernel_per_packet'));
     this.dpName = dpName;
     this.key = new FlowKey(services.arena);
-    this.actions = new ActionRun(services, this);
     this.conntrack = new Conntrack(services);
-    this.actions.tracker = this.conntrack;
+    this.actions = new ActionRun(services, this, this.conntrack);
   }
 
   // ---- ingress policing -----------------------------------------------------------------------------------------------

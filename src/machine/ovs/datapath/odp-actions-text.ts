@@ -1,6 +1,6 @@
 /** Datapath actions as `ovs-appctl dpctl/dump-flows` and `ofproto/trace` print them (ovs lib/odp-util.c format_odp_actions()). */
 import { formatIpv6Address, formatMac } from '../flow/text/addresses.ts';
-import type { OdpAction, SetKey } from './odp-actions.ts';
+import type { CtAction, OdpAction, SetKey } from './odp-actions.ts';
 import { tciText } from './odp-text.ts';
 import { hex, hexBytes, ipv4Text } from './odp-words.ts';
 
@@ -67,7 +67,7 @@ function formatAction(action: OdpAction, portName: ((port: number) => string | n
 const lseText = (lse: number): string =>
   `label=${lse >>> 12},tc=${(lse >>> 9) & 7},ttl=${lse & 255},bos=${(lse >>> 8) & 1}`;
 
-function ctText(ct: OdpAction & { readonly type: 'ct' }): string {
+function ctText(ct: CtAction): string {
   const parts: string[] = [];
   if (ct.commit) parts.push(ct.force ? 'force_commit' : 'commit');
   if (ct.zone !== 0) parts.push(`zone=${ct.zone}`);

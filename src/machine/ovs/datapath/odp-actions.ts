@@ -86,6 +86,16 @@ export interface ControllerCookie {
   readonly maxLen: number;
 }
 
+export interface CtAction {
+  readonly type: 'ct';
+  readonly commit: boolean;
+  readonly force: boolean;
+  readonly zone: number;
+  readonly mark: { readonly value: number; readonly mask: number } | null;
+  readonly label: { readonly value: Uint8Array; readonly mask: Uint8Array } | null;
+  readonly helper: string | null;
+}
+
 export type OdpAction =
   /** A port by its datapath number. */
   | { readonly type: 'output'; readonly port: number }
@@ -97,15 +107,7 @@ export type OdpAction =
   | { readonly type: 'set'; readonly key: SetKey }
   | { readonly type: 'recirc'; readonly id: number }
   | { readonly type: 'hash'; readonly algorithm: 'l4' | 'sym_l4'; readonly basis: number }
-  | {
-      readonly type: 'ct';
-      readonly commit: boolean;
-      readonly force: boolean;
-      readonly zone: number;
-      readonly mark: { readonly value: number; readonly mask: number } | null;
-      readonly label: { readonly value: Uint8Array; readonly mask: Uint8Array } | null;
-      readonly helper: string | null;
-    }
+  | CtAction
   | { readonly type: 'ct_clear' }
   | { readonly type: 'meter'; readonly meter: number }
   | { readonly type: 'controller'; readonly cookie: ControllerCookie }

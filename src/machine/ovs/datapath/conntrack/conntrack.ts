@@ -23,9 +23,8 @@ import {
   W_RECIRC_ID,
   W_TP,
 } from '../../flow/flow.ts';
-import type { ActionRun, Tracker } from '../action-run.ts';
-import type { Op } from '../compiled-actions.ts';
 import { type FlowKey, META_HEAD_WORDS } from '../flow-key.ts';
+import type { CtAction } from '../odp-actions.ts';
 import { Connection, hashTuple, reverseTuple, sameTuple, TUPLE_WORDS } from './connection.ts';
 import { newTcp, TcpSegment, type TcpTimeout, tcpValidNew, updateTcp } from './tcp.ts';
 
@@ -69,7 +68,7 @@ const ICMP6_PAIRS: Readonly<Record<number, number>> = { 128: 129, 129: 128 };
 const ICMP4_ERRORS: ReadonlySet<number> = new Set([3, 4, 5, 11, 12]);
 const ICMP6_ERRORS: ReadonlySet<number> = new Set([1, 2, 3, 4]);
 
-export class Conntrack implements Tracker {
+export class Conntrack {
   /** By hash of the tuples of both directions. */
   private readonly table = new Map<number, Connection[]>();
   private readonly all = new Set<Connection>();
@@ -132,13 +131,11 @@ export class Conntrack implements Tracker {
   }
 
   // ---- frames ---------------------------------------------------------------------------------------------------------
-  /** conntrack_execute() for one frame: `meta` gets its state, mark and label. The datapath's key is that of the frame. */
-  track(run: ActionRun, op: Op, packet: number, meta: Int32Array, at: number): void {
+  /** conntrack_execute() for one frame, whose key is `key`: its metadata (META_WORDS words at `at`) get state, mark and label. */
+  track(ct: CtAction, key: FlowKey, packet: number, meta: Int32Array, at: number): void {
     const { pool, recorder } = this.services;
-    const ct = op.ct!;
     const now = recorder.stamp[0]!;
     this.sweep(now);
-    const key = run.key;
     // a zone begins anew
     let state = meta[at + M_STATE]! & 0xffff;
     if (meta[at + M_STATE]! >>> 16 !== ct.zone) state = 0;
