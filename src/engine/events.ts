@@ -302,7 +302,7 @@ export const DP_SMC_HIT = kind(232, 'dp.smc_hit', 'netdev datapath: signature ma
 export const DP_HOST_STACK = kind(233, 'dp.host_stack', 'the frame left by an internal port: the network stack of the host has it', { role: 'consumed', a: 'bytes' });
 export const DP_DUMMY = kind(234, 'dp.dummy', 'the frame left by a port without a device: it can be read there', { role: 'consumed', a: 'bytes' });
 export const DP_FLOW_DEL = kind(235, 'dp.flow_del', 'a datapath flow is removed', { a: 'flow', b: 'packets' });
-export const DP_DROP_ACTION = kind(236, 'dp.drop', 'dropped: by an action, or by one that the frame is not fit for', { role: 'dropped', a: 'bytes' });
+export const DP_DROP_ACTION = kind(236, 'dp.drop', 'dropped: by an action of its flow', { role: 'dropped', a: 'bytes' });
 export const DP_DONE = kind(237, 'dp.done', 'the actions end: what they did with the frame was no output of the frame itself', { role: 'consumed', a: 'bytes' });
 
 /** All kinds, by declaration. */

@@ -6,6 +6,7 @@
  * DEVIATION: the host's stack takes every frame and answers none.
  */
 import { DP_HOST_STACK } from '../../engine/events.ts';
+import { OFFLOAD_ALL } from '../packet/offload-flags.ts';
 import type { Services } from '../services.ts';
 import { Port } from './port.ts';
 
@@ -16,7 +17,7 @@ export class InternalPort extends Port {
     super(number, name, place, 'internal');
     this.services = services;
     // the stack takes packets as they are
-    this.offloads = 0x7f;
+    this.offloads = OFFLOAD_ALL;
   }
   override transmit(packet: number, contextBits: number): void {
     const { pool, recorder, frames } = this.services;

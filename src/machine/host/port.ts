@@ -40,7 +40,10 @@ export abstract class Port {
   declare place: number;
   /** Name of its bridge, with the host's prefix; null while it belongs to none. */
   bridge: string | null = null;
-  /** `tap`, `dpdkvhostuserclient` or `dpdkvhostuser`, `system` (a NIC of the kernel) or `dpdk` (a NIC of the netdev datapath). */
+  /**
+   * `tap`, `dpdkvhostuserclient` or `dpdkvhostuser`, `system` (a NIC of the kernel), `dpdk` (a NIC of the netdev datapath),
+   * `internal` (the host's own stack) or `dummy`.
+   */
   declare readonly type: string;
 
   /**

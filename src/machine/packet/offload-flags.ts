@@ -29,6 +29,7 @@ export const OFFLOAD_ECN = 0x08;
 export const OFFLOAD_UFO = 0x10;
 export const OFFLOAD_USO4 = 0x20;
 export const OFFLOAD_USO6 = 0x40;
+export const OFFLOAD_ALL = 0x7f;
 
 /** What a guest takes as it is by the features that it acknowledged: virtio-net's GUEST_… bits (qemu peer_… set_offload()). */
 export function guestOffloads(features: Features): number {
