@@ -20,7 +20,7 @@ export type FrozenAction =
 /** What goes on when a controller resumes a paused frame, or when a frame recirculates (ovs struct frozen_state). */
 export interface FrozenState {
   readonly bridge: string;
-  /** Table that goes on; 0xff: only `actions` are left. */
+  /** Table that goes on where no actions are left. */
   readonly table: number;
   /** Metadata and registers at that time: in_port by its OpenFlow number, tunnel, metadata, reg0 … */
   readonly flow: Flow;

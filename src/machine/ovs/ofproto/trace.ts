@@ -4,7 +4,7 @@
  * DEVIATION: tracing changes nothing. Open vSwitch 3.1 learns from a frame that is given in hexadecimal digits as if it had come in.
  */
 import { formatOdpActions } from '../datapath/odp-actions-text.ts';
-import { type FlowMod, OFPUTIL_FF_SEND_FLOW_REM, type OfAction } from '../flow/actions.ts';
+import { type FlowMod, OFPP_UNSET, OFPUTIL_FF_SEND_FLOW_REM, type OfAction } from '../flow/actions.ts';
 import {
   FLOW_WORDS,
   type Flow,
@@ -184,7 +184,7 @@ function learnedText(mod: FlowMod): string {
   return parts.join(' ');
 }
 function actsetChanged({ w }: Flow): boolean {
-  return w[W_ACTSET_OUTPUT] !== (0xfffffff7 | 0);
+  return w[W_ACTSET_OUTPUT] !== (OFPP_UNSET | 0);
 }
 
 /** oftrace_node_print_details(). */

@@ -4,12 +4,12 @@
  *
  * DEVIATION: `controller_rate_limit` limits nothing, `connection_mode` in-band changes nothing, there is no TLS and no snooping.
  */
-import { OFPP_LOCAL } from '../flow/actions.ts';
+import { OFPP_LOCAL, OFPUTIL_FF_SEND_FLOW_REM } from '../flow/actions.ts';
 import type { Ofproto, PortChange } from '../ofproto/ofproto-dpif.ts';
 import { OFPR_NO_MATCH, type PacketIn } from '../ofproto/packet-in.ts';
 import { OFPUTIL_PC_PORT_DOWN, OFPUTIL_PS_LINK_DOWN, OFPUTIL_PS_LIVE, type OfPort } from '../ofproto/port.ts';
 import type { FlowTable } from '../ofproto/tables/flow-table.ts';
-import type { Requester, TableListener } from '../ofproto/tables/flow-tables.ts';
+import { type Requester, type TableListener, TBL_INTERNAL } from '../ofproto/tables/flow-tables.ts';
 import { sameActions } from '../ofproto/tables/references.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
 import type { Acceptor, Door, Peer, Session, Streams } from '../stream.ts';
@@ -44,9 +44,6 @@ import { encodeTableStatus } from './wire/tables.ts';
 /** Seconds after which a silent client over TCP is asked whether it is there (ovs bridge.c, for management sockets). */
 const SERVICE_PROBE_INTERVAL = 60;
 const BUNDLE_IDLE_MS = 10_000;
-const OFPUTIL_FF_SEND_FLOW_REM = 1;
-/** Table 254 is the switch's own. */
-const VISIBLE_TABLES = 254;
 const REASONS: Readonly<Record<PortChange, number>> = { add: 0, delete: 1, modify: 2 };
 const PROTOCOLS: Readonly<Record<string, number>> = {
   OpenFlow10: 1,
@@ -95,7 +92,7 @@ export class OpenflowAgent implements Acceptor {
 
   constructor(ofproto: Ofproto) {
     this.ofproto = ofproto;
-    this.visibleTables = ofproto.tables.tables.slice(0, VISIBLE_TABLES);
+    this.visibleTables = ofproto.tables.tables.slice(0, TBL_INTERNAL);
     this.remotes = new RemoteSet(this);
     for (const port of ofproto.ports.values()) this.told.set(port.number, this.describe(port));
     ofproto.onPacketIn = (packet) => this.packetIn(packet);

@@ -1,9 +1,9 @@
 /** Flow monitors of one connection, and the updates that wait to be sent (ovs ofproto/connmgr.c, ofmonitor_…). */
 import type { OfAction } from '../flow/actions.ts';
 import { OFPP_NONE } from '../flow/actions.ts';
-import type { Match } from '../flow/match.ts';
 import { outputsTo, outputsToGroup } from '../ofproto/tables/references.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
+import { isLoose } from '../ofproto/tables/rule-store.ts';
 import type { Connection } from './connection.ts';
 import { OFPG_ANY, OFPTT_ALL } from './wire/codes.ts';
 import { ofError } from './wire/errors.ts';
@@ -34,16 +34,6 @@ const FLAG_OF: Readonly<Record<number, number>> = {
   [OFPFME_REMOVED]: OFPFMF_REMOVED,
   [OFPFME_MODIFIED]: OFPFMF_MODIFY,
 };
-
-/** Whether a flow's match is at least as narrow as `match`. */
-export function isLooseMatch(rule: Match, match: Match): boolean {
-  for (let i = 0; i < match.mask.w.length; i++) {
-    const mask = match.mask.w[i]!;
-    if (mask === 0) continue;
-    if ((rule.mask.w[i]! & mask) !== mask || ((rule.flow.w[i]! ^ match.flow.w[i]!) & mask) !== 0) return false;
-  }
-  return true;
-}
 
 export class MonitorSet {
   declare private readonly connection: Connection;
@@ -113,13 +103,11 @@ export class MonitorSet {
   private flagsFor(event: number, rule: Rule, old: Rule | null): number {
     const wanted = FLAG_OF[event]!;
     let flags = 0;
-    let match: Match | null = null;
     for (const monitor of this.monitors.values()) {
       if ((monitor.flags & wanted) === 0) continue;
       if (monitor.table !== OFPTT_ALL && monitor.table !== rule.table) continue;
       if (!this.outputs(monitor, rule, old)) continue;
-      match ??= rule.match;
-      if (isLooseMatch(match, monitor.match)) flags |= monitor.flags;
+      if (isLoose(rule, monitor.match)) flags |= monitor.flags;
     }
     return flags;
   }

@@ -1,6 +1,7 @@
 /** Answers to multipart requests (ovs ofproto/ofproto.c, handle_*_stats_request()). */
 import { OFPP_ALL, OFPP_NONE } from '../flow/actions.ts';
 import type { OfPort } from '../ofproto/port.ts';
+import { TBL_INTERNAL } from '../ofproto/tables/flow-tables.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
 import type { Connection } from './connection.ts';
 import { Reader } from './wire/buffer.ts';
@@ -180,7 +181,7 @@ export function tableFeatures(from: Connection, request: Request, body: Uint8Arr
     }
     const { command } = changes[0]!;
     // Tables are there and stay: none is enabled or disabled.
-    if (command > 1 || seen.has(254)) throw ofError('OFPTFFC_EPERM');
+    if (command > 1 || seen.has(TBL_INTERNAL)) throw ofError('OFPTFFC_EPERM');
     if (command === 0 && visibleTables.some(({ id }) => !seen.has(id))) throw ofError('OFPTFFC_EPERM');
     for (const change of changes) {
       const table = visibleTables[change.table];

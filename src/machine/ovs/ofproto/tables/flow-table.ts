@@ -28,8 +28,6 @@ export class FlowTable {
   /** A full table drops flows that would time out, rather than refuse new ones; fields: fairness between their values. */
   declare evicts: boolean;
   declare groups: readonly Subfield[];
-  /** TABLE_MOD of 1.0 to 1.3: what a frame meets that matches nothing. */
-  declare miss: 'default' | 'controller' | 'continue' | 'drop';
   /** TABLE_MOD of 1.4: eviction by OpenFlow, and vacancy events; the event that comes next, 0: none. */
   declare openflowEvicts: boolean;
   declare vacancyEvent: 0 | 3 | 4;
@@ -48,7 +46,6 @@ export class FlowTable {
     this.maxFlows = Infinity;
     this.evicts = false;
     this.groups = [];
-    this.miss = 'default';
     this.openflowEvicts = false;
     this.vacancyEvent = 0;
     this.vacancyDown = 0;

@@ -88,7 +88,7 @@ export class GroupTable {
 
   /** Does a GROUP_MOD. Rules of deleted groups are the caller's affair. Throws OfError (OFPGMFC_…) and has changed nothing then. */
   apply(mod: GroupMod, now: number): GroupChange {
-    checkGroupMod(mod);
+    checkGroupMod(mod.type, mod.command, mod.buckets);
     switch (mod.command) {
       case 'add':
         return this.#add(mod, now);
@@ -148,11 +148,15 @@ export class GroupTable {
   }
 }
 
-/** ovs lib/ofp-group.c ofputil_check_group_mod(). A group that names itself is taken: translation stops where it is too deep. */
-function checkGroupMod(mod: GroupMod): void {
-  const { type, command, buckets } = mod;
+/** ovs lib/ofp-group.c ofputil_check_group_mod(). `command` undefined: a number that means none. A group that names itself is taken: translation stops where it is too deep. */
+export function checkGroupMod(
+  type: GroupType,
+  command: GroupMod['command'] | undefined,
+  buckets: readonly Bucket[],
+): asserts command is GroupMod['command'] {
   if (type === 'indirect' && command !== 'delete' && buckets.length !== 1)
     throw ofError('OFPGMFC_INVALID_GROUP', 'an indirect group has one bucket');
+  if (command === undefined) throw ofError('OFPGMFC_BAD_COMMAND');
   if (command === 'remove_bucket' && buckets.length > 0) throw ofError('OFPGMFC_BAD_BUCKET');
   for (const bucket of buckets) {
     if (bucket.weight !== 0 && type !== 'select' && command !== 'insert_bucket')

@@ -159,7 +159,8 @@ export class RuleStore {
   }
 }
 
-function isLoose(rule: Rule, match: Match): boolean {
+/** Whether a rule matches no more than `match` does (ovs cls_rule_is_loose_match()). */
+export function isLoose(rule: Rule, match: Match): boolean {
   const { words, masks } = rule.subtable;
   for (let word = 0; word < FLOW_WORDS; word++) {
     const mask = match.mask.w[word]!;

@@ -235,7 +235,7 @@ function execute(
       resubmit(context, action, last);
       return null;
     case 'goto_table':
-      tableAction(context, flow.w[W_IN_PORT]! >>> 0, action.table, true, true, false, last, null);
+      tableAction(context, flow.w[W_IN_PORT]! >>> 0, action.table, true, false, last, null);
       return null;
     case 'learn':
       learnAction(context, action.spec);

@@ -14,12 +14,12 @@ export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
 /**
  * Who asks for more of one translation gets nothing done.
  *
- * DEVIATION: a translation does 2^17 actions at most, and 1024 lists of them within each other. Open vSwitch 3.1 has no such limits:
+ * DEVIATION: a translation does 2^17 actions at most, and 384 lists of them within each other. Open vSwitch 3.1 has no such limits:
  * buckets that lead to groups, and several check_pkt_larger in a row, multiply and keep it busy for ever; clones within clones end its
  * stack.
  */
 export const MAX_STEPS = 1 << 17;
-export const MAX_NESTING = 1024;
+export const MAX_NESTING = 384;
 /** Netlink attributes are no longer than that: bytes of datapath actions. */
 export const MAX_ACTION_BYTES = 65535;
 /** Bytes of the stack. */

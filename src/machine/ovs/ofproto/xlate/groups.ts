@@ -1,4 +1,5 @@
 /** Groups in translation: buckets, which of them live, which one is chosen (ovs ofproto-dpif-xlate.c, xlate_group_action(); ofproto-dpif.c, group_setup_dp_hash_table()). */
+import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_NONE } from '../../flow/actions.ts';
 import { type Field, fieldNamed } from '../../flow/fields.ts';
 import { W_DP_HASH } from '../../flow/flow.ts';
 import { selectionFields } from '../../flow/text/group-text.ts';
@@ -10,8 +11,6 @@ import { hash2words, hashBytes, hashUint64, maskHashFields, symmetricL4 } from '
 import { prerequisitesOk } from './prerequisites.ts';
 import { resourceCheck } from './tables.ts';
 
-const OFPP_ANY = 0xffffffff;
-const OFPP_CONTROLLER = 0xfffffffd;
 /** MAX_LIVENESS_RECURSION. */
 const MAX_LIVENESS_RECURSION = 128;
 /** MAX_SELECT_GROUP_HASH_VALUES; what the default method takes at most, and the fewest there are. */
@@ -115,8 +114,8 @@ function isLive(context: XlateContext, group: Group, bucket: BucketState, depth:
   }
   if (group.type === 'select' && bucket.weight === 0) return false;
   const { watchPort, watchGroup } = bucket;
-  if (watchPort === OFPP_ANY && watchGroup === OFPG_ANY) return true;
-  if (watchPort !== OFPP_ANY && watchPort !== OFPP_CONTROLLER && context.bridge.ports.get(watchPort)?.mayEnable)
+  if (watchPort === OFPP_NONE && watchGroup === OFPG_ANY) return true;
+  if (watchPort !== OFPP_NONE && watchPort !== OFPP_CONTROLLER && context.bridge.ports.get(watchPort)?.mayEnable)
     return true;
   if (watchGroup !== OFPG_ANY) {
     const other = context.bridge.tables.group(watchGroup);
@@ -126,7 +125,7 @@ function isLive(context: XlateContext, group: Group, bucket: BucketState, depth:
 }
 function reportDead(context: XlateContext, { id, watchPort, watchGroup }: BucketState): void {
   const reasons = [
-    ...(watchPort === OFPP_ANY ? [] : [`port ${watchPort === 0xfffffffe ? 'LOCAL' : watchPort}`]),
+    ...(watchPort === OFPP_NONE ? [] : [`port ${watchPort === OFPP_LOCAL ? 'LOCAL' : watchPort}`]),
     ...(watchGroup === OFPG_ANY ? [] : [`port ${watchGroup}`]),
   ];
   context.report('detail', `bucket ${id}: not live due to ${reasons.join(' and ')}`);

@@ -32,7 +32,7 @@ export function outputAction(
       composeOutput(context, inPort, last, true, truncate);
       break;
     case OFPP_TABLE:
-      tableAction(context, inPort, 0, mayPacketIn, true, false, false, null);
+      tableAction(context, inPort, 0, mayPacketIn, false, false, null);
       break;
     case OFPP_NORMAL:
       xlateNormal(context);

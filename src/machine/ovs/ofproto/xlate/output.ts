@@ -1,5 +1,5 @@
 /** Output to ports: what forbids it, patch ports into other bridges, mirrors (ovs ofproto-dpif-xlate.c, compose_output_action()). */
-import { OFPP_LOCAL, OFPP_UNSET } from '../../flow/actions.ts';
+import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_NONE, OFPP_UNSET } from '../../flow/actions.ts';
 import { VLAN_CFI, W_ACTSET_OUTPUT, W_IN_PORT, W_METADATA, W_REGS, W_TUN } from '../../flow/flow.ts';
 import type { Bundle } from '../bundle.ts';
 import type { Ofproto } from '../ofproto-dpif.ts';
@@ -29,7 +29,7 @@ export function isStp(context: XlateContext): boolean {
 export function inputBundle(bridge: Ofproto, inPort: number): Bundle | null | undefined {
   const port = bridge.ports.get(inPort);
   if (port?.bundle) return port.bundle;
-  return inPort === 0xfffffffd || inPort === 0xffffffff ? null : undefined;
+  return inPort === OFPP_CONTROLLER || inPort === OFPP_NONE ? null : undefined;
 }
 
 export function mayReceive(context: XlateContext, port: OfPort): boolean {
@@ -111,7 +111,7 @@ function patchOutput(context: XlateContext, from: OfPort, into: OfPort, last: bo
 
   if (mayReceive(context, into)) {
     if (into.stpForwards) {
-      tableAction(context, flow.w[W_IN_PORT]! >>> 0, 0, true, true, false, last, cloneActions);
+      tableAction(context, flow.w[W_IN_PORT]! >>> 0, 0, true, false, last, cloneActions);
       if (!context.freezing) executeActionSet(context);
       if (context.freezing) finishFreezing(context);
     } else {
@@ -120,7 +120,7 @@ function patchOutput(context: XlateContext, from: OfPort, into: OfPort, last: bo
       const base = context.base.w.slice();
       const baseLabels = [...context.baseLabels];
       context.odp = [];
-      tableAction(context, flow.w[W_IN_PORT]! >>> 0, 0, true, true, false, last, cloneActions);
+      tableAction(context, flow.w[W_IN_PORT]! >>> 0, 0, true, false, last, cloneActions);
       context.mirrors = before;
       context.base.w.set(base);
       context.baseLabels = baseLabels;

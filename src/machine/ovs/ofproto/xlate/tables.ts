@@ -1,8 +1,7 @@
 /** Lookups in OpenFlow tables: goto_table, resubmit, OFPP_TABLE, misses (ovs ofproto-dpif.c, rule_dpif_lookup_from_table()). */
-import type { OfAction } from '../../flow/actions.ts';
+import { OFPP_IN_PORT, type OfAction } from '../../flow/actions.ts';
 import { FLOW_NW_FRAG_ANY, type Flow, W_CT_ORIG, W_IN_PORT, W_NW_DST, W_NW_SRC, W_TP } from '../../flow/flow.ts';
 import type { FrozenAction } from '../packet-in.ts';
-import { OFPUTIL_PC_NO_PACKET_IN } from '../port.ts';
 import type { Rule } from '../tables/rule.ts';
 import { TBL_INTERNAL } from '../tables/rule-store.ts';
 import { MAX_ACTION_BYTES, MAX_DEPTH, MAX_RESUBMITS, MAX_STACK_BYTES, type XlateContext } from './context.ts';
@@ -15,13 +14,11 @@ const FRAG_NX_MATCH = 3;
 /** Runs actions in one of two ways: as they are, or as a clone. */
 export type Runner = (context: XlateContext, actions: readonly FrozenAction[], last: boolean, bucket: boolean) => void;
 
-/** Finds the rule for the flow from `context.table` on; sets `context.table` to the one that decided. */
-export function lookupFromTable(
-  context: XlateContext,
-  inPort: number,
-  mayPacketIn: boolean,
-  honorTableMiss: boolean,
-): Rule {
+/**
+ * Finds the rule for the flow in `context.table`. What a table does with a miss is set in OpenFlow 1.1 and 1.2 alone, which are not
+ * offered: it goes to controllers that are older than 1.3, or nowhere.
+ */
+export function lookupFromTable(context: XlateContext, inPort: number, mayPacketIn: boolean): Rule {
   const { flow, wc, bridge, cache } = context;
   const { tables } = bridge;
   const oldInPort = flow.w[W_IN_PORT]!;
@@ -35,28 +32,13 @@ export function lookupFromTable(
     flow.w[W_TP] = 0;
   }
   flow.w[W_IN_PORT] = inPort | 0;
-  let miss: 'default' | 'controller' | 'continue' | 'drop' = 'continue';
-  let rule: Rule | null = null;
-  for (let id = context.table; id < tables.tables.length; id++) {
-    if (id === TBL_INTERNAL && context.table !== TBL_INTERNAL) break;
-    context.table = id;
-    rule = tables.lookup(id, flow, wc);
-    cache?.add({ kind: 'table', table: tables.tables[id]!, matched: rule !== null });
-    if (rule !== null) break;
-    if (!honorTableMiss) break;
-    miss = tables.tables[id]!.miss;
-    if (miss !== 'continue') break;
-  }
+  const table = tables.tables[context.table]!;
+  const rule = tables.lookup(context.table, flow, wc);
+  cache?.add({ kind: 'table', table, matched: rule !== null });
   flow.w[W_IN_PORT] = oldInPort;
   flow.w[W_TP] = oldTp;
   if (rule !== null) return rule;
-  if (mayPacketIn) {
-    if (miss === 'continue' || miss === 'controller') {
-      const port = bridge.ports.get(oldInPort >>> 0);
-      if (port !== undefined && (port.config & OFPUTIL_PC_NO_PACKET_IN) === 0) return bridge.internal.miss;
-    } else if (miss === 'default' && bridge.wantsPacketInOnMiss()) return bridge.internal.miss;
-  }
-  return bridge.internal.noPacketIn;
+  return mayPacketIn && bridge.wantsPacketInOnMiss() ? bridge.internal.miss : bridge.internal.noPacketIn;
 }
 
 /** A line for the rule; returns where what it does is reported. */
@@ -95,7 +77,6 @@ export function tableAction(
   inPort: number,
   table: number,
   mayPacketIn: boolean,
-  honorTableMiss: boolean,
   withCtOrig: boolean,
   last: boolean,
   runner: Runner | null,
@@ -115,7 +96,7 @@ export function tableAction(
     }
     swapTuples(context);
   }
-  const rule = lookupFromTable(context, inPort, mayPacketIn, honorTableMiss);
+  const rule = lookupFromTable(context, inPort, mayPacketIn);
   if (withCtOrig) swapTuples(context);
   context.cache?.add({ kind: 'rule', rule });
   reportTable(context, rule, table);
@@ -136,9 +117,9 @@ export function tableAction(
 /** xlate_ofpact_resubmit(). */
 export function resubmit(context: XlateContext, action: Extract<OfAction, { type: 'resubmit' }>, last: boolean): void {
   const internal = context.rule !== null && context.rule.table === TBL_INTERNAL;
-  const inPort = action.port === null || action.port === 0xfffffff8 ? context.flow.w[W_IN_PORT]! >>> 0 : action.port;
+  const inPort = action.port === null || action.port === OFPP_IN_PORT ? context.flow.w[W_IN_PORT]! >>> 0 : action.port;
   const table = action.table === null || action.table === 255 ? context.table : action.table;
-  tableAction(context, inPort, table, internal, internal, action.ct, last, null);
+  tableAction(context, inPort, table, internal, action.ct, last, null);
 }
 
 /** tuple_swap(): addresses, ports and protocol of the connection's original direction in the place of the frame's.

@@ -119,7 +119,7 @@ function run(context: XlateContext, input: TranslateIn): boolean {
 
   const inPort = input.bridge.ports.get(context.base.w[W_IN_PORT]! >>> 0);
   if (actions === null) {
-    const rule = lookupFromTable(context, flow.w[W_IN_PORT]! >>> 0, true, true);
+    const rule = lookupFromTable(context, flow.w[W_IN_PORT]! >>> 0, true);
     context.rule = rule;
     context.cache?.add({ kind: 'rule', rule });
     reportTable(context, rule, context.table);

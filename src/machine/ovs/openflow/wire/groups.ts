@@ -4,6 +4,7 @@ import { OFPP_NONE, OfError } from '../../flow/actions.ts';
 import { Match } from '../../flow/match.ts';
 import type { Group } from '../../ofproto/tables/groups.ts';
 import {
+  checkGroupMod,
   OFPG15_BUCKET_ALL,
   OFPG15_BUCKET_FIRST,
   OFPG15_BUCKET_LAST,
@@ -59,10 +60,7 @@ export function decodeGroupMod(request: Request): GroupMod {
   }
   const command = COMMANDS[code];
   if (type === undefined) throw ofError('OFPGMFC_BAD_TYPE');
-  if (type === 'indirect' && command !== 'delete' && buckets.length !== 1) throw ofError('OFPGMFC_INVALID_GROUP');
-  if (command === undefined) throw ofError('OFPGMFC_BAD_COMMAND');
-  if (command === 'remove_bucket' && buckets.length > 0) throw ofError('OFPGMFC_BAD_BUCKET');
-  for (const bucket of buckets) checkBucket(bucket, type, command);
+  checkGroupMod(type, command, buckets);
   return { command, group, type, commandBucket, buckets, selection };
 }
 
@@ -73,13 +71,6 @@ function checkCommandBucket(code: number, bucket: number): void {
   const command = COMMANDS[code];
   const fits = command === 'insert_bucket' ? one : command === 'remove_bucket' ? one || all : all;
   if (!fits) throw ofError('OFPGMFC_BAD_BUCKET');
-}
-
-function checkBucket(bucket: Bucket, type: GroupType, command: GroupMod['command']): void {
-  if (bucket.weight !== 0 && type !== 'select' && command !== 'insert_bucket') throw ofError('OFPGMFC_INVALID_GROUP');
-  const watches = bucket.watchPort !== OFPP_NONE || bucket.watchGroup !== OFPG_ANY;
-  if (watches && (type === 'all' || type === 'indirect')) throw ofError('OFPGMFC_WATCH_UNSUPPORTED');
-  if (!watches && type === 'ff') throw ofError('OFPGMFC_INVALID_GROUP');
 }
 
 function watchPort(raw: number): number {

@@ -2,6 +2,7 @@
 import type { Field } from '../../flow/fields.ts';
 import { FIELDS, headerOf } from '../../flow/fields.ts';
 import type { FlowTable } from '../../ofproto/tables/flow-table.ts';
+import { TBL_INTERNAL } from '../../ofproto/tables/flow-tables.ts';
 import { Reader, Writer } from './buffer.ts';
 import { OFP15_VERSION } from './codes.ts';
 import { ofError } from './errors.ts';
@@ -22,8 +23,6 @@ const OFPIT11_GOTO_TABLE = 1;
 const OFPIT13_METER = 6;
 /** OFPAT_OUTPUT, and from SET_MPLS_TTL to SET_FIELD. */
 const ACTIONS = [0, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25];
-/** Tables that OpenFlow sees. */
-const VISIBLE = 254;
 
 const matchable = FIELDS.filter((field) => field.present && field.headers.length > 0);
 const writable = matchable.filter((field) => field.writable);
@@ -44,7 +43,7 @@ function putFields(out: Writer, type: number, fields: readonly Field[], version:
 
 /** Instructions, next tables, actions: all but the first are the same for each table. `miss` 1: for frames that match nothing. */
 function putAbilities(out: Writer, table: number, version: number, miss: 0 | 1): void {
-  const last = table + 1 >= VISIBLE;
+  const last = table + 1 >= TBL_INTERNAL;
   putProperty(out, INSTRUCTIONS + miss, (p) => {
     for (let type = OFPIT11_GOTO_TABLE; type <= OFPIT13_METER; type++) {
       if (type === OFPIT11_GOTO_TABLE && last) continue;
@@ -54,7 +53,7 @@ function putAbilities(out: Writer, table: number, version: number, miss: 0 | 1):
     }
   });
   putProperty(out, NEXT_TABLES + miss, (p) => {
-    for (let next = table + 1; next < VISIBLE; next++) p.u8(next);
+    for (let next = table + 1; next < TBL_INTERNAL; next++) p.u8(next);
   });
   out.raw(same(version, miss));
 }

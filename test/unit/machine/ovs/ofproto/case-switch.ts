@@ -15,6 +15,22 @@ export function bytesOf(hex: string): Uint8Array {
   return Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
 }
 
+/** Datapath actions, split at commas that are in no parentheses. */
+export function actionList(text: string): string[] {
+  const list: string[] = [];
+  let depth = 0;
+  let from = 0;
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === '(') depth++;
+    else if (text[i] === ')') depth--;
+    else if (text[i] === ',' && depth === 0) {
+      list.push(text.slice(from, i));
+      from = i + 1;
+    }
+  }
+  return [...list, text.slice(from)];
+}
+
 /** ovs lib/dpif-netdev.c. */
 const MAX_RECIRC_DEPTH = 6;
 

@@ -14,7 +14,7 @@ import { macText } from '../../../../../src/machine/ovs/ofproto/mac-table.ts';
 import type { MirrorSettings } from '../../../../../src/machine/ovs/ofproto/mirrors.ts';
 import type { Ofproto } from '../../../../../src/machine/ovs/ofproto/ofproto-dpif.ts';
 import { OFPUTIL_PC_NO_FLOOD, OFPUTIL_PC_PORT_DOWN } from '../../../../../src/machine/ovs/ofproto/port.ts';
-import { bytesOf, CaseSwitch } from './case-switch.ts';
+import { actionList, bytesOf, CaseSwitch } from './case-switch.ts';
 
 interface Step {
   readonly step: string;
@@ -127,21 +127,6 @@ function mirrorOf(text: string): MirrorSettings {
   };
 }
 
-/** Splits at commas that are in no parentheses. */
-function actionList(text: string): string[] {
-  const list: string[] = [];
-  let depth = 0;
-  let from = 0;
-  for (let i = 0; i < text.length; i++) {
-    if (text[i] === '(') depth++;
-    else if (text[i] === ')') depth--;
-    else if (text[i] === ',' && depth === 0) {
-      list.push(text.slice(from, i));
-      from = i + 1;
-    }
-  }
-  return [...list, text.slice(from)];
-}
 const anyId = (text: string): string => text.replace(/recirc\(0x\w+\)|recirc_id=\w+(?=,rule)/g, 'recirc');
 /** Each output with what was rewritten before it, the order of outputs aside. `tag`: the frame's own, which may be pushed back. */
 function outputs(text: string, frame: string): string[] {
