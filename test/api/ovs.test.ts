@@ -66,6 +66,15 @@ test('flows are added, shown, changed and deleted in the syntax of ovs-ofctl, an
   assert.deepEqual(await inject(server, 'd1'), { d1: 0, d2: 1, d3: 0 });
   const gone = await server.delete(`${BR0}/flows?match=table%3D1`);
   assert.deepEqual(gone.body, { changed: 1 });
+  for (const [path, field] of [
+    ['flows?match=nonsense%3D1', 'match'],
+    ['groups?group=nonsense', 'group'],
+    ['meters?meter=nonsense', 'meter'],
+  ]) {
+    const refused = await server.delete(`${BR0}/${path}`);
+    assert.equal(refused.status, 400, refused.text);
+    assert.equal(refused.body.errors[0].pointer, `querystring/${field}`);
+  }
   const all = await server.request('GET', `${BR0}/flows`, { headers: { accept: 'text/plain' } });
   assert.equal(all.text.trim().split('\n').length, 1, all.text);
   assert.match(all.text, /udp,in_port=d1 actions=output:d2\n$/);
@@ -168,6 +177,15 @@ test('frames at a port without a device: the ones after a known one; other ports
   assert.equal((await server.get(`${BR0}/ports/zz/frames`)).status, 404);
   assert.equal((await server.get(`${BR0}/ports/br0/frames`)).status, 409);
   assert.equal((await server.post(`${BR0}/ports/d1/frames`, { frames: ['00'] })).status, 422);
+  const refused = await server.post(`${BR0}/ports/d1/frames`, { frames: [FRAME, 'zz'] });
+  assert.equal(refused.status, 422);
+  assert.deepEqual(refused.body.errors, [
+    {
+      pointer: '/frames/1',
+      detail: 'does not have the form that is expected',
+      expected: 'Bytes of a frame, two hexadecimal digits each.',
+    },
+  ]);
 });
 
 const connects = (target: string): Promise<boolean> =>

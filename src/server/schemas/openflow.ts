@@ -178,6 +178,7 @@ export const DummyFramesRequestSchema = name(
         Type.String({
           pattern: '^([0-9a-fA-F]{2})+$',
           maxLength: 18_036,
+          description: 'Bytes of a frame, two hexadecimal digits each.',
           examples: ['ffffffffffff525400000001080600'],
         }),
         {
