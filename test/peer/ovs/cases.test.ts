@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect } from 'vitest';
+import { actionList } from '../../unit/machine/ovs/ofproto/case-switch.ts';
 import { requirePeer } from '../peers.ts';
 import {
   type Answer,
@@ -143,7 +144,7 @@ function outputs(list: string, tag: string | null): string {
   let tags = tag === null ? [] : [tag];
   const rest: string[] = [];
   const sent: string[] = [];
-  for (const action of list.match(/(?:[^,(]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))+/g) ?? []) {
+  for (const action of actionList(list)) {
     if (action.startsWith('push_vlan')) tags = [action, ...tags];
     else if (action === 'pop_vlan') tags = tags.slice(1);
     else if (/^[\w.-]+$/.test(action)) sent.push(`${tags.join('+')}>${action}`);

@@ -1,6 +1,7 @@
 /** Switches of random cases, set up by their clients, and what is compared of datapath actions. */
 import { expect } from 'vitest';
 import type { CompareCase } from '../../property/ovs-compare-cases.ts';
+import { actionList } from '../../unit/machine/ovs/ofproto/case-switch.ts';
 import { ofctl, run, type Switch, vsctl } from './switches.ts';
 
 /** A bridge of four dummy ports, and a meter. */
@@ -61,7 +62,7 @@ export function outputs(actions: string, hex: string): string[] {
   }
   const done: string[] = [];
   const found: string[] = [];
-  for (const action of actions.match(/(?:[^,(]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))+/g) ?? []) {
+  for (const action of actionList(actions)) {
     if (action.startsWith('push_vlan(')) tags.push(action.slice(10, -1));
     else if (action === 'pop_vlan') tags.pop();
     else if (/^(set|ct|hash|trunc|push|pop)/.test(action)) done.push(action);

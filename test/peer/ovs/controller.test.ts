@@ -1,13 +1,17 @@
 /** A controller of os-ken runs a learning switch over a bridge of ours, in real time; and is started again in the middle. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect } from 'vitest';
 import { freePort } from '../../tools/free-port.ts';
+import { readText } from '../../tools/source.ts';
 import { requirePeer } from '../peers.ts';
 import { CLIENTS, ofctl, startOurs, vsctl } from './switches.ts';
 
-const APP = fileURLToPath(new URL('./learning_switch.py', import.meta.url));
+/** The one that docs/ovs.md gives its readers. */
+const APP = /^cat > switch\.py <<'END'\n([\s\S]*?)^END$/m.exec(readText('docs/ovs.md'))![1]!;
 const DOCUMENT = {
   clock: { mode: 'real' },
   hosts: [
@@ -33,13 +37,14 @@ describe('a learning switch of os-ken', () => {
   let ours: Awaited<ReturnType<typeof startOurs>>;
   let controller: ChildProcess | null = null;
   let port = 0;
+  let folder = '';
 
   const startController = (): void => {
-    const args = ['--ofp-listen-host', '127.0.0.1', '--ofp-tcp-listen-port', String(port), APP];
+    const args = ['--ofp-listen-host', '127.0.0.1', '--ofp-tcp-listen-port', String(port), join(folder, 'switch.py')];
     controller = spawn('osken-manager', args, { stdio: 'ignore' });
   };
   const stopController = async (): Promise<void> => {
-    if (controller === null || controller.exitCode !== null) return;
+    if (controller === null || controller.exitCode !== null || controller.signalCode !== null) return;
     const gone = new Promise((resolve) => controller?.once('close', resolve));
     controller.kill('SIGKILL');
     await gone;
@@ -71,6 +76,8 @@ describe('a learning switch of os-ken', () => {
 
   peer.beforeAll(async () => {
     port = await freePort();
+    folder = mkdtempSync(join(tmpdir(), 'controller-'));
+    writeFileSync(join(folder, 'switch.py'), APP);
     ours = await startOurs(DOCUMENT);
     const protocols = 'protocols=OpenFlow10,OpenFlow13';
     const set = ['set-fail-mode', 'br0', 'secure', '--', 'set', 'Bridge', 'br0', protocols];
@@ -82,6 +89,7 @@ describe('a learning switch of os-ken', () => {
   afterAll(async () => {
     await stopController();
     await ours?.stop();
+    if (folder !== '') rmSync(folder, { recursive: true });
   });
 
   peer(
