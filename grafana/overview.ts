@@ -69,10 +69,10 @@ const NOW: readonly Stat[] = [
 ];
 
 /** A gauge with the facts about its topology as further labels. */
-const FACTS = 'topology, seed, revision, profile, hash';
+const FACTS = 'topology, seed, revision, profile, hash, overrides';
 const withFacts = (metric: string): string =>
   `sum by (${FACTS}) (${gauge(metric)} * on (topology) group_left (seed, revision) ${gauge('topology_info')}` +
-  ` * on (topology) group_left (profile, hash) ${gauge('cost_profile_info')})`;
+  ` * on (topology) group_left (profile, hash, overrides) ${gauge('cost_profile_info')})`;
 const WHAT_RUNS: Table = {
   kind: 'table',
   title: 'What runs',

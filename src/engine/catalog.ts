@@ -4,6 +4,8 @@
  * running world gains, readers find in the shared memory itself (growth.ts). Both lists only grow: an id stays what it is.
  */
 
+import type { CostStamp } from './cost-profile.ts';
+
 /** The kinds of places. A hop (one interface in a pcapng) is a place at which at least one `hop` event kind is recorded. */
 export type PlaceType =
   /** A guest's NIC as its driver sees it, `a/net0`. */
@@ -125,6 +127,8 @@ export interface WorldCatalog {
   readonly layout: WorldLayout;
   /** The cost table as it applies to this world: name to value. */
   readonly costs: Readonly<Record<string, number>>;
+  /** Which profile that is, with how many costs of its own. */
+  readonly costStamp: CostStamp;
 }
 
 /**

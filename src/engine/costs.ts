@@ -1,8 +1,8 @@
 /**
  * The cost table: what each primitive takes in virtual time. The only place with literal nanoseconds. Every entry has a
- * unit, a default for a 2.4 GHz server core, the plausible range and where the figure comes from; a topology document may
- * override any of them (`costs`). `basis` says how good the figure is: `published`, `derived` (computed from published
- * figures) or `no source` (chosen, with the reason given).
+ * unit, a default for a 2.4 GHz server core, the plausible range and where the figure comes from. Other hosts are profiles of
+ * this table (cost-profile.ts), and a topology document may override any cost (`costs`). `basis` says how good the figure is:
+ * `published`, `derived` (computed from published figures) or `no source` (chosen, with the reason given).
  */
 export interface Cost {
   readonly name: string;
@@ -12,11 +12,17 @@ export interface Cost {
   readonly basis: 'published' | 'derived' | 'no source';
   readonly source: string;
   readonly text: string;
+  /** It is time of a CPU that goes down as the clock goes up. Not so: lines between cores, sleep states, what is no CPU's. */
+  readonly scales: boolean;
 }
 
+/** The clock that the defaults are for, GHz. */
+export const REFERENCE_GHZ = 2.4;
+
 const rows: Cost[] = [];
-function cost(name: string, value: number, unit: Cost['unit'], range: readonly [number, number], basis: Cost['basis'], source: string, text: string): void {
-  rows.push({ name, unit, default: value, range, basis, source, text });
+/** `clock`: costs of CPUs scale with it unless it is `fixed`. */
+function cost(name: string, value: number, unit: Cost['unit'], range: readonly [number, number], basis: Cost['basis'], source: string, text: string, clock: 'scales' | 'fixed' = 'scales'): void {
+  rows.push({ name, unit, default: value, range, basis, source, text, scales: clock === 'scales' && unit.startsWith('ns') });
 }
 
 // ---- KVM
@@ -69,7 +75,7 @@ cost('vhost_dequeue', 80, 'ns', [50, 130], 'derived', 'VPP port-to-port against 
 cost('vhost_enqueue', 70, 'ns', [45, 120], 'derived', 'DPDK commit e7ef68856', 'one frame into a guest, without bytes');
 cost('vhost_burst_overhead', 60, 'ns', [30, 150], 'derived', 'DPDK commits 096ffd811 and 63b113afa', 'per rte_vhost burst call');
 cost('copy_per_byte_vhost_user', 0.08, 'ns/B', [0.04, 0.2], 'derived', 'DPDK commit b0a985d1f', 'rte_memcpy between guest and mbuf');
-cost('cross_core_cache_line', 20, 'ns', [12, 60], 'derived', 'xdp-project cpumap02-optimizations', 'a line last written by another core; three a frame and direction in the vhost library');
+cost('cross_core_cache_line', 20, 'ns', [12, 60], 'derived', 'xdp-project cpumap02-optimizations', 'a line last written by another core; three a frame and direction in the vhost library', 'fixed');
 cost('dpdk_nic_rx', 23, 'ns', [15, 35], 'published', 'xdp-paper (CoNEXT 2018), benchmarks', 'one frame out of a NIC receive ring');
 cost('dpdk_nic_tx', 25, 'ns', [15, 40], 'no source', 'taken like receive', 'one frame into a NIC transmit ring');
 cost('virtio_pmd_per_packet', 45, 'ns', [25, 80], 'no source', 'a guest forwarder is not the bottleneck of the published PVP points', 'virtio PMD, one frame each way');
@@ -100,9 +106,9 @@ export const COST_NAMES: ReadonlySet<string> = new Set(rows.map((c) => c.name));
 
 export type CostTable = Readonly<Record<string, number>>;
 
-/** The table with a topology's overrides; names must be known (the document's validation sees to it). */
-export function costTable(overrides: CostTable): CostTable {
-  return { ...Object.fromEntries(rows.map((c) => [c.name, c.default])), ...overrides };
+/** The table with a profile's costs and a topology's overrides; names must be known (the document's validation sees to it). */
+export function costTable(overrides: CostTable, profile: CostTable = {}): CostTable {
+  return { ...Object.fromEntries(rows.map((c) => [c.name, c.default])), ...profile, ...overrides };
 }
 
 /** One cost; throws where our own code asks for a name that the table does not have. */
@@ -110,21 +116,4 @@ export function costOf(table: CostTable, name: string): number {
   const value = table[name];
   if (value === undefined) throw new Error(`the cost table has no entry ${name}`);
   return value;
-}
-
-/** What the table's defaults stand for. */
-const DEFAULT_PROFILE = 'server-2.4ghz';
-/** FNV-1a, 64 bits: enough to tell two tables apart. */
-const FNV_OFFSET = 0xcbf29ce484222325n;
-const FNV_PRIME = 0x100000001b3n;
-
-/** A name for a table, `custom` where a document overrides anything, and a hash over all its effective costs. */
-export function costProfile(table: CostTable): { readonly profile: string; readonly hash: string } {
-  const text = rows.map((c) => `${c.name}=${table[c.name] ?? c.default}\n`).join('');
-  let hash = FNV_OFFSET;
-  for (let i = 0; i < text.length; i++) {
-    hash = BigInt.asUintN(64, (hash ^ BigInt(text.charCodeAt(i))) * FNV_PRIME);
-  }
-  const changed = rows.some((c) => (table[c.name] ?? c.default) !== c.default);
-  return { profile: changed ? 'custom' : DEFAULT_PROFILE, hash: hash.toString(16).padStart(16, '0') };
 }

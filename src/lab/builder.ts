@@ -4,6 +4,7 @@
  */
 import { assert } from '../engine/assert.ts';
 import { RETIRED } from '../engine/context.ts';
+import { costStamp } from '../engine/cost-profile.ts';
 import { costOf, costTable } from '../engine/costs.ts';
 import { MAX_CONTEXTS } from '../engine/events.ts';
 import { CatalogGrowth } from '../engine/growth.ts';
@@ -59,7 +60,7 @@ export function buildMachine(
   const recorder = new Recorder(arena.buffer, fullLayout, arena.code, ordinals);
   const frames = new Frames(recorder);
   const pool = new PacketPool(poolAt, slots, jumbos);
-  const costs = costTable(topology.costs);
+  const costs = costTable(topology.costs, topology.costProfile.costs);
   const services = new Services(arena, recorder, frames, pool, costs);
   const pattern = new BytePattern(services, patternAt);
   const site = new Site(topology, services, layout, ports);
@@ -134,6 +135,7 @@ export function buildMachine(
       contexts: site.contexts.infos,
       layout: fullLayout,
       costs,
+      costStamp: costStamp(topology.costProfile, topology.costs),
     },
   };
 }

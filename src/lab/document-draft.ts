@@ -50,6 +50,7 @@ interface TextKind {
 /** A pattern in the schema says which kind of text a field holds. */
 const TEXTS: ReadonlyMap<string, TextKind> = new Map<string, TextKind>([
   [units.NAME_PATTERN, { code: 'bad-name', expected: units.NAME_EXPECTED, parse: units.parseName }],
+  [units.PROFILE_PATTERN, { code: 'bad-name', expected: units.PROFILE_EXPECTED, parse: units.parseProfile }],
   [units.PORT_NAME_PATTERN, { code: 'bad-name', expected: units.PORT_NAME_EXPECTED, parse: units.parsePortName }],
   [units.SIZE_PATTERN, { code: 'bad-size', expected: units.SIZE_EXPECTED, parse: units.parseSize }],
   [units.RATE_PATTERN, { code: 'bad-rate', expected: units.RATE_EXPECTED, parse: units.parseRate }],
@@ -297,6 +298,7 @@ export interface Draft {
   clock: Maybe<{ mode: Maybe<'work' | 'real'>; factor: Maybe<number> }>;
   epoch: Maybe<bigint>;
   recorder: Maybe<{ events: Maybe<number>; bytes: Maybe<number>; descriptors: Maybe<boolean> }>;
+  costProfile: Maybe<string>;
   costs: Maybe<Record<string, Maybe<number>>>;
   hosts: Items<DraftHost>;
   links: Items<DraftLink>;

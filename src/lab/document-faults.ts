@@ -44,6 +44,7 @@ export type FaultCode =
   | 'not-enough-cores'
   | 'not-enough-hugepages'
   | 'unsupported'
+  | 'unknown-profile'
   | 'unknown-cost';
 
 export interface Fault {

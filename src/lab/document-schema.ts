@@ -6,10 +6,19 @@
  * Only names, and nothing else, have to be written; a guest and a NIC have a name because ends of traffic name them.
  */
 import { type Static, Type } from 'typebox';
+import { DEFAULT_PROFILE } from '../engine/cost-profile.ts';
 import { FEATURE_RULES, type FeatureRule } from './document-features.ts';
 import { choice, flag, integer, list, name, object, section, size, text, unset } from './document-kit.ts';
 import { ovsBridgeFields, ovsHostSection, vlanFields } from './document-ovs.ts';
-import { ADDRESS_PATTERN, DURATION_PATTERN, MAC_PATTERN, NAME_PATTERN, RATE_PATTERN, TIME_PATTERN } from './units.ts';
+import {
+  ADDRESS_PATTERN,
+  DURATION_PATTERN,
+  MAC_PATTERN,
+  NAME_PATTERN,
+  PROFILE_PATTERN,
+  RATE_PATTERN,
+  TIME_PATTERN,
+} from './units.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -485,10 +494,18 @@ export const TopologyDocument = object(
       },
       { description: 'What captures and journeys can look back on; the oldest is overwritten.' },
     ),
+    costProfile: text(
+      PROFILE_PATTERN,
+      'The kind of host that virtual times are computed for: a name of `GET /v1/cost-profiles`.',
+      {
+        default: DEFAULT_PROFILE,
+        examples: [DEFAULT_PROFILE],
+      },
+    ),
     costs: Type.Optional(
       Type.Unsafe<Record<string, number>>({
         type: 'object',
-        description: 'Overrides of the cost table: name of the cost to value, in its unit.',
+        description: 'Overrides of the cost profile: name of the cost to value, in its unit.',
         default: {},
         maxProperties: 1000,
         additionalProperties: Type.Number({ minimum: 0, maximum: 1_000_000_000 }),

@@ -4,7 +4,9 @@
  * texts that mean the same topology give the same document. The fields are in document-schema.ts, the checks in
  * validate.ts.
  */
+
 import { isScalar, LineCounter, parseDocument, visit } from 'yaml';
+import { type CostProfile, type ProfileBook, SHIPPED_PROFILES } from '../engine/cost-profile.ts';
 import { DEFAULT_LIMITS, type Limits } from './document-checks.ts';
 import {
   type Draft,
@@ -42,6 +44,8 @@ export interface ParseOptions {
   readonly limits?: Partial<Limits>;
   /** Names of the cost table. Without them any name is taken. */
   readonly knownCosts?: ReadonlySet<string>;
+  /** Profiles that a document may name. Default: those that come with Ringside. */
+  readonly profiles?: ProfileBook;
 }
 export type ParsedTopology =
   | { readonly ok: true; readonly topology: Topology; readonly document: TopologyDocument }
@@ -50,13 +54,14 @@ export type ParsedTopology =
 /** Never throws. All faults at once, at most MAX_FAULTS of them. */
 export function parseTopology(document: unknown, options: ParseOptions = {}): ParsedTopology {
   const faults = new Faults(document);
+  const profiles = options.profiles ?? SHIPPED_PROFILES;
   const draft = readDraft(document, faults);
   if (draft !== undefined) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
-    checkMeaning(draft, { name: options.name, limits, knownCosts: options.knownCosts }, faults);
+    checkMeaning(draft, { name: options.name, limits, knownCosts: options.knownCosts, profiles }, faults);
   }
   if (draft === undefined || faults.list.length > 0) return { ok: false, faults: faults.list };
-  const topology = topologyOf(draft);
+  const topology = topologyOf(draft, profiles);
   return { ok: true, topology, document: documentOf(topology) };
 }
 
@@ -69,7 +74,7 @@ function sure<T>(value: T): NonNullable<T> {
 function all<T, U>(items: readonly (T | undefined)[] | undefined, map: (item: T) => U): U[] {
   return sure(items).map((item) => map(sure(item) as T));
 }
-function topologyOf(draft: Draft): Topology {
+function topologyOf(draft: Draft, profiles: ProfileBook): Topology {
   const clock = sure(draft.clock);
   const recorder = sure(draft.recorder);
   const hosts = all(draft.hosts, hostOf);
@@ -83,10 +88,15 @@ function topologyOf(draft: Draft): Topology {
     byteCapacity: sure(recorder.bytes),
     recordDescriptors: sure(recorder.descriptors),
     debug: sure(draft.debug),
+    costProfile: plainProfile(sure(profiles.get(sure(draft.costProfile)))),
     costs: sorted(sure(draft.costs)),
     hosts,
     links: all(draft.links, (link) => linkOf(link, hosts)),
   };
+}
+/** Without what a book's entries know beside: a topology goes to other threads. */
+function plainProfile({ name, costs }: CostProfile): CostProfile {
+  return { name, costs };
 }
 function sorted(costs: Readonly<Record<string, number | undefined>>): Record<string, number> {
   const entries = Object.entries(costs).map(([name, value]): [string, number] => [name, sure(value)]);
@@ -235,6 +245,7 @@ export function documentOf(topology: Topology): TopologyDocument {
       bytes: formatSize(topology.byteCapacity),
       descriptors: topology.recordDescriptors,
     },
+    costProfile: topology.costProfile.name,
     costs: { ...topology.costs },
     hosts: topology.hosts.map((host) => ({
       name: host.name,

@@ -7,6 +7,7 @@
  */
 
 import type { WorldCatalog } from '../engine/catalog.ts';
+import type { CostStamp } from '../engine/cost-profile.ts';
 import type { PortChange } from '../machine/guest/pmd-port.ts';
 import type { IotlbStatistics } from '../machine/iommu/device-iotlb.ts';
 import type { FilterState } from '../machine/virtio/net/net-filter.ts';
@@ -135,6 +136,8 @@ export interface RunResult {
   }[];
   readonly contexts: readonly { readonly name: string; readonly busyRatio: number }[];
   readonly wall: { readonly durationSeconds: number; readonly framesPerSecond: number };
+  /** What its virtual times were computed from. */
+  readonly costs: CostStamp;
   /** Of TCP traffic, once its connections have been opened. */
   readonly tcp?: TcpResult;
   /** First and last frame id of the run; 0 = none yet. */
@@ -484,6 +487,8 @@ export interface OpenFlowChange {
   readonly what: OpenFlowText['what'];
   readonly command: FlowCommand;
   readonly texts: readonly string[];
+  /** JSON Pointer of the parameter that is the only text; not given: each has its place in the body's list. */
+  readonly field?: string | undefined;
 }
 export interface OpenFlowChanged {
   /** Flows that came, went or were replaced; changes of groups or meters. */

@@ -241,6 +241,7 @@ export class Run {
             : 0,
       })),
       wall: { durationSeconds: wallSeconds, framesPerSecond: wallSeconds > 0 ? frames / wallSeconds : 0 },
+      costs: this.machine.catalog.costStamp,
       ...(this.tcp === null ? {} : { tcp: this.tcp() }),
       frames: { first: ledger.firstFrame, last: ledger.lastFrame },
     };

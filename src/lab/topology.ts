@@ -2,6 +2,7 @@
  * A topology after validation: every default filled in, every unit a plain number. The builder and the engine see only
  * this form; the document that users write (strings with units, optional fields) is described in document.ts.
  */
+import type { CostProfile } from '../engine/cost-profile.ts';
 import type { OvsBridge, OvsHostOptions, PortVlan } from './topology-ovs.ts';
 
 export type Backend = 'virtio-net' | 'vhost-net' | 'vhost-user';
@@ -36,7 +37,9 @@ export interface Topology {
   readonly recordDescriptors: boolean;
   /** Clients may write guest memory and device registers. */
   readonly debug: boolean;
-  /** Overrides of the cost table, by name. */
+  /** What primitives cost on hosts of this kind: all of the table, by name. */
+  readonly costProfile: CostProfile;
+  /** Overrides of the profile, by name. */
   readonly costs: Readonly<Record<string, number>>;
   readonly hosts: readonly Host[];
   readonly links: readonly Link[];

@@ -11,6 +11,8 @@ export type Parsed<T> =
 
 /** Names of everything in a document: a DNS label in lower case, so that it can stand in a path, a label and an end. */
 export const NAME_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+/** A cost profile: a name that may hold dots, as clock frequencies do. */
+export const PROFILE_PATTERN = '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$';
 /** A network interface: what ovs-vsctl and Linux take, without spaces and slashes. */
 export const PORT_NAME_PATTERN = '^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,127}$';
 export const SIZE_PATTERN = '^[0-9]+(\\.[0-9]+)?(B|KiB|MiB|GiB)?$';
@@ -22,6 +24,7 @@ export const TIME_PATTERN =
   '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$';
 
 export const NAME_EXPECTED = '1 to 63 lower-case letters, digits and hyphens, no hyphen at either end';
+export const PROFILE_EXPECTED = '1 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at either end';
 export const PORT_NAME_EXPECTED = '1 to 128 letters, digits and any of _ . : @ -';
 export const SIZE_EXPECTED = 'a size such as "16MiB" or "2GiB" (B, KiB, MiB, GiB), or a whole number of bytes';
 export const RATE_EXPECTED = 'a rate such as "25Gbps" or "100Mbps" (bps, kbps, Mbps, Gbps)';
@@ -46,6 +49,13 @@ function refuse(detail: string, expected: string): { ok: false; detail: string; 
 const NAME = new RegExp(NAME_PATTERN);
 export function parseName(text: string): Parsed<string> {
   return NAME.test(text) ? { ok: true, value: text } : refuse(`${show(text)} is not a name`, NAME_EXPECTED);
+}
+
+const PROFILE = new RegExp(PROFILE_PATTERN);
+export function parseProfile(text: string): Parsed<string> {
+  return PROFILE.test(text)
+    ? { ok: true, value: text }
+    : refuse(`${show(text)} is not the name of a cost profile`, PROFILE_EXPECTED);
 }
 
 const PORT_NAME = new RegExp(PORT_NAME_PATTERN);

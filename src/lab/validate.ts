@@ -3,6 +3,7 @@
  * schema, then what a schema cannot say (references, duplicates, sums). What has a fault is left out of the second pass,
  * so that one mistake is reported once. Read document-schema.ts first; document.ts is the entrance.
  */
+import type { ProfileBook } from '../engine/cost-profile.ts';
 import {
   allNamed,
   BUFFER_BYTES,
@@ -35,6 +36,7 @@ export interface Rules {
   readonly name: string | undefined;
   readonly limits: Limits;
   readonly knownCosts: ReadonlySet<string> | undefined;
+  readonly profiles: ProfileBook;
 }
 
 /**
@@ -78,6 +80,14 @@ function checkName(draft: Draft, rules: Rules, faults: Faults): void {
 }
 
 function checkCosts(draft: Draft, rules: Rules, faults: Faults): void {
+  const { costProfile } = draft;
+  if (costProfile !== undefined && !rules.profiles.has(costProfile))
+    faults.add(
+      '/costProfile',
+      'unknown-profile',
+      `there is no cost profile ${show(costProfile)}`,
+      suggestion(costProfile, rules.profiles.keys()) ?? oneOf(rules.profiles.keys()),
+    );
   const known = rules.knownCosts;
   if (known === undefined) return;
   for (const name of Object.keys(draft.costs ?? {}))

@@ -65,7 +65,7 @@ test('facts about a topology: revision, cost profile, runs, reconfigurations, co
   const before = await samplesOf(server);
   assert.equal(before.get('ringside_topology_info{topology="t1",seed="7",revision="1"}'), 1);
   const profile = [...before.keys()].find((s) => s.startsWith('ringside_cost_profile_info'));
-  assert.match(String(profile), /profile="server-2\.4ghz",hash="[0-9a-f]{16}"/);
+  assert.match(String(profile), /profile="haswell-2\.4",hash="[0-9a-f]{16}",overrides="0"/);
   assert.equal(before.get('ringside_conservation_holds{topology="t1"}'), 1);
   assert.equal(before.get('ringside_faults_total{topology="t1",kind="fault.assert"}'), 0);
 
@@ -84,7 +84,7 @@ test('facts about a topology: revision, cost profile, runs, reconfigurations, co
   assert.equal(after.get('ringside_reconfigurations_total{topology="t1"}'), 1);
   assert.equal(after.get('ringside_topology_info{topology="t1",seed="7",revision="2"}'), 1);
   const custom = [...after.keys()].find((s) => s.startsWith('ringside_cost_profile_info'));
-  assert.match(String(custom), /profile="custom"/);
+  assert.match(String(custom), /profile="haswell-2\.4".*overrides="1"/);
   assert.notEqual(/hash="(\w+)"/.exec(String(custom))?.[1], /hash="(\w+)"/.exec(String(profile))?.[1]);
 });
 

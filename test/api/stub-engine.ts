@@ -5,6 +5,7 @@
  */
 import { parentPort } from 'node:worker_threads';
 import type { ContextInfo, Place, WorldCatalog, WorldLayout } from '../../src/engine/catalog.ts';
+import { costStamp } from '../../src/engine/cost-profile.ts';
 import {
   BLOCK_EVENTS,
   CTL_BYTES,
@@ -85,8 +86,9 @@ class StubWorld {
     const layout = layoutOf(topology, places.length, contexts.length);
     this.memory = new SharedArrayBuffer(layout.memoryBytes);
     this.view = new DataView(this.memory);
-    const { name, seed, epochNs, costs } = topology;
-    this.catalog = { topology: name, seed, epochNs, places, contexts, layout, costs };
+    const { name, seed, epochNs, costs, costProfile } = topology;
+    const stamp = costStamp(costProfile, costs);
+    this.catalog = { topology: name, seed, epochNs, places, contexts, layout, costs, costStamp: stamp };
   }
 
   get virtualTimeSeconds(): number {
@@ -297,6 +299,7 @@ function emptyResult(id: string, kind: string, from: string, to: string | null):
     queues: [],
     contexts: [],
     wall: { durationSeconds: 0, framesPerSecond: 0 },
+    costs: { profile: 'haswell-2.4', hash: '0123456789abcdef', overrides: 0 },
     frames: { first: 0, last: 0 },
   };
 }

@@ -1,5 +1,6 @@
 /** Runs a job from its document to its result, on this thread. Deterministic: the result depends on the job alone. */
-import { costProfile, costTable } from '../../engine/costs.ts';
+import { costStamp } from '../../engine/cost-profile.ts';
+import { COST_NAMES } from '../../engine/costs.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import { parseTopology } from '../document.ts';
 import type { RunResult } from '../protocol.ts';
@@ -52,10 +53,7 @@ export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
   return {
     state: problem === null ? 'SUCCEEDED' : 'FAILED',
     problem,
-    profile: {
-      name: job.profile.name,
-      hash: costProfile(costTable({ ...job.profile.costs, ...job.document.costs })).hash,
-    },
+    profile: { name: job.profile.name, hash: costStamp(job.profile, job.document.costs ?? {}).hash },
     seed: job.document.seed ?? 1,
     fingerprint: status?.fingerprint ?? '',
     virtualTimeSeconds: status?.virtualTimeSeconds ?? 0,
@@ -66,7 +64,13 @@ export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
 }
 
 function topologyOf(job: JobSpec): Topology {
-  const parsed = parseTopology(job.document, { name: job.document.name ?? 'job' });
+  const { document, profile } = job;
+  // The job's profile is the one that counts: a book of this machine may have another under that name.
+  const profiles = new Map([[profile.name, profile]]);
+  const parsed = parseTopology(
+    { ...document, costProfile: profile.name },
+    { name: document.name ?? 'job', knownCosts: COST_NAMES, profiles },
+  );
   if (parsed.ok) return parsed.topology;
   const { pointer, detail } = parsed.faults[0]!;
   throw new JobFailed({ code: 'RINGSIDE_E_VALIDATION', detail, pointer: `/topology${pointer}` });

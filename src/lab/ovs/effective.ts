@@ -28,7 +28,8 @@ export function effectiveDocument(topology: Topology, hosts: readonly OvsHost[])
     return switched?.changed === true ? effectiveHost(host, switched) : host;
   });
   const document = documentOf({ ...topology, hosts: changed });
-  return parseTopology(document, { name: topology.name }).ok ? document : null;
+  const profiles = new Map([[topology.costProfile.name, topology.costProfile]]);
+  return parseTopology(document, { name: topology.name, profiles }).ok ? document : null;
 }
 
 const vlanOf = ({ tag, trunks, vlanMode }: PortConfig): PortVlan => ({ tag, trunks: [...trunks], vlanMode });

@@ -159,12 +159,13 @@ export class Capture {
 
   /** Section header and interfaces. */
   header(): Uint8Array {
-    const { topology, seed } = this.reader.catalog;
+    const { topology, seed, costStamp } = this.reader.catalog;
+    const costs = `costProfile=${costStamp.profile} costsHash=${costStamp.hash} costOverrides=${costStamp.overrides}`;
     this.writer.section({
       hardware: 'emulated virtualization host',
       os: 'virtual time',
       application: this.options.application ?? 'Ringside',
-      comments: [`topology=${topology} seed=${seed} view=${this.options.view}`],
+      comments: [`topology=${topology} seed=${seed} view=${this.options.view}`, costs],
     });
     for (const place of this.interfaces.declared) this.interfaces.describe(place);
     return this.writer.take();

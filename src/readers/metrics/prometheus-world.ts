@@ -1,6 +1,5 @@
 /** Metrics of a world as a whole: its clock, its facts, what became of its frames, its runs, faults and rings. */
 import { backendsOf, type Place } from '../../engine/catalog.ts';
-import { costProfile } from '../../engine/costs.ts';
 import * as E from '../../engine/events.ts';
 import { GAUGE_CONSERVATION, GAUGE_IN_FLIGHT, GAUGE_TRAFFIC, GAUGE_UNMEASURED } from '../../engine/latency.ts';
 import { AT_PLACE, counted, counter, countOf, type Family, info, type Series, single } from './prometheus-family.ts';
@@ -47,11 +46,11 @@ export const WORLD_FAMILIES: readonly Family[] = [
   ]),
   info(
     'cost_profile',
-    'What the virtual times are computed from: `custom` where the document overrides a cost, and a hash of all costs.',
-    ['profile', 'hash'],
-    (w) => {
-      const { profile, hash } = costProfile(w.reader.catalog.costs);
-      return [profile, hash];
+    'What the virtual times are computed from: the cost profile, how many costs the document overrides, and a hash of all costs.',
+    ['profile', 'hash', 'overrides'],
+    ({ reader: { catalog } }) => {
+      const { profile, hash, overrides } = catalog.costStamp;
+      return [profile, hash, String(overrides)];
     },
   ),
   single(

@@ -125,6 +125,14 @@ export const RunSchema = name(
           { description: 'What was made of the body; in the answer to a replay only.' },
         ),
       ),
+      costs: closed(
+        {
+          profile: Type.String({ description: 'Name of the cost profile.', examples: ['haswell-2.4'] }),
+          hash: Type.String({ description: 'Of all effective costs.', examples: ['0123456789abcdef'] }),
+          overrides: whole('Costs that the document sets itself.'),
+        },
+        { description: 'What its virtual times were computed from: numbers compare where the hashes are equal.' },
+      ),
       tcp: Type.Optional(
         closed(
           {

@@ -141,7 +141,8 @@ describe('recorder', () => {
       order: 0,
     }));
     const contexts = [{ id: 0, name: 'c', kind: 'vcpu' as const, core: 0, host: 'h', polls: false }];
-    const catalog = { topology: 't', seed: 1, epochNs: '0', places, contexts, layout, costs: {} };
+    const costStamp = { profile: 'haswell-2.4', hash: '0', overrides: 0 };
+    const catalog = { topology: 't', seed: 1, epochNs: '0', places, contexts, layout, costs: {}, costStamp };
     return { recorder, reader: new RingReader(memory.buffer, catalog), arena: memory, source };
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { costTable } from '../../../src/engine/costs.ts';
 import {
   documentOf,
   equalDocuments,
@@ -48,6 +49,7 @@ describe('defaults', () => {
       clock: { mode: 'work', factor: 1 },
       epoch: '2026-01-01T00:00:00Z',
       recorder: { events: 4_194_304, bytes: '256MiB', descriptors: false },
+      costProfile: 'haswell-2.4',
       costs: {},
       hosts: [
         {
@@ -269,6 +271,7 @@ test('every field reaches the topology', () => {
     byteCapacity: 65536,
     recordDescriptors: false,
     debug: true,
+    costProfile: { name: 'haswell-2.4', costs: costTable({}) },
     costs: { a: 2, z: 1.5 },
     hosts: [
       {

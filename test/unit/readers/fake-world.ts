@@ -127,6 +127,7 @@ export class FakeWorld {
       contexts,
       layout: this.layout,
       costs: {},
+      costStamp: { profile: 'haswell-2.4', hash: '0123456789abcdef', overrides: 0 },
     };
     this.frames = options.firstFrame ?? 0;
     this.bytes = options.firstByte ?? 0;

@@ -1,6 +1,7 @@
 /** A job from its document to its result: the same wherever and however often it runs, and faults as problems. */
 import assert from 'node:assert/strict';
 import { test } from 'vitest';
+import { clockScaled, costsHash, shippedProfile } from '../../../../src/engine/cost-profile.ts';
 import { costTable } from '../../../../src/engine/costs.ts';
 import { engineVersion } from '../../../../src/lab/job/engine-version.ts';
 import { canonicalJson, contentHash, type JobSpec, type JobTraffic } from '../../../../src/lab/job/job.ts';
@@ -21,6 +22,23 @@ test('the same job comes to the same result, to the byte', () => {
   assert.match(first.fingerprint, /^[0-9a-f]{16}$/);
   assert.equal(contentHash(runJob(job([udp]))), contentHash(first));
   assert.notEqual(contentHash(runJob(job([{ ...udp, count: 201 }]))), contentHash(first));
+});
+
+test("the job's profile is the one that counts, whatever its document or this machine calls by its name", () => {
+  const base = job([udp]);
+  const slow = { name: 'haswell-2.4', costs: clockScaled(shippedProfile(), 'slow', 1.2).costs };
+  const result = runJob({ ...base, profile: slow });
+  const { p50 } = runJob(base).runs[0]!.virtual.latencySeconds;
+  const ratio = result.runs[0]!.virtual.latencySeconds.p50 / p50;
+  // About: lines between cores stay as they are, and frames wait for each other.
+  assert.ok(ratio > 1.7 && ratio < 2.3, String(ratio));
+  assert.deepEqual(result.profile, { name: 'haswell-2.4', hash: costsHash(slow.costs) });
+  assert.deepEqual(result.runs[0]!.costs, { profile: 'haswell-2.4', hash: costsHash(slow.costs), overrides: 0 });
+  const named = { ...base.document, costProfile: 'of-nobody', costs: { upcall: 1000 } };
+  const overridden = runJob({ ...base, document: named });
+  assert.equal(overridden.state, 'SUCCEEDED');
+  assert.deepEqual(overridden.profile, { name: 'default', hash: costsHash(costTable({ upcall: 1000 })) });
+  assert.equal(overridden.runs[0]!.costs.overrides, 1);
 });
 
 test('requests start together, or after their delay', () => {

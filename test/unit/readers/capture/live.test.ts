@@ -49,7 +49,11 @@ function startWorld(eventCapacity: number, byteCapacity: number, burst: number, 
   const pages = Math.ceil(size / 65536);
   const layout = { ...regions, eventCapacity, byteCapacity, memoryBytes: pages * 65536 };
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  const catalog = { topology: 't', seed: 1, epochNs: '0', places: PLACES, contexts: CONTEXTS, layout, costs: {} };
+  const costStamp = { profile: 'haswell-2.4', hash: '0', overrides: 0 };
+  const catalog = {
+    ...{ topology: 't', seed: 1, epochNs: '0', places: PLACES, contexts: CONTEXTS, layout, costs: {} },
+    costStamp,
+  };
   const stop = new Int32Array(new SharedArrayBuffer(4));
   const worker = new Worker(new URL('../live-writer.ts', import.meta.url), {
     workerData: { memory, pages, layout, ordinals, source, stop, burst, rest },
