@@ -25,6 +25,16 @@ const ALWAYS: readonly ProblemCode[] = [
   'RINGSIDE_E_UNAVAILABLE',
 ];
 
+/** Operations with a JSON body can be refused by these, too. */
+export const BODY: readonly ProblemCode[] = [
+  'RINGSIDE_E_SYNTAX',
+  'RINGSIDE_E_TOO_LARGE',
+  'RINGSIDE_E_MEDIA_TYPE',
+  'RINGSIDE_E_VALIDATION',
+];
+/** Operations on what is in a world can be refused by these, too. */
+export const WORLD: readonly ProblemCode[] = ['RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED'];
+
 /** Response schemas for the given codes and for those that every operation has. */
 export function problems(...codes: ProblemCode[]): ProblemResponses {
   const byStatus = new Map<number, ProblemCode[]>();

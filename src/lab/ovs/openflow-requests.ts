@@ -11,7 +11,7 @@ import { FlowTextError, type PortNames } from '../../machine/ovs/flow/text/value
 import type { Ofproto } from '../../machine/ovs/ofproto/ofproto-dpif.ts';
 import type { PendingChange } from '../../machine/ovs/ofproto/tables/flow-tables.ts';
 import type { Rule } from '../../machine/ovs/ofproto/tables/rule.ts';
-import type { FlowCommand, OpenFlowChange, OpenFlowChanged, OpenFlowText } from '../protocol.ts';
+import type { OpenFlowChange, OpenFlowChanged, OpenFlowText } from '../protocol.ts';
 import { Refusal } from '../refusal.ts';
 
 /** Ports by name, as ovs-ofctl knows them of a bridge. */
@@ -76,53 +76,56 @@ export function openFlowText(bridge: Ofproto, what: OpenFlowText['what'], filter
 
 /** Carries out changes, all of them or none. Throws Refusal, whose field says which text was refused. */
 export function changeOpenFlow(bridge: Ofproto, change: OpenFlowChange, now: number): OpenFlowChanged {
-  const { what, command, texts } = change;
-  switch (what) {
+  switch (change.what) {
     case 'flows':
-      return { changed: changeFlows(bridge, command, texts, now) };
+      return { changed: changeFlows(bridge, change, now) };
     case 'groups':
-      return { changed: changeGroups(bridge, command, texts, now) };
+      return { changed: changeGroups(bridge, change, now) };
     case 'meters':
-      return { changed: changeMeters(bridge, command, texts, now) };
+      return { changed: changeMeters(bridge, change, now) };
   }
 }
+const fieldOf = ({ what, field }: OpenFlowChange, i: number): string => field ?? `/${what}/${i}`;
 
-function changeFlows(bridge: Ofproto, command: FlowCommand, texts: readonly string[], now: number): number {
+function changeFlows(bridge: Ofproto, change: OpenFlowChange, now: number): number {
+  const { command, texts } = change;
   const names = portNames(bridge);
-  const mods = texts.map((text, i) => reading(`/flows/${i}`, () => parseFlow(text, command, names)));
-  const pending = together(mods, '/flows', (mod) => bridge.tables.startFlowMod(mod, now));
+  const mods = texts.map((text, i) => reading(fieldOf(change, i), () => parseFlow(text, command, names)));
+  const pending = together(mods, change, (mod) => bridge.tables.startFlowMod(mod, now));
   let changed = 0;
-  for (const change of pending) {
-    changed += change.steps.length;
-    change.finish();
+  for (const step of pending) {
+    changed += step.steps.length;
+    step.finish();
   }
   return changed;
 }
 
-function changeGroups(bridge: Ofproto, command: FlowCommand, texts: readonly string[], now: number): number {
+function changeGroups(bridge: Ofproto, change: OpenFlowChange, now: number): number {
+  const { command, texts } = change;
   if (command.endsWith('strict')) throw new Refusal('INVALID', 'groups know no strict', '/command');
   const names = portNames(bridge);
   const kind = command as GroupMod['command'];
-  const mods = texts.map((text, i) => reading(`/groups/${i}`, () => parseGroup(text, kind, names)));
-  const pending = together(mods, '/groups', (mod) => bridge.tables.startGroupMod(mod, now));
-  for (const change of pending) change.finish();
+  const mods = texts.map((text, i) => reading(fieldOf(change, i), () => parseGroup(text, kind, names)));
+  const pending = together(mods, change, (mod) => bridge.tables.startGroupMod(mod, now));
+  for (const step of pending) step.finish();
   return pending.length;
 }
 
 /** Meters are not part of bundles: what came before a refused one stands. */
-function changeMeters(bridge: Ofproto, command: FlowCommand, texts: readonly string[], now: number): number {
+function changeMeters(bridge: Ofproto, change: OpenFlowChange, now: number): number {
+  const { command, texts } = change;
   if (command.endsWith('strict')) throw new Refusal('INVALID', 'meters know no strict', '/command');
   const kind = command as MeterMod['command'];
-  const mods = texts.map((text, i) => reading(`/meters/${i}`, () => parseMeter(text, kind)));
-  for (const [i, mod] of mods.entries()) reading(`/meters/${i}`, () => bridge.tables.meterMod(mod, now));
+  const mods = texts.map((text, i) => reading(fieldOf(change, i), () => parseMeter(text, kind)));
+  for (const [i, mod] of mods.entries()) reading(fieldOf(change, i), () => bridge.tables.meterMod(mod, now));
   return mods.length;
 }
 
 /** Starts all changes; where one is refused, those before it are taken back. */
-function together<T>(mods: readonly T[], field: string, start: (mod: T) => PendingChange): PendingChange[] {
+function together<T>(mods: readonly T[], of: OpenFlowChange, start: (mod: T) => PendingChange): PendingChange[] {
   const pending: PendingChange[] = [];
   try {
-    for (const [i, mod] of mods.entries()) pending.push(reading(`${field}/${i}`, () => start(mod)));
+    for (const [i, mod] of mods.entries()) pending.push(reading(fieldOf(of, i), () => start(mod)));
   } catch (error) {
     for (const change of pending.reverse()) change.revert();
     throw error;

@@ -1,7 +1,7 @@
 /** /v1/topologies/{t}/clock: virtual time, to be run, paused and stepped. */
 import type { ClockCommand } from '../../lab/protocol.ts';
 import { invalid } from '../problem.ts';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
 import { ref } from '../schemas/reference.ts';
 import { ClockCommandSchema, ClockSchema } from '../schemas/topology.ts';
@@ -37,14 +37,7 @@ export function addClockRoutes(app: App, { registry }: Services): void {
         body: ref(ClockCommandSchema),
         response: {
           200: ok,
-          ...problems(
-            'RINGSIDE_E_SYNTAX',
-            'RINGSIDE_E_NOT_FOUND',
-            'RINGSIDE_E_WORLD_FAILED',
-            'RINGSIDE_E_TOO_LARGE',
-            'RINGSIDE_E_MEDIA_TYPE',
-            'RINGSIDE_E_VALIDATION',
-          ),
+          ...problems(...BODY, 'RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED'),
         },
       },
     },

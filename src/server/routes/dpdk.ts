@@ -1,26 +1,13 @@
 /** /v1/topologies/{t}/guests, what a guest's DPDK program has and does: memory, devices, lcores; statistics and filters of its ports. */
-import { Type } from 'typebox';
-import { media, problems } from '../responses.ts';
-import { GuestNicPath, GuestPath, TopologyName } from '../schemas/common.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
+import { GuestNicPath, GuestPath, HostPath } from '../schemas/common.ts';
 import { DpdkSchema, DriverChangeSchema, DriverStateSchema, HostDpdkSchema, NicXstatsSchema } from '../schemas/dpdk.ts';
-import { closed, ref } from '../schemas/reference.ts';
+import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
-const HostPath = closed({
-  topology: TopologyName,
-  host: Type.String({ minLength: 1, maxLength: 200, description: 'Host of the topology.', examples: ['h1'] }),
-});
 const worlds = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_WORLD_FAILED');
-const looks = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED');
-const refusals = problems(
-  'RINGSIDE_E_SYNTAX',
-  'RINGSIDE_E_NOT_FOUND',
-  'RINGSIDE_E_CONFLICT',
-  'RINGSIDE_E_WORLD_FAILED',
-  'RINGSIDE_E_TOO_LARGE',
-  'RINGSIDE_E_MEDIA_TYPE',
-  'RINGSIDE_E_VALIDATION',
-);
+const looks = problems(...WORLD);
+const refusals = problems(...BODY, ...WORLD);
 
 export function addDpdkRoutes(app: App, { registry }: Services): void {
   app.get(

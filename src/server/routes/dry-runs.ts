@@ -10,7 +10,7 @@ import { findJourney, type Journey } from '../../readers/journey/journey.ts';
 import { EngineFault } from '../engine-thread.ts';
 import type { HostedTopology } from '../hosted-topology.ts';
 import { invalid, Problem } from '../problem.ts';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
 import { TopologyPath } from '../schemas/common.ts';
 import { DryRunRequest, DryRunSchema } from '../schemas/dry-run.ts';
 import { JourneyQuery } from '../schemas/journey.ts';
@@ -76,18 +76,7 @@ export function addDryRunRoutes(app: App, { registry, pool }: Services): void {
             'image/svg+xml': { type: 'string' },
             'text/vnd.mermaid': { type: 'string' },
           }),
-          ...problems(
-            'RINGSIDE_E_SYNTAX',
-            'RINGSIDE_E_NOT_FOUND',
-            'RINGSIDE_E_NOT_ACCEPTABLE',
-            'RINGSIDE_E_CONFLICT',
-            'RINGSIDE_E_WORLD_FAILED',
-            'RINGSIDE_E_TOO_LARGE',
-            'RINGSIDE_E_MEDIA_TYPE',
-            'RINGSIDE_E_VALIDATION',
-            'RINGSIDE_E_LIMIT',
-            'RINGSIDE_E_TOO_MANY',
-          ),
+          ...problems(...BODY, ...WORLD, 'RINGSIDE_E_NOT_ACCEPTABLE', 'RINGSIDE_E_LIMIT', 'RINGSIDE_E_TOO_MANY'),
         },
       },
     },

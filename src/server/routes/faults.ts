@@ -4,7 +4,7 @@ import type { FaultSpec, FaultState } from '../../lab/faults/fault-types.ts';
 import { parseDuration } from '../../lab/units.ts';
 import { pageOfList } from '../pages.ts';
 import { invalid } from '../problem.ts';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
 import { PageQuery, TopologyPath } from '../schemas/common.ts';
 import { FaultPage, FaultPath, FaultRequest, FaultSchema } from '../schemas/fault.ts';
 import { ref } from '../schemas/reference.ts';
@@ -54,15 +54,7 @@ export function addFaultRoutes(app: App, { registry }: Services): void {
             },
             content: { 'application/json': { schema: ref(FaultSchema) } },
           },
-          ...problems(
-            'RINGSIDE_E_SYNTAX',
-            'RINGSIDE_E_NOT_FOUND',
-            'RINGSIDE_E_CONFLICT',
-            'RINGSIDE_E_WORLD_FAILED',
-            'RINGSIDE_E_TOO_LARGE',
-            'RINGSIDE_E_MEDIA_TYPE',
-            'RINGSIDE_E_VALIDATION',
-          ),
+          ...problems(...BODY, ...WORLD),
         },
       },
     },

@@ -3,7 +3,7 @@
  * notifies it. Whether the topology allows it is for the engine to say. And what a host does to a NIC while its guest runs.
  */
 import { invalid, Problem } from '../problem.ts';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
 import { GuestNicPath, GuestPath, QueuePath } from '../schemas/common.ts';
 import {
   MemoryWriteQuery,
@@ -15,16 +15,7 @@ import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
 const OCTETS = 'application/octet-stream';
-const refusals = problems(
-  'RINGSIDE_E_SYNTAX',
-  'RINGSIDE_E_FORBIDDEN',
-  'RINGSIDE_E_NOT_FOUND',
-  'RINGSIDE_E_CONFLICT',
-  'RINGSIDE_E_WORLD_FAILED',
-  'RINGSIDE_E_TOO_LARGE',
-  'RINGSIDE_E_MEDIA_TYPE',
-  'RINGSIDE_E_VALIDATION',
-);
+const refusals = problems(...BODY, ...WORLD, 'RINGSIDE_E_FORBIDDEN');
 const answer = media('What was read, or written.', { 'application/json': ref(RegisterValueSchema) });
 
 /** Bodies of octets: in a scope of its own. */
@@ -100,7 +91,7 @@ export function addGuestAccessRoutes(app: App, { registry }: Services): void {
         params: GuestNicPath,
         response: {
           204: { description: 'The device has asked.' },
-          ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED'),
+          ...problems(...WORLD),
         },
       },
     },

@@ -1,6 +1,6 @@
 /** /v1/topologies/{t}/bridges/{b}/flows, groups, meters: what ovs-ofctl would change. Other doors see it at once, and the other way round. */
 import type { EngineAnswers, OpenFlowChange } from '../../lab/protocol.ts';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
 import { BridgePath } from '../schemas/common.ts';
 import {
   FlowChangesSchema,
@@ -16,23 +16,9 @@ import {
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
-const reads = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED');
-const changes = problems(
-  'RINGSIDE_E_SYNTAX',
-  'RINGSIDE_E_NOT_FOUND',
-  'RINGSIDE_E_CONFLICT',
-  'RINGSIDE_E_WORLD_FAILED',
-  'RINGSIDE_E_TOO_LARGE',
-  'RINGSIDE_E_MEDIA_TYPE',
-  'RINGSIDE_E_VALIDATION',
-);
+const refusals = problems(...WORLD);
+const changes = problems(...BODY, ...WORLD);
 const changed = media('What was changed.', { 'application/json': ref(OpenFlowChangedSchema) });
-const removal = problems(
-  'RINGSIDE_E_NOT_FOUND',
-  'RINGSIDE_E_CONFLICT',
-  'RINGSIDE_E_WORLD_FAILED',
-  'RINGSIDE_E_VALIDATION',
-);
 
 export function addOpenFlowRoutes(app: App, { registry }: Services): void {
   const read = async (
@@ -47,8 +33,11 @@ export function addOpenFlowRoutes(app: App, { registry }: Services): void {
     what: OpenFlowChange['what'],
     command: OpenFlowChange['command'],
     texts: readonly string[],
-  ): Promise<EngineAnswers['changeOpenflow']> =>
-    registry.get(topology).livingWorld().call('changeOpenflow', { bridge, change: { what, command, texts } });
+    field?: string,
+  ): Promise<EngineAnswers['changeOpenflow']> => {
+    const world = registry.get(topology).livingWorld();
+    return world.call('changeOpenflow', { bridge, change: { what, command, texts, field } });
+  };
 
   app.post(
     '/v1/topologies/:topology/bridges/:bridge/flows',
@@ -74,11 +63,11 @@ export function addOpenFlowRoutes(app: App, { registry }: Services): void {
         summary: 'Deletes OpenFlow flows by a match',
         params: BridgePath,
         querystring: FlowDeleteQuery,
-        response: { 200: changed, ...removal },
+        response: { 200: changed, ...refusals },
       },
     },
     async ({ params, query }) =>
-      await change(params, 'flows', query.strict ? 'delete_strict' : 'delete', [query.match]),
+      await change(params, 'flows', query.strict ? 'delete_strict' : 'delete', [query.match], '/match'),
   );
 
   app.get(
@@ -89,7 +78,7 @@ export function addOpenFlowRoutes(app: App, { registry }: Services): void {
         tags: ['bridges'],
         summary: 'Shows the OpenFlow groups',
         params: BridgePath,
-        response: { 200: media('The groups.', { 'application/json': ref(GroupsSchema) }), ...reads },
+        response: { 200: media('The groups.', { 'application/json': ref(GroupsSchema) }), ...refusals },
       },
     },
     async ({ params }) => ({ groups: await read(params, 'groups') }),
@@ -118,10 +107,10 @@ export function addOpenFlowRoutes(app: App, { registry }: Services): void {
         summary: 'Deletes OpenFlow groups, and the flows that name them',
         params: BridgePath,
         querystring: GroupDeleteQuery,
-        response: { 200: changed, ...removal },
+        response: { 200: changed, ...refusals },
       },
     },
-    async ({ params, query }) => await change(params, 'groups', 'delete', [`group_id=${query.group}`]),
+    async ({ params, query }) => await change(params, 'groups', 'delete', [`group_id=${query.group}`], '/group'),
   );
 
   app.get(
@@ -132,7 +121,7 @@ export function addOpenFlowRoutes(app: App, { registry }: Services): void {
         tags: ['bridges'],
         summary: 'Shows the OpenFlow meters',
         params: BridgePath,
-        response: { 200: media('The meters.', { 'application/json': ref(MetersSchema) }), ...reads },
+        response: { 200: media('The meters.', { 'application/json': ref(MetersSchema) }), ...refusals },
       },
     },
     async ({ params }) => ({ meters: await read(params, 'meters') }),
@@ -161,9 +150,9 @@ export function addOpenFlowRoutes(app: App, { registry }: Services): void {
         summary: 'Deletes OpenFlow meters, and the flows that name them',
         params: BridgePath,
         querystring: MeterDeleteQuery,
-        response: { 200: changed, ...removal },
+        response: { 200: changed, ...refusals },
       },
     },
-    async ({ params, query }) => await change(params, 'meters', 'delete', [`meter=${query.meter}`]),
+    async ({ params, query }) => await change(params, 'meters', 'delete', [`meter=${query.meter}`], '/meter'),
   );
 }

@@ -1,7 +1,7 @@
 /** What ovs-appctl does: trace, flushes, any command; and frames at ports without a device. */
 
 import { Type } from 'typebox';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
 import { BridgePath, BridgePortPath, HostPath } from '../schemas/common.ts';
 import {
   AppctlOutputSchema,
@@ -17,16 +17,8 @@ import type { App, Services } from '../services.ts';
 import { startRun } from '../traffic-runs.ts';
 import { accepted, runAddress, runRefusals } from './traffic.ts';
 
-const refusals = problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_CONFLICT', 'RINGSIDE_E_WORLD_FAILED');
-const withBody = problems(
-  'RINGSIDE_E_SYNTAX',
-  'RINGSIDE_E_NOT_FOUND',
-  'RINGSIDE_E_CONFLICT',
-  'RINGSIDE_E_WORLD_FAILED',
-  'RINGSIDE_E_TOO_LARGE',
-  'RINGSIDE_E_MEDIA_TYPE',
-  'RINGSIDE_E_VALIDATION',
-);
+const refusals = problems(...WORLD);
+const withBody = problems(...BODY, ...WORLD);
 
 export function addOvsRoutes(app: App, { registry, settings }: Services): void {
   app.post(

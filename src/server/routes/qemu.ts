@@ -2,22 +2,14 @@
  * /v1/topologies/{t}/guests, what a guest's QEMU is asked for: stop and go on, pull a cable. Each is done on QEMU's main loop,
  * in virtual time.
  */
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems, WORLD } from '../responses.ts';
 import { GuestNicPath, GuestPath } from '../schemas/common.ts';
 import { GuestNicSchema } from '../schemas/guest.ts';
 import { GuestRunStateSchema, GuestStateSchema, LinkSchema, NicChangeSchema, NicLinkSchema } from '../schemas/qemu.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
 
-const refusals = problems(
-  'RINGSIDE_E_SYNTAX',
-  'RINGSIDE_E_NOT_FOUND',
-  'RINGSIDE_E_CONFLICT',
-  'RINGSIDE_E_WORLD_FAILED',
-  'RINGSIDE_E_TOO_LARGE',
-  'RINGSIDE_E_MEDIA_TYPE',
-  'RINGSIDE_E_VALIDATION',
-);
+const refusals = problems(...BODY, ...WORLD);
 
 export function addQemuRoutes(app: App, { registry }: Services): void {
   app.put(
