@@ -2,12 +2,9 @@
  * Lookups of both datapaths, without anything around them: one flow, 1,000 flows under 100 masks, 10,000 addresses that talk to their
  * neighbours. `node test/bench/flow-tables.ts [<frames>]` prints one JSON object for each case.
  */
-import { RandomStream } from '../../src/engine/random.ts';
-import { Port } from '../../src/machine/host/port.ts';
 import { OvsBridge } from '../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../src/machine/ovs/datapath/kernel-datapath.ts';
 import { NO_CREDITS } from '../../src/machine/ovs/datapath/megaflow-table.ts';
-import { NetdevDatapath } from '../../src/machine/ovs/datapath/netdev-datapath.ts';
 import {
   DP_WORDS,
   W_ETH,
@@ -18,28 +15,13 @@ import {
   W_RECIRC_ID,
   W_TP,
 } from '../../src/machine/ovs/flow/flow.ts';
-import type { Services } from '../../src/machine/services.ts';
+import { datapathOf, KeepingPort, KINDS, type Kind } from '../unit/machine/ovs/datapath/switch.ts';
 import { Bare } from '../unit/machine/packet/bare-services.ts';
 import { frame, pattern } from '../unit/machine/packet/frame-maker.ts';
 
 const FRAMES = Number(process.argv[2] ?? 1_000_000);
 /** Enough misses for each of 1,000 flows to get into the exact match cache. */
 const WARM_UP = 1_000_000;
-
-class Sink extends Port {
-  private readonly services: Services;
-
-  constructor(services: Services, number: number) {
-    super(number, `p${number}`, number, 'test');
-    this.services = services;
-  }
-  override transmit(packet: number): void {
-    this.services.pool.release(packet);
-  }
-  override get waiting(): number {
-    return 0;
-  }
-}
 
 function base(): Int32Array {
   const mask = new Int32Array(DP_WORDS);
@@ -90,18 +72,13 @@ const CASES: readonly Case[] = [
   { name: '10000 addresses', frames: macs, mask: () => MACS },
 ];
 
-function measure(kind: 'system' | 'netdev', { name, frames, mask }: Case): void {
+function measure(kind: Kind, { name, frames, mask }: Case): void {
   const bare = new Bare(64, {}, 1, 1 << 20);
   const { services } = bare;
   const { recorder, pool, arena } = services;
   // the ring alone: a test's list of events is no part of it
   recorder.event = Object.getPrototypeOf(recorder).event.bind(recorder);
-  let datapath: KernelDatapath | NetdevDatapath;
-  if (kind === 'netdev') datapath = new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
-  else {
-    datapath = new KernelDatapath(services, 100);
-    datapath.handler = { upcallQueued: () => {} };
-  }
+  const datapath = datapathOf(kind, services);
   datapath.slow = {
     upcall: ({ key }) => ({
       actions: [{ type: 'output', port: 2 }],
@@ -115,8 +92,8 @@ function measure(kind: 'system' | 'netdev', { name, frames, mask }: Case): void 
     generation: 0,
   };
   const bridge = new OvsBridge('br0', 100, datapath);
-  bridge.addPort(new Sink(services, 1));
-  bridge.addPort(new Sink(services, 2));
+  bridge.addPort(new KeepingPort(services, 1, () => {}));
+  bridge.addPort(new KeepingPort(services, 2, () => {}));
   for (const [i, bytes] of frames.entries()) arena.u8.set(bytes, bare.scratch + 64 * i);
   const bytes = frames[0]!.length;
   let next = 0;
@@ -152,4 +129,4 @@ function measure(kind: 'system' | 'netdev', { name, frames, mask }: Case): void 
     }),
   );
 }
-for (const kind of ['system', 'netdev'] as const) for (const one of CASES) measure(kind, one);
+for (const kind of KINDS) for (const one of CASES) measure(kind, one);
