@@ -16,24 +16,24 @@ import {
   OFPP_TABLE,
 } from './actions.ts';
 import { type Field, fieldNamed, type Subfield } from './fields.ts';
-import { Flow, VLAN_CFI, W_VLAN2 } from './flow.ts';
+import { Flow, VLAN_CFI } from './flow.ts';
 import {
-  AT_ETH_TYPE,
-  AT_NW_FRAG,
-  AT_NW_PROTO,
-  AT_TCI,
+  DL_TYPE,
+  dlType,
   ETH_TYPE_IP,
-  ethType,
+  ethTypeMpls,
+  get16,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
   isIpAny,
-  isMpls,
-  Match,
-  prerequisitesMet,
-  setU16At,
-  u16At,
-} from './match.ts';
+  NW_FRAG,
+  NW_PROTO,
+  put16,
+  VLAN_TCI,
+  VLAN2_TCI,
+} from './headers.ts';
+import { Match, prerequisitesMet } from './match.ts';
 
 export interface CheckParams {
   readonly match: Match;
@@ -45,7 +45,6 @@ export interface CheckParams {
 }
 
 const OFP10_VERSION = 1;
-const AT_INNER_TCI = W_VLAN2 * 4;
 const OFPM13_MAX = 0xffff0000;
 const L4_FIELDS = {
   [IPPROTO_TCP]: [fieldNamed('tcp_src'), fieldNamed('tcp_dst')],
@@ -95,10 +94,10 @@ class Checker {
     if (!condition && this.params.version !== OFP10_VERSION) throw ofError('OFPBAC_MATCH_INCONSISTENT');
   }
   private hasVlan(): boolean {
-    return (u16At(this.match.flow, AT_TCI) & VLAN_CFI) !== 0;
+    return (get16(this.match.flow, VLAN_TCI) & VLAN_CFI) !== 0;
   }
   private markVlan(): void {
-    setU16At(this.match.flow, AT_TCI, u16At(this.match.flow, AT_TCI) | VLAN_CFI);
+    put16(this.match.flow, VLAN_TCI, get16(this.match.flow, VLAN_TCI) | VLAN_CFI);
   }
 
   list(actions: readonly OfAction[]): OfAction[] {
@@ -156,14 +155,14 @@ class Checker {
       }
       case 'pop_vlan':
         this.consistent(this.hasVlan());
-        setU16At(flow, AT_TCI, u16At(flow, AT_INNER_TCI));
-        setU16At(flow, AT_INNER_TCI, 0);
+        put16(flow, VLAN_TCI, get16(flow, VLAN2_TCI));
+        put16(flow, VLAN2_TCI, 0);
         return a;
       case 'push_vlan':
         // FLOW_MAX_VLAN_HEADERS: two tags are known.
-        if (u16At(flow, AT_INNER_TCI) & VLAN_CFI) throw ofError('OFPBAC_BAD_TAG', 'more than two tags');
-        setU16At(flow, AT_INNER_TCI, u16At(flow, AT_TCI));
-        setU16At(flow, AT_TCI, VLAN_CFI);
+        if (get16(flow, VLAN2_TCI) & VLAN_CFI) throw ofError('OFPBAC_BAD_TAG', 'more than two tags');
+        put16(flow, VLAN2_TCI, get16(flow, VLAN_TCI));
+        put16(flow, VLAN_TCI, VLAN_CFI);
         return a;
       case 'dec_ttl':
       case 'set_nw_ttl':
@@ -171,18 +170,18 @@ class Checker {
         return a;
       case 'set_mpls_ttl':
       case 'dec_mpls_ttl':
-        this.consistent(isMpls(ethType(flow)));
+        this.consistent(ethTypeMpls(dlType(flow)));
         return a;
       case 'push_mpls':
-        setU16At(flow, AT_ETH_TYPE, a.ethertype);
-        flow.u8[AT_NW_PROTO] = 0;
+        put16(flow, DL_TYPE, a.ethertype);
+        flow.u8[NW_PROTO] = 0;
         return a;
       case 'pop_mpls':
-        this.consistent(isMpls(ethType(flow)));
-        setU16At(flow, AT_ETH_TYPE, a.ethertype);
+        this.consistent(ethTypeMpls(dlType(flow)));
+        put16(flow, DL_TYPE, a.ethertype);
         return a;
       case 'fin_timeout':
-        this.consistent(flow.u8[AT_NW_PROTO] === IPPROTO_TCP);
+        this.consistent(flow.u8[NW_PROTO] === IPPROTO_TCP);
         return a;
       case 'resubmit':
         if (a.ct && !prerequisitesMet(CT_NW_PROTO, this.match)) throw ofError('OFPBAC_MATCH_INCONSISTENT');
@@ -225,19 +224,19 @@ class Checker {
     if (a.spelling === 'mod') {
       switch (field.prerequisite) {
         case 'ipv4':
-          this.consistent(ethType(flow) === ETH_TYPE_IP);
+          this.consistent(dlType(flow) === ETH_TYPE_IP);
           return a;
         case 'ip_any':
           this.consistent(isIpAny(flow));
           return a;
         case 'mpls':
-          this.consistent(isMpls(ethType(flow)));
+          this.consistent(ethTypeMpls(dlType(flow)));
           return a;
         case 'tcp':
         case 'udp':
         case 'sctp': {
-          const fields = L4_FIELDS[flow.u8[AT_NW_PROTO]!];
-          this.consistent(isIpAny(flow) && (flow.u8[AT_NW_FRAG]! & 2) === 0 && fields !== undefined);
+          const fields = L4_FIELDS[flow.u8[NW_PROTO]!];
+          this.consistent(isIpAny(flow) && (flow.u8[NW_FRAG]! & 2) === 0 && fields !== undefined);
           const same = fields?.[field.name.endsWith('_src') ? 0 : 1] ?? field;
           return same === field ? a : { ...a, field: same };
         }
@@ -275,7 +274,7 @@ class Checker {
 
   private ct(a: Extract<OfAction, { type: 'ct' }>): OfAction {
     const { flow } = this.match;
-    const protocol = flow.u8[AT_NW_PROTO];
+    const protocol = flow.u8[NW_PROTO];
     const invalid = (CT_STATE.get(flow)[3]! & 0x10) !== 0;
     if (
       !isIpAny(flow) ||

@@ -2,69 +2,49 @@
 
 import { OFPP_MAX } from './actions.ts';
 import { type Field, fieldNamed } from './fields.ts';
-import { Flow, VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_NW, W_TP } from './flow.ts';
+import { Flow, VLAN_CFI, W_IN_PORT } from './flow.ts';
+import {
+  dlType,
+  ETH_TYPE_ARP,
+  ETH_TYPE_IP,
+  ETH_TYPE_IPV6,
+  ETH_TYPE_RARP,
+  ethTypeMpls,
+  get16,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  isIpAny,
+  NW_FRAG,
+  NW_PROTO,
+  put16,
+  TP_DST,
+  TP_SRC,
+  VLAN_TCI,
+} from './headers.ts';
 
 export class Match {
   readonly flow = new Flow();
   readonly mask = new Flow();
 }
 
-export const ETH_TYPE_IP = 0x0800;
-export const ETH_TYPE_ARP = 0x0806;
-export const ETH_TYPE_RARP = 0x8035;
-export const ETH_TYPE_IPV6 = 0x86dd;
-export const ETH_TYPE_MPLS = 0x8847;
-export const ETH_TYPE_MPLS_MCAST = 0x8848;
-export const IPPROTO_ICMP = 1;
-export const IPPROTO_TCP = 6;
-export const IPPROTO_UDP = 17;
-export const IPPROTO_ICMPV6 = 58;
-export const IPPROTO_SCTP = 132;
 const ND_NEIGHBOR_SOLICIT = 135;
 const ND_NEIGHBOR_ADVERT = 136;
 /** OFP10_VLAN_NONE: a frame without a tag. */
 export const OFP10_VLAN_NONE = 0xffff;
 
-export const AT_ETH_TYPE = W_ETH_TYPE * 4;
-export const AT_TCI = W_ETH_TYPE * 4 + 2;
-export const AT_NW_PROTO = W_NW * 4;
-export const AT_NW_TOS = W_NW * 4 + 1;
-export const AT_NW_TTL = W_NW * 4 + 2;
-export const AT_NW_FRAG = W_NW * 4 + 3;
-export const AT_TP_SRC = W_TP * 4;
-export const AT_TP_DST = W_TP * 4 + 2;
-
-/** A 16-bit number that lies in network order. */
-export function u16At(flow: Flow, at: number): number {
-  return (flow.u8[at]! << 8) | flow.u8[at + 1]!;
-}
-export function setU16At(flow: Flow, at: number, value: number): void {
-  flow.u8[at] = value >> 8;
-  flow.u8[at + 1] = value;
-}
-
-export function ethType(flow: Flow): number {
-  return u16At(flow, AT_ETH_TYPE);
-}
-export function isIpAny(flow: Flow): boolean {
-  const type = ethType(flow);
-  return type === ETH_TYPE_IP || type === ETH_TYPE_IPV6;
-}
-export function isMpls(type: number): boolean {
-  return type === ETH_TYPE_MPLS || type === ETH_TYPE_MPLS_MCAST;
-}
 function isL4(flow: Flow, protocol: number): boolean {
-  return isIpAny(flow) && flow.u8[AT_NW_PROTO] === protocol;
+  return isIpAny(flow) && flow.u8[NW_PROTO] === protocol;
 }
 export function isIcmpv6(flow: Flow): boolean {
-  return ethType(flow) === ETH_TYPE_IPV6 && flow.u8[AT_NW_PROTO] === IPPROTO_ICMPV6;
+  return dlType(flow) === ETH_TYPE_IPV6 && flow.u8[NW_PROTO] === IPPROTO_ICMPV6;
 }
 /** A Neighbor Discovery message of the one kind or the other. */
 export function isNd(flow: Flow): boolean {
-  const type = u16At(flow, AT_TP_SRC);
-  return (
-    isIcmpv6(flow) && u16At(flow, AT_TP_DST) === 0 && (type === ND_NEIGHBOR_SOLICIT || type === ND_NEIGHBOR_ADVERT)
-  );
+  const type = get16(flow, TP_SRC);
+  return isIcmpv6(flow) && get16(flow, TP_DST) === 0 && (type === ND_NEIGHBOR_SOLICIT || type === ND_NEIGHBOR_ADVERT);
 }
 
 const CT_STATE = fieldNamed('ct_state');
@@ -78,8 +58,8 @@ function isCtValid(match: Match): boolean {
 /** Whether what `field` asks for is matched (ovs mf_are_match_prereqs_ok()). */
 export function prerequisitesMet(field: Field, match: Match): boolean {
   const flow = match.flow;
-  const type = ethType(flow);
-  const later = (flow.u8[AT_NW_FRAG]! & 2) !== 0;
+  const type = dlType(flow);
+  const later = (flow.u8[NW_FRAG]! & 2) !== 0;
   switch (field.prerequisite) {
     case 'none':
     case 'ethernet':
@@ -91,9 +71,9 @@ export function prerequisitesMet(field: Field, match: Match): boolean {
     case 'ipv6':
       return type === ETH_TYPE_IPV6;
     case 'vlan_vid':
-      return (u16At(flow, AT_TCI) & VLAN_CFI) !== 0;
+      return (get16(flow, VLAN_TCI) & VLAN_CFI) !== 0;
     case 'mpls':
-      return isMpls(type);
+      return ethTypeMpls(type);
     case 'ip_any':
       return isIpAny(flow);
     case 'nsh':
@@ -107,15 +87,15 @@ export function prerequisitesMet(field: Field, match: Match): boolean {
     case 'sctp':
       return isL4(flow, IPPROTO_SCTP) && !later;
     case 'icmpv4':
-      return type === ETH_TYPE_IP && flow.u8[AT_NW_PROTO] === IPPROTO_ICMP;
+      return type === ETH_TYPE_IP && flow.u8[NW_PROTO] === IPPROTO_ICMP;
     case 'icmpv6':
       return isIcmpv6(flow);
     case 'nd':
       return isNd(flow);
     case 'nd_solicit':
-      return isNd(flow) && u16At(flow, AT_TP_SRC) === ND_NEIGHBOR_SOLICIT;
+      return isNd(flow) && get16(flow, TP_SRC) === ND_NEIGHBOR_SOLICIT;
     case 'nd_advert':
-      return isNd(flow) && u16At(flow, AT_TP_SRC) === ND_NEIGHBOR_ADVERT;
+      return isNd(flow) && get16(flow, TP_SRC) === ND_NEIGHBOR_ADVERT;
   }
 }
 
@@ -150,14 +130,14 @@ export function matchField(match: Match, field: Field, value: Uint8Array, mask: 
     }
     case 'dl_vlan':
       if (mask === null && ((value[0]! << 8) | value[1]!) === OFP10_VLAN_NONE) {
-        setU16At(flow, AT_TCI, 0);
-        setU16At(wc, AT_TCI, 0xffff);
+        put16(flow, VLAN_TCI, 0);
+        put16(wc, VLAN_TCI, 0xffff);
         return;
       }
       break;
     case 'vlan_tci':
-      setU16At(flow, AT_TCI, 0);
-      setU16At(wc, AT_TCI, 0);
+      put16(flow, VLAN_TCI, 0);
+      put16(wc, VLAN_TCI, 0);
       break;
     default:
       break;
@@ -169,13 +149,13 @@ export function matchField(match: Match, field: Field, value: Uint8Array, mask: 
   field.put(wc, bits, field.valid);
   // Types and codes of ICMP are bytes in a place for 16-bit numbers, which count as a whole.
   if (field.prerequisite === 'icmpv4' || field.prerequisite === 'icmpv6') {
-    wc.u8[field.name.endsWith('type') ? AT_TP_SRC : AT_TP_DST] = bits[0]!;
+    wc.u8[field.name.endsWith('type') ? TP_SRC : TP_DST] = bits[0]!;
   }
   if (field.name === 'dl_vlan' || field.name === 'dl_vlan_pcp' || field.name === 'vlan_pcp') {
     const tag = bits.some((byte) => byte !== 0);
-    if (tag || u16At(wc, AT_TCI) === VLAN_CFI) {
-      setU16At(flow, AT_TCI, tag ? u16At(flow, AT_TCI) | VLAN_CFI : 0);
-      setU16At(wc, AT_TCI, tag ? u16At(wc, AT_TCI) | VLAN_CFI : 0);
+    if (tag || get16(wc, VLAN_TCI) === VLAN_CFI) {
+      put16(flow, VLAN_TCI, tag ? get16(flow, VLAN_TCI) | VLAN_CFI : 0);
+      put16(wc, VLAN_TCI, tag ? get16(wc, VLAN_TCI) | VLAN_CFI : 0);
     }
   }
 }
@@ -198,12 +178,12 @@ const TARGET = fieldNamed('nd_target');
 /** Takes out what cannot be matched by frames of the matched types: OpenFlow 1.0 ignores it (ovs ofputil_normalize_match()). */
 export function normalizeMatch(match: Match): void {
   const { flow } = match;
-  const type = ethType(flow);
-  const protocol = flow.u8[AT_NW_PROTO]!;
+  const type = dlType(flow);
+  const protocol = flow.u8[NW_PROTO]!;
   const l4 = protocol === IPPROTO_TCP || protocol === IPPROTO_UDP || protocol === IPPROTO_SCTP;
   const arp = type === ETH_TYPE_ARP || type === ETH_TYPE_RARP;
   const icmpv6 = isIcmpv6(flow);
-  const ndType = icmpv6 ? u16At(flow, AT_TP_SRC) : 0;
+  const ndType = icmpv6 ? get16(flow, TP_SRC) : 0;
   const ip = isIpAny(flow);
   const keep = (fields: readonly Field[], may: boolean): void => {
     if (!may) for (const field of fields) field.put(match.mask, new Uint8Array(field.bytes), field.valid);
@@ -216,6 +196,6 @@ export function normalizeMatch(match: Match): void {
   keep([SHA], arp || ndType === ND_NEIGHBOR_SOLICIT);
   keep([THA], arp || ndType === ND_NEIGHBOR_ADVERT);
   keep([TARGET], ndType === ND_NEIGHBOR_SOLICIT || ndType === ND_NEIGHBOR_ADVERT);
-  keep(MPLS, isMpls(type));
+  keep(MPLS, ethTypeMpls(type));
   zeroWildcarded(match);
 }

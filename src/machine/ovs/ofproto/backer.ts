@@ -10,6 +10,7 @@ import { FlowKey } from '../datapath/flow-key.ts';
 import type { ControllerCookie, OdpAction } from '../datapath/odp-actions.ts';
 import type { SlowPath, Translation, UpcalledPacket } from '../datapath/slow-path.ts';
 import { DP_WORDS, Flow, VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_RECIRC_ID } from '../flow/flow.ts';
+import { clearConntrack, get16, NW_FRAG, put16, TCP_FLAGS, VLAN_TCI, VLAN_VID_MASK } from '../flow/headers.ts';
 import type { Bundle } from './bundle.ts';
 import type { MacEntry } from './mac-table.ts';
 import { Ofproto, type OfprotoSettings, type PacketOut } from './ofproto-dpif.ts';
@@ -19,7 +20,6 @@ import { RecircIds } from './recirc.ts';
 import type { DatapathMeters } from './tables/meters.ts';
 import { XlateCache } from './xlate/cache.ts';
 import { copyMetadata } from './xlate/freeze.ts';
-import { clearConntrack, get16, NW_FRAG, put16, TCP_FLAGS, VLAN_TCI, VLAN_VID_MASK } from './xlate/headers.ts';
 import { type TranslateOut, translate } from './xlate/xlate.ts';
 
 /** What ofproto asks of its datapath (dpif_execute() and its like). */

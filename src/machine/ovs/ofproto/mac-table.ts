@@ -2,6 +2,7 @@
  * The MAC table of a bridge (ovs lib/mac-learning.c): which address was last heard at which of its ports, by VLAN.
  * Ages are whole seconds, as there.
  */
+import { isGroupMac } from '../../wire/ethernet.ts';
 import type { Bundle } from './bundle.ts';
 
 /** ovs lib/mac-learning.h. */
@@ -56,9 +57,6 @@ export function macText(mac: number): string {
     .padStart(12, '0')
     .replace(/..(?!$)/g, '$&:');
 }
-export function isMulticast(mac: number): boolean {
-  return (Math.floor(mac / 1099511627776) & 1) === 1;
-}
 
 export class MacTable {
   /** By VLAN, then by address. */
@@ -109,7 +107,7 @@ export class MacTable {
 
   /** Whether the source may be learned at all: flood VLANs and group addresses are not. */
   mayLearn(mac: number, vlan: number): boolean {
-    return !this.floodVlans.has(vlan) && !isMulticast(mac);
+    return !this.floodVlans.has(vlan) && !isGroupMac(mac);
   }
 
   lookup(mac: number, vlan: number, now: number): MacEntry | null {

@@ -18,7 +18,6 @@ import {
   W_RECIRC_ID,
   W_SKB_PRIORITY,
 } from '../flow/flow.ts';
-import { CT_STATES, FlowTextError, parseValue, TCP_FLAGS as TCP_FLAG_NAMES } from '../flow/text/values.ts';
 import {
   ARP_SHA,
   ARP_THA,
@@ -45,7 +44,8 @@ import {
   TP_SRC,
   VLAN_TCI,
   VLAN_TPID,
-} from './xlate/headers.ts';
+} from '../flow/headers.ts';
+import { CT_STATES, FlowTextError, parseValue, TCP_FLAGS as TCP_FLAG_NAMES } from '../flow/text/values.ts';
 
 /** Addresses as matches write them. */
 const reader =

@@ -27,19 +27,12 @@ import {
   W_SKB_PRIORITY,
   W_TUN,
 } from '../flow/flow.ts';
-import { Match } from '../flow/match.ts';
-import { formatActions } from '../flow/text/action-format.ts';
-import { formatMatch } from '../flow/text/match-text.ts';
-import { CT_STATES, formatFlags, type PortNames } from '../flow/text/values.ts';
-import type { Ofproto } from './ofproto-dpif.ts';
-import type { FrozenAction } from './packet-in.ts';
-import type { TraceNode, TraceRecirc, TraceTexts } from './xlate/context.ts';
 import {
   DL_DST,
   dlType,
   ETH_TYPE_ARP,
   ETH_TYPE_IP,
-  ETH_TYPE_IPV6,
+  ETH_TYPE_RARP,
   ethTypeMpls,
   examine,
   get16,
@@ -55,16 +48,21 @@ import {
   NW_TOS,
   put16,
   TCP_FLAGS,
-  TP_DST,
   TP_SRC,
   VLAN_TCI,
   VLAN2_TCI,
   vlanHeaders,
-} from './xlate/headers.ts';
+} from '../flow/headers.ts';
+import { isNd, Match } from '../flow/match.ts';
+import { formatActions } from '../flow/text/action-format.ts';
+import { formatMatch } from '../flow/text/match-text.ts';
+import { CT_STATES, formatFlags, type PortNames } from '../flow/text/values.ts';
+import type { Ofproto } from './ofproto-dpif.ts';
+import type { FrozenAction } from './packet-in.ts';
+import type { TraceNode, TraceRecirc, TraceTexts } from './xlate/context.ts';
 import { PretendedMacs } from './xlate/pretended-macs.ts';
 import { translate } from './xlate/xlate.ts';
 
-const ETH_TYPE_RARP = 0x8035;
 const CS_TRACKED_NEW = 0x21;
 
 /** Names of a bridge's ports. */
@@ -293,13 +291,4 @@ export function flowText(flow: Flow, names: PortNames | null, labels: readonly n
 }
 function range(from: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => from + i);
-}
-function isNd(flow: Flow): boolean {
-  const kind = get16(flow, TP_SRC);
-  return (
-    dlType(flow) === ETH_TYPE_IPV6 &&
-    flow.u8[NW_PROTO] === IPPROTO_ICMPV6 &&
-    get16(flow, TP_DST) === 0 &&
-    (kind === 135 || kind === 136)
-  );
 }

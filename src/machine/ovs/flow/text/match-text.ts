@@ -14,24 +14,23 @@ import {
   W_SKB_PRIORITY,
 } from '../flow.ts';
 import {
-  AT_NW_FRAG,
-  AT_NW_PROTO,
-  AT_NW_TOS,
-  AT_NW_TTL,
-  AT_TCI,
+  dlType,
   ETH_TYPE_ARP,
   ETH_TYPE_IP,
   ETH_TYPE_IPV6,
   ETH_TYPE_RARP,
-  ethType,
+  get16,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPPROTO_TCP,
   isIpAny,
-  type Match,
-  matchField,
-  u16At,
-} from '../match.ts';
+  NW_FRAG,
+  NW_PROTO,
+  NW_TOS,
+  NW_TTL,
+  VLAN_TCI,
+} from '../headers.ts';
+import { type Match, matchField } from '../match.ts';
 import { copyBits, parseSubfield, setBits } from '../subfields.ts';
 import { formatIpv4, formatIpv6, formatMac } from './addresses.ts';
 import { PROTOCOLS, protocolName } from './protocols.ts';
@@ -51,8 +50,8 @@ import {
   TCP_FLAGS,
 } from './values.ts';
 
-const ETH_TYPE = fieldNamed('eth_type');
-const NW_PROTO = fieldNamed('nw_proto');
+const TYPE = fieldNamed('eth_type');
+const PROTOCOL = fieldNamed('nw_proto');
 
 /**
  * One `key=value` of a match. False: the key is no field and no protocol. Throws FlowTextError, also for a field that no flow
@@ -61,8 +60,8 @@ const NW_PROTO = fieldNamed('nw_proto');
 export function parseMatchKey(match: Match, key: string, value: string, names: PortNames | null): boolean {
   const protocol = PROTOCOLS.get(key);
   if (protocol !== undefined) {
-    matchField(match, ETH_TYPE, bytesOf(BigInt(protocol[0]), 2)!, null);
-    if (protocol[1] !== 0) matchField(match, NW_PROTO, Uint8Array.of(protocol[1]), null);
+    matchField(match, TYPE, bytesOf(BigInt(protocol[0]), 2)!, null);
+    if (protocol[1] !== 0) matchField(match, PROTOCOL, Uint8Array.of(protocol[1]), null);
     return true;
   }
   // Frames are Ethernet frames, there is nothing else.
@@ -172,8 +171,8 @@ export const OFP_DEFAULT_PRIORITY = 0x8000;
 export function formatMatch(match: Match, names: PortNames | null = null, priority: number | null = null): string {
   const { flow, mask } = match;
   const p = new Printer(match);
-  const type = ethType(flow);
-  const protocol = mask.u8[AT_NW_PROTO] === 0 ? null : flow.u8[AT_NW_PROTO]!;
+  const type = dlType(flow);
+  const protocol = mask.u8[NW_PROTO] === 0 ? null : flow.u8[NW_PROTO]!;
   if (priority !== null && priority !== OFP_DEFAULT_PRIORITY) p.put('priority', String(priority));
   p.word('pkt_mark', W_PKT_MARK);
   p.word('recirc_id', W_RECIRC_ID);
@@ -193,7 +192,7 @@ export function formatMatch(match: Match, names: PortNames | null = null, priori
     p.u16('ct_tp_src', num(F.ctTpSrc.get(flow)), num(F.ctTpSrc.get(mask)));
     p.u16('ct_tp_dst', num(F.ctTpDst.get(flow)), num(F.ctTpDst.get(mask)));
   }
-  const typeMatched = ETH_TYPE.anyBit(mask);
+  const typeMatched = TYPE.anyBit(mask);
   const name = typeMatched ? protocolName(type, protocol) : null;
   if (name !== null) p.text += `${name.name},`;
   for (let i = 0; i < 16; i++) p.word(`reg${i}`, W_REGS + i);
@@ -202,7 +201,7 @@ export function formatMatch(match: Match, names: PortNames | null = null, priori
   p.address('tun_dst', F.tunDst);
   p.wide('metadata', F.metadata);
   if (mask.w[W_IN_PORT] !== 0) p.put('in_port', formatPort(flow.w[W_IN_PORT]! >>> 0, names));
-  formatVlan(p, u16At(flow, AT_TCI), u16At(mask, AT_TCI));
+  formatVlan(p, get16(flow, VLAN_TCI), get16(mask, VLAN_TCI));
   p.address('dl_src', F.ethSrc);
   p.address('dl_dst', F.ethDst);
   if (typeMatched && name === null) p.put('dl_type', `0x${type.toString(16).padStart(4, '0')}`);
@@ -213,13 +212,13 @@ export function formatMatch(match: Match, names: PortNames | null = null, priori
     p.address('arp_sha', F.sha);
     p.address('arp_tha', F.tha);
   }
-  const tos = flow.u8[AT_NW_TOS]!;
-  const tosMask = mask.u8[AT_NW_TOS]!;
+  const tos = flow.u8[NW_TOS]!;
+  const tosMask = mask.u8[NW_TOS]!;
   if (tosMask & 0xfc) p.put('nw_tos', String(tos & 0xfc));
   if (tosMask & 3) p.put('nw_ecn', String(tos & 3));
-  if (mask.u8[AT_NW_TTL] !== 0) p.put('nw_ttl', String(flow.u8[AT_NW_TTL]));
+  if (mask.u8[NW_TTL] !== 0) p.put('nw_ttl', String(flow.u8[NW_TTL]));
   formatMpls(p, match);
-  formatFragment(p, flow.u8[AT_NW_FRAG]!, mask.u8[AT_NW_FRAG]! & 3);
+  formatFragment(p, flow.u8[NW_FRAG]!, mask.u8[NW_FRAG]! & 3);
   formatL4(p, match, type);
   return p.text.endsWith(',') ? p.text.slice(0, -1) : p.text;
 }
@@ -271,7 +270,7 @@ function formatFragment(p: Printer, value: number, mask: number): void {
 }
 
 function formatL4(p: Printer, { flow, mask }: Match, type: number): void {
-  const protocol = flow.u8[AT_NW_PROTO];
+  const protocol = flow.u8[NW_PROTO];
   const icmpv6 = type === ETH_TYPE_IPV6 && protocol === IPPROTO_ICMPV6;
   const icmp = icmpv6 || (type === ETH_TYPE_IP && protocol === IPPROTO_ICMP);
   p.u16(icmp ? 'icmp_type' : 'tp_src', num(F.tcpSrc.get(flow)), num(F.tcpSrc.get(mask)));

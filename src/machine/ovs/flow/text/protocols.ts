@@ -11,7 +11,7 @@ import {
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
-} from '../match.ts';
+} from '../headers.ts';
 
 /** 0: any IP protocol. */
 export const PROTOCOLS: ReadonlyMap<string, readonly [ethType: number, ipProtocol: number]> = new Map([

@@ -14,29 +14,25 @@ import {
   W_TUN,
 } from '../flow.ts';
 import {
-  AT_NW_FRAG,
-  AT_NW_PROTO,
-  AT_NW_TOS,
-  AT_NW_TTL,
-  AT_TCI,
+  dlType,
   ETH_TYPE_ARP,
   ETH_TYPE_IP,
   ETH_TYPE_RARP,
-  ethType,
+  ethTypeMpls,
+  get16,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
   isIpAny,
-  isMpls,
-  isNd,
-  isValueValid,
-  Match,
-  matchField,
-  prerequisitesMet,
-  u16At,
-} from '../match.ts';
+  NW_FRAG,
+  NW_PROTO,
+  NW_TOS,
+  NW_TTL,
+  VLAN_TCI,
+} from '../headers.ts';
+import { isNd, isValueValid, Match, matchField, prerequisitesMet } from '../match.ts';
 import { selectionFields } from '../text/group-text.ts';
 import { isOnes, isZeros, numberOf } from '../text/values.ts';
 import { readTlv, type TlvEntry, writeCookie, writeTlv } from './tlv.ts';
@@ -201,14 +197,14 @@ class Encoder {
   }
 
   vlan(): void {
-    const mask = u16At(this.match.mask, AT_TCI);
+    const mask = get16(this.match.mask, VLAN_TCI);
     if (mask === 0) return;
     if (this.version === 0) {
       this.field(F.vlan_tci);
       return;
     }
     this.field(F.vlan_vid);
-    if ((u16At(this.match.flow, AT_TCI) & 0x1fff) !== 0 && (mask & 0xe000) !== 0) this.whole(F.vlan_pcp);
+    if ((get16(this.match.flow, VLAN_TCI) & 0x1fff) !== 0 && (mask & 0xe000) !== 0) this.whole(F.vlan_pcp);
   }
 
   ip(type: number): void {
@@ -216,14 +212,14 @@ class Encoder {
     const v4 = type === ETH_TYPE_IP;
     this.field(v4 ? F.ip_src : F.ipv6_src);
     this.field(v4 ? F.ip_dst : F.ipv6_dst);
-    if (mask.u8[AT_NW_FRAG] !== 0) this.field(F.ip_frag);
-    if (mask.u8[AT_NW_TOS]! & 0xfc) this.whole(this.version === 0 ? F.nw_tos : F.ip_dscp);
-    if (mask.u8[AT_NW_TOS]! & 3) this.whole(F.nw_ecn);
-    if (mask.u8[AT_NW_TTL] !== 0) this.whole(F.nw_ttl);
+    if (mask.u8[NW_FRAG] !== 0) this.field(F.ip_frag);
+    if (mask.u8[NW_TOS]! & 0xfc) this.whole(this.version === 0 ? F.nw_tos : F.ip_dscp);
+    if (mask.u8[NW_TOS]! & 3) this.whole(F.nw_ecn);
+    if (mask.u8[NW_TTL] !== 0) this.whole(F.nw_ttl);
     this.field(F.ipv6_label);
-    if (mask.u8[AT_NW_PROTO] === 0) return;
+    if (mask.u8[NW_PROTO] === 0) return;
     this.whole(F.nw_proto);
-    const protocol = flow.u8[AT_NW_PROTO]!;
+    const protocol = flow.u8[NW_PROTO]!;
     if (protocol === IPPROTO_TCP) {
       this.field(F.tcp_src);
       this.field(F.tcp_dst);
@@ -283,7 +279,7 @@ function writeTlvMatch(out: Writer, wire: WireMatch, version: number): void {
   const { match } = wire;
   const { flow, mask } = match;
   const encoder = new Encoder(out, match, version);
-  const type = ethType(flow);
+  const type = dlType(flow);
   encoder.field(F.dp_hash);
   if (mask.w[W_RECIRC_ID] !== 0) encoder.whole(F.recirc_id);
   if (mask.w[W_CONJ_ID] !== 0) encoder.whole(F.conj_id);
@@ -293,7 +289,7 @@ function writeTlvMatch(out: Writer, wire: WireMatch, version: number): void {
   encoder.field(F.eth_dst);
   encoder.field(F.eth_type);
   encoder.vlan();
-  if (mask.w[W_MPLS] !== 0 && isMpls(type)) {
+  if (mask.w[W_MPLS] !== 0 && ethTypeMpls(type)) {
     encoder.whole(F.mpls_tc);
     encoder.whole(F.mpls_bos);
     encoder.whole(F.mpls_ttl);

@@ -2,7 +2,8 @@
 import { portFrom10 } from '../../openflow/wire/codes.ts';
 import { fieldNamed } from '../fields.ts';
 import { VLAN_CFI, W_IN_PORT } from '../flow.ts';
-import { AT_TCI, Match, OFP10_VLAN_NONE, setU16At, u16At, zeroWildcarded } from '../match.ts';
+import { get16, put16, VLAN_TCI } from '../headers.ts';
+import { Match, OFP10_VLAN_NONE, zeroWildcarded } from '../match.ts';
 
 const OFP10_MATCH_LEN = 40;
 
@@ -64,8 +65,8 @@ export function decodeOfp10Match(bytes: Uint8Array, at: number): Match {
   if ((wildcards & OFPFW10_DL_VLAN) === 0) mask |= 0x0fff | VLAN_CFI;
   const none = (wildcards & OFPFW10_DL_VLAN) === 0 && vlan === OFP10_VLAN_NONE;
   const tci = (vlan & 0xfff) | ((bytes[at + 20]! & 7) << 13) | VLAN_CFI;
-  setU16At(match.mask, AT_TCI, none ? 0xffff : mask);
-  setU16At(match.flow, AT_TCI, none ? 0 : tci & mask);
+  put16(match.mask, VLAN_TCI, none ? 0xffff : mask);
+  put16(match.flow, VLAN_TCI, none ? 0 : tci & mask);
   zeroWildcarded(match);
   return match;
 }
@@ -85,8 +86,8 @@ export function encodeOfp10Match(match: Match): Uint8Array {
     wildcards |= wildcardBits(field.get(match.mask)) << shift;
     bytes.set(field.get(match.flow), at);
   }
-  const mask = u16At(match.mask, AT_TCI);
-  const tci = u16At(match.flow, AT_TCI);
+  const mask = get16(match.mask, VLAN_TCI);
+  const tci = get16(match.flow, VLAN_TCI);
   if (mask === 0) wildcards |= OFPFW10_DL_VLAN | OFPFW10_DL_VLAN_PCP;
   else if (mask & VLAN_CFI && !(tci & VLAN_CFI)) view.setUint16(18, OFP10_VLAN_NONE);
   else {

@@ -3,23 +3,22 @@ import { ofError } from '../../openflow/wire/errors.ts';
 import { fieldNamed } from '../fields.ts';
 import { VLAN_CFI, W_IN_PORT } from '../flow.ts';
 import {
-  AT_NW_PROTO,
-  AT_TCI,
-  AT_TP_DST,
-  AT_TP_SRC,
+  dlType,
   ETH_TYPE_ARP,
   ETH_TYPE_IP,
   ETH_TYPE_RARP,
-  ethType,
+  ethTypeMpls,
   IPPROTO_ICMP,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
-  isMpls,
-  Match,
-  setU16At,
-  zeroWildcarded,
-} from '../match.ts';
+  NW_PROTO,
+  put16,
+  TP_DST,
+  TP_SRC,
+  VLAN_TCI,
+} from '../headers.ts';
+import { Match, zeroWildcarded } from '../match.ts';
 
 export const OFPMT11_STANDARD_LENGTH = 88;
 
@@ -36,8 +35,8 @@ const OFPFW11_MPLS_TC = 1 << 9;
 const OFPVID11_ANY = 0xfffe;
 const OFPVID11_NONE = 0xffff;
 const PORTS = [
-  { bit: OFPFW11_TP_SRC, at: 60, to: AT_TP_SRC },
-  { bit: OFPFW11_TP_DST, at: 62, to: AT_TP_DST },
+  { bit: OFPFW11_TP_SRC, at: 60, to: TP_SRC },
+  { bit: OFPFW11_TP_DST, at: 62, to: TP_DST },
 ];
 
 /** Reads the 88 bytes at `at`, which have to be there. What the matched types do not have is ignored. Throws OfError (OFPBMC_BAD_VALUE, OFPBMC_BAD_FIELD). */
@@ -74,7 +73,7 @@ export function decodeOfp11Match(bytes: Uint8Array, at: number): Match {
   if (asked(OFPFW11_DL_VLAN))
     matchVlan(match, view.getUint16(36), asked(OFPFW11_DL_VLAN_PCP) ? view.getUint8(38) : null);
   if (asked(OFPFW11_DL_TYPE)) whole('eth_type', 40);
-  const type = ethType(flow);
+  const type = dlType(flow);
   const ipv4 = type === ETH_TYPE_IP;
   if (ipv4 && asked(OFPFW11_NW_TOS)) {
     if ((view.getUint8(42) & 3) !== 0) throw ofError('OFPBMC_BAD_VALUE', 'nw_tos');
@@ -86,17 +85,17 @@ export function decodeOfp11Match(bytes: Uint8Array, at: number): Match {
     masked('ip_dst', 52);
   }
   if (ipv4) {
-    const protocol = flow.u8[AT_NW_PROTO]!;
+    const protocol = flow.u8[NW_PROTO]!;
     const known = [IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP].includes(protocol);
     for (const { bit, at: from, to } of PORTS) {
       if (!known || !asked(bit)) continue;
       const value = view.getUint16(from);
       if (protocol === IPPROTO_ICMP && value > 0xff) throw ofError('OFPBMC_BAD_FIELD');
-      setU16At(flow, to, value);
-      setU16At(mask, to, 0xffff);
+      put16(flow, to, value);
+      put16(mask, to, 0xffff);
     }
   }
-  if (isMpls(type)) {
+  if (ethTypeMpls(type)) {
     if (asked(OFPFW11_MPLS_LABEL)) whole('mpls_label', 64);
     if (asked(OFPFW11_MPLS_TC)) whole('mpls_tc', 68);
   }
@@ -107,12 +106,12 @@ export function decodeOfp11Match(bytes: Uint8Array, at: number): Match {
 
 function matchVlan({ flow, mask }: Match, vid: number, pcp: number | null): void {
   if (vid === OFPVID11_NONE) {
-    setU16At(mask, AT_TCI, 0xffff);
+    put16(mask, VLAN_TCI, 0xffff);
     return;
   }
   if (vid > 0xfff && vid !== OFPVID11_ANY) throw ofError('OFPBMC_BAD_VALUE', 'dl_vlan');
   if (pcp !== null && pcp > 7) throw ofError('OFPBMC_BAD_VALUE', 'dl_vlan_pcp');
   const any = vid === OFPVID11_ANY;
-  setU16At(flow, AT_TCI, VLAN_CFI | (any ? 0 : vid) | ((pcp ?? 0) << 13));
-  setU16At(mask, AT_TCI, VLAN_CFI | (any ? 0 : 0xfff) | (pcp === null ? 0 : 0xe000));
+  put16(flow, VLAN_TCI, VLAN_CFI | (any ? 0 : vid) | ((pcp ?? 0) << 13));
+  put16(mask, VLAN_TCI, VLAN_CFI | (any ? 0 : 0xfff) | (pcp === null ? 0 : 0xe000));
 }

@@ -1,6 +1,7 @@
 /** Fields whose prefixes a classifier keeps a trie of (column `prefixes` of table Flow_Table; ovs lib/classifier.c, CLS_MAX_TRIES). */
 import type { Flow } from '../../flow/flow.ts';
-import { W_ETH_TYPE, W_IPV6_DST, W_IPV6_SRC, W_NW_DST, W_NW_SRC } from '../../flow/flow.ts';
+import { W_IPV6_DST, W_IPV6_SRC, W_NW_DST, W_NW_SRC } from '../../flow/flow.ts';
+import { dlType, ETH_TYPE_IP, ETH_TYPE_IPV6 } from '../../flow/headers.ts';
 
 export interface PrefixField {
   readonly name: string;
@@ -11,8 +12,6 @@ export interface PrefixField {
   readonly ethType: number;
 }
 
-const ETH_TYPE_IP = 0x0800;
-const ETH_TYPE_IPV6 = 0x86dd;
 const NW_SRC: PrefixField = { name: 'nw_src', word: W_NW_SRC, words: 1, ethType: ETH_TYPE_IP };
 const NW_DST: PrefixField = { name: 'nw_dst', word: W_NW_DST, words: 1, ethType: ETH_TYPE_IP };
 const IPV6_SRC: PrefixField = { name: 'ipv6_src', word: W_IPV6_SRC, words: 4, ethType: ETH_TYPE_IPV6 };
@@ -37,7 +36,7 @@ export function swap32(word: number): number {
 }
 
 export function hasField(field: PrefixField, flow: Flow): boolean {
-  return ((flow.u8[W_ETH_TYPE * 4]! << 8) | flow.u8[W_ETH_TYPE * 4 + 1]!) === field.ethType;
+  return dlType(flow) === field.ethType;
 }
 
 /** Length of a mask's prefix in a field; 0 where it is none, or is no prefix. */

@@ -2,16 +2,6 @@
 import { OFPP_IN_PORT, OFPP_UNSET } from '../../flow/actions.ts';
 import type { Subfield } from '../../flow/fields.ts';
 import { VLAN_CFI, W_ACTSET_OUTPUT, W_IN_PORT, W_METADATA, W_SKB_PRIORITY, W_TUN } from '../../flow/flow.ts';
-import { copyBits, formatSubfield } from '../../flow/subfields.ts';
-import { alternateHex, formatValue, numberOf } from '../../flow/text/values.ts';
-import { portFrom10 } from '../../openflow/wire/codes.ts';
-import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
-import { reportActionSet, writeActions } from './action-set.ts';
-import { checkPktLarger, cloneActions } from './clone.ts';
-import { MAX_NESTING, type XlateContext } from './context.ts';
-import { conntrackAction, ctClear } from './ct.ts';
-import { controllerAction, freezeUnroll } from './freeze.ts';
-import { groupAction } from './groups.ts';
 import {
   dlType,
   ETH_TYPE_IP,
@@ -27,7 +17,17 @@ import {
   VLAN_TCI,
   VLAN_TPID,
   VLAN_VID_MASK,
-} from './headers.ts';
+} from '../../flow/headers.ts';
+import { copyBits, formatSubfield } from '../../flow/subfields.ts';
+import { alternateHex, formatValue, numberOf } from '../../flow/text/values.ts';
+import { portFrom10 } from '../../openflow/wire/codes.ts';
+import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
+import { reportActionSet, writeActions } from './action-set.ts';
+import { checkPktLarger, cloneActions } from './clone.ts';
+import { MAX_NESTING, type XlateContext } from './context.ts';
+import { conntrackAction, ctClear } from './ct.ts';
+import { controllerAction, freezeUnroll } from './freeze.ts';
+import { groupAction } from './groups.ts';
 import { learnAction } from './learn.ts';
 import { bundlePort, multipathLink } from './links.ts';
 import { decMplsTtl, popMpls, pushMpls, recirculateForMpls, setMplsTtl } from './mpls.ts';

@@ -4,7 +4,6 @@
  */
 import type { SetKey } from '../../datapath/odp-actions.ts';
 import { type Flow, W_PKT_MARK, W_SKB_PRIORITY } from '../../flow/flow.ts';
-import type { XlateContext } from './context.ts';
 import {
   ARP_SHA,
   ARP_THA,
@@ -44,7 +43,8 @@ import {
   VLAN2_TCI,
   VLAN2_TPID,
   vlanHeaders,
-} from './headers.ts';
+} from '../../flow/headers.ts';
+import type { XlateContext } from './context.ts';
 
 /** Bytes of one field in flow, base and mask: whether they differ; where they do not, nothing of it is set. */
 function differs(context: XlateContext, at: number, bytes: number): boolean {

@@ -1,10 +1,10 @@
 /** ct(): the frame goes through the connection tracker, and in a copy on to another table (ovs ofproto-dpif-xlate.c, compose_conntrack_action()). */
 import type { OfAction } from '../../flow/actions.ts';
 import { W_CT_LABEL, W_CT_MARK } from '../../flow/flow.ts';
+import { clearConntrack } from '../../flow/headers.ts';
 import { commitOdpActions } from './commit.ts';
 import type { XlateContext } from './context.ts';
 import { recirculateAndFork } from './freeze.ts';
-import { clearConntrack } from './headers.ts';
 import { examineSubfield, readSubfield } from './subfield.ts';
 
 /** Fields that a recirculation restores by itself (mf_is_frozen_metadata()). */

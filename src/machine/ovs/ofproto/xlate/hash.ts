@@ -25,7 +25,7 @@ import {
   VLAN_TCI,
   VLAN_VID_MASK,
   VLAN2_TCI,
-} from './headers.ts';
+} from '../../flow/headers.ts';
 
 export type HashFields =
   | 'eth_src'

@@ -5,10 +5,6 @@
  * is seen when the frame has recirculated.
  */
 import { fieldNamed } from '../../flow/fields.ts';
-import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
-import { commitOdpActions } from './commit.ts';
-import type { XlateContext } from './context.ts';
-import { controllerAction } from './freeze.ts';
 import {
   clearL3,
   DL_TYPE,
@@ -23,7 +19,11 @@ import {
   NW_TTL,
   put16,
   put32,
-} from './headers.ts';
+} from '../../flow/headers.ts';
+import { type FrozenAction, OFPR_INVALID_TTL } from '../packet-in.ts';
+import { commitOdpActions } from './commit.ts';
+import type { XlateContext } from './context.ts';
+import { controllerAction } from './freeze.ts';
 
 /** FLOW_MAX_MPLS_LABELS. */
 const MAX_LABELS = 3;

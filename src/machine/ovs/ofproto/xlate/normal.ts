@@ -3,11 +3,9 @@
  *
  * DEVIATION: no multicast snooping. Floods go to LOCAL first, then to the others by their numbers, where OVS goes by a hash.
  */
+
+import { isGroupMac } from '../../../wire/ethernet.ts';
 import { VLAN_CFI, W_ETH_TYPE, W_IN_PORT, W_TCP_FLAGS, W_VLAN2 } from '../../flow/flow.ts';
-import { admissible, chooseMember } from '../bond.ts';
-import type { Bundle } from '../bundle.ts';
-import { isMulticast, macNumber, macText } from '../mac-table.ts';
-import type { XlateContext } from './context.ts';
 import {
   DL_DST,
   DL_SRC,
@@ -26,7 +24,11 @@ import {
   VLAN_TCI,
   VLAN_VID_MASK,
   VLAN2_TCI,
-} from './headers.ts';
+} from '../../flow/headers.ts';
+import { admissible, chooseMember } from '../bond.ts';
+import type { Bundle } from '../bundle.ts';
+import { macNumber, macText } from '../mac-table.ts';
+import type { XlateContext } from './context.ts';
 import { composeOutput, inputBundle } from './output.ts';
 import {
   extractVlan,
@@ -123,7 +125,7 @@ function isAdmissible(context: XlateContext, bundle: Bundle, inPort: number, vla
     return false;
   }
   if (bundle.bond === null) return true;
-  switch (admissible(bundle.bond, inPort, isMulticast(macNumber(flow.u8, DL_DST)))) {
+  switch (admissible(bundle.bond, inPort, isGroupMac(macNumber(flow.u8, DL_DST)))) {
     case 'accept':
       return true;
     case 'drop':

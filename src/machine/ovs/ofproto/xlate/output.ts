@@ -1,6 +1,16 @@
 /** Output to ports: what forbids it, patch ports into other bridges, mirrors (ovs ofproto-dpif-xlate.c, compose_output_action()). */
 import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_NONE, OFPP_UNSET } from '../../flow/actions.ts';
 import { VLAN_CFI, W_ACTSET_OUTPUT, W_IN_PORT, W_METADATA, W_REGS, W_TUN } from '../../flow/flow.ts';
+import {
+  clearConntrack,
+  DL_DST,
+  get16,
+  get32,
+  isReserved,
+  put16,
+  VLAN_TCI,
+  VLAN_VID_MASK,
+} from '../../flow/headers.ts';
 import type { Bundle } from '../bundle.ts';
 import type { Ofproto } from '../ofproto-dpif.ts';
 import {
@@ -15,7 +25,6 @@ import { cloneActions } from './clone.ts';
 import { commitOdpActions } from './commit.ts';
 import type { XlateContext } from './context.ts';
 import { finishFreezing } from './freeze.ts';
-import { clearConntrack, DL_DST, get16, get32, isReserved, put16, VLAN_TCI, VLAN_VID_MASK } from './headers.ts';
 import { outputNormal } from './normal.ts';
 import { tableAction } from './tables.ts';
 import { extractVlan, includesVlan, inputTranslate, inputVidIsValid } from './vlan.ts';

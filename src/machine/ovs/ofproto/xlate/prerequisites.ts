@@ -6,6 +6,7 @@ import {
   ETH_TYPE_ARP,
   ETH_TYPE_IP,
   ETH_TYPE_IPV6,
+  ETH_TYPE_RARP,
   ethTypeMpls,
   examine,
   get16,
@@ -21,9 +22,8 @@ import {
   TP_DST,
   TP_SRC,
   VLAN_TCI,
-} from './headers.ts';
+} from '../../flow/headers.ts';
 
-const ETH_TYPE_RARP = 0x8035;
 const ND_NEIGHBOR_SOLICIT = 135;
 const ND_NEIGHBOR_ADVERT = 136;
 

@@ -1,11 +1,11 @@
 /** Lookups in OpenFlow tables: goto_table, resubmit, OFPP_TABLE, misses (ovs ofproto-dpif.c, rule_dpif_lookup_from_table()). */
 import { OFPP_IN_PORT, type OfAction } from '../../flow/actions.ts';
 import { FLOW_NW_FRAG_ANY, type Flow, W_CT_ORIG, W_IN_PORT, W_NW_DST, W_NW_SRC, W_TP } from '../../flow/flow.ts';
+import { dlType, ETH_TYPE_IP, isIpAny, NW_FRAG, NW_PROTO } from '../../flow/headers.ts';
 import type { FrozenAction } from '../packet-in.ts';
 import type { Rule } from '../tables/rule.ts';
 import { TBL_INTERNAL } from '../tables/rule-store.ts';
 import { MAX_ACTION_BYTES, MAX_DEPTH, MAX_RESUBMITS, MAX_STACK_BYTES, type XlateContext } from './context.ts';
-import { dlType, ETH_TYPE_IP, isIpAny, NW_FRAG, NW_PROTO } from './headers.ts';
 
 /** OFPC_FRAG_NX_MATCH: fragments are matched as they are; 1 drops them. */
 const FRAG_DROP = 1;

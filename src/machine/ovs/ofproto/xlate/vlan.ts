@@ -1,8 +1,6 @@
 /** VLANs of ports, as NORMAL and mirrors see them (ovs ofproto-dpif-xlate.c, struct xvlan). */
 import type { Flow } from '../../flow/flow.ts';
 import { VLAN_CFI } from '../../flow/flow.ts';
-import type { Bundle } from '../bundle.ts';
-import type { XlateContext } from './context.ts';
 import {
   ETH_TYPE_VLAN_8021Q,
   ethTypeVlan,
@@ -14,7 +12,9 @@ import {
   VLAN_VID_MASK,
   VLAN2_TCI,
   VLAN2_TPID,
-} from './headers.ts';
+} from '../../flow/headers.ts';
+import type { Bundle } from '../bundle.ts';
+import type { XlateContext } from './context.ts';
 
 /** One tag; all zero: none. `pcp` in its place of the TCI. */
 export interface Tag {

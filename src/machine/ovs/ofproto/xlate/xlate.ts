@@ -13,13 +13,6 @@ import {
   W_SKB_PRIORITY,
   W_TUN,
 } from '../../flow/flow.ts';
-import type { Ofproto } from '../ofproto-dpif.ts';
-import type { FrozenAction, FrozenState } from '../packet-in.ts';
-import { executeActionSet, writeActions } from './action-set.ts';
-import { doXlateActions } from './actions.ts';
-import type { XlateCache } from './cache.ts';
-import { type TraceNode, type TraceRecirc, type TraceTexts, XlateContext, type XlateError } from './context.ts';
-import { copyMetadata, finishFreezing } from './freeze.ts';
 import {
   CS_TRACKED,
   clearConntrack,
@@ -40,7 +33,14 @@ import {
   VLAN_TCI,
   VLAN_TPID,
   VLAN2_TCI,
-} from './headers.ts';
+} from '../../flow/headers.ts';
+import type { Ofproto } from '../ofproto-dpif.ts';
+import type { FrozenAction, FrozenState } from '../packet-in.ts';
+import { executeActionSet, writeActions } from './action-set.ts';
+import { doXlateActions } from './actions.ts';
+import type { XlateCache } from './cache.ts';
+import { type TraceNode, type TraceRecirc, type TraceTexts, XlateContext, type XlateError } from './context.ts';
+import { copyMetadata, finishFreezing } from './freeze.ts';
 import { mayReceive, mirrorIngress } from './output.ts';
 import type { PretendedMacs } from './pretended-macs.ts';
 import { lookupFromTable, reportTable } from './tables.ts';

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
 import type { Bundle } from '../../../../../src/machine/ovs/ofproto/bundle.ts';
-import { isMulticast, MacTable, macNumber, macText } from '../../../../../src/machine/ovs/ofproto/mac-table.ts';
+import { MacTable, macNumber, macText } from '../../../../../src/machine/ovs/ofproto/mac-table.ts';
+import { isGroupMac } from '../../../../../src/machine/wire/ethernet.ts';
 
 const S = 1e9;
 /** A port is told by being itself; `bond` alone is looked at. */
@@ -33,7 +34,7 @@ describe('MAC table', () => {
     assert.equal(macNumber(bytes, 1), 0xffeeddccbbaa);
     assert.equal(macText(0xffeeddccbbaa), 'ff:ee:dd:cc:bb:aa');
     assert.equal(macText(1), '00:00:00:00:00:01');
-    assert.ok(isMulticast(0x0100_5e00_0001) && isMulticast(0xffffffffffff) && !isMulticast(0xfe0000000001));
+    assert.ok(isGroupMac(0x0100_5e00_0001) && isGroupMac(0xffffffffffff) && !isGroupMac(0xfe0000000001));
   });
 
   test('an address is known for 300 s from the last frame, by whole seconds', () => {

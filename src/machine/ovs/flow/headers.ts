@@ -1,5 +1,7 @@
-/** Headers of a flow by name: where translation reads and writes them, bytes in network order as they lie in a Flow. */
-import type { Flow } from '../../flow/flow.ts';
+/** Headers of a flow by name: where they lie, bytes in network order, and what is done with them (ovs lib/flow.c). */
+import { be16, be32, putBe16, putBe32 } from '../../packet/big-endian.ts';
+import { IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP } from '../../wire/ip.ts';
+import type { Flow } from './flow.ts';
 import {
   FLOW_NW_FRAG_LATER,
   VLAN_CFI,
@@ -22,7 +24,7 @@ import {
   W_TCP_FLAGS,
   W_TP,
   W_VLAN2,
-} from '../../flow/flow.ts';
+} from './flow.ts';
 
 export const DL_DST = W_ETH * 4;
 export const DL_SRC = W_ETH * 4 + 6;
@@ -50,14 +52,13 @@ export const MPLS_LSE = W_MPLS * 4;
 
 export const ETH_TYPE_IP = 0x0800;
 export const ETH_TYPE_ARP = 0x0806;
+export const ETH_TYPE_RARP = 0x8035;
 export const ETH_TYPE_VLAN_8021Q = 0x8100;
 export const ETH_TYPE_VLAN_8021AD = 0x88a8;
 export const ETH_TYPE_IPV6 = 0x86dd;
 export const ETH_TYPE_MPLS = 0x8847;
 export const ETH_TYPE_MPLS_MCAST = 0x8848;
-export const IPPROTO_ICMP = 1;
-export const IPPROTO_TCP = 6;
-export const IPPROTO_UDP = 17;
+export { IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP };
 export const IPPROTO_ICMPV6 = 58;
 export const IPPROTO_SCTP = 132;
 
@@ -67,18 +68,16 @@ export const IP_DSCP_MASK = 0xfc;
 export const CS_TRACKED = 0x20;
 
 export function get16(flow: Flow, at: number): number {
-  return (flow.u8[at]! << 8) | flow.u8[at + 1]!;
+  return be16(flow.u8, at);
 }
 export function put16(flow: Flow, at: number, value: number): void {
-  flow.u8[at] = value >>> 8;
-  flow.u8[at + 1] = value;
+  putBe16(flow.u8, at, value);
 }
 export function get32(flow: Flow, at: number): number {
-  return ((get16(flow, at) << 16) | get16(flow, at + 2)) >>> 0;
+  return be32(flow.u8, at) >>> 0;
 }
 export function put32(flow: Flow, at: number, value: number): void {
-  put16(flow, at, value >>> 16);
-  put16(flow, at + 2, value & 0xffff);
+  putBe32(flow.u8, at, value);
 }
 
 export function dlType(flow: Flow): number {
