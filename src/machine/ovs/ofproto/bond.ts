@@ -6,10 +6,10 @@
  */
 
 import { VLAN_CFI } from '../flow/flow.ts';
+import { jhashBytes } from '../flow/hash.ts';
 import { DL_SRC, examine, get16, put16, VLAN_TCI, VLAN_VID_MASK } from '../flow/headers.ts';
 import type { OfPort } from './port.ts';
 import type { XlateContext } from './xlate/context.ts';
-import { jhashBytes } from './xlate/hash.ts';
 
 export interface BondSettings {
   readonly mode: 'active-backup' | 'balance-slb' | 'balance-tcp';

@@ -4,6 +4,7 @@
  * builds without SSE 4.2, as Debian's are.
  */
 import { FIELDS } from '../fields.ts';
+import { hashUint64 } from '../hash.ts';
 
 const EXPERIMENTER_BYTES = 4;
 
@@ -11,7 +12,7 @@ const EXPERIMENTER_BYTES = 4;
 const buckets: number[][] = [];
 
 function bucketOf(header: number, experimenter: number): number {
-  return hash64(header, experimenter) & (buckets.length - 1);
+  return hashUint64(experimenter, header) & (buckets.length - 1);
 }
 
 /** Whether the bucket of a header has a field of a length other than `length`, 1 to 255; `header` is class << 16 | field << 9. */
@@ -40,19 +41,4 @@ function fill(): void {
   }
   for (let i = 0; i <= mask; i++) buckets.push([]);
   for (const { header, experimenter, length } of headers) buckets[bucketOf(header, experimenter)]!.push(length);
-}
-
-/** hash_uint64(): MurmurHash3 of the lower word, then the upper one. */
-function hash64(upper: number, lower: number): number {
-  let hash = add(add(0, lower), upper) ^ 8;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return hash ^ (hash >>> 16);
-}
-function add(hash: number, data: number): number {
-  const mixed = Math.imul(rotate(Math.imul(data, 0xcc9e2d51), 15), 0x1b873593);
-  return (Math.imul(rotate(hash ^ mixed, 13), 5) + 0xe6546b64) | 0;
-}
-function rotate(word: number, bits: number): number {
-  return (word << bits) | (word >>> (32 - bits));
 }

@@ -2,12 +2,13 @@
 import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_NONE } from '../../flow/actions.ts';
 import { type Field, fieldNamed } from '../../flow/fields.ts';
 import { W_DP_HASH } from '../../flow/flow.ts';
+import { hash2words, hashBytes, hashUint64 } from '../../flow/hash.ts';
 import { selectionFields } from '../../flow/text/group-text.ts';
 import { type BucketState, type Group, OFPG_ANY } from '../tables/groups.ts';
 import { actionListOf } from './action-set.ts';
 import type { XlateContext } from './context.ts';
 import { finishFreezing } from './freeze.ts';
-import { hash2words, hashBytes, hashUint64, maskHashFields, symmetricL4 } from './hash.ts';
+import { maskHashFields, symmetricL4 } from './hash.ts';
 import { prerequisitesOk } from './prerequisites.ts';
 import { resourceCheck } from './tables.ts';
 

@@ -9,8 +9,9 @@ import {
   OFPP_NORMAL,
   OFPP_TABLE,
 } from '../../flow/actions.ts';
+import { hash2words } from '../../flow/hash.ts';
 import type { XlateContext } from './context.ts';
-import { flowHashFields, type HashFields, hash2words, maskHashFields } from './hash.ts';
+import { flowHashFields, type HashFields, maskHashFields } from './hash.ts';
 
 const ALWAYS = new Set([OFPP_IN_PORT, OFPP_TABLE, OFPP_NORMAL, OFPP_FLOOD, OFPP_ALL, OFPP_NONE]);
 
