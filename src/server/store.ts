@@ -1,10 +1,12 @@
 /**
- * What survives a restart: the topology documents, the hosts' databases that clients have changed, and what is known about captures on disk, in a SQLite database in the
- * data folder. One server owns the database at a time; a second one on the same folder is refused at start.
+ * What survives a restart: the topology documents, the hosts' databases that clients have changed, and what is known about captures
+ * on disk, in a SQLite database in the data folder. One server owns the database at a time; a second one on the same folder is
+ * refused at start.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import type { SavedDatabases } from '../lab/ovs/start.ts';
 
 export interface StoredTopology {
   readonly name: string;
@@ -67,7 +69,7 @@ export class TopologyStore {
     }));
   }
 
-  /** Writes the document and returns its revision. */
+  /** Writes the document and returns its revision. What clients have made of the databases is gone with the one before it. */
   put(name: string, document: string): number {
     this.db.exec('BEGIN IMMEDIATE');
     try {
@@ -79,6 +81,7 @@ export class TopologyStore {
             'ON CONFLICT (name) DO UPDATE SET document = excluded.document, revision = excluded.revision',
         )
         .run(name, document, revision);
+      this.deleteDatabases(name);
       this.db.exec('COMMIT');
       return revision;
     } catch (error) {
@@ -87,21 +90,20 @@ export class TopologyStore {
     }
   }
 
-  /** Databases of a topology's hosts that clients have changed, as JSON texts by host. */
-  databases(topology: string): Record<string, string> {
+  /** Databases of a topology's hosts that clients have changed. */
+  databases(topology: string): SavedDatabases {
     const rows = this.db.prepare('SELECT host, content FROM databases WHERE topology = ?').all(topology);
-    return Object.fromEntries(rows.map((row) => [String(row['host']), String(row['content'])]));
+    return Object.fromEntries(rows.map((row) => [String(row['host']), JSON.parse(String(row['content']))]));
   }
-  putDatabase(topology: string, host: string, content: string): void {
+  putDatabase(topology: string, host: string, rows: SavedDatabases[string]): void {
     this.db
       .prepare(
         'INSERT INTO databases (topology, host, content) VALUES (?, ?, ?) ' +
           'ON CONFLICT (topology, host) DO UPDATE SET content = excluded.content',
       )
-      .run(topology, host, content);
+      .run(topology, host, JSON.stringify(rows));
   }
-  /** The document counts again. */
-  deleteDatabases(topology: string): void {
+  private deleteDatabases(topology: string): void {
     this.db.prepare('DELETE FROM databases WHERE topology = ?').run(topology);
   }
 

@@ -58,8 +58,7 @@ export class TopologyRegistry {
       const document = JSON.parse(row.document) as TopologyDocument;
       const parsed = parseTopology(document, { name: row.name, knownCosts: COST_NAMES });
       const hosted = new HostedTopology(row.name, document, parsed.ok ? parsed.topology : null, row.revision);
-      for (const [host, content] of Object.entries(this.store.databases(row.name)))
-        hosted.databases = { ...hosted.databases, [host]: JSON.parse(content) as SavedDatabases[string] };
+      hosted.databases = this.store.databases(row.name);
       this.byName.set(row.name, hosted);
       if (!parsed.ok) {
         const faults = parsed.faults.map((fault) => `${fault.pointer}: ${fault.detail}`).join('; ');
@@ -195,7 +194,6 @@ export class TopologyRegistry {
     if (persist) {
       try {
         next.revision = this.persist(hosted.name, document);
-        stored(() => this.store.deleteDatabases(hosted.name));
       } catch (error) {
         if (next.world !== null) await this.pool.delete(next.world);
         throw error;
@@ -205,7 +203,8 @@ export class TopologyRegistry {
     hosted.document = document;
     hosted.topology = topology;
     hosted.revision = next.revision;
-    hosted.databases = next.databases;
+    // where the document stays, what has come of them while the new world was built stays as well
+    if (persist) hosted.databases = {};
     hosted.world = next.world;
     hosted.failure = next.failure;
     hosted.reconfigurations++;
@@ -244,7 +243,7 @@ export class TopologyRegistry {
     hosted.databases = { ...hosted.databases, ...databases };
     for (const [host, rows] of Object.entries(databases)) {
       try {
-        this.store.putDatabase(name, host, JSON.stringify(rows));
+        this.store.putDatabase(name, host, rows);
       } catch (error) {
         console.error(`the database of ${name}/${host} could not be stored:`, error);
       }
