@@ -17,6 +17,7 @@ import { PacketQueue } from '../../packet/pool.ts';
 import type { Services } from '../../services.ts';
 import { DP_WORDS, W_TCP_FLAGS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
+import type { LearnedConnection } from './conntrack/connection.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
 import { hashKey } from './flow-key.ts';
 import { type LearnedMaskCache, MaskCache } from './mask-cache.ts';
@@ -36,6 +37,7 @@ export interface UpcallHandler {
 export interface LearnedKernel {
   readonly table: LearnedFlows;
   readonly maskCache: LearnedMaskCache;
+  readonly connections: readonly LearnedConnection[];
   readonly flowIds: number;
 }
 
@@ -76,12 +78,18 @@ export class KernelDatapath extends OvsDatapath {
 
   /** What the datapath has learned, as plain data. */
   learned(): LearnedKernel {
-    return { table: this.table.learned(), maskCache: this.maskCache.learned(), flowIds: this.flowIds };
+    return {
+      table: this.table.learned(),
+      maskCache: this.maskCache.learned(),
+      connections: this.conntrack.learned(),
+      flowIds: this.flowIds,
+    };
   }
   /** The slow path has what it had learned already. */
   adopt(learned: LearnedKernel): void {
     this.table.adopt(learned.table);
     this.maskCache.adopt(learned.maskCache);
+    this.conntrack.adopt(learned.connections);
     this.flowIds = learned.flowIds;
   }
 

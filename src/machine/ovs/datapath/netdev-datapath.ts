@@ -17,6 +17,7 @@ import type { RandomStream } from '../../../engine/random.ts';
 import type { Services } from '../../services.ts';
 import { W_TCP_FLAGS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
+import type { LearnedConnection } from './conntrack/connection.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
 import { hashKey } from './flow-key.ts';
 import type { Megaflow, MegaflowTable } from './megaflow-table.ts';
@@ -31,6 +32,7 @@ export const EMC_INSERT_INV_PROB = 100;
 export interface LearnedNetdev {
   /** By PMD, in the order in which they were made; the threads that are none come first. */
   readonly pmds: readonly LearnedPmd[];
+  readonly connections: readonly LearnedConnection[];
   readonly flowIds: number;
   readonly random: number;
 }
@@ -170,6 +172,7 @@ export class NetdevDatapath extends OvsDatapath {
   learned(): LearnedNetdev {
     return {
       pmds: this.states.map((state) => state.learned()),
+      connections: this.conntrack.learned(),
       flowIds: this.flowIds,
       random: this.random.position,
     };
@@ -177,6 +180,7 @@ export class NetdevDatapath extends OvsDatapath {
   /** The slow path has what it had learned already. */
   adopt(learned: LearnedNetdev): void {
     for (const [i, pmd] of learned.pmds.entries()) this.states[i]?.adopt(pmd);
+    this.conntrack.adopt(learned.connections);
     this.flowIds = learned.flowIds;
     this.random.moveTo(learned.random);
   }

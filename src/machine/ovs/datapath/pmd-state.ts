@@ -4,12 +4,14 @@
  */
 import { ExactMatchCache, type LearnedEmc } from './emc.ts';
 import { type LearnedFlows, type Megaflow, MegaflowTable } from './megaflow-table.ts';
-import type { SignatureMatchCache } from './smc.ts';
+import type { LearnedSmc, SignatureMatchCache } from './smc.ts';
 
 export interface LearnedPmd {
   /** dpcls by ingress port. */
   readonly classifiers: readonly (readonly [number, LearnedFlows])[];
   readonly emc: readonly LearnedEmc[];
+  /** Empty where it is not enabled. */
+  readonly smc: readonly LearnedSmc[];
 }
 
 export class PmdState {
@@ -67,10 +69,13 @@ export class PmdState {
     return {
       classifiers: Array.from(this.classifiers, ([port, table]) => [port, table.learned()] as const),
       emc: this.emc.learned(),
+      smc: this.smc?.learned() ?? [],
     };
   }
   adopt(learned: LearnedPmd): void {
     for (const [port, flows] of learned.classifiers) this.classifier(port).adopt(flows);
-    this.emc.adopt(learned.emc, new Map(this.flows.map((flow) => [flow.id, flow])));
+    const byId = new Map(this.flows.map((flow) => [flow.id, flow]));
+    this.emc.adopt(learned.emc, byId);
+    this.smc?.adopt(learned.smc, byId);
   }
 }

@@ -8,9 +8,30 @@ import type { Megaflow } from './megaflow-table.ts';
 const BUCKETS = 1 << 18;
 const PER_BUCKET = 4;
 
+export interface LearnedSmc {
+  /** Place in the cache, signature and flow of each entry. */
+  readonly at: number;
+  readonly signature: number;
+  readonly flow: number;
+}
+
 export class SignatureMatchCache {
   private readonly signatures = new Uint16Array(BUCKETS * PER_BUCKET);
   private readonly flows: (Megaflow | undefined)[] = [];
+
+  learned(): LearnedSmc[] {
+    const entries: LearnedSmc[] = [];
+    this.flows.forEach((flow, at) => {
+      if (flow?.alive) entries.push({ at, signature: this.signatures[at]!, flow: flow.id });
+    });
+    return entries;
+  }
+  adopt(learned: readonly LearnedSmc[], byId: ReadonlyMap<number, Megaflow>): void {
+    for (const { at, signature, flow } of learned) {
+      this.signatures[at] = signature;
+      this.flows[at] = byId.get(flow)!;
+    }
+  }
 
   find(key: Int32Array, hash: number): Megaflow | null {
     const first = (hash & (BUCKETS - 1)) * PER_BUCKET;

@@ -30,6 +30,12 @@ export function sameTuple(a: Int32Array, b: Int32Array): boolean {
   return true;
 }
 
+/** A connection as plain data. */
+export type LearnedConnection = Pick<
+  Connection,
+  'id' | 'key' | 'mark' | 'label' | 'expires' | 'seen' | 'peers' | 'packets' | 'bytes' | 'helper' | 'created'
+>;
+
 export class Connection {
   declare readonly id: number;
   /** Of the original direction, and of replies. */
@@ -63,6 +69,25 @@ export class Connection {
     this.peers = peers;
     this.helper = helper;
     this.created = now;
+  }
+  /** One that goes on where `from` stands. */
+  static of(from: LearnedConnection): Connection {
+    const { id, key, peers, helper, created } = from;
+    const made = new Connection(id, key, peers === null ? null : [{ ...peers[0] }, { ...peers[1] }], helper, created);
+    made.mark = from.mark;
+    made.label.set(from.label);
+    made.expires = from.expires;
+    made.seen = from.seen;
+    for (const direction of [0, 1] as const) {
+      made.packets[direction] = from.packets[direction];
+      made.bytes[direction] = from.bytes[direction];
+    }
+    return made;
+  }
+  /** As it stands now. */
+  learned(): LearnedConnection {
+    const { id, key, mark, label, expires, seen, peers, packets, bytes, helper, created } = this;
+    return structuredClone({ id, key, mark, label, expires, seen, peers, packets, bytes, helper, created });
   }
   get zone(): number {
     return this.key[0]! & 0xffff;

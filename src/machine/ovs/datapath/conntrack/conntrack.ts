@@ -25,7 +25,7 @@ import {
 } from '../../flow/flow.ts';
 import { type FlowKey, META_HEAD_WORDS } from '../flow-key.ts';
 import type { CtAction } from '../odp-actions.ts';
-import { Connection, hashTuple, reverseTuple, sameTuple, TUPLE_WORDS } from './connection.ts';
+import { Connection, hashTuple, type LearnedConnection, reverseTuple, sameTuple, TUPLE_WORDS } from './connection.ts';
 import { newTcp, TcpSegment, type TcpTimeout, tcpValidNew, updateTcp } from './tcp.ts';
 
 export const CS_NEW = 1;
@@ -98,6 +98,17 @@ export class Conntrack {
   /** `dpctl/flush-conntrack`. */
   flush(zone: number | null = null): void {
     for (const connection of this.all) if (zone === null || connection.zone === zone) this.forget(connection);
+  }
+  /** What it tracks, in order of age. */
+  learned(): LearnedConnection[] {
+    return Array.from(this.all, (connection) => connection.learned());
+  }
+  /** Takes that over; the table is empty. */
+  adopt(learned: readonly LearnedConnection[]): void {
+    for (const connection of learned) {
+      this.enter(Connection.of(connection));
+      this.ids = connection.id;
+    }
   }
   private find(tuple: Int32Array, now: number): Connection | null {
     const found = this.table.get(hashTuple(tuple));

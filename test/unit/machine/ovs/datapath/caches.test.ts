@@ -121,15 +121,23 @@ describe('netdev', () => {
 
   test('what it has learned makes another one the same', () => {
     const b = bench('netdev');
+    const source = b.datapath as NetdevDatapath;
+    source.smcEnabled = true;
     checks(b, 3000, 3);
     const again = bench('netdev');
-    const source = b.datapath as NetdevDatapath;
     const copy = again.datapath as NetdevDatapath;
+    copy.smcEnabled = true;
     copy.adopt(structuredClone(source.learned()));
     assert.equal(copy.flowCount, source.flowCount);
     assert.equal(copy.emcEntries, source.emcEntries);
     assert.deepEqual(copy.learned(), source.learned());
+    assert.ok(copy.learned().pmds[0]!.smc.length > 10);
+    const hits = (): number[] => [source, copy].map(({ smcHits, emcHits }) => smcHits + emcHits);
+    const before = hits();
+    checks(b, 1000, 4);
     checks(again, 1000, 4);
+    const after = hits();
+    assert.equal(after[1]! - before[1]!, after[0]! - before[0]!);
   });
 });
 

@@ -102,6 +102,25 @@ describe.each(KINDS)('%s datapath', (kind) => {
     assert.equal(t.bench.datapath.conntrack.connections(3634e9).length, 0);
   });
 
+  test('what is tracked makes another one go on with it, and each by itself from then on', () => {
+    const t = new Tracked(kind);
+    t.action = ct({ zone: 3, mark: { value: 7, mask: -1 } });
+    t.state(tcp(TCP_SYN, 100, 0), 0);
+    t.state(back(tcp(TCP_SYN | TCP_ACK, 500, 101)), 1);
+    t.state(udp(), 2);
+    const { conntrack } = t.bench.datapath;
+    const learned = structuredClone(conntrack.learned());
+    const u = new Tracked(kind);
+    u.action = t.action;
+    u.bench.datapath.conntrack.adopt(learned);
+    assert.deepEqual(u.bench.datapath.conntrack.learned(), conntrack.learned());
+    assert.equal(u.state(tcp(TCP_ACK, 101, 501), 3), EST);
+    assert.equal(u.state(back(udp()), 3), REPLY);
+    assert.deepEqual(conntrack.learned(), learned, 'the other one has seen nothing of it');
+    assert.equal(t.state(tcp(TCP_ACK, 101, 501), 3), EST);
+    assert.equal(u.bench.datapath.conntrack.size, 2);
+  });
+
   test('TCP: a new SYN after both ends have finished begins anew', () => {
     const t = new Tracked(kind);
     t.state(tcp(TCP_SYN, 100, 0));
