@@ -1,8 +1,11 @@
 /** Commands of a unixctl socket without a process for each (lib/unixctl.c: JSON-RPC, one request and one reply at a time). */
 import { connect, type Socket } from 'node:net';
 
+const CLOSED = 'the connection was closed';
+
 export class Unixctl {
   private text = '';
+  private closed = false;
   private waiting: ((line: { result?: string; error?: string }) => void) | null = null;
   declare private readonly socket: Socket;
 
@@ -10,8 +13,11 @@ export class Unixctl {
     this.socket = socket;
     socket.setEncoding('utf8');
     socket.on('data', (data: string) => this.take(data));
-    // A daemon that ends itself answers nothing more.
-    socket.on('close', () => this.waiting?.({ error: 'the connection was closed' }));
+    // A daemon that ends itself answers nothing more, whether it is asked by then or later.
+    socket.on('close', () => {
+      this.closed = true;
+      this.waiting?.({ error: CLOSED });
+    });
     socket.on('error', () => undefined);
   }
 
@@ -24,6 +30,7 @@ export class Unixctl {
 
   /** The command's text. Throws what the server says is wrong. */
   async ask(method: string, ...params: readonly string[]): Promise<string> {
+    if (this.closed) throw new Error(CLOSED);
     const reply = new Promise<{ result?: string; error?: string }>((resolve) => {
       this.waiting = resolve;
     });
