@@ -12,6 +12,8 @@ import { errorText } from './errors.ts';
 export const PAUSE_BYTES = 1024 * 1024;
 /** Bytes that wait for the other side: more than that it will not be given, it is cut off. */
 export const QUEUE_BYTES = 64 * 1024 * 1024;
+/** What setTimeout() takes; a longer time would be none. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Seconds that what was sent before the end may take. */
 const CLOSING_TICKS = 5;
 
@@ -86,13 +88,11 @@ export class Connection implements Peer {
     if (this.wake !== null) clearTimeout(this.wake);
     this.wakeAt = at;
     // A timer may come a fraction of a millisecond early.
-    this.wake = setTimeout(
-      () => {
-        this.wake = null;
-        this.guarded(() => this.session?.tick?.(performance.now()));
-      },
-      Math.ceil(ms) + (ms > 0 ? 1 : 0),
-    );
+    const wait = Math.min(Math.ceil(ms) + (ms > 0 ? 1 : 0), MAX_TIMER_MS);
+    this.wake = setTimeout(() => {
+      this.wake = null;
+      this.guarded(() => this.session?.tick?.(performance.now()));
+    }, wait);
   }
   /** Once a second. */
   tick(nowMs: number): void {

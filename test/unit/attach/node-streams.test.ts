@@ -214,3 +214,19 @@ test('a peer that does not read is not read from, and what waits for it is bound
   expect(received).toBe(0);
   expect(s.open).toBe(0);
 });
+
+test('a session may ask for a tick in the far future: it is not called at once', async () => {
+  const { streams: s } = streams();
+  const echo = new Echo();
+  const socket = await connect({ host: '127.0.0.1', port: portOf(await listening(s, 'ptcp:', echo)) });
+  socket.write('a');
+  await text(socket);
+  const warnings: Error[] = [];
+  const warned = (warning: Error): unknown => warnings.push(warning);
+  process.on('warning', warned);
+  ends.push(() => process.off('warning', warned));
+  // a `wait` of a client of ovsdb-server may last so long
+  echo.peers[0]!.wakeIn!(2 ** 40);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(warnings).toEqual([]);
+});
