@@ -122,7 +122,7 @@ export const ovsBridgeFields = () => ({
   ),
   protocols: list(
     Type.Enum([...PROTOCOLS], { type: 'string', description: 'A version.', examples: ['OpenFlow13'] }),
-    'Versions of OpenFlow that the bridge speaks. None: OpenFlow 1.0 to 1.5.',
+    'Versions of OpenFlow that the bridge speaks. None: OpenFlow 1.0, 1.3, 1.4 and 1.5; the database takes 1.1 and 1.2, too, but they are not spoken.',
     6,
   ),
   otherConfig: config('Further `other_config` of the Bridge row.'),

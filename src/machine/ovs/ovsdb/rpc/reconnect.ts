@@ -5,7 +5,7 @@ import type { Dialer, Peer, Session } from '../../stream.ts';
 export const MIN_BACKOFF_MS = 1000;
 export const DEFAULT_MAX_BACKOFF_MS = 8000;
 
-export type ReconnectState = 'BACKOFF' | 'CONNECTING' | 'ACTIVE' | 'IDLE';
+export type ReconnectState = 'BACKOFF' | 'CONNECTING' | 'ACTIVE';
 
 export class Reconnect {
   maxBackoff = DEFAULT_MAX_BACKOFF_MS;
