@@ -6,6 +6,7 @@ import { OFPP10_MAX } from '../openflow/wire/codes.ts';
 import { ofError } from '../openflow/wire/errors.ts';
 import type { OfAction } from './actions.ts';
 import {
+  OFPM13_MAX,
   OFPP_ALL,
   OFPP_CONTROLLER,
   OFPP_FLOOD,
@@ -45,7 +46,6 @@ export interface CheckParams {
 }
 
 const OFP10_VERSION = 1;
-const OFPM13_MAX = 0xffff0000;
 const L4_FIELDS = {
   [IPPROTO_TCP]: [fieldNamed('tcp_src'), fieldNamed('tcp_dst')],
   [IPPROTO_UDP]: [fieldNamed('udp_src'), fieldNamed('udp_dst')],

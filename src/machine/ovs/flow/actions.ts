@@ -20,6 +20,28 @@ export const OFPP_LOCAL = 0xfffffffe;
 /** OFPP_ANY; OFPP_NONE of 1.0. */
 export const OFPP_NONE = 0xffffffff;
 
+/** Groups: the highest one, all, none; buckets of OpenFlow 1.5. */
+export const OFPG_MAX = 0xffffff00;
+export const OFPG_ALL = 0xfffffffc;
+export const OFPG_ANY = 0xffffffff;
+export const OFPG15_BUCKET_MAX = 0xffffff00;
+export const OFPG15_BUCKET_FIRST = 0xfffffffd;
+export const OFPG15_BUCKET_LAST = 0xfffffffe;
+export const OFPG15_BUCKET_ALL = 0xffffffff;
+/** Meters: the highest one, those of upcalls and of packet-ins, all; their flags. */
+export const OFPM13_MAX = 0xffff0000;
+export const OFPM13_SLOWPATH = 0xfffffffd;
+export const OFPM13_CONTROLLER = 0xfffffffe;
+export const OFPM13_ALL = 0xffffffff;
+export const OFPMF13_KBPS = 1;
+export const OFPMF13_PKTPS = 2;
+export const OFPMF13_BURST = 4;
+export const OFPMF13_STATS = 8;
+/** Any table, or the first. */
+export const OFPTT_ALL = 0xff;
+/** No packet-in has been buffered. */
+export const OFP_NO_BUFFER = 0xffffffff;
+
 export type OfAction =
   | { readonly type: 'output'; readonly port: number; readonly maxLen: number }
   | { readonly type: 'output_trunc'; readonly port: number; readonly maxLen: number }

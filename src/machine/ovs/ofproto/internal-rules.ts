@@ -1,6 +1,8 @@
 /** Flows that the switch has for itself: misses in table 254, NORMAL where nobody controls a standalone bridge (ovs ofproto-dpif.c add_internal_flows(), connmgr.c connmgr_flushed(), fail-open.c). */
 import {
   type FlowMod,
+  OFP_NO_BUFFER,
+  OFPG_ANY,
   OFPP_NONE,
   OFPP_NORMAL,
   OFPUTIL_FF_HIDDEN_FIELDS,
@@ -11,7 +13,6 @@ import { W_RECIRC_ID, W_REGS } from '../flow/flow.ts';
 import { Match } from '../flow/match.ts';
 import { OFPR_IMPLICIT_MISS } from './packet-in.ts';
 import type { FlowTables } from './tables/flow-tables.ts';
-import { OFPG_ANY } from './tables/groups.ts';
 import type { Rule } from './tables/rule.ts';
 import { TBL_INTERNAL } from './tables/rule-store.ts';
 
@@ -42,7 +43,7 @@ function flow(table: number, priority: number, match: Match, actions: readonly O
     flags: table === TBL_INTERNAL ? OFPUTIL_FF_HIDDEN_FIELDS | OFPUTIL_FF_NO_READONLY : 0,
     outPort: OFPP_NONE,
     outGroup: OFPG_ANY,
-    bufferId: 0xffffffff,
+    bufferId: OFP_NO_BUFFER,
     actions,
   };
 }

@@ -3,7 +3,7 @@
  * ofproto_dpif). What the database and OpenFlow want of a bridge, they ask here.
  */
 import type { FlowMod, OfAction } from '../flow/actions.ts';
-import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX, OFPP_NONE, OfError } from '../flow/actions.ts';
+import { OFPM13_CONTROLLER, OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX, OFPP_NONE, OfError } from '../flow/actions.ts';
 import type { Flow } from '../flow/flow.ts';
 import { W_IN_PORT } from '../flow/flow.ts';
 import { ofError } from '../openflow/wire/errors.ts';
@@ -16,7 +16,7 @@ import { type Mirror, type MirrorSettings, makeMirrors } from './mirrors.ts';
 import type { FrozenState, PacketIn } from './packet-in.ts';
 import { OfPort, type OfPortSettings } from './port.ts';
 import { FlowTables } from './tables/flow-tables.ts';
-import { type DatapathMeters, OFPM13_CONTROLLER } from './tables/meters.ts';
+import type { DatapathMeters } from './tables/meters.ts';
 
 export interface OfprotoSettings {
   readonly name: string;

@@ -1,5 +1,6 @@
 /** Messages that change the switch or send frames: FLOW_MOD, GROUP_MOD, METER_MOD, PORT_MOD, TABLE_MOD, PACKET_OUT, bundles, NXT_RESUME. */
 import type { FlowMod } from '../flow/actions.ts';
+import { OFP_NO_BUFFER, OFPTT_ALL } from '../flow/actions.ts';
 import { W_IN_PORT } from '../flow/flow.ts';
 import { Match } from '../flow/match.ts';
 import type { PacketOut } from '../ofproto/ofproto-dpif.ts';
@@ -18,7 +19,7 @@ import {
   OFPBCT_OPEN_REQUEST,
   OFPBF_ATOMIC,
 } from './wire/bundle.ts';
-import { OFP_NO_BUFFER, OFP10_VERSION, OFPTT_ALL } from './wire/codes.ts';
+import { OFP10_VERSION } from './wire/codes.ts';
 import { ofError } from './wire/errors.ts';
 import { checkActions } from './wire/flow-codec.ts';
 import { decodeFlowMod } from './wire/flow-mod.ts';

@@ -1,11 +1,10 @@
 /** Flow monitors of one connection, and the updates that wait to be sent (ovs ofproto/connmgr.c, ofmonitor_…). */
 import type { OfAction } from '../flow/actions.ts';
-import { OFPP_NONE } from '../flow/actions.ts';
+import { OFPG_ANY, OFPP_NONE, OFPTT_ALL } from '../flow/actions.ts';
 import { outputsTo, outputsToGroup } from '../ofproto/tables/references.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
 import { isLoose } from '../ofproto/tables/rule-store.ts';
 import type { Connection } from './connection.ts';
-import { OFPG_ANY, OFPTT_ALL } from './wire/codes.ts';
 import { ofError } from './wire/errors.ts';
 import {
   encodePaused,

@@ -1,11 +1,11 @@
 /** Answers to multipart requests (ovs ofproto/ofproto.c, handle_*_stats_request()). */
-import { OFPP_ALL, OFPP_NONE } from '../flow/actions.ts';
+import { OFPG_ALL, OFPM13_ALL, OFPP_ALL, OFPP_NONE } from '../flow/actions.ts';
 import type { OfPort } from '../ofproto/port.ts';
 import { TBL_INTERNAL } from '../ofproto/tables/flow-tables.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
 import type { Connection } from './connection.ts';
 import { Reader } from './wire/buffer.ts';
-import { OFP10_VERSION, OFP15_VERSION, OFPG_ALL, OFPM13_ALL, OFPQ_ALL, portFrom10, portFrom11 } from './wire/codes.ts';
+import { OFP10_VERSION, OFP15_VERSION, OFPQ_ALL, portFrom10, portFrom11 } from './wire/codes.ts';
 import { putDescription } from './wire/config.ts';
 import { ofError } from './wire/errors.ts';
 import { decodeFlowStatsRequest, putAggregate, putFlowStats } from './wire/flow-stats.ts';

@@ -2,6 +2,10 @@
 import { checkActions } from '../action-check.ts';
 import type { FlowMod, OfAction } from '../actions.ts';
 import {
+  OFP_NO_BUFFER,
+  OFPG_ALL,
+  OFPG_ANY,
+  OFPG_MAX,
   OFPP_NONE,
   OFPUTIL_FF_CHECK_OVERLAP,
   OFPUTIL_FF_HIDDEN_FIELDS,
@@ -20,10 +24,9 @@ import { formatMatch, OFP_DEFAULT_PRIORITY, parseMatchKey } from './match-text.t
 import { table, u16, u32, u64 } from './numbers.ts';
 import { FlowTextError, type PortNames, parsePort } from './values.ts';
 
-export const OFPG_ANY = 0xffffffff;
-const OFPG_MAX = 0xffffff00;
-const OFP_NO_BUFFER = 0xffffffff;
 const OFP10_VERSION = 1;
+
+export { OFPG_ANY };
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 export type FlowCommand = FlowMod['command'];
@@ -42,7 +45,7 @@ const IGNORED = new Set(['no_readonly_table', 'allow_hidden_fields']);
 /** `all`, `any`, a number (ovs ofputil_group_from_string()). */
 function parseGroupId(text: string): number | null {
   const name = text.toLowerCase();
-  if (name === 'all') return 0xfffffffc;
+  if (name === 'all') return OFPG_ALL;
   if (name === 'any') return OFPG_ANY;
   try {
     const id = u32(text);

@@ -1,11 +1,21 @@
 /** Groups in ovs-ofctl's syntax: `group_id=1,type=select,bucket=weight:2,actions=output:1` (ovs lib/ofp-group.c). */
 import type { Bucket, GroupMod, GroupType, SelectionMethod } from '../actions.ts';
-import { OFPP_CONTROLLER, OFPP_MAX, OFPP_NONE } from '../actions.ts';
+import {
+  OFPG_ALL,
+  OFPG_ANY,
+  OFPG_MAX,
+  OFPG15_BUCKET_ALL,
+  OFPG15_BUCKET_FIRST,
+  OFPG15_BUCKET_LAST,
+  OFPG15_BUCKET_MAX,
+  OFPP_CONTROLLER,
+  OFPP_MAX,
+  OFPP_NONE,
+} from '../actions.ts';
 import { FIELDS, type Field, fieldByName } from '../fields.ts';
 import { Match } from '../match.ts';
 import { formatActions } from './action-format.ts';
 import { parseActions } from './action-text.ts';
-import { OFPG_ANY } from './flow-text.ts';
 import { keyValues } from './key-values.ts';
 import { u16, u32, u64 } from './numbers.ts';
 import {
@@ -19,12 +29,6 @@ import {
   parseValue,
 } from './values.ts';
 
-export const OFPG_MAX = 0xffffff00;
-export const OFPG_ALL = 0xfffffffc;
-export const OFPG15_BUCKET_MAX = 0xffffff00;
-export const OFPG15_BUCKET_FIRST = 0xfffffffd;
-export const OFPG15_BUCKET_LAST = 0xfffffffe;
-export const OFPG15_BUCKET_ALL = 0xffffffff;
 const NTR_MAX_SELECTION_METHOD_LEN = 16;
 
 type Command = GroupMod['command'];

@@ -1,17 +1,22 @@
 /** Meters in ovs-ofctl's syntax: `meter=1,kbps,burst,band=type=drop,rate=100,burst_size=10` (ovs lib/ofp-meter.c). */
 import type { MeterMod } from '../actions.ts';
+import {
+  OFPM13_ALL,
+  OFPM13_CONTROLLER,
+  OFPM13_MAX,
+  OFPM13_SLOWPATH,
+  OFPMF13_BURST,
+  OFPMF13_KBPS,
+  OFPMF13_PKTPS,
+  OFPMF13_STATS,
+} from '../actions.ts';
 import { u8, u32 } from './numbers.ts';
 import { FlowTextError } from './values.ts';
 
-export const OFPMF13_KBPS = 1;
-export const OFPMF13_PKTPS = 2;
-export const OFPMF13_BURST = 4;
-export const OFPMF13_STATS = 8;
-const OFPM13_MAX = 0xffff0000;
 const SPECIAL: ReadonlyMap<string, number> = new Map([
-  ['slowpath', 0xfffffffd],
-  ['controller', 0xfffffffe],
-  ['all', 0xffffffff],
+  ['slowpath', OFPM13_SLOWPATH],
+  ['controller', OFPM13_CONTROLLER],
+  ['all', OFPM13_ALL],
 ]);
 const FLAGS = [
   ['kbps', OFPMF13_KBPS],
@@ -57,7 +62,7 @@ function parseBands(text: string, flags: number): Band[] {
 
 /** A meter in ovs-ofctl's syntax; '' of a deletion: all meters. Throws FlowTextError. */
 export function parseMeter(text: string, command: MeterMod['command'] = 'add'): MeterMod {
-  if (command === 'delete' && text === '') return { command, meter: SPECIAL.get('all')!, flags: 0, bands: [] };
+  if (command === 'delete' && text === '') return { command, meter: OFPM13_ALL, flags: 0, bands: [] };
   const changes = command !== 'delete';
   const at = text.indexOf('band');
   const equals = at < 0 ? -1 : text.indexOf('=', at + 1);

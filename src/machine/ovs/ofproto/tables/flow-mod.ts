@@ -1,7 +1,10 @@
 /** What a FLOW_MOD does to the rules (ovs ofproto/ofproto.c, ofproto_flow_mod_start() and what it calls). */
 import type { FlowMod, OfAction } from '../../flow/actions.ts';
 import {
+  OFP_NO_BUFFER,
+  OFPG_ANY,
   OFPP_NONE,
+  OFPTT_ALL,
   OFPUTIL_FF_CHECK_OVERLAP,
   OFPUTIL_FF_HIDDEN_FIELDS,
   OFPUTIL_FF_NO_BYT_COUNTS,
@@ -13,12 +16,11 @@ import {
 import { W_DP_HASH, W_RECIRC_ID } from '../../flow/flow.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
 import { chooseRuleToEvict } from './eviction.ts';
-import { OFPG_ANY } from './groups.ts';
 import { referencesOf } from './references.ts';
 import type { Rule } from './rule.ts';
 import { OFPRR_EVICTION } from './rule.ts';
 import type { RuleStore, Step } from './rule-store.ts';
-import { ANY_COOKIE_MASK, N_TABLES, OFPTT_ALL } from './rule-store.ts';
+import { ANY_COOKIE_MASK, N_TABLES } from './rule-store.ts';
 
 /** Flags that stay with a flow (ovs OFPUTIL_FF_STATE). */
 export const OFPUTIL_FF_STATE =
@@ -27,7 +29,6 @@ export const OFPUTIL_FF_STATE =
   OFPUTIL_FF_NO_BYT_COUNTS |
   OFPUTIL_FF_CHECK_OVERLAP |
   OFPUTIL_FF_RESET_COUNTS;
-const NO_BUFFER = 0xffffffff;
 
 /** Does what `mod` asks for; returns what it did, in order. Throws OfError and has changed nothing then. */
 export function startFlowMod(store: RuleStore, mod: FlowMod, now: number): Step[] {
@@ -35,7 +36,7 @@ export function startFlowMod(store: RuleStore, mod: FlowMod, now: number): Step[
   const changes = command === 'add' || command === 'modify' || command === 'modify_strict';
   if (changes) {
     checkAdd(store, mod);
-    if (mod.bufferId !== NO_BUFFER) throw ofError('OFPBRC_BUFFER_UNKNOWN');
+    if (mod.bufferId !== OFP_NO_BUFFER) throw ofError('OFPBRC_BUFFER_UNKNOWN');
   }
   if (command === 'add') return [add(store, mod, now)];
   const old = store.collect(

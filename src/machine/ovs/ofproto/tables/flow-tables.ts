@@ -3,7 +3,7 @@
  * come in two steps, so that a bundle is done wholly or not at all: start makes a change, finish tells of it, revert takes it back.
  */
 import type { FlowMod, GroupMod, MeterMod } from '../../flow/actions.ts';
-import { OFPP_NONE, OFPUTIL_FF_RESET_COUNTS } from '../../flow/actions.ts';
+import { OFPG_ALL, OFPG_ANY, OFPM13_ALL, OFPP_NONE, OFPUTIL_FF_RESET_COUNTS } from '../../flow/actions.ts';
 import type { Flow } from '../../flow/flow.ts';
 import { Match } from '../../flow/match.ts';
 import { chooseRuleToEvict } from './eviction.ts';
@@ -12,9 +12,7 @@ import { OFPUTIL_FF_STATE, startFlowMod } from './flow-mod.ts';
 import type { FlowTable, TableSettings } from './flow-table.ts';
 import { OFPTR_VACANCY_DOWN, OFPTR_VACANCY_UP } from './flow-table.ts';
 import type { Group, GroupTable } from './groups.ts';
-import { OFPG_ALL, OFPG_ANY } from './groups.ts';
 import type { DatapathMeters, MeterTable } from './meters.ts';
-import { OFPM13_ALL } from './meters.ts';
 import { learnsWithDelete, sameActions } from './references.ts';
 import type { RemovedReason, Rule } from './rule.ts';
 import {
@@ -28,7 +26,7 @@ import {
 import type { RuleCriteria, Step } from './rule-store.ts';
 import { ANY_COOKIE_MASK, RuleStore } from './rule-store.ts';
 
-export { N_TABLES, OFPTT_ALL, TBL_INTERNAL } from './rule-store.ts';
+export { N_TABLES, TBL_INTERNAL } from './rule-store.ts';
 export type { RuleCriteria, Step };
 
 /** Who asked for a change: an OpenFlow connection and its transaction; null: the switch itself. */

@@ -1,16 +1,17 @@
 /** OpenFlow groups of a bridge (ovs ofproto/ofproto.c, group_mod; ofproto-dpif.c, struct group_dpif). */
 import type { Bucket, GroupMod, GroupType, SelectionMethod } from '../../flow/actions.ts';
-import { OFPP_NONE } from '../../flow/actions.ts';
+import {
+  OFPG_ALL,
+  OFPG_ANY,
+  OFPG_MAX,
+  OFPG15_BUCKET_ALL,
+  OFPG15_BUCKET_FIRST,
+  OFPG15_BUCKET_LAST,
+  OFPG15_BUCKET_MAX,
+  OFPP_NONE,
+} from '../../flow/actions.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
 import type { Rule } from './rule.ts';
-
-export const OFPG_MAX = 0xffffff00;
-export const OFPG_ALL = 0xfffffffc;
-export const OFPG_ANY = 0xffffffff;
-export const OFPG15_BUCKET_MAX = 0xffffff00;
-export const OFPG15_BUCKET_FIRST = 0xfffffffd;
-export const OFPG15_BUCKET_LAST = 0xfffffffe;
-export const OFPG15_BUCKET_ALL = 0xffffffff;
 
 /** A bucket as it stands, with its counters. */
 export interface BucketState extends Bucket {

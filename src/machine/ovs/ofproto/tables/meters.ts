@@ -1,16 +1,16 @@
 /** OpenFlow meters of a bridge and of its datapath (ovs ofproto/ofproto.c, struct meter; lib/dpif-netdev.c, dp_netdev_run_meter()). */
 import type { MeterMod } from '../../flow/actions.ts';
+import {
+  OFPM13_ALL,
+  OFPM13_CONTROLLER,
+  OFPM13_MAX,
+  OFPM13_SLOWPATH,
+  OFPMF13_KBPS,
+  OFPMF13_PKTPS,
+} from '../../flow/actions.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
 import type { Rule } from './rule.ts';
 
-export const OFPMF13_KBPS = 1;
-export const OFPMF13_PKTPS = 2;
-export const OFPMF13_BURST = 4;
-export const OFPMF13_STATS = 8;
-export const OFPM13_MAX = 0xffff0000;
-export const OFPM13_SLOWPATH = 0xfffffffd;
-export const OFPM13_CONTROLLER = 0xfffffffe;
-export const OFPM13_ALL = 0xffffffff;
 /** ovs lib/dpif-netdev.c. */
 export const MAX_METERS = 1 << 18;
 export const MAX_BANDS = 8;

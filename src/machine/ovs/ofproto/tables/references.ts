@@ -1,8 +1,7 @@
 /** What lists of actions name: groups, meters, ports, clauses of conjunctions (ovs lib/ofp-actions.c, OFPACT_FOR_EACH_FLATTENED). */
 import type { LearnSpec, OfAction } from '../../flow/actions.ts';
-import { OFPP_CONTROLLER, OFPP_NONE } from '../../flow/actions.ts';
+import { OFPG_ANY, OFPP_CONTROLLER, OFPP_NONE } from '../../flow/actions.ts';
 import { NX_LEARN_F_DELETE_LEARNED } from '../../flow/text/learn-text.ts';
-import { OFPG_ANY } from './groups.ts';
 import type { Conjunction } from './rule.ts';
 
 /** Calls `see` for each action, those in write_actions, clone and ct as well. Stops where it says true, and says so. */

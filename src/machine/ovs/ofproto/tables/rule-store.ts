@@ -1,5 +1,6 @@
 /** The rules of all tables of a bridge, and what leads to them: cookies, groups and meters they name, timeouts (ovs ofproto/ofproto.c, ofproto_rule_insert__()). */
 import type { OfAction } from '../../flow/actions.ts';
+import { OFPTT_ALL } from '../../flow/actions.ts';
 import { FLOW_WORDS } from '../../flow/flow.ts';
 import type { Match } from '../../flow/match.ts';
 import { ofError } from '../../openflow/wire/errors.ts';
@@ -15,8 +16,7 @@ import type { Subtable } from './subtable.ts';
 /** Tables that OpenFlow sees are 0 to 253; 254 is the switch's own. */
 export const N_TABLES = 255;
 export const TBL_INTERNAL = N_TABLES - 1;
-/** Any table. */
-export const OFPTT_ALL = 0xff;
+/** Exactly this cookie. */
 export const ANY_COOKIE_MASK = (1n << 64n) - 1n;
 
 /** Rules that a request means. */

@@ -1,10 +1,10 @@
 /** Groups in translation: buckets, which of them live, which one is chosen (ovs ofproto-dpif-xlate.c, xlate_group_action(); ofproto-dpif.c, group_setup_dp_hash_table()). */
-import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_NONE } from '../../flow/actions.ts';
+import { OFPG_ANY, OFPP_CONTROLLER, OFPP_LOCAL, OFPP_NONE } from '../../flow/actions.ts';
 import { type Field, fieldNamed } from '../../flow/fields.ts';
 import { W_DP_HASH } from '../../flow/flow.ts';
 import { hash2words, hashBytes, hashUint64 } from '../../flow/hash.ts';
 import { selectionFields } from '../../flow/text/group-text.ts';
-import { type BucketState, type Group, OFPG_ANY } from '../tables/groups.ts';
+import type { BucketState, Group } from '../tables/groups.ts';
 import { actionListOf } from './action-set.ts';
 import type { XlateContext } from './context.ts';
 import { finishFreezing } from './freeze.ts';

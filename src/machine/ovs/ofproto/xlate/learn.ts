@@ -2,6 +2,8 @@
 import {
   type FlowMod,
   type LearnSpec,
+  OFP_NO_BUFFER,
+  OFPG_ANY,
   OFPP_ALL,
   OFPP_FLOOD,
   OFPP_IN_PORT,
@@ -16,7 +18,6 @@ import { subfieldMask } from '../../flow/subfields.ts';
 import { NX_LEARN_F_SEND_FLOW_REM, NX_LEARN_F_WRITE_RESULT } from '../../flow/text/learn-text.ts';
 import { numberOf } from '../../flow/text/values.ts';
 import { OFPP10_MAX, portFrom10 } from '../../openflow/wire/codes.ts';
-import { OFPG_ANY } from '../tables/groups.ts';
 import type { XlateContext } from './context.ts';
 import { examineSubfield, placed, readSubfield, writeSubfield } from './subfield.ts';
 
@@ -66,7 +67,7 @@ export function learnedFlow(spec: LearnSpec, flow: Flow): FlowMod {
     flags: (spec.flags & NX_LEARN_F_SEND_FLOW_REM) !== 0 ? OFPUTIL_FF_SEND_FLOW_REM : 0,
     outPort: OFPP_NONE,
     outGroup: OFPG_ANY,
-    bufferId: 0xffffffff,
+    bufferId: OFP_NO_BUFFER,
     actions,
   };
 }

@@ -105,13 +105,7 @@ export const NXST_AGGREGATE = 1;
 export const NXST_FLOW_MONITOR = 2;
 export const ONFST13_FLOW_MONITOR = 1870;
 
-/** OFPG_ANY and OFPG_ALL, OFPTT_ALL, OFPQ_ALL, OFP_NO_BUFFER, OFPM13_ALL. */
-export const OFPG_ANY = 0xffffffff;
-export const OFPG_ALL = 0xfffffffc;
-export const OFPTT_ALL = 0xff;
 export const OFPQ_ALL = 0xffffffff;
-export const OFP_NO_BUFFER = 0xffffffff;
-export const OFPM13_ALL = 0xffffffff;
 
 export const HEADER = 8;
 /** Header and type, flags and padding of a multipart message; 12 in OpenFlow 1.0. */

@@ -1,6 +1,7 @@
 /** FLOW_MOD of all versions, and NXT_FLOW_MOD (ovs lib/ofp-flow.c, ofputil_decode_flow_mod()). */
 import type { FlowMod } from '../../flow/actions.ts';
 import {
+  OFPG_ANY,
   OFPP_NONE,
   OFPUTIL_FF_CHECK_OVERLAP,
   OFPUTIL_FF_EMERG,
@@ -16,7 +17,6 @@ import {
   OFP12_VERSION,
   OFP13_VERSION,
   OFP14_VERSION,
-  OFPG_ANY,
   portFrom10,
   portFrom11,
 } from './codes.ts';

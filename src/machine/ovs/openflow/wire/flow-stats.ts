@@ -1,4 +1,5 @@
 /** What statistics and OFPT_FLOW_REMOVED say of flows (ovs lib/ofp-flow.c, lib/ox-stat.c). */
+import { OFPG_ANY } from '../../flow/actions.ts';
 import type { Rule } from '../../ofproto/tables/rule.ts';
 import type { RuleCriteria } from '../../ofproto/tables/rule-store.ts';
 import { experimenter, finish, message, Reader, type Writer } from './buffer.ts';
@@ -8,7 +9,6 @@ import {
   OFP10_VERSION,
   OFP14_VERSION,
   OFP15_VERSION,
-  OFPG_ANY,
   OFPT_FLOW_REMOVED,
   portFrom10,
   portFrom11,

@@ -1,17 +1,19 @@
 /** GROUP_MOD and what multipart replies say of groups (ovs lib/ofp-group.c). */
 import type { Bucket, GroupMod, GroupType, SelectionMethod } from '../../flow/actions.ts';
-import { OFPP_NONE, OfError } from '../../flow/actions.ts';
-import { Match } from '../../flow/match.ts';
-import type { Group } from '../../ofproto/tables/groups.ts';
 import {
-  checkGroupMod,
+  OFPG_ANY,
   OFPG15_BUCKET_ALL,
   OFPG15_BUCKET_FIRST,
   OFPG15_BUCKET_LAST,
   OFPG15_BUCKET_MAX,
-} from '../../ofproto/tables/groups.ts';
+  OFPP_NONE,
+  OfError,
+} from '../../flow/actions.ts';
+import { Match } from '../../flow/match.ts';
+import type { Group } from '../../ofproto/tables/groups.ts';
+import { checkGroupMod } from '../../ofproto/tables/groups.ts';
 import { Reader, type Writer } from './buffer.ts';
-import { OFP15_VERSION, OFPG_ANY, portFrom11 } from './codes.ts';
+import { OFP15_VERSION, portFrom11 } from './codes.ts';
 import { ofError } from './errors.ts';
 import { decodeActions, decodeFieldArray, encodeActions, encodeFieldArray } from './flow-codec.ts';
 import type { Request } from './messages.ts';

@@ -1,5 +1,6 @@
 /** METER_MOD and what multipart replies say of meters (ovs lib/ofp-meter.c). */
 import type { MeterMod } from '../../flow/actions.ts';
+import { OFPMF13_BURST } from '../../flow/actions.ts';
 import type { Meter } from '../../ofproto/tables/meters.ts';
 import { MAX_BANDS, MAX_METERS } from '../../ofproto/tables/meters.ts';
 import type { Writer } from './buffer.ts';
@@ -12,7 +13,6 @@ const OFPMBT13_DROP = 1;
 const OFPMBT13_DSCP_REMARK = 2;
 const BAND = 16;
 const FLAGS = 0xf;
-const OFPMF13_BURST = 4;
 
 /** `body`: what follows the header. Throws OfError. */
 export function decodeMeterMod(bytes: Uint8Array, body: number): MeterMod {

@@ -1,5 +1,6 @@
 /** Flow monitors: Nicira's of 1.0, ONF's of 1.3, and OpenFlow 1.4's own (ovs lib/ofp-monitor.c). Events and flags as OpenFlow 1.4 numbers them. */
 import type { OfAction } from '../../flow/actions.ts';
+import { OFPG_ANY } from '../../flow/actions.ts';
 import { Match } from '../../flow/match.ts';
 import type { Rule } from '../../ofproto/tables/rule.ts';
 import { experimenter, finish, type Reader, type Writer } from './buffer.ts';
@@ -10,7 +11,6 @@ import {
   NXT_FLOW_MONITOR_RESUMED,
   OFP13_VERSION,
   OFP14_VERSION,
-  OFPG_ANY,
   OFPMP_EXPERIMENTER,
   OFPMP_FLOW_MONITOR,
   ONF_VENDOR_ID,

@@ -1,6 +1,6 @@
 /** PACKET_IN in its four forms, NXT_RESUME, PACKET_OUT (ovs lib/ofp-packet.c). */
 import type { OfAction } from '../../flow/actions.ts';
-import { OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX, OFPP_NONE } from '../../flow/actions.ts';
+import { OFP_NO_BUFFER, OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX, OFPP_NONE } from '../../flow/actions.ts';
 import { Flow, W_CT_STATE, W_IN_PORT } from '../../flow/flow.ts';
 import { Match } from '../../flow/match.ts';
 import type { PacketIn } from '../../ofproto/packet-in.ts';
@@ -18,7 +18,6 @@ import {
   NX_VENDOR_ID,
   NXT_PACKET_IN,
   NXT_PACKET_IN2,
-  OFP_NO_BUFFER,
   OFP10_VERSION,
   OFP13_VERSION,
   OFP14_VERSION,

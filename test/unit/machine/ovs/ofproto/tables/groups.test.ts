@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { GroupMod } from '../../../../../../src/machine/ovs/flow/actions.ts';
-import { FlowTables } from '../../../../../../src/machine/ovs/ofproto/tables/flow-tables.ts';
 import {
   OFPG_ALL,
   OFPG15_BUCKET_ALL,
   OFPG15_BUCKET_FIRST,
   OFPG15_BUCKET_LAST,
-} from '../../../../../../src/machine/ovs/ofproto/tables/groups.ts';
+} from '../../../../../../src/machine/ovs/flow/actions.ts';
+import { FlowTables } from '../../../../../../src/machine/ovs/ofproto/tables/flow-tables.ts';
 import { bucket, flowMod, groupMod, output } from './mods.ts';
 
 function ids(tables: FlowTables): number[] {

@@ -1,12 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { MeterMod } from '../../../../../../src/machine/ovs/flow/actions.ts';
+import { OFPM13_ALL, OFPMF13_KBPS, OFPMF13_PKTPS } from '../../../../../../src/machine/ovs/flow/actions.ts';
 import { FlowTables } from '../../../../../../src/machine/ovs/ofproto/tables/flow-tables.ts';
-import {
-  DatapathMeters,
-  OFPM13_ALL,
-  OFPMF13_KBPS,
-  OFPMF13_PKTPS,
-} from '../../../../../../src/machine/ovs/ofproto/tables/meters.ts';
+import { DatapathMeters } from '../../../../../../src/machine/ovs/ofproto/tables/meters.ts';
 import { flowMod } from './mods.ts';
 
 const MS = 1_000_000;
