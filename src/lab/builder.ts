@@ -11,11 +11,11 @@ import { CatalogGrowth } from '../engine/growth.ts';
 import { Recorder } from '../engine/recorder.ts';
 import { Scheduler } from '../engine/scheduler.ts';
 import { MAX_GSO_BYTES } from '../machine/guest/guest-queue-pair.ts';
-import { BytePattern, PATTERN_BYTES } from '../machine/guest/stack/byte-pattern.ts';
+import { BytePattern } from '../machine/guest/stack/byte-pattern.ts';
 import { REPLY_SLOTS } from '../machine/guest/stack/stack.ts';
 import { Injector } from '../machine/host/injector.ts';
 import { TunNamespace } from '../machine/host/tun-interface.ts';
-import { Arena, ArenaPlan } from '../machine/memory/arena.ts';
+import { Arena } from '../machine/memory/arena.ts';
 import { Pmd } from '../machine/ovs/datapath/pmd.ts';
 import { Frames } from '../machine/packet/frames.ts';
 import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../machine/packet/pool.ts';
@@ -23,7 +23,7 @@ import { Services } from '../machine/services.ts';
 import { buildGuest } from './build/guests.ts';
 import { startHostDpdk } from './build/host-dpdk.ts';
 import type { Machine } from './build/machine.ts';
-import { jumboSlots, layOut, mostPlaces, poolSlots, SPARE_CONTEXTS, TEMPLATE_SLOTS } from './build/memory.ts';
+import { mostPlaces, planMemory, SPARE_CONTEXTS } from './build/memory.ts';
 import { buildBridges, buildHostNics, buildLinks } from './build/network.ts';
 import { type HostSite, type PortNumbers, pollerCores, Site } from './build/site.ts';
 import { Cores } from './cores.ts';
@@ -39,30 +39,17 @@ export function buildMachine(
   ports: PortNumbers | null = null,
   saved: SavedDatabases = {},
 ): Machine {
-  const plan = new ArenaPlan();
   const morePlaces = savedPlaces(saved);
-  const layout = layOut(topology, plan, morePlaces);
-  const guests = topology.hosts.flatMap((host) => host.guests);
-  const guestRam = new Map(guests.map((guest) => [guest, plan.reserve(guest.memory, 65536)]));
-  const nics = guests.flatMap((guest) => guest.nics);
-  const pairs = nics.reduce((n, nic) => n + nic.queuePairs, 0);
-  let replySlots = plan.reserve(pairs * REPLY_SLOTS * SLOT_BYTES, 4096);
-  const patternAt = plan.reserve(PATTERN_BYTES, 4096);
-  let bounces = plan.reserve(nics.length * JUMBO_BYTES, 4096);
-  let joined = plan.reserve(pairs * MAX_GSO_BYTES, 4096);
-  const templates = plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
-  const slots = poolSlots(topology);
-  const ordinals = plan.reserve(MAX_CONTEXTS * 4);
-  const jumbos = jumboSlots(plan.bytes + PacketPool.bytes(slots));
-  const poolAt = plan.reserve(PacketPool.bytes(slots, jumbos), 4096);
-  const fullLayout = { ...layout, memoryBytes: plan.bytes };
-  const arena = new Arena(plan.bytes);
-  const recorder = new Recorder(arena.buffer, fullLayout, arena.code, ordinals);
+  const plan = planMemory(topology, morePlaces);
+  const { layout, guestRam, templates } = plan;
+  let { replySlots, bounces, joined } = plan;
+  const arena = new Arena(layout.memoryBytes);
+  const recorder = new Recorder(arena.buffer, layout, arena.code, plan.ordinals);
   const frames = new Frames(recorder);
-  const pool = new PacketPool(poolAt, slots, jumbos);
+  const pool = new PacketPool(plan.pool, plan.poolSlots, plan.jumbos);
   const costs = costTable(topology.costs, topology.costProfile.costs);
   const services = new Services(arena, recorder, frames, pool, costs);
-  const pattern = new BytePattern(services, patternAt);
+  const pattern = new BytePattern(services, plan.pattern);
   const site = new Site(topology, services, layout, ports);
   const injectors = new Map<string, Injector>();
 
@@ -107,7 +94,7 @@ export function buildMachine(
     Math.round(costOf(costs, 'thread_context_switch')),
     room,
   );
-  site.open(scheduler, new CatalogGrowth(arena.buffer, fullLayout));
+  site.open(scheduler, new CatalogGrowth(arena.buffer, layout));
   for (const c of contexts) if (c instanceof Pmd && c.phase !== RETIRED) scheduler.next[c.id] = 0;
   for (const { vcpu } of site.guests) scheduler.next[vcpu.id] = 0;
   return {
@@ -133,7 +120,7 @@ export function buildMachine(
       epochNs: topology.epochNs,
       places: site.places.list,
       contexts: site.contexts.infos,
-      layout: fullLayout,
+      layout,
       costs,
       costStamp: costStamp(topology.costProfile, topology.costs),
     },

@@ -3,12 +3,15 @@ import type { WorldLayout } from '../../engine/catalog.ts';
 import { BLOCK_EVENTS, CTL_SIZE } from '../../engine/event-ring.ts';
 import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../../engine/events.ts';
 import { latencyBytes } from '../../engine/latency.ts';
+import { MAX_GSO_BYTES } from '../../machine/guest/guest-queue-pair.ts';
+import { PATTERN_BYTES } from '../../machine/guest/stack/byte-pattern.ts';
+import { REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
 import { IN_FLIGHT } from '../../machine/host/nic.ts';
-import type { ArenaPlan } from '../../machine/memory/arena.ts';
+import { ArenaPlan } from '../../machine/memory/arena.ts';
 import { UPCALL_QUEUE } from '../../machine/ovs/datapath/kernel-datapath.ts';
-import { PacketPool } from '../../machine/packet/pool.ts';
+import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { pmdThreads, runningVcpus } from '../cores.ts';
-import type { Topology } from '../topology.ts';
+import type { Guest, Topology } from '../topology.ts';
 
 /** Slots for traffic templates: one for each run that sends at the same time in one world, and as many for further queue pairs. */
 export const TEMPLATE_SLOTS = 512;
@@ -28,14 +31,54 @@ const SPARE_PLACES = 128;
 export const SPARE_CONTEXTS = 256;
 const GROWTH_BYTES = 1 << 20;
 
+/** What lies where in a world's memory: arena offsets, and how much there is of it. */
+export interface MemoryPlan {
+  /** `memoryBytes`: all that the world reserves. */
+  readonly layout: WorldLayout;
+  readonly guestRam: ReadonlyMap<Guest, number>;
+  /** REPLY_SLOTS slots for each queue pair. */
+  readonly replySlots: number;
+  readonly pattern: number;
+  /** JUMBO_BYTES for each guest's NIC. */
+  readonly bounces: number;
+  /** MAX_GSO_BYTES for each queue pair. */
+  readonly joined: number;
+  readonly templates: number;
+  readonly ordinals: number;
+  readonly pool: number;
+  readonly poolSlots: number;
+  readonly jumbos: number;
+}
+
+/** Plans a world's memory; nothing is allocated. `morePlaces`: beyond those that the topology says. */
+export function planMemory(topology: Topology, morePlaces = 0): MemoryPlan {
+  const plan = new ArenaPlan();
+  const layout = layOut(topology, plan, morePlaces);
+  const guests = topology.hosts.flatMap((host) => host.guests);
+  const nics = guests.flatMap((guest) => guest.nics);
+  const pairs = nics.reduce((n, nic) => n + nic.queuePairs, 0);
+  const guestRam = new Map(guests.map((guest) => [guest, plan.reserve(guest.memory, 65536)]));
+  const replySlots = plan.reserve(pairs * REPLY_SLOTS * SLOT_BYTES, 4096);
+  const pattern = plan.reserve(PATTERN_BYTES, 4096);
+  const bounces = plan.reserve(nics.length * JUMBO_BYTES, 4096);
+  const joined = plan.reserve(pairs * MAX_GSO_BYTES, 4096);
+  const templates = plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
+  const slots = poolSlots(topology);
+  const ordinals = plan.reserve(MAX_CONTEXTS * 4);
+  const jumbos = jumboSlots(plan.bytes + PacketPool.bytes(slots));
+  const pool = plan.reserve(PacketPool.bytes(slots, jumbos), 4096);
+  const areas = { guestRam, replySlots, pattern, bounces, joined, templates, ordinals, pool };
+  return { ...areas, poolSlots: slots, jumbos, layout: { ...layout, memoryBytes: plan.bytes } };
+}
+
 /** Jumbo slots of a world that takes `bytes` without them: fewer where its guests leave too little room. */
-export function jumboSlots(bytes: number): number {
+function jumboSlots(bytes: number): number {
   const room = Math.floor((MOST_MEMORY_BYTES - 2 * 65536 - bytes) / PacketPool.bytes(0, 1));
   return Math.max(0, Math.min(JUMBO_SLOTS, room));
 }
 
 /** Control block, event ring, byte ring, counters. `morePlaces`: beyond those that the topology says. */
-export function layOut(topology: Topology, plan: ArenaPlan, morePlaces = 0): Omit<WorldLayout, 'memoryBytes'> {
+function layOut(topology: Topology, plan: ArenaPlan, morePlaces = 0): Omit<WorldLayout, 'memoryBytes'> {
   const { eventCapacity, byteCapacity } = topology;
   const placeRoom = Math.min(MAX_PLACES, mostPlaces(topology) + morePlaces + SPARE_PLACES);
   return {
@@ -77,7 +120,7 @@ export function mostPlaces(topology: Topology): number {
 }
 
 /** More packets than all queues of all hosts can hold together. */
-export function poolSlots(topology: Topology): number {
+function poolSlots(topology: Topology): number {
   let n = POOL_MARGIN;
   for (const host of topology.hosts) {
     n += host.bridges.length * UPCALL_QUEUE;
