@@ -1,0 +1,323 @@
+/**
+ * The runs of an experiment: counted before anything is made, checked before anything starts, and each made when it is wanted.
+ * A plan holds the template and the axes, never the documents of its combinations: a hundred thousand of them would not fit.
+ * Runs are numbered from 1, combination by combination, repetition by repetition.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import type { ProfileBook } from '../../engine/cost-profile.ts';
+import { COST_NAMES, costTable } from '../../engine/costs.ts';
+import { parseTopology } from '../document.ts';
+import { canonicalJson, type JobProfile, type JobSpec, type JobTraffic } from '../job/job.ts';
+import { type SchemaFault, schemaCheck } from '../schema-faults.ts';
+import { parseDuration, parseSize } from '../units.ts';
+import {
+  type Axis,
+  applyAxes,
+  combinationsOf,
+  combinationText,
+  indicesOf,
+  readAxes,
+  type TemplateParts,
+} from './axes.ts';
+import { ExperimentTemplate, type ExperimentTemplateBody } from './template.ts';
+import { trafficFaults } from './traffic-check.ts';
+
+export interface PlanOptions {
+  /** engineVersion() of who will compute it. */
+  readonly engine: string;
+  /** Most runs of an experiment. */
+  readonly maxRuns: number;
+  /** Cost profiles that documents may name. */
+  readonly profiles?: ProfileBook;
+  /** Most guests of a topology. */
+  readonly maxGuests?: number;
+}
+
+export interface RunLimits {
+  /** Bytes. */
+  readonly memory: number;
+  readonly wallSeconds: number;
+}
+
+export interface Precision {
+  readonly metric: string;
+  readonly relative: number;
+  readonly confidence: number;
+  readonly minimum: number;
+}
+
+/** One combination: its job with the first seed, or why it cannot be built. */
+export type Combination =
+  | { readonly ok: true; readonly job: JobSpec }
+  | { readonly ok: false; readonly faults: readonly SchemaFault[] };
+
+export interface PlannedRun {
+  readonly number: number;
+  readonly combination: number;
+  /** From 0. */
+  readonly repetition: number;
+  readonly seed: number;
+  /** contentHash(job). */
+  readonly key: string;
+  readonly job: JobSpec;
+}
+
+export type PlanResult =
+  | { readonly ok: true; readonly plan: Plan }
+  /** `tooMany`: the count and the limit, as one sentence. */
+  | { readonly ok: false; readonly faults: readonly SchemaFault[]; readonly tooMany?: string };
+
+const checkTemplate = schemaCheck(ExperimentTemplate);
+/** Faults of all combinations together that are told. */
+const MOST_FAULTS = 100;
+/** Combinations whose jobs are kept for their next repetition. */
+const KEPT = 256;
+const MOST_SEED = 0xffffffff;
+
+/** Reads and counts; combinations are checked by `Plan.check`. `body` gets its defaults. */
+export function planExperiment(body: unknown, options: PlanOptions): PlanResult {
+  const faults = checkTemplate(body);
+  if (faults.length > 0) return { ok: false, faults };
+  const template = body as ExperimentTemplateBody;
+  const { axes, faults: axisFaults } = readAxes(template.axes ?? []);
+  const { repetitions = 1, seed = 1 } = template;
+  const combinations = combinationsOf(axes);
+  const runs = combinations * repetitions;
+  if (runs > options.maxRuns) {
+    const tooMany = `${runs} runs (${combinations} combinations, ${repetitions} repetitions each) are more than the ${options.maxRuns} that an experiment may have`;
+    return { ok: false, faults: [{ pointer: '/axes', detail: tooMany }], tooMany };
+  }
+  const limits = readLimits(template);
+  const all = [...axisFaults, ...limits.faults, ...precisionFaults(template)];
+  if (seed + repetitions - 1 > MOST_SEED)
+    all.push({ pointer: '/seed', detail: `the last seed would be above ${MOST_SEED}`, expected: 'a smaller one' });
+  if ((template.template.traffic ?? []).length === 0 && template.template.measure === undefined)
+    all.push({ pointer: '/template/traffic', detail: 'nothing is sent', expected: 'traffic or a measurement' });
+  if (all.length > 0) return { ok: false, faults: all };
+  return { ok: true, plan: new Plan(template, axes, limits.limits, options) };
+}
+
+function readLimits({ limits = {} }: ExperimentTemplateBody): { limits: RunLimits; faults: SchemaFault[] } {
+  const memory = parseSize(limits.memory ?? '512MiB');
+  const time = parseDuration(limits.time ?? '60s');
+  const faults: SchemaFault[] = [];
+  if (!memory.ok) faults.push({ pointer: '/limits/memory', detail: memory.detail, expected: memory.expected });
+  if (!time.ok) faults.push({ pointer: '/limits/time', detail: time.detail, expected: time.expected });
+  else if (time.value < 1e6) faults.push({ pointer: '/limits/time', detail: 'is too short', expected: 'at least 1ms' });
+  if (!memory.ok || !time.ok) return { limits: { memory: 0, wallSeconds: 0 }, faults };
+  return { limits: { memory: memory.value, wallSeconds: time.value / 1e9 }, faults };
+}
+function precisionFaults({ precision, repetitions = 1 }: ExperimentTemplateBody): SchemaFault[] {
+  const minimum = precision?.minimum ?? 3;
+  if (precision === undefined || minimum <= repetitions) return [];
+  return [{ pointer: '/precision/minimum', detail: `there are ${repetitions} repetitions`, expected: 'at most that' }];
+}
+
+export class Plan {
+  readonly template: ExperimentTemplateBody;
+  readonly axes: readonly Axis[];
+  readonly limits: RunLimits;
+  readonly maxEvents: number;
+  readonly combinations: number;
+  readonly repetitions: number;
+  readonly seed: number;
+  readonly precision: Precision | null;
+  /** Combinations that are left out, once they have been checked. */
+  readonly skipped = new Set<number>();
+  private readonly options: PlanOptions;
+  private readonly kept = new Map<number, Kept>();
+
+  constructor(template: ExperimentTemplateBody, axes: readonly Axis[], limits: RunLimits, options: PlanOptions) {
+    this.template = template;
+    this.axes = axes;
+    this.limits = limits;
+    this.options = options;
+    this.maxEvents = template.limits?.events ?? 100_000_000;
+    this.combinations = combinationsOf(axes);
+    this.repetitions = template.repetitions ?? 1;
+    this.seed = template.seed ?? 1;
+    const { precision } = template;
+    this.precision = precision === undefined ? null : { confidence: 0.95, minimum: 3, ...precision };
+  }
+
+  get engine(): string {
+    return this.options.engine;
+  }
+  get runs(): number {
+    return this.combinations * this.repetitions;
+  }
+  combinationOf(run: number): number {
+    return Math.floor((run - 1) / this.repetitions);
+  }
+  repetitionOf(run: number): number {
+    return (run - 1) % this.repetitions;
+  }
+  numberOf(combination: number, repetition: number): number {
+    return combination * this.repetitions + repetition + 1;
+  }
+  /** The value of each axis. */
+  valuesOf(combination: number): unknown[] {
+    const indices = indicesOf(this.axes, combination);
+    return this.axes.map(({ values }, i) => values[indices[i]!]);
+  }
+
+  /**
+   * Every combination's document and traffic, one combination for each step; returns what is wrong with them, each fault once,
+   * with the first combination that has it. With `skipInvalid` combinations that cannot be built are left out instead; where none
+   * is left, that is a fault.
+   */
+  *check(): Generator<void, SchemaFault[]> {
+    const found = new Found(this.axes);
+    for (let combination = 0; combination < this.combinations && !found.full; combination++) {
+      const made = this.combination(combination);
+      if (!made.ok) {
+        found.add(combination, made.faults);
+        if (this.template.skipInvalid === true) this.skipped.add(combination);
+      }
+      yield;
+    }
+    if (this.template.skipInvalid !== true) return found.list(this.combinations);
+    if (this.skipped.size < this.combinations) return [];
+    return [{ pointer: '/axes', detail: 'no combination can be built' }, ...found.list(this.combinations)];
+  }
+
+  /** The document, traffic and profile of a combination, checked. Pointers of faults lead into the template as users wrote it. */
+  combination(combination: number): Combination {
+    const applied = applyAxes(this.template.template, this.axes, combination);
+    if (!applied.ok) return { ok: false, faults: [applied.fault] };
+    const { parts, places } = applied.applied;
+    const made = this.jobOf(parts);
+    if (made.ok) return made;
+    const indices = indicesOf(this.axes, combination);
+    return {
+      ok: false,
+      faults: made.faults.map((fault) => ({ ...fault, pointer: origin(fault.pointer, places, indices) })),
+    };
+  }
+  private jobOf(parts: TemplateParts): Combination {
+    const { maxGuests, profiles } = this.options;
+    const parsed = parseTopology(parts.topology, {
+      knownCosts: COST_NAMES,
+      // A document without a name has one here: it takes no part in what comes out.
+      ...(Object.hasOwn(parts.topology, 'name') ? {} : { name: 'job' }),
+      ...(maxGuests === undefined ? {} : { limits: { maxGuests } }),
+      ...(profiles === undefined ? {} : { profiles }),
+    });
+    if (!parsed.ok) {
+      const faults = parsed.faults.map(({ pointer, detail, expected }) => ({
+        pointer: `/topology${pointer}`,
+        detail,
+        ...(expected === undefined ? {} : { expected }),
+      }));
+      return { ok: false, faults };
+    }
+    const { topology, document } = parsed;
+    if (topology.clock === 'real') {
+      const detail = 'runs of an experiment are not paced: they would not be repeatable';
+      return { ok: false, faults: [{ pointer: '/topology/clock/mode', detail, expected: 'work' }] };
+    }
+    const traffic = parts.traffic ?? [];
+    if (!Array.isArray(traffic))
+      return { ok: false, faults: [{ pointer: '/traffic', detail: 'is no list', expected: 'traffic requests' }] };
+    const faults = trafficFaults(traffic, topology);
+    if (faults.length > 0) return { ok: false, faults };
+    const { name, costs } = topology.costProfile;
+    const profile: JobProfile = { name, costs: costTable({}, costs) };
+    return {
+      ok: true,
+      job: {
+        engine: this.options.engine,
+        document: { ...document, seed: this.seed },
+        profile,
+        traffic: traffic as readonly unknown[] as readonly JobTraffic[],
+        maxEvents: this.maxEvents,
+      },
+    };
+  }
+
+  /** A run of a combination that can be built; throws where it cannot. */
+  run(number: number): PlannedRun {
+    const combination = this.combinationOf(number);
+    const repetition = this.repetitionOf(number);
+    const seed = this.seed + repetition;
+    const { job, keys } = this.keep(combination);
+    const own: JobSpec = { ...job, document: { ...job.document, seed } };
+    return { number, combination, repetition, seed, key: keys.of(seed), job: own };
+  }
+  private keep(combination: number): Kept {
+    const known = this.kept.get(combination);
+    if (known !== undefined) return known;
+    const made = this.combination(combination);
+    if (!made.ok) throw new Error(`combination ${combination} cannot be built: ${made.faults[0]?.detail ?? ''}`);
+    const kept = { job: made.job, keys: new Keys(made.job) };
+    this.kept.set(combination, kept);
+    for (const oldest of this.kept.keys()) {
+      if (this.kept.size <= KEPT) break;
+      this.kept.delete(oldest);
+    }
+    return kept;
+  }
+}
+
+interface Kept {
+  readonly job: JobSpec;
+  readonly keys: Keys;
+}
+
+/** A seed that stands for all of them; as text it is in no document by chance. */
+const SEED_MARK = Number.MAX_SAFE_INTEGER - 104_729;
+
+/** Keys of jobs that differ by their seeds: what stands before the seed is hashed once. */
+class Keys {
+  private readonly before: Hash;
+  private readonly after: string;
+
+  constructor(job: JobSpec) {
+    const text = canonicalJson({ ...job, document: { ...job.document, seed: SEED_MARK } });
+    const [before, after, ...more] = text.split(String(SEED_MARK));
+    if (before === undefined || after === undefined || more.length > 0) throw new Error('a job has one seed');
+    this.before = createHash('sha256').update(before);
+    this.after = after;
+  }
+  of(seed: number): string {
+    return this.before.copy().update(`${seed}${this.after}`).digest('hex');
+  }
+}
+
+/** Where a fault of a combination's document comes from: an axis's value, or the template. */
+function origin(pointer: string, places: readonly (readonly string[])[], indices: readonly number[]): string {
+  // The later axis has the last word.
+  for (let i = places.length - 1; i >= 0; i--) {
+    if (places[i]!.some((place) => pointer === place || pointer.startsWith(`${place}/`)))
+      return `/axes/${i}/values/${indices[i]}`;
+  }
+  return `/template${pointer}`;
+}
+
+/** Faults of combinations, each once. */
+class Found {
+  private readonly axes: readonly Axis[];
+  private readonly faults = new Map<string, { fault: SchemaFault; first: number; combinations: number }>();
+
+  constructor(axes: readonly Axis[]) {
+    this.axes = axes;
+  }
+  get full(): boolean {
+    return this.faults.size >= MOST_FAULTS;
+  }
+  add(combination: number, faults: readonly SchemaFault[]): void {
+    for (const fault of faults) {
+      const key = `${fault.pointer} ${fault.detail}`;
+      const known = this.faults.get(key);
+      if (known !== undefined) known.combinations++;
+      else if (!this.full) this.faults.set(key, { fault, first: combination, combinations: 1 });
+    }
+  }
+  list(all: number): SchemaFault[] {
+    return [...this.faults.values()].map(({ fault, first, combinations }) => {
+      if (this.axes.length === 0 || combinations === all) return fault;
+      const more = combinations === 1 ? '' : ` (and ${combinations - 1} more combinations)`;
+      return { ...fault, detail: `${fault.detail}, with ${combinationText(this.axes, first)}${more}` };
+    });
+  }
+}
