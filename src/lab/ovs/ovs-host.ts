@@ -26,9 +26,8 @@ import { portNames } from './openflow-requests.ts';
 import { type Plugged, pluggedBy, plugRow, unplugRow } from './plug-rows.ts';
 
 /**
- * Wall time between two refreshes of statistics for those who only listen, ms: the least that other_config:stats-update-interval
- * may be.
- * DEVIATION: it is not read; statistics are those of the moment for every client that asks, too.
+ * Wall time between two refreshes of statistics for those who only listen, ms.
+ * DEVIATION: `stats-update-interval` is not read; clients that ask have statistics of that moment.
  */
 const REFRESH_MS = 5000;
 

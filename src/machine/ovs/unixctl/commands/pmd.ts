@@ -105,6 +105,7 @@ function clock(now: number): string {
   return `${hours}:${two(Math.floor(ms / 60_000))}:${two(Math.floor(ms / 1000))}.${String(ms % 1000).padStart(3, '0')}`;
 }
 
+/** DEVIATION: `pmd-rxq-show` shows the usage since the counters of a PMD began, not that of the last 60 seconds or of `-secs`. */
 function rxqs(pmd: CtlPmd): string {
   const total = pmd.busyNs + pmd.idleNs;
   const usage = (ns: number): string => (total > 0 ? `${right(Math.round(percent(ns, total)), 2)} %` : 'NOT AVAIL');
