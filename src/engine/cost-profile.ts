@@ -42,11 +42,12 @@ export interface CostStamp {
 
 export const DEFAULT_PROFILE = 'haswell-2.4';
 
-function sheet(about: Omit<ProfileSheet, 'costs'>): ProfileSheet {
+/** With its costs by name, which the rows say. */
+export function sheetOf(about: Omit<ProfileSheet, 'costs'>): ProfileSheet {
   return { ...about, costs: Object.fromEntries(about.rows.map((row) => [row.name, row.value])) };
 }
 
-const table: ProfileSheet = sheet({
+const table: ProfileSheet = sheetOf({
   name: DEFAULT_PROFILE,
   cpu: 'a server core of the Haswell or Broadwell class at 2.4 GHz',
   description: 'The defaults of the cost table.',
@@ -90,7 +91,7 @@ export function clockScaled(
   });
   const { cpu = `${base.cpu}, at ${clockGhz} GHz`, description = `${base.name} at ${clockGhz} GHz, by clock only.` } =
     about;
-  return sheet({ name, cpu, description, clockGhz, base: base.name, rows });
+  return sheetOf({ name, cpu, description, clockGhz, base: base.name, rows });
 }
 
 /** The profiles that come with Ringside: the table, and processors of its sources by their clock. */

@@ -14,6 +14,7 @@ import { documentOptions } from './api-document.ts';
 import { ApiMetrics } from './api-metrics.ts';
 import { CaptureRegistry } from './captures/capture-registry.ts';
 import { Connections } from './connections.ts';
+import { CostProfiles } from './cost-profiles.ts';
 import { EnginePool } from './engine-pool.ts';
 import { handleError, rawProblem, toProblem } from './error-handler.ts';
 import { chooseSubprotocol, MESSAGE_BYTES } from './events/event-protocol.ts';
@@ -24,6 +25,7 @@ import { addBridgeRoutes } from './routes/bridges.ts';
 import { addCaptureFileRoutes } from './routes/capture-files.ts';
 import { addCaptureRoutes } from './routes/captures.ts';
 import { addClockRoutes } from './routes/clock.ts';
+import { addCostProfileRoutes } from './routes/cost-profiles.ts';
 import { addDpdkRoutes } from './routes/dpdk.ts';
 import { addDryRunRoutes } from './routes/dry-runs.ts';
 import { addEventRoutes } from './routes/events.ts';
@@ -80,7 +82,8 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
   const folder =
     settings.dataDir === null ? mkdtempSync(join(tmpdir(), 'ringside-')) : resolve(settings.dataDir, 'run');
   const pool = new EnginePool(settings.workers, engine, { folder, address: settings.ovsHost }, silenceMs);
-  const registry = new TopologyRegistry(store, pool, settings.limits);
+  const profiles = new CostProfiles(store);
+  const registry = new TopologyRegistry(store, pool, settings.limits, profiles);
   const captures = new CaptureRegistry(store, settings.dataDir, settings.limits);
   registry.onRemoved = (name) => captures.removeAll(name);
   const streams = new StreamSlots(settings.limits.streams);
@@ -90,7 +93,16 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
     worldsByThread: () => pool.load(),
     captures: () => captures.counts,
   });
-  const services: Services = { settings, registry, captures, pool, stopping: new Stopping(), streams, metrics };
+  const services: Services = {
+    settings,
+    registry,
+    profiles,
+    captures,
+    pool,
+    stopping: new Stopping(),
+    streams,
+    metrics,
+  };
   const app = await buildRoutes(services);
   const connections = new Connections(app.server);
   const restored = registry.restore();
@@ -198,6 +210,7 @@ async function buildRoutes(services: Services): Promise<App> {
     addCaptureFileRoutes(scope, services);
     addEventRoutes(scope, services);
     addPointRoutes(scope, services);
+    addCostProfileRoutes(scope, services);
     addPresetRoutes(scope);
     addWiresharkRoutes(scope);
     addServerRoutes(scope, services);

@@ -4,6 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { ApiMetrics } from './api-metrics.ts';
 import type { CaptureRegistry } from './captures/capture-registry.ts';
+import type { CostProfiles } from './cost-profiles.ts';
 import type { EnginePool } from './engine-pool.ts';
 import type { Settings } from './settings.ts';
 import type { Stopping } from './stopping.ts';
@@ -13,6 +14,7 @@ import type { TopologyRegistry } from './topologies.ts';
 export interface Services {
   readonly settings: Settings;
   readonly registry: TopologyRegistry;
+  readonly profiles: CostProfiles;
   readonly captures: CaptureRegistry;
   readonly pool: EnginePool;
   readonly stopping: Stopping;

@@ -1,6 +1,6 @@
 /**
- * What survives a restart: the topology documents, the hosts' databases that clients have changed, and what is known about captures
- * on disk, in a SQLite database in the data folder. One server owns the database at a time; a second one on the same folder is
+ * What survives a restart: the topology documents, the hosts' databases that clients have changed, users' cost profiles, and what
+ * is known about captures on disk, in a SQLite database in the data folder. One server owns the database at a time; a second one on the same folder is
  * refused at start.
  */
 import { mkdirSync } from 'node:fs';
@@ -51,6 +51,7 @@ export class TopologyStore {
           'UNIQUE (topology, id)) STRICT;' +
           'CREATE TABLE IF NOT EXISTS databases (topology TEXT NOT NULL, host TEXT NOT NULL, content TEXT NOT NULL, ' +
           'PRIMARY KEY (topology, host)) STRICT;' +
+          'CREATE TABLE IF NOT EXISTS cost_profiles (name TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;' +
           'COMMIT;',
       );
     } catch (error) {
@@ -110,6 +111,23 @@ export class TopologyStore {
   delete(name: string): void {
     this.deleteDatabases(name);
     this.db.prepare('DELETE FROM topologies WHERE name = ?').run(name);
+  }
+
+  /** Cost profiles of users, as JSON texts. */
+  profiles(): { readonly name: string; readonly document: string }[] {
+    const rows = this.db.prepare('SELECT name, document FROM cost_profiles ORDER BY name').all();
+    return rows.map((row) => ({ name: String(row['name']), document: String(row['document']) }));
+  }
+  putProfile(name: string, document: string): void {
+    this.db
+      .prepare(
+        'INSERT INTO cost_profiles (name, document) VALUES (?, ?) ' +
+          'ON CONFLICT (name) DO UPDATE SET document = excluded.document',
+      )
+      .run(name, document);
+  }
+  deleteProfile(name: string): void {
+    this.db.prepare('DELETE FROM cost_profiles WHERE name = ?').run(name);
   }
 
   captures(): StoredCapture[] {

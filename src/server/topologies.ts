@@ -8,6 +8,7 @@ import type { TopologyDocument } from '../lab/document-schema.ts';
 import type { SavedDatabases } from '../lab/ovs/start.ts';
 import type { Topology } from '../lab/topology.ts';
 import { prepare } from '../readers/metrics/prometheus-plan.ts';
+import type { CostProfiles } from './cost-profiles.ts';
 import type { EnginePool } from './engine-pool.ts';
 import { engineProblem } from './engine-problem.ts';
 import { EngineFault } from './engine-thread.ts';
@@ -30,19 +31,24 @@ export class TopologyRegistry {
   private readonly store: TopologyStore;
   private readonly pool: EnginePool;
   private readonly limits: Limits;
+  private readonly profiles: CostProfiles;
   private readonly byName = new Map<string, HostedTopology>();
   /** The last operation on each name; the next one waits for it. */
   private readonly queues = new Map<string, Promise<unknown>>();
   /** Bytes promised to worlds that are being built. */
   private pendingBytes = 0;
+  /** Cost profiles of worlds that will take the place of others, by topology. */
+  private readonly pendingProfiles = new Map<string, string>();
   private restored = false;
   /** Called when a topology has been deleted, before its name can be used again. */
   onRemoved: (name: string) => Promise<void> = async () => {};
 
-  constructor(store: TopologyStore, pool: EnginePool, limits: Limits) {
+  constructor(store: TopologyStore, pool: EnginePool, limits: Limits, profiles: CostProfiles) {
     this.store = store;
     this.pool = pool;
     this.limits = limits;
+    this.profiles = profiles;
+    profiles.usersOf = (profile) => this.usersOf(profile);
   }
 
   /** True once every stored topology has been built or has failed. */
@@ -56,7 +62,7 @@ export class TopologyRegistry {
     const work = stored.map((row) => {
       // Written by `persist`, from a complete document.
       const document = JSON.parse(row.document) as TopologyDocument;
-      const parsed = parseTopology(document, { name: row.name, knownCosts: COST_NAMES });
+      const parsed = parseTopology(document, { name: row.name, ...this.costs });
       const hosted = new HostedTopology(row.name, document, parsed.ok ? parsed.topology : null, row.revision);
       hosted.databases = this.store.databases(row.name);
       this.byName.set(row.name, hosted);
@@ -145,13 +151,25 @@ export class TopologyRegistry {
     });
   }
 
+  /** What documents may say about costs. */
+  private get costs() {
+    return { knownCosts: COST_NAMES, profiles: this.profiles.book };
+  }
+
+  /** Topologies that name a cost profile, or shall be what names it. */
+  private usersOf(profile: string): string[] {
+    return this.names().filter(
+      (name) => this.pendingProfiles.get(name) === profile || this.byName.get(name)?.document.costProfile === profile,
+    );
+  }
+
   private names(): string[] {
     return [...this.byName.keys()].sort((a, b) => (a < b ? -1 : 1));
   }
 
   private parse(name: string, document: unknown): { topology: Topology; document: TopologyDocument } {
     const limits = { maxGuests: this.limits.guests };
-    const parsed = parseTopology(document, { name, limits, knownCosts: COST_NAMES });
+    const parsed = parseTopology(document, { name, limits, ...this.costs });
     if (parsed.ok) return parsed;
     const { length } = parsed.faults;
     // what QEMU itself refuses to be asked for is a bad request, not a bad value
@@ -190,7 +208,12 @@ export class TopologyRegistry {
     this.checkMemory(topology, hosted);
     const next = new HostedTopology(hosted.name, document, topology, hosted.revision);
     if (!persist) next.databases = hosted.databases;
-    await this.build(next, topology);
+    this.pendingProfiles.set(hosted.name, topology.costProfile.name);
+    try {
+      await this.build(next, topology);
+    } finally {
+      this.pendingProfiles.delete(hosted.name);
+    }
     if (persist) {
       try {
         next.revision = this.persist(hosted.name, document);

@@ -161,6 +161,7 @@ requirePeer('capinfos')('capinfos shows the section, the hops with their statist
   expect(text).toMatch(/Capture oper-sys: +virtual time/);
   expect(text).toMatch(/Capture application: +Ringside test/);
   expect(text).toMatch(/topology=t1 seed=1 view=journey/);
+  expect(text).toMatch(/costProfile=haswell-2\.4 costsHash=[0-9a-f]{16} costOverrides=0/);
   expect(text).toMatch(/File timestamp precision: +nanoseconds \(9\)/);
   expect(text).toMatch(/Number of interfaces in file: 11/);
   expect(text).toMatch(/Name = a\/net0\/tx0/);

@@ -39,6 +39,10 @@ export const CostSchema = name(
       }),
       source: Type.String({ examples: ['SplitX (WIOV 2011)'] }),
       text: Type.String({ examples: ['world switch alone'] }),
+      scales: Type.Boolean({
+        description: 'It is time of a CPU, which goes down as its clock goes up.',
+        examples: [true],
+      }),
     },
     { $id: 'Cost', description: 'What one primitive takes in virtual time.' },
   ),
