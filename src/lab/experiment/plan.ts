@@ -18,6 +18,7 @@ import {
   indicesOf,
   readAxes,
   type TemplateParts,
+  valueText,
 } from './axes.ts';
 import { ExperimentTemplate, type ExperimentTemplateBody } from './template.ts';
 import { trafficFaults } from './traffic-check.ts';
@@ -188,11 +189,17 @@ export class Plan {
     const { parts, places } = applied.applied;
     const made = this.jobOf(parts);
     if (made.ok) return made;
-    const indices = indicesOf(this.axes, combination);
-    return {
-      ok: false,
-      faults: made.faults.map((fault) => ({ ...fault, pointer: origin(fault.pointer, places, indices) })),
-    };
+    return { ok: false, faults: made.faults.map((fault) => this.traced(fault, places, combination)) };
+  }
+  /** A fault of a combination's document, where it comes from: an axis's value, or the template. */
+  private traced(fault: SchemaFault, places: readonly (readonly string[])[], combination: number): SchemaFault {
+    // The later axis has the last word.
+    const i = places.findLastIndex((of) => of.some((at) => fault.pointer === at || fault.pointer.startsWith(`${at}/`)));
+    if (i < 0) return { ...fault, pointer: `/template${fault.pointer}` };
+    const { name, values } = this.axes[i]!;
+    const index = indicesOf(this.axes, combination)[i]!;
+    const detail = `axis ${name}, value ${valueText(values[index], 80)}, at ${fault.pointer}: ${fault.detail}`;
+    return { ...fault, pointer: `/axes/${i}/values/${index}`, detail };
   }
   private jobOf(parts: TemplateParts): Combination {
     const { maxGuests, profiles } = this.options;
@@ -284,20 +291,17 @@ class Keys {
   }
 }
 
-/** Where a fault of a combination's document comes from: an axis's value, or the template. */
-function origin(pointer: string, places: readonly (readonly string[])[], indices: readonly number[]): string {
-  // The later axis has the last word.
-  for (let i = places.length - 1; i >= 0; i--) {
-    if (places[i]!.some((place) => pointer === place || pointer.startsWith(`${place}/`)))
-      return `/axes/${i}/values/${indices[i]}`;
-  }
-  return `/template${pointer}`;
+interface Seen {
+  readonly fault: SchemaFault;
+  /** The first and the last combination that has it, and how many have. */
+  readonly first: number;
+  last: number;
+  combinations: number;
 }
-
 /** Faults of combinations, each once. */
 class Found {
   private readonly axes: readonly Axis[];
-  private readonly faults = new Map<string, { fault: SchemaFault; first: number; combinations: number }>();
+  private readonly faults = new Map<string, Seen>();
 
   constructor(axes: readonly Axis[]) {
     this.axes = axes;
@@ -307,10 +311,14 @@ class Found {
   }
   add(combination: number, faults: readonly SchemaFault[]): void {
     for (const fault of faults) {
-      const key = `${fault.pointer} ${fault.detail}`;
+      // Of an axis one place is enough, of which it says the same.
+      const key = `${fault.pointer} ${fault.detail.slice(fault.detail.indexOf(': ') + 1)}`;
       const known = this.faults.get(key);
-      if (known !== undefined) known.combinations++;
-      else if (!this.full) this.faults.set(key, { fault, first: combination, combinations: 1 });
+      if (known === undefined && this.full) continue;
+      if (known !== undefined) {
+        if (known.last !== combination) known.combinations++;
+        known.last = combination;
+      } else this.faults.set(key, { fault, first: combination, last: combination, combinations: 1 });
     }
   }
   list(all: number): SchemaFault[] {
