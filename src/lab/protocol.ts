@@ -27,6 +27,19 @@ import type { Backend, IommuMode, Topology } from './topology.ts';
 export type RunState = 'PENDING' | 'RUNNING' | 'SUCCEEDED' | 'FAILED' | 'CANCELLED';
 export type Generator = 'socket' | 'pktgen' | 'txonly';
 
+/** What the frames of UDP traffic are like, beyond one size at an even rate. */
+export interface TrafficPattern {
+  /** Frame sizes with FCS, bytes, and how often each comes; null: all are `frameSize`. */
+  readonly sizes: readonly { readonly size: number; readonly weight: number }[] | null;
+  readonly distribution: 'round-robin' | 'uniform' | 'zipf';
+  /** Exponent of Zipf's law. */
+  readonly skew: number;
+  /** In what flows differ: their source port or their source address. */
+  readonly spread: 'ports' | 'addresses';
+  /** Frames that are due together. */
+  readonly burst: number;
+}
+
 export interface TrafficSpec {
   readonly id: string;
   readonly kind: 'udp' | 'ping' | 'tcp';
@@ -41,11 +54,16 @@ export interface TrafficSpec {
   readonly generator: Generator | null;
   /** UDP flows (source ports) to spread the frames over; each has a queue pair of the sender. */
   readonly flows: number;
+  /** UDP: frames of several sizes in place of `frameSize`, what belongs to which flow, and bursts. */
+  readonly pattern?: TrafficPattern | undefined;
   /** UDP_SEGMENT: datagrams that one send of a socket hands down together; not given: 1. */
   readonly segments?: number | undefined;
   /** IP version; not given: 4 where both ends have such an address. */
   readonly family?: 4 | 6 | undefined;
-  /** TCP: bytes that all connections send together, or how long they send; how many they are, and the server's port. */
+  /**
+   * TCP: bytes that all connections send together, or how long they send; how many they are, and the server's port. UDP: how
+   * long it sends, where `count` does not end it before.
+   */
   readonly bytes?: number | undefined;
   readonly durationSeconds?: number | undefined;
   readonly connections?: number | undefined;

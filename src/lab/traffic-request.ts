@@ -5,6 +5,7 @@
 import { type Static, Type } from 'typebox';
 import type { TrafficSpec } from './protocol.ts';
 import { closed, oneOf } from './schema-kit.ts';
+import { PATTERN_FIELDS, patternFields, patternOf } from './traffic-pattern.ts';
 import { DURATION_PATTERN, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
 
 export const End = Type.String({
@@ -65,6 +66,7 @@ export const TrafficRequest = closed(
         examples: [1],
       }),
     ),
+    ...patternFields(),
     segments: Type.Optional(
       Type.Integer({
         minimum: 1,
@@ -95,7 +97,8 @@ export const TrafficRequest = closed(
       Type.String({
         pattern: DURATION_PATTERN,
         maxLength: 32,
-        description: 'TCP: how long the connections send, in virtual time; instead of `bytes`.',
+        description:
+          'How long is sent, in virtual time. TCP: instead of `bytes`. UDP: instead of `count`; frames that are due before it is over, or with the rate `max` as many as the generator can.',
         examples: ['10ms'],
       }),
     ),
@@ -119,7 +122,7 @@ export const TrafficRequest = closed(
   {
     $id: 'TrafficRequest',
     description:
-      'Traffic to generate. `tcp` opens connections from one guest to another and takes `family`, `bytes` or `duration`, `connections` and `port`; the other fields are for `udp` and `ping`.',
+      'Traffic to generate. `tcp` opens connections from one guest to another and takes `family`, `bytes` or `duration`, `connections` and `port`; the other fields are for `udp` and `ping`, `duration` for `udp` too.',
     examples: [{ kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 64, count: 1000, rate: 'max' }],
   },
 );
@@ -152,6 +155,7 @@ function framesPerSecond(rate: string | number): number {
   );
 }
 
+const MOST_FRAMES = 1_000_000_000;
 const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
 /** With their defaults, which the schema has filled in. */
 const FRAMES_ONLY = { frameSize: 64, count: 100, rate: 'max', generator: undefined, flows: 1 } as const;
@@ -165,9 +169,19 @@ export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSp
   const foreign =
     kind === 'tcp'
       ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find((f) => body[f] !== FRAMES_ONLY[f])
-      : TCP_ONLY.find((f) => body[f] !== undefined);
+      : TCP_ONLY.find((f) => body[f] !== undefined && !(f === 'duration' && kind === 'udp'));
   if (foreign !== undefined) {
     throw new BadTraffic(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
+  }
+  const shaped = kind === 'udp' ? undefined : PATTERN_FIELDS.find((f) => body[f] !== undefined);
+  if (shaped !== undefined) {
+    throw new BadTraffic(`/${shaped}`, `${shaped} is not for ${kind}`, 'the field to be left out');
+  }
+  if ((body.imix ?? body.sizes) !== undefined && frameSize !== FRAMES_ONLY.frameSize) {
+    throw new BadTraffic('/frameSize', 'a mix of sizes has no frameSize', 'the field to be left out');
+  }
+  if (kind === 'udp' && body.duration !== undefined && count !== FRAMES_ONLY.count) {
+    throw new BadTraffic('/count', 'count and duration exclude each other', 'one of them');
   }
   if (body.bytes !== undefined && body.duration !== undefined) {
     throw new BadTraffic('/duration', 'bytes and duration exclude each other', 'one of them');
@@ -182,7 +196,13 @@ export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSp
     throw new BadTraffic('/duration', `${body.duration} is out of range`, 'above 0 and at most 3600s');
   }
   const durationSeconds = duration === undefined ? undefined : duration / 1e9;
-  return { ...spec, bytes, durationSeconds, connections, port, segments: body.segments };
+  const pattern = patternOf(body, { rate: spec.rate, segments: body.segments ?? 1 }, (bad) => {
+    throw new BadTraffic(bad.pointer, bad.detail, bad.expected);
+  });
+  // datagrams for a time: as many as that takes
+  const timed = kind === 'udp' && durationSeconds !== undefined ? { count: MOST_FRAMES } : {};
+  const shape = pattern === undefined ? {} : { pattern };
+  return { ...spec, ...timed, ...shape, bytes, durationSeconds, connections, port, segments: body.segments };
 }
 function plain(parsed: Parsed<number>, field: string): number {
   if (parsed.ok) return parsed.value;

@@ -34,6 +34,7 @@ import {
   type UdpEnd,
   wireEnd,
 } from './traffic-ends.ts';
+import { frameSizesOf, type Stream, streamsOf } from './udp-streams.ts';
 
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
 export const MAX_FRAME = 1514;
@@ -100,12 +101,13 @@ export class Traffic {
         `from and to are both ${spec.from}; expected two ends (a NIC's wire end may be both where a guest of its bridge forwards)`,
         '/to',
       );
-    const length = spec.frameSize - FCS_BYTES;
-    if (length < MIN_FRAME || length > MAX_FRAME)
+    const { largest, smallest } = frameSizesOf(spec);
+    const length = largest - FCS_BYTES;
+    if (smallest - FCS_BYTES < MIN_FRAME || length > MAX_FRAME)
       throw new Refusal(
         'INVALID',
-        `frameSize ${spec.frameSize} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
-        '/frameSize',
+        `frameSize ${length > MAX_FRAME ? largest : smallest} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
+        spec.pattern?.sizes ? '/sizes' : '/frameSize',
       );
     if (spec.kind === 'tcp') return this.tcp(spec, from, to, now);
     if (spec.kind === 'ping') return this.ping(spec, from, to, length, now);
@@ -253,7 +255,6 @@ export class Traffic {
   }
 
   private udp(spec: TrafficSpec, from: End, to: End, via: BuiltNic | null, length: number, now: number): Run {
-    const interval = spec.rate === 0 ? 0 : 1e9 / spec.rate;
     const generator = generatorOf(this.machine.services, spec.generator, from);
     const segments = spec.segments ?? 1;
     if (segments > 1 && (from.kind !== 'guest' || generator.batch !== 1))
@@ -265,8 +266,19 @@ export class Traffic {
       ? addressesOf(this.stackEnd(from, '/from', 'send datagrams'), to.nic, spec.family ?? null)
       : null;
     const family: Family = addresses === null ? (spec.family ?? 4) : familyOf(addresses.to);
-    if (length < udpMinFrame(family))
-      throw new Refusal('INVALID', `frameSize ${spec.frameSize} is too small for a datagram`, '/frameSize');
+    const { smallest } = frameSizesOf(spec);
+    if (smallest - FCS_BYTES < udpMinFrame(family))
+      throw new Refusal(
+        'INVALID',
+        `frameSize ${smallest} is too small for a datagram`,
+        spec.pattern?.sizes ? '/sizes' : '/frameSize',
+      );
+    if (spec.pattern?.spread === 'addresses' && from.kind === 'guest' && generator.batch === 1)
+      throw new Refusal(
+        'INVALID',
+        `a socket of ${from.name} has one source address; expected the generator pktgen, or \`ports\``,
+        '/spread',
+      );
     let target: UdpEnd;
     if (via) target = identityOf(via, family);
     else if (to.kind === 'guest') {
@@ -295,7 +307,9 @@ export class Traffic {
       ledger,
       scopeOf(this.machine, [from, to], via),
     );
-    const flow = (sender: UdpEnd, mac: readonly number[]): UdpFlow => ({
+    const { seed } = this.machine.topology;
+    const flow = (sender: UdpEnd, mac: readonly number[], stream?: Stream): UdpFlow => ({
+      ...stream?.flow,
       sourceMac: sender.mac,
       destinationMac: mac,
       sourceIp: sender.ip,
@@ -303,29 +317,15 @@ export class Traffic {
       flows: spec.flows,
       frameLength: length,
     });
-    const flowOf = (sender: UdpEnd, mac: readonly number[], more: Partial<UdpFlow> = {}): UdpTemplate =>
-      this.template(run, { ...more, ...flow(sender, mac) });
-
-    if (from.kind === 'wire') {
-      const stream = new WireStream(ledger, {
-        template: flowOf(wireEnd(from.nic.wire!, family), target.mac),
-        count: spec.count,
-        interval,
-      });
+    if (from.kind !== 'guest') {
+      const [only] = streamsOf(spec, 1, seed, ledger.index);
+      const sender = from.kind === 'wire' ? wireEnd(from.nic.wire!, family) : portIdentity(this.machine, from, family);
+      const template = this.template(run, flow(sender, target.mac, only));
+      const stream = new WireStream(ledger, { template, pace: only!.pace });
       run.stop = () => this.cancelStream(stream, ledger);
       stream.start(now);
-      from.nic.wire!.addStream(stream);
-      return run;
-    }
-    if (from.kind === 'port') {
-      const stream = new WireStream(ledger, {
-        template: flowOf(portIdentity(this.machine, from, family), target.mac),
-        count: spec.count,
-        interval,
-      });
-      run.stop = () => this.cancelStream(stream, ledger);
-      stream.start(now);
-      this.inject(from, stream);
+      if (from.kind === 'wire') from.nic.wire!.addStream(stream);
+      else this.inject(from, stream);
       return run;
     }
     const { vcpu, stack } = from.nic.guest;
@@ -339,23 +339,22 @@ export class Traffic {
       const senders = Math.min(nic.active, spec.flows, spec.count, Math.max(1, spare));
       let left = senders;
       const partial = nic.caps.csum;
-      const sources = Array.from({ length: senders }, (_, pair) => {
-        const count = Math.floor(spec.count / senders) + (pair < spec.count % senders ? 1 : 0);
-        const share = { first: pair, step: senders };
+      const streams = streamsOf(spec, senders, seed, ledger.index);
+      const sources = streams.map((stream, pair) => {
+        const { pace } = stream;
         const source =
           segments > 1 && nic.caps.uso && partial
             ? new UdpGsoSource(
                 this.machine.services,
                 nic,
-                { ...flow(sender, mac), ...share },
-                { count, segments, interval: interval * senders, cost: generator.cost },
+                flow(sender, mac, stream),
+                { ...pace, segments, cost: generator.cost },
                 pair,
               )
             : new UdpSource(
                 nic,
-                flowOf(sender, mac, { ...share, partial }),
-                count,
-                interval * senders,
+                this.template(run, { ...flow(sender, mac, stream), partial }),
+                pace,
                 segments > 1 ? this.cutByKernel(segments, length, family, generator.cost) : generator,
                 pair,
               );
@@ -371,7 +370,7 @@ export class Traffic {
       };
       const start = Math.max(this.machine.scheduler.now[0]!, now);
       for (const [i, source] of sources.entries()) {
-        source.start(start + i * interval);
+        source.start(start + (spec.rate === 0 ? 0 : (i * 1e9) / spec.rate));
         vcpu.addSource(source);
       }
     };

@@ -385,8 +385,9 @@ export class LinuxVcpu extends GuestVcpu {
       this.count = n;
       this.begun = now;
       const checksum = source.nic.caps.csum ? 0 : this.checksumCost256;
-      const perFrame = source.cost + ((bytes * (this.byteCost256 + checksum)) >> 8);
-      this.spend(n * perFrame, LAND_XMIT);
+      const byteCost256 = this.byteCost256 + checksum;
+      if (source.mixed) this.spend(n * source.cost + ((source.bytesOf(n) * byteCost256) >> 8), LAND_XMIT);
+      else this.spend(n * (source.cost + ((bytes * byteCost256) >> 8)), LAND_XMIT);
       return true;
     }
     return false;

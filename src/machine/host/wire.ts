@@ -6,7 +6,7 @@ import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { NIC_WIRE_TX, WIRE_DELIVER } from '../../engine/events.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import type { FrameList } from '../guest/traffic/raw-source.ts';
-import type { UdpTemplate } from '../guest/traffic/udp-source.ts';
+import type { Pace, UdpTemplate } from '../guest/traffic/udp-source.ts';
 import { CHECKSUM_BAD, verifyChecksums } from '../packet/checksum.ts';
 import { FrameHeaders } from '../packet/headers.ts';
 import { clearHeader } from '../packet/net-header.ts';
@@ -25,25 +25,32 @@ export class WireStream {
   declare private readonly template: UdpTemplate | null;
   declare private readonly list: FrameList | null;
   declare private readonly interval: number;
+  declare private readonly burst: number;
+  declare private readonly duration: number;
   declare private left: number;
   private sequence = 0;
+  /** Frames of the burst under way that have been sent. */
+  private inBurst = 0;
+  private until = NEVER;
 
-  /** Either datagrams of a template (`count`, every `interval` ns, 0 = line rate), or a list of frames. */
+  /** Either datagrams of a template (interval 0 = line rate), or a list of frames. */
   constructor(
     ledger: RunLedger,
-    content:
-      | { readonly template: UdpTemplate; readonly count: number; readonly interval: number }
-      | { readonly list: FrameList },
+    content: { readonly template: UdpTemplate; readonly pace: Pace } | { readonly list: FrameList },
   ) {
     this.ledger = ledger;
     this.template = 'template' in content ? content.template : null;
     this.list = 'list' in content ? content.list : null;
-    this.interval = 'template' in content ? content.interval : 0;
-    this.left = 'template' in content ? content.count : content.list.left;
+    const pace: Pace = 'pace' in content ? content.pace : { count: content.list.left, interval: 0 };
+    this.interval = pace.interval;
+    this.burst = pace.burst ?? 1;
+    this.duration = pace.duration ?? NEVER;
+    this.left = pace.count;
   }
   start(now: number): void {
     this.list?.begin(now);
     this.due = this.list ? this.list.due : now;
+    this.until = now + this.duration;
   }
   get length(): number {
     return this.template !== null ? this.template.length : this.list!.length;
@@ -51,14 +58,19 @@ export class WireStream {
   get done(): boolean {
     return this.left === 0;
   }
-  /** Writes the next frame and returns its length. */
+  /** Writes the next frame, at the current stamp, and returns its length. */
   fill(services: Services, at: number): number {
     this.left--;
+    if (services.recorder.stamp[0]! >= this.until) this.left = 0;
     if (this.left === 0) this.ledger.sourceDone = true;
     if (this.template !== null) {
+      const { length } = this.template;
       this.template.write(at, this.sequence++);
-      this.due += this.interval;
-      return this.template.length;
+      if (++this.inBurst === this.burst) {
+        this.inBurst = 0;
+        this.due += this.burst * this.interval;
+      }
+      return length;
     }
     const length = this.list!.take(services, at);
     this.due = this.list!.due;

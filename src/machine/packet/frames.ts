@@ -74,6 +74,7 @@ export class Frames {
         ledger.firstSendNs = now;
         ledger.firstFrame = recorder.frames;
       }
+      ledger.lastSendNs = now;
       ledger.sent++;
       ledger.live++;
       ledger.lastFrame = recorder.frames;
@@ -190,9 +191,10 @@ export class Frames {
     if (!there && !ends) return;
     this.settled[i] = 1;
     if (there) {
+      const now = this.recorder.stamp[0]!;
+      if (ledger.delivered === 0) ledger.firstDeliveryNs = now;
       ledger.delivered++;
       ledger.deliveredBytes += length;
-      const now = this.recorder.stamp[0]!;
       if (now > ledger.lastDeliveryNs) ledger.lastDeliveryNs = now;
       // the answer to a ping is received at its origin; its latency there is the round trip, measured by the application
       if (ledger.origin === 0) {

@@ -32,6 +32,8 @@ export class RunLedger {
   live = 0;
   readonly dropped = new Float64Array(KIND_STRIDE);
   firstSendNs = -1;
+  lastSendNs = -1;
+  firstDeliveryNs = -1;
   lastDeliveryNs = -1;
   firstFrame = 0;
   lastFrame = 0;

@@ -26,6 +26,9 @@ export abstract class TrafficSource {
   /** [0] time of the next frame, NEVER where there is none. */
   readonly due = new Float64Array([NEVER]);
 
+  /** Its frames differ in length: bytesOf() says what a batch has. */
+  mixed = false;
+
   constructor(nic: GuestNic, batch: number, cost: number, split: boolean, pair = 0) {
     this.nic = nic;
     this.pair = pair;
@@ -38,6 +41,10 @@ export abstract class TrafficSource {
   abstract ready(clock: Float64Array): number;
   /** Bytes of the next frame, for its cost. */
   abstract nextLength(): number;
+  /** Bytes of the next `n` frames. */
+  bytesOf(n: number): number {
+    return n * this.nextLength();
+  }
   /** Writes the next frame at arena offset `at`, which has room for nextLength() bytes; returns its length and moves on. */
   abstract fill(at: number): number;
   /** Run of the frame that fill() wrote last. */

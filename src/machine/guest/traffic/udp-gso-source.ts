@@ -15,7 +15,7 @@ import type { GuestNic } from '../guest-nic.ts';
 import { Inet, UDP_DISCARD } from '../stack/inet.ts';
 import { IpPath } from '../stack/ip-path.ts';
 import { TrafficSource } from './source.ts';
-import { UDP_FIRST_PORT, type UdpFlow } from './udp-source.ts';
+import { type Pace, UDP_FIRST_PORT, type UdpFlow } from './udp-source.ts';
 
 /** linux include/linux/udp.h UDP_MAX_SEGMENTS. */
 export const UDP_MAX_SEGMENTS = 64;
@@ -43,20 +43,22 @@ export class UdpGsoSource extends TrafficSource {
   /** UDP payload of one datagram, bytes: gso_size. */
   declare private readonly payload: number;
   declare private readonly interval: number;
+  declare private readonly duration: number;
   declare private left: number;
   private sequence = 0;
   private sends = 0;
+  private until = NEVER;
 
   onDone: () => void = () => {
     if (this.ledger !== null) this.ledger.sourceDone = true;
   };
 
-  /** `count` datagrams in sends of `segments`, `interval` ns for each datagram; `cost` ns for each send. */
+  /** Datagrams in sends of `segments`, paced one by one; `cost` ns for each send. */
   constructor(
     services: Services,
     nic: GuestNic,
     flow: UdpFlow,
-    send: { readonly count: number; readonly segments: number; readonly interval: number; readonly cost: number },
+    send: Pace & { readonly segments: number; readonly cost: number },
     pair = 0,
   ) {
     super(nic, 1, send.cost, false, pair);
@@ -67,6 +69,7 @@ export class UdpGsoSource extends TrafficSource {
     this.payload = flow.frameLength - this.path.headerBytes - UDP_HLEN;
     this.segments = gsoSegments(flow.frameLength, this.path.headerBytes, send.segments);
     this.interval = send.interval;
+    this.duration = send.duration ?? NEVER;
     this.left = send.count;
     const { wish } = this;
     wish[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
@@ -78,9 +81,12 @@ export class UdpGsoSource extends TrafficSource {
   /** The first send may be made from `now` on. */
   start(now: number): void {
     this.due[0] = now;
+    this.until = now + this.duration;
   }
   override ready(clock: Float64Array): number {
-    return this.due[0]! <= clock[0]! ? 1 : 0;
+    const now = clock[0]!;
+    if (now >= this.until) this.left = Math.min(this.left, 1);
+    return this.due[0]! <= now ? 1 : 0;
   }
   private get together(): number {
     return Math.min(this.segments, this.left);
