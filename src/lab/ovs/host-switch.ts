@@ -210,6 +210,8 @@ export class HostSwitch implements Environment {
     const known = this.bridges.get(bridge.name)!;
     const { name } = config;
     if (config.type === 'patch') return new PatchNetdev(name, this.randomMac(name));
+    // a client may name an interface in two bridges
+    for (const netdev of this.own.keys()) if (netdev.name === name) return 'File exists';
     const device = this.devices.get(name);
     const type = config.type === 'tap' && device !== undefined ? 'system' : config.type;
     if (device !== undefined && device.type === type) return this.plugDevice(known, device);

@@ -208,6 +208,27 @@ test('what cannot be opened says why', () => {
   expect(errors('br0', 'i', { type: 'internal' })).toEqual([null, 3]);
 });
 
+test('a port that two bridges name is the first one’s, and the other’s when that has lost it', () => {
+  const it = new Lab({ bridges: [{ name: 'br0' }, { name: 'br1' }], guests: guests() });
+  const { uuid } = it.ovs.db.find('Port', 'name', 'b.net0')!;
+  const mutate = (bridge: string, mutator: string): void =>
+    void it.transact({
+      op: 'mutate',
+      table: 'Bridge',
+      where: [['name', '==', bridge]],
+      mutations: [['ports', mutator, ['set', [['uuid', uuid]]]]],
+    });
+  mutate('br1', 'insert');
+  expect(it.column('Interface', 'b.net0', 'error')).toBe('could not open network device b.net0 (File exists)');
+  expect(it.ping().received).toBe(3);
+  mutate('br0', 'delete');
+  expect(it.column('Interface', 'b.net0', 'error')).toBeNull();
+  expect(it.ping().received).toBe(0);
+  mutate('br0', 'insert');
+  it.delBr('br1');
+  expect(it.ping().received).toBe(3);
+});
+
 test('a dummy port: frames that are flooded to it can be read, and frames are put in there', () => {
   const it = new Lab({ bridges: [{ name: 'br0', ports: [{ name: 'p1' }] }], guests: guests() });
   it.ping(1);
