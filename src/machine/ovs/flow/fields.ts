@@ -34,13 +34,8 @@ export interface Field {
   readonly prerequisite: Prerequisite;
   /** False: a flow has no room for it (DEVIATION in field-table.ts); it reads zero, and is neither matched nor set. */
   readonly present: boolean;
+  /** Its names on the wire, the oldest first. */
   readonly headers: readonly FieldHeader[];
-  /** OXM and NXM headers (class << 16 | field << 9), as far as it has them: `oxm` for OpenFlow 1.2 and later, `nxm` of Nicira. */
-  readonly oxm: number | null;
-  readonly nxm: number | null;
-  /** Names as actions write them: `NXM_OF_ETH_DST`, `OXM_OF_VLAN_VID`. */
-  readonly nxmName: string | null;
-  readonly oxmName: string | null;
   /** Matching it means more than its own bits: a port, a tag, a type of ICMP. */
   readonly special: boolean;
   /** Which bits of a value mean something (`bytes` long). */
@@ -135,10 +130,6 @@ class TableField implements Field {
   declare readonly prerequisite: Prerequisite;
   declare readonly present: boolean;
   declare readonly headers: readonly FieldHeader[];
-  declare readonly oxm: number | null;
-  declare readonly nxm: number | null;
-  declare readonly nxmName: string | null;
-  declare readonly oxmName: string | null;
   declare readonly special: boolean;
   declare readonly valid: Uint8Array;
   /** Where each byte of a value lies. */
@@ -161,12 +152,6 @@ class TableField implements Field {
     this.prerequisite = row.prerequisite;
     this.present = row.place !== null;
     this.headers = row.headers.map(fieldHeader);
-    const nxm = this.headers.findLast((h) => h.version === 0 && h.experimenter === 0);
-    const oxm = this.headers.findLast((h) => h.version > 0) ?? this.headers.find((h) => h.experimenter !== 0);
-    this.nxm = nxm?.header ?? null;
-    this.nxmName = nxm?.name ?? null;
-    this.oxm = oxm?.header ?? null;
-    this.oxmName = oxm?.name ?? null;
     this.valid = validBits(row);
     this.map = byteMap(row);
     this.shift = row.place?.kind === 'bytes' ? (row.place.shift ?? 0) : 0;

@@ -38,7 +38,7 @@ export function flowMod(from: Connection, request: Request, now: number): void {
 }
 export function groupMod(from: Connection, request: Request, now: number): void {
   const mod = decodeGroupMod(request);
-  from.agent.ofproto.tables.groupMod(mod, now, { connection: from, xid: request.xid });
+  from.agent.ofproto.tables.groupMod(mod, now);
   from.agent.forward(from, request, 0);
 }
 export function meterMod(from: Connection, request: Request, now: number): void {
@@ -171,7 +171,7 @@ function commit(from: Connection, id: number, flags: number, now: number, contex
     const done = from.attempt(bytes, () => {
       const requester = { connection: from, xid };
       if (change.kind === 'flow') pending.push(tables.startFlowMod(change.mod, now, requester));
-      else if (change.kind === 'group') pending.push(tables.startGroupMod(change.mod, now, requester));
+      else if (change.kind === 'group') pending.push(tables.startGroupMod(change.mod, now));
       else if (change.kind === 'packet') {
         checkReferences(tables.store, change.out.actions);
         frames.push(change.out);

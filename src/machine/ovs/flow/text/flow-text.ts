@@ -180,33 +180,6 @@ function checked(actions: OfAction[], match: Match, tableId: number): OfAction[]
   }
 }
 
-const COMMANDS = ['add', 'delete', 'delete_strict', 'modify', 'modify_strict'] as const;
-
-/** A line of a file for `add-flows` or `bundle`: a flow that may have a command before it, `delete_strict in_port=1`. Throws FlowTextError. */
-export function parseFlowLine(text: string, names: PortNames | null = null): FlowMod {
-  const line = text.trimStart();
-  const word = /^[^, \t\r\n]*/.exec(line)![0];
-  // The real one compares only as many letters as are there: `del` is delete.
-  const command = word === '' ? undefined : COMMANDS.find((one) => one.startsWith(word));
-  return parseFlow(command === undefined ? line : line.slice(word.length), command ?? 'add', names);
-}
-
-/** A file of flows, as `add-flows` reads it: lines with comments after `#`. Throws FlowTextError that begins with the line's number. */
-export function parseFlowFile(text: string, names: PortNames | null = null): FlowMod[] {
-  const mods: FlowMod[] = [];
-  for (const [i, line] of text.split('\n').entries()) {
-    const flow = line.replace(/#.*/, '').trim();
-    if (flow === '') continue;
-    try {
-      mods.push(parseFlowLine(flow, names));
-    } catch (error) {
-      if (!(error instanceof FlowTextError)) throw error;
-      throw new FlowTextError(`line ${i + 1}: ${error.message}`);
-    }
-  }
-  return mods;
-}
-
 /** `send_flow_rem reset_counts `: with a space after each (ovs ofputil_flow_mod_flags_format()). */
 function formatFlowFlags(flags: number): string {
   let text = '';

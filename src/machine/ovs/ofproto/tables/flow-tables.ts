@@ -138,12 +138,12 @@ export class FlowTables {
     return this.flowMod(mod, now).at(-1)?.fresh ?? null;
   }
 
-  groupMod(mod: GroupMod, now: number, requester: Requester | null = null): void {
-    this.startGroupMod(mod, now, requester).finish();
+  groupMod(mod: GroupMod, now: number): void {
+    this.startGroupMod(mod, now).finish();
   }
 
   /** One GROUP_MOD; flows that name a deleted group go with it. Throws OfError and has changed nothing then. */
-  startGroupMod(mod: GroupMod, now: number, _requester: Requester | null = null): PendingChange {
+  startGroupMod(mod: GroupMod, now: number): PendingChange {
     const change = this.groups.apply(mod, now);
     const steps: Step[] = [];
     if (change.fresh === null) {

@@ -269,7 +269,7 @@ function execute(
         });
       return null;
     case 'clone':
-      cloneActions(context, action.actions, last, false);
+      cloneActions(context, action.actions, last);
       return null;
     case 'check_pkt_larger':
       checkPktLarger(context, action, actions.slice(index + 1));

@@ -11,12 +11,7 @@ import { writeSubfield } from './subfield.ts';
 /** Actions whose effects a datapath cannot take back by setting fields again. */
 const IRREVERSIBLE = new Set(['ct', 'meter', 'nat', 'output_trunc']);
 
-export function cloneActions(
-  context: XlateContext,
-  actions: readonly FrozenAction[],
-  last: boolean,
-  _bucket: boolean,
-): void {
+export function cloneActions(context: XlateContext, actions: readonly FrozenAction[], last: boolean): void {
   const { actionSet, actionSetHasGroup, stack, stackBytes } = context;
   context.actionSet = [...actionSet];
   context.stack = [...stack];

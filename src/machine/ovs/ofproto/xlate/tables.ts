@@ -12,7 +12,7 @@ const FRAG_DROP = 1;
 const FRAG_NX_MATCH = 3;
 
 /** Runs actions in one of two ways: as they are, or as a clone. */
-export type Runner = (context: XlateContext, actions: readonly FrozenAction[], last: boolean, bucket: boolean) => void;
+export type Runner = (context: XlateContext, actions: readonly FrozenAction[], last: boolean) => void;
 
 /**
  * Finds the rule for the flow in `context.table`. What a table does with a miss is set in OpenFlow 1.1 and 1.2 alone, which are not
@@ -106,7 +106,7 @@ export function tableAction(
   context.rule = rule;
   context.ruleCookie = rule.cookie;
   if (runner === null) context.run(rule.actions, last, false);
-  else runner(context, rule.actions, last, false);
+  else runner(context, rule.actions, last);
   context.ruleCookie = oldCookie;
   context.rule = oldRule;
   context.depth -= deepens;

@@ -28,27 +28,16 @@ export interface PhyPort {
   /** OFPUTIL_PC_… and OFPUTIL_PS_… bits. */
   readonly config: number;
   readonly state: number;
-  /** OFPPF_… bits of OpenFlow 1.1; zero where a link has no speed. */
-  readonly curr?: number;
-  readonly advertised?: number;
-  readonly supported?: number;
-  readonly peer?: number;
-  /** kbit/s. */
-  readonly currSpeed?: number;
-  readonly maxSpeed?: number;
 }
 
-/** OpenFlow 1.0 has no speeds of 40 Gbit/s and more, so what follows them has lower bits. */
-function features10(features: number): number {
-  return (features & 0x7f) | ((features & 0xf800) >>> 4);
-}
-
+/** What a link is, offers and can is zero: no port has a speed. */
 export function putPhyPort(out: Writer, version: number, port: PhyPort): void {
-  const { curr = 0, advertised = 0, supported = 0, peer = 0, currSpeed = 0, maxSpeed = 0 } = port;
   if (version === OFP10_VERSION) {
     out.u16(portTo10(port.number)).raw(port.mac).string(port.name, 16);
-    out.u32(port.config & OFPPC10_ALL).u32(port.state & OFPPS10_ALL);
-    for (const features of [curr, advertised, supported, peer]) out.u32(features10(features));
+    out
+      .u32(port.config & OFPPC10_ALL)
+      .u32(port.state & OFPPS10_ALL)
+      .zeros(16);
     return;
   }
   out.u32(port.number);
@@ -58,7 +47,7 @@ export function putPhyPort(out: Writer, version: number, port: PhyPort): void {
   out.u32(port.config & OFPPC11_ALL).u32(port.state & OFPPS11_ALL);
   // OFPPDPT14_ETHERNET
   if (version >= OFP14_VERSION) out.u16(0).u16(32).zeros(4);
-  out.u32(curr).u32(advertised).u32(supported).u32(peer).u32(currSpeed).u32(maxSpeed);
+  out.zeros(24);
 }
 
 /** Reasons: OFPPR_ADD 0, OFPPR_DELETE 1, OFPPR_MODIFY 2. */

@@ -5,13 +5,7 @@ import { test } from 'vitest';
 import { formatActions } from '../../../../../src/machine/ovs/flow/text/action-format.ts';
 import { parseActions } from '../../../../../src/machine/ovs/flow/text/action-text.ts';
 import { formatIpv6Address, parseIpv6 } from '../../../../../src/machine/ovs/flow/text/addresses.ts';
-import {
-  formatDuration,
-  formatFlow,
-  parseFlow,
-  parseFlowFile,
-  parseFlowLine,
-} from '../../../../../src/machine/ovs/flow/text/flow-text.ts';
+import { formatDuration, formatFlow, parseFlow } from '../../../../../src/machine/ovs/flow/text/flow-text.ts';
 import { formatGroup, parseGroup } from '../../../../../src/machine/ovs/flow/text/group-text.ts';
 import { formatMatch } from '../../../../../src/machine/ovs/flow/text/match-text.ts';
 import { formatMeter, parseMeter } from '../../../../../src/machine/ovs/flow/text/meter-text.ts';
@@ -102,22 +96,6 @@ test('deletions and changes have keys of their own', () => {
   assert.throws(() => parseFlow('in_port=1', 'modify'), /must specify an action/);
   assert.equal(parseFlow('cookie=7,actions=drop', 'modify').modifyCookie, true);
   assert.equal(parseFlow('actions=drop', 'modify').modifyCookie, false);
-});
-
-test('files of flows have commands, comments and the number of a bad line', () => {
-  const mods = parseFlowFile(
-    '# flows\n\nin_port=1,actions=2\n delete in_port=3 # gone\nmodify_strict priority=4,actions=drop\n',
-  );
-  assert.deepEqual(
-    mods.map(({ command, priority }) => [command, priority]),
-    [
-      ['add', 32768],
-      ['delete', 32768],
-      ['modify_strict', 4],
-    ],
-  );
-  assert.equal(parseFlowLine('del in_port=1').command, 'delete');
-  assert.throws(() => parseFlowFile('in_port=1,actions=2\nfoo=1,actions=2'), /^Error: line 2: unknown keyword foo$/);
 });
 
 test('ports have names where they are given, quoted where they would read as something else', () => {
