@@ -15,6 +15,7 @@ import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kern
 import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
 import type { LearnedMac } from '../machine/ovs/ofproto/mac-table.ts';
 import type { Ofproto } from '../machine/ovs/ofproto/ofproto-dpif.ts';
+import type { LearnedRecircs } from '../machine/ovs/ofproto/recirc.ts';
 import { adoptTables, type LearnedTables, learnedTables } from '../machine/ovs/ofproto/tables/learned.ts';
 import { featureNames } from '../machine/virtio/features.ts';
 import type { LearnedTunFlows } from '../machine/virtio/net/flow-hash.ts';
@@ -42,6 +43,8 @@ export interface LearnedState {
   readonly bridges: readonly (LearnedOfproto | LearnedBridge)[];
   /** In the order of the datapaths of Open vSwitch. */
   readonly datapaths: readonly (LearnedKernel | LearnedNetdev)[];
+  /** Recirculation ids, in the same order. */
+  readonly recircs: readonly LearnedRecircs[];
   /** Neighbour tables in the order of the guests. */
   readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
   /** Positions of the random streams of the lines, in the order of the hosts' NICs. */
@@ -114,6 +117,7 @@ export function learnedState(machine: Machine): LearnedState {
       return { fdb: ofproto.learned(), tables: learnedTables(ofproto.tables) };
     }),
     datapaths: Array.from(machine.site.datapaths.values(), ({ datapath }) => datapath.learned()),
+    recircs: Array.from(machine.site.datapaths.values(), ({ backer }) => backer.recircs.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
     kickDistances: nicsOf(machine).map(({ nic }) =>
@@ -257,7 +261,8 @@ function adopt(machine: Machine, learned: LearnedState): void {
       ofproto.adopt(fdb, learned.standing.now);
     }
   }
-  for (const [i, { datapath }] of [...machine.site.datapaths.values()].entries()) {
+  for (const [i, { datapath, backer }] of [...machine.site.datapaths.values()].entries()) {
+    backer.recircs.adopt(learned.recircs[i]!);
     if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);
     else datapath.adopt(learned.datapaths[i] as LearnedNetdev);
   }

@@ -84,6 +84,21 @@ const ENDS: Readonly<Record<string, readonly string[]>> = {
   pvp: ['eth0', 'br0/a.net0'],
   stratovirt: ['virtio-net-a/net0', 'vhost-net-a/net0', 'vhost-user-a/net0', 'br1/vhost-user-b.net0'],
   'two-hosts': ['h1/a/net0', 'h2/br0/b.net0'],
+  'pvp-kernel': ['eth0', 'br0/a.net0'],
+  pvvp: ['eth0', 'eth1'],
+  p2p: ['eth0', 'br0/eth1'],
+  'p2p-kernel': ['eth0', 'br0/eth1'],
+};
+/** Where datagrams go from and to; between guests `a` and `b` elsewhere. */
+const UDP: Readonly<Record<string, readonly [string, string]>> = {
+  compare: ['vhost-net-a/net0', 'virtio-net-b/net0'],
+  stratovirt: ['vhost-net-a/net0', 'virtio-net-b/net0'],
+  pvp: ['eth0', 'eth0'],
+  'pvp-kernel': ['eth0', 'eth0'],
+  pvvp: ['eth0', 'eth1'],
+  p2p: ['eth0', 'eth1'],
+  'p2p-kernel': ['eth0', 'eth1'],
+  'two-hosts': ['h1/a/net0', 'h2/b/net0'],
 };
 
 /** Kernel guests behind an IOMMU: tables, addresses and the back-end's IOTLB are part of what a world has learned. */
@@ -107,22 +122,15 @@ for (const preset of [...PRESETS, ...BEHIND_IOMMU]) {
   test(`${preset.name}: an idle world does what the dry run said`, () => {
     const world = build(preset.name, preset.document);
     settle(world);
-    const [from, to] =
-      preset.name === 'compare' || preset.name === 'stratovirt'
-        ? ['vhost-net-a/net0', 'virtio-net-b/net0']
-        : preset.name === 'pvp'
-          ? ['eth0', 'eth0']
-          : preset.name === 'two-hosts'
-            ? ['h1/a/net0', 'h2/b/net0']
-            : ['a/net0', 'b/net0'];
+    const [from, to] = UDP[preset.name] ?? ['a/net0', 'b/net0'];
     const udp = (id: string, count: number): DryRunSpec => ({
-      ...{ id, kind: 'udp', from: from!, to: to!, frameSize: 300, count },
+      ...{ id, kind: 'udp', from, to, frameSize: 300, count },
       ...{ rate: 0, generator: null, flows: 1 },
     });
     const ends = ENDS[preset.name] ?? ['a/net0', 'br0/b.net0'];
     const specs: DryRunSpec[] = [udp('first', 1), udp('second', 1)];
     for (const at of ends) specs.push(raw(`b ${at}`, at, BROADCAST), raw(`u ${at}`, at, UNKNOWN));
-    if (preset.name !== 'pvp') specs.push({ ...udp('ping', 1), kind: 'ping' } as DryRunSpec);
+    if (!from.startsWith('eth')) specs.push({ ...udp('ping', 1), kind: 'ping' } as DryRunSpec);
     specs.push(udp('many', 700), udp('last', 1), raw('again', ends[0]!, UNKNOWN));
     for (const [n, spec] of specs.entries()) {
       if (spec.id === 'many') {
