@@ -2,6 +2,7 @@
 import { costStamp } from '../../engine/cost-profile.ts';
 import { COST_NAMES } from '../../engine/costs.ts';
 import { NEVER } from '../../engine/timeline.ts';
+import { planMemory } from '../build/memory.ts';
 import { parseTopology } from '../document.ts';
 import type { RunResult } from '../protocol.ts';
 import { Refusal } from '../refusal.ts';
@@ -17,8 +18,18 @@ const TURN_MS = 20;
 export interface JobWatch {
   /** True ends the job between two turns: runJob() throws JobCancelled. */
   readonly cancelled?: () => boolean;
+  /** Told how many bytes a world will take, before it is built; may throw JobExceeded. */
+  readonly building?: (bytes: number) => void;
 }
 export class JobCancelled extends Error {}
+/** It needs more of this machine than it may take, or has taken it: it came to no result. */
+export class JobExceeded extends Error {
+  readonly problem: JobProblem;
+  constructor(what: 'memory' | 'time', detail: string) {
+    super(detail);
+    this.problem = { code: 'RINGSIDE_E_LIMIT', detail, pointer: `/limits/${what}` };
+  }
+}
 
 class JobFailed extends Error {
   readonly problem: JobProblem;
@@ -30,13 +41,16 @@ class JobFailed extends Error {
 /** It was stopped at some event, which one depends on the machine: nothing of what it had come to is told. */
 class JobStopped extends JobFailed {}
 
-/** Never throws but JobCancelled and what V8 throws where memory ends: what is wrong with the job is in its result. */
+/** Rings of a job's world where its document says nothing of them: nobody reads back in it, and what is not touched costs nothing. */
+const RECORDER = { events: 65_536, bytes: '4MiB' } as const;
+
+/** Never throws but JobCancelled, JobExceeded and what V8 throws where memory ends: what is wrong with the job is in its result. */
 export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
   let world: World | null = null;
   const ids: string[] = [];
   let problem: JobProblem | null = null;
   try {
-    world = new World(topologyOf(job));
+    world = new World(topologyOf(job, watch));
     runTraffic(world, job, ids, watch);
     if (world.failed !== null) problem = { code: 'RINGSIDE_E_WORLD_FAILED', detail: world.failed };
   } catch (error) {
@@ -63,17 +77,21 @@ export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
   };
 }
 
-function topologyOf(job: JobSpec): Topology {
+/** A fingerprint takes in where bytes lie: a live world has the same where its document says these rings. */
+function topologyOf(job: JobSpec, watch: JobWatch): Topology {
   const { document, profile } = job;
   // The job's profile is the one that counts: a book of this machine may have another under that name.
   const profiles = new Map([[profile.name, profile]]);
   const parsed = parseTopology(
-    { ...document, costProfile: profile.name },
+    { ...document, recorder: { ...RECORDER, ...document.recorder }, costProfile: profile.name },
     { name: document.name ?? 'job', knownCosts: COST_NAMES, profiles },
   );
-  if (parsed.ok) return parsed.topology;
-  const { pointer, detail } = parsed.faults[0]!;
-  throw new JobFailed({ code: 'RINGSIDE_E_VALIDATION', detail, pointer: `/topology${pointer}` });
+  if (!parsed.ok) {
+    const { pointer, detail } = parsed.faults[0]!;
+    throw new JobFailed({ code: 'RINGSIDE_E_VALIDATION', detail, pointer: `/topology${pointer}` });
+  }
+  watch.building?.(planMemory(parsed.topology).layout.memoryBytes);
+  return parsed.topology;
 }
 
 /** Starts each request at its time, and runs until all have ended. */
