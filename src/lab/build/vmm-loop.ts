@@ -33,13 +33,13 @@ export function userspaceNic(
   of: { readonly pair: NetQueuePair; readonly fds: RingFds; readonly queue: TapQueue; readonly bounce: number },
 ): UserspaceNic {
   const { pair, fds, queue, bounce } = of;
+  const { services } = site;
   if (vmm === 'qemu') {
     const timer = document.tx === 'timer' ? new TxTimer(document.txTimer) : null;
     return new QemuNic(pair, queue, fds.txKick, fds.rxKick, bounce, timer);
   }
-  const interrupt = document.transport === 'mmio' ? 'irqfd_write' : 'signal_msi_ioctl';
   return new NetIoHandler(pair, queue, fds.txKick, fds.rxKick, {
-    interruptCost: site.services.ns(interrupt),
+    interruptCost: document.transport === 'mmio' ? services.ns('irqfd_write') : services.ns('signal_msi_ioctl'),
     queueSize: document.queueSize,
   });
 }

@@ -82,17 +82,15 @@ export class NicTranslation implements LoopSource {
   /** `trace`: events of the back-end's place. */
   constructor(nic: NicIommu, wiring: NicWiring, backend: OpenBackend, trace: Trace) {
     const backends = backendsOf(wiring);
-    const carrier = iotlbCarrier(backend, trace);
     const { vmm, iommu } = nic.guest;
     const { services, vm } = vmm;
+    const carrier = iotlbCarrier(backend, trace, services);
     this.nic = nic;
     this.wiring = wiring;
     this.backends = backends;
     this.carrier = carrier;
-    const kernel = wiring.kind === 'vhost-net';
-    const messageCost = services.ns(kernel ? 'iotlb_message_kernel' : 'iotlb_message_user');
-    // the kernel's messages are a read and a write, on the socket a message waits for its acknowledgement
-    this.cost = services.ns('viommu_walk') + (kernel ? 2 * messageCost : messageCost);
+    const { messageCost } = carrier;
+    this.cost = services.ns('viommu_walk') + carrier.answerCost;
     this.wakeDelay = services.ns('idle_backend_wakeup');
     this.ram = new AddressSpace();
     for (const slot of vm.layout) this.ram.map(slot.gpa, slot.size, vm.ram + slot.offsetInRam);
@@ -103,7 +101,7 @@ export class NicTranslation implements LoopSource {
     this.iotlbs = backends.map((backend, device) => {
       const iotlb = new DeviceIotlb(services.recorder, {
         place: wiring.backendPlace,
-        evicts: kernel ? 'oldest' : 'random',
+        evicts: wiring.kind === 'vhost-net' ? 'oldest' : 'random',
         messageCost,
         workers: backend.workers,
         clock: vmm.vcpu.clock,

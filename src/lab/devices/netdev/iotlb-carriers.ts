@@ -5,6 +5,7 @@
 import { SCHED_SYSCALL } from '../../../engine/events.ts';
 import { EINVAL } from '../../../machine/kernel/errno.ts';
 import { SYS_read } from '../../../machine/kvm/vm.ts';
+import type { Services } from '../../../machine/services.ts';
 import { iotlbMessage } from '../../../machine/vhost/kernel/iotlb-channel.ts';
 import { type Trace, VhostNetDevice } from '../../../machine/vhost/kernel/vhost-net.ts';
 import { VhostUserFrontend } from '../../../machine/vhost/user/frontend.ts';
@@ -18,6 +19,9 @@ const SYS_write = 1;
 
 /** The messages of a NIC's back-end, by vhost device. What is translated is decided elsewhere. */
 export interface IotlbCarrier {
+  /** ns of one message, and of all messages of a miss that is answered. */
+  readonly messageCost: number;
+  readonly answerCost: number;
   /** The back-end sends a miss. */
   missed(device: number, iova: number, access: number): void;
   /** QEMU reads it. */
@@ -29,13 +33,17 @@ export interface IotlbCarrier {
 }
 
 /** `trace`: events of the back-end's place. */
-export function iotlbCarrier(backend: OpenBackend, trace: Trace): IotlbCarrier {
-  if (backend.kind === 'vhost-net') return kernelCarrier(backend, trace);
-  if (backend.kind === 'vhost-user') return userCarrier(backend);
-  return { missed: () => {}, read: () => {}, update: () => 0, invalidate: () => {} };
+export function iotlbCarrier(backend: OpenBackend, trace: Trace, services: Services): IotlbCarrier {
+  if (backend.kind === 'vhost-net') return kernelCarrier(backend, trace, services);
+  if (backend.kind === 'vhost-user') return userCarrier(backend, services);
+  return { messageCost: 0, answerCost: 0, missed: () => {}, read: () => {}, update: () => 0, invalidate: () => {} };
 }
 
-function kernelCarrier(backend: Extract<OpenBackend, { kind: 'vhost-net' }>, trace: Trace): IotlbCarrier {
+function kernelCarrier(
+  backend: Extract<OpenBackend, { kind: 'vhost-net' }>,
+  trace: Trace,
+  services: Services,
+): IotlbCarrier {
   const devices = backend.opened.map(({ frontend }) => frontend.carrier);
   const buffer = new Uint8Array(vhost_msg.SIZE);
   const write = (device: number, type: number, iova: number, size: number, uaddr: number): number => {
@@ -46,7 +54,11 @@ function kernelCarrier(backend: Extract<OpenBackend, { kind: 'vhost-net' }>, tra
     file.iotlb.hooks ??= { update: () => 0, invalidate: () => 0 };
     return Math.min(0, file.write(iotlbMessage(file.iotlb.v2, type, { iova, size }, uaddr, ACCESS_RW)));
   };
+  const messageCost = services.ns('iotlb_message_kernel');
   return {
+    messageCost,
+    // a read and a write
+    answerCost: 2 * messageCost,
     missed: (device, iova, access) => {
       const file = devices[device];
       if (file instanceof VhostNetDevice) file.iotlb.miss(iova, access);
@@ -63,13 +75,17 @@ function kernelCarrier(backend: Extract<OpenBackend, { kind: 'vhost-net' }>, tra
   };
 }
 
-function userCarrier(connection: VhostUserConnection): IotlbCarrier {
+function userCarrier(connection: VhostUserConnection, services: Services): IotlbCarrier {
   const { frontend } = connection;
+  const messageCost = services.ns('iotlb_message_user');
+  // a message waits for its acknowledgement
+  const costs = { messageCost, answerCost: messageCost };
   if (!(frontend instanceof VhostUserFrontend))
-    return { missed: () => {}, read: () => {}, update: () => -EINVAL, invalidate: () => {} };
+    return { ...costs, missed: () => {}, read: () => {}, update: () => -EINVAL, invalidate: () => {} };
   // a miss is answered by messages of their own, on the main loop's time
   frontend.onBackendMessage = () => 0;
   return {
+    ...costs,
     missed: (_device, iova, access) => {
       connection.backend.iotlbMiss(iova, access);
     },
