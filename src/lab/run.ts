@@ -28,7 +28,7 @@ import { frameQueuePlaces, queuePlaces, virtqueueName } from './devices/netdev/n
 import type { RunResult, RunState, TcpResult } from './protocol.ts';
 
 /** FCS, and preamble and gap, in bytes. */
-const FCS_BYTES = 4;
+export const FCS_BYTES = 4;
 const LINE_BYTES = 20;
 
 /** What a run touches: the NICs at its ends (and in between). */

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { TopologyDocument } from '../document-schema.ts';
 import type { RunResult, WorldStatus } from '../protocol.ts';
 import type { TrafficRequestBody } from '../traffic-request.ts';
+import type { MeasureBody, Rfc2544Result } from './measure.ts';
 
 /** One traffic request of a job. All start when the topology has booted; `start` (a duration) delays one. */
 export type JobTraffic = TrafficRequestBody & { readonly start?: string };
@@ -23,6 +24,8 @@ export interface JobSpec {
   readonly document: TopologyDocument;
   readonly profile: JobProfile;
   readonly traffic: readonly JobTraffic[];
+  /** A measurement: the traffic says between which ends, the measurement how much and how often, each time in a fresh world. */
+  readonly measure?: MeasureBody;
   /** Bound of virtual events: a run that never ends, as a loop of broadcasts, fails here, at the same event everywhere. */
   readonly maxEvents: number;
 }
@@ -48,8 +51,9 @@ export interface JobResult {
   readonly virtualTimeSeconds: number;
   readonly events: number;
   readonly conservation: WorldStatus['conservation'] | null;
-  /** In the order of the job's traffic. */
+  /** In the order of the job's traffic; of a measurement those of one trial: see rfc2544-trials.ts. */
   readonly runs: readonly JobRun[];
+  readonly rfc2544?: Rfc2544Result;
 }
 
 /** JSON with the members of objects in order: equal values have equal texts. */

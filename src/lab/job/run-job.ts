@@ -4,13 +4,15 @@ import { COST_NAMES } from '../../engine/costs.ts';
 import { NEVER } from '../../engine/timeline.ts';
 import { planMemory } from '../build/memory.ts';
 import { parseTopology } from '../document.ts';
-import type { RunResult } from '../protocol.ts';
+import type { RunResult, TrafficSpec } from '../protocol.ts';
 import { Refusal } from '../refusal.ts';
 import type { Topology } from '../topology.ts';
 import { BadTraffic, trafficSpec } from '../traffic-request.ts';
 import { parseDuration } from '../units.ts';
 import { World } from '../world.ts';
 import type { JobProblem, JobResult, JobRun, JobSpec, JobTraffic } from './job.ts';
+import { type MeasureBody, measureSpec } from './measure.ts';
+import { type Measured, measure, TrialFailed } from './rfc2544-trials.ts';
 
 /** Wall time of one turn, ms: how long a cancellation may wait. */
 const TURN_MS = 20;
@@ -46,6 +48,10 @@ const RECORDER = { events: 65_536, bytes: '4MiB' } as const;
 
 /** Never throws but JobCancelled, JobExceeded and what V8 throws where memory ends: what is wrong with the job is in its result. */
 export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
+  return job.measure === undefined ? trafficJob(job, watch) : measureJob(job, job.measure, watch);
+}
+
+function trafficJob(job: JobSpec, watch: JobWatch): JobResult {
   let world: World | null = null;
   const ids: string[] = [];
   let problem: JobProblem | null = null;
@@ -65,15 +71,46 @@ export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
     problem = { code: 'RINGSIDE_E_RUN_FAILED', detail: failed.reason ?? `${failed.id} is ${failed.state}` };
   const status = world?.status() ?? null;
   return {
-    state: problem === null ? 'SUCCEEDED' : 'FAILED',
-    problem,
-    profile: { name: job.profile.name, hash: costStamp(job.profile, job.document.costs ?? {}).hash },
-    seed: job.document.seed ?? 1,
+    ...named(job, problem),
     fingerprint: status?.fingerprint ?? '',
     virtualTimeSeconds: status?.virtualTimeSeconds ?? 0,
     events: status?.events ?? 0,
     conservation: status?.conservation ?? null,
     runs,
+  };
+}
+
+/** A measurement comes to all of its answers or to none. */
+function measureJob(job: JobSpec, body: MeasureBody, watch: JobWatch): JobResult {
+  let measured: Measured | null = null;
+  let problem: JobProblem | null = null;
+  try {
+    const topology = topologyOf(job, watch);
+    const spec = measureSpec(body, job.traffic);
+    const streams = job.traffic.map(specOf);
+    measured = measure(spec, {
+      streams,
+      open: () => new World(topology),
+      start: (world, index, id, change) => startStream(world, { ...streams[index]!, ...change, id }, index),
+      settle: (world, events) => settle(world, job, watch, events),
+    });
+  } catch (error) {
+    if (error instanceof JobFailed) problem = error.problem;
+    else if (error instanceof TrialFailed) problem = { code: 'RINGSIDE_E_RUN_FAILED', detail: error.message };
+    else if (error instanceof BadTraffic) problem = invalid(error.pointer, error.detail, error.expected);
+    else throw error;
+  }
+  const nothing = { fingerprint: '', virtualTimeSeconds: 0, events: 0, conservation: null, runs: [] };
+  return { ...named(job, problem), ...(measured ?? nothing) };
+}
+
+/** Which job it is the result of, and what went wrong. */
+function named(job: JobSpec, problem: JobProblem | null): Pick<JobResult, 'state' | 'problem' | 'profile' | 'seed'> {
+  return {
+    state: problem === null ? 'SUCCEEDED' : 'FAILED',
+    problem,
+    profile: { name: job.profile.name, hash: costStamp(job.profile, job.document.costs ?? {}).hash },
+    seed: job.document.seed ?? 1,
   };
 }
 
@@ -114,24 +151,34 @@ function startOf(request: JobTraffic, index: number): number {
   if (parsed.ok) return parsed.value;
   throw new JobFailed(invalid(`/traffic/${index}/start`, parsed.detail, parsed.expected));
 }
-function start(world: World, { start: _, ...request }: JobTraffic, index: number): string {
+function start(world: World, request: JobTraffic, index: number): string {
   const id = `run-${index + 1}`;
+  startStream(world, { ...specOf(request, index), id }, index);
+  return id;
+}
+/** A request in the engine's units. */
+function specOf({ start: _, ...request }: JobTraffic, index: number): Omit<TrafficSpec, 'id'> {
   try {
-    world.startTraffic({ id, ...trafficSpec(request) });
+    return trafficSpec(request);
   } catch (error) {
-    if (error instanceof BadTraffic)
-      throw new JobFailed(invalid(`/traffic/${index}${error.pointer}`, error.detail, error.expected));
+    if (!(error instanceof BadTraffic)) throw error;
+    throw new JobFailed(invalid(`/traffic/${index}${error.pointer}`, error.detail, error.expected));
+  }
+}
+function startStream(world: World, spec: TrafficSpec, index: number): void {
+  try {
+    world.startTraffic(spec);
+  } catch (error) {
     if (error instanceof Refusal) throw new JobFailed(ofRefusal(error, `/traffic/${index}`));
     throw error;
   }
-  return id;
 }
 
-/** Until nothing more happens, or a stop that was asked for is reached. */
-function settle(world: World, job: JobSpec, watch: JobWatch): void {
+/** Until nothing more happens, or a stop that was asked for is reached. `before`: events of the job's earlier worlds. */
+function settle(world: World, job: JobSpec, watch: JobWatch, before = 0): void {
   for (;;) {
     const more = world.turn(TURN_MS) !== NEVER;
-    if (world.machine.recorder.events > job.maxEvents)
+    if (before + world.machine.recorder.events > job.maxEvents)
       throw new JobStopped({
         code: 'RINGSIDE_E_RUN_FAILED',
         detail: `more than ${job.maxEvents} events have happened`,

@@ -73,6 +73,23 @@ export class RunLedger {
   get maxLatency(): number {
     return this.longest;
   }
+  /** Mean of the latencies in ns, from the middles of the histogram's steps: at most 0.8 % off. */
+  get meanLatency(): number {
+    let sum = 0;
+    for (let i = 0; i < BUCKETS; i++) if (this.histogram[i]! > 0) sum += this.histogram[i]! * bucketMiddle(i);
+    return this.samples === 0 ? 0 : sum / this.samples;
+  }
+
+  /** Counts what another account has counted here too: what several runs came to together. */
+  add(other: RunLedger): void {
+    this.sent += other.sent;
+    this.received += other.received;
+    this.delivered += other.delivered;
+    this.deliveredBytes += other.deliveredBytes;
+    this.samples += other.samples;
+    this.longest = Math.max(this.longest, other.longest);
+    for (let i = 0; i < BUCKETS; i++) this.histogram[i]! += other.histogram[i]!;
+  }
 }
 
 function bucketOf(ns: number): number {
@@ -90,4 +107,9 @@ function bucketTop(bucket: number): number {
   if (bucket < 2 * STEPS) return bucket;
   const shift = Math.floor(bucket / STEPS) - 1;
   return ((bucket % STEPS) + STEPS + 1) * 2 ** shift - 1;
+}
+function bucketMiddle(bucket: number): number {
+  if (bucket < 2 * STEPS) return bucket;
+  const width = 2 ** (Math.floor(bucket / STEPS) - 1);
+  return bucketTop(bucket) - (width - 1) / 2;
 }

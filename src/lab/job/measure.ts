@@ -1,0 +1,238 @@
+/**
+ * A measurement in place of traffic: which questions of RFC 2544 are asked, how, and what the answers look like. The requests of
+ * the job's `traffic` say between which ends and with what flows; their rates and frames are the measurement's.
+ */
+import { type Static, Type } from 'typebox';
+import { closed, oneOf } from '../schema-kit.ts';
+import { BadTraffic, type TrafficRequestBody } from '../traffic-request.ts';
+import { DURATION_PATTERN, parseDuration } from '../units.ts';
+
+const TESTS = ['throughput', 'latency', 'loss', 'back-to-back'] as const;
+const ratio = (description: string, standard: number, minimum: number, maximum: number) =>
+  Type.Optional(Type.Number({ minimum, maximum, default: standard, description, examples: [standard] }));
+
+export const Measure = closed(
+  {
+    kind: oneOf(['rfc2544'], { examples: ['rfc2544'] }),
+    tests: Type.Optional(
+      Type.Array(oneOf(TESTS, { examples: ['throughput'] }), {
+        minItems: 1,
+        uniqueItems: true,
+        maxItems: TESTS.length,
+        default: ['throughput'],
+        description:
+          '`throughput`: the highest rate that loses no more than `loss` (§26.1). `latency`: at `latencyRates` of the throughput, of all frames (§26.2). `loss`: the share that is lost, from the highest rate down until two rates lose nothing (§26.3). `back-to-back`: the longest burst at the highest rate of which nothing is lost (§26.4).',
+        examples: [['throughput', 'latency']],
+      }),
+    ),
+    frameSizes: Type.Optional(
+      Type.Array(Type.Integer({ minimum: 64, maximum: 1518, examples: [64] }), {
+        minItems: 1,
+        maxItems: 32,
+        uniqueItems: true,
+        description:
+          "Frame sizes with FCS, each measured by itself (RFC 2544 §9.1: 64, 128, 256, 512, 1024, 1280 and 1518). Default: the traffic's own.",
+        examples: [[64, 512, 1518]],
+      }),
+    ),
+    duration: Type.Optional(
+      Type.String({
+        pattern: DURATION_PATTERN,
+        maxLength: 32,
+        default: '20ms',
+        description:
+          'How long a trial sends, in virtual time. A trial also fails when frames come out more slowly than they go in, which a longer one would see as loss.',
+        examples: ['20ms'],
+      }),
+    ),
+    maxFrames: Type.Optional(
+      Type.Integer({
+        minimum: 100,
+        maximum: 100_000_000,
+        default: 200_000,
+        description: 'Frames after which each stream of a trial ends, if `duration` is not over before.',
+        examples: [200000],
+      }),
+    ),
+    loss: ratio('Share of the frames that a trial of the throughput may lose.', 0, 0, 0.999),
+    resolution: ratio('How exact throughput and bursts are, as a share of them.', 0.01, 0.0001, 0.5),
+    maxRate: Type.Optional(
+      Type.Number({
+        exclusiveMinimum: 0,
+        maximum: 1_000_000_000,
+        description:
+          'Highest rate, frames per second of all streams together. Default: what the line, or the generator, can do.',
+        examples: [1000000],
+      }),
+    ),
+    learning: Type.Optional(
+      closed(
+        {
+          frames: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 10_000_000,
+              description: 'Of each stream. Default: one for each of its flows, and 100 at least.',
+              examples: [1000],
+            }),
+          ),
+          rate: Type.Optional(
+            Type.Number({
+              exclusiveMinimum: 0,
+              maximum: 1_000_000_000,
+              default: 10_000,
+              description: 'Frames per second.',
+            }),
+          ),
+        },
+        {
+          description:
+            'Frames of the same flows before each trial, after which addresses and flows are known (RFC 2544 §23). They are not counted.',
+          examples: [{ frames: 1000, rate: 10000 }],
+        },
+      ),
+    ),
+    latencyRates: Type.Optional(
+      Type.Array(Type.Number({ exclusiveMinimum: 0, maximum: 1, examples: [1] }), {
+        minItems: 1,
+        maxItems: 16,
+        default: [1],
+        description: 'Rates at which latency is measured, as shares of the throughput.',
+        examples: [[0.1, 0.5, 0.9, 1]],
+      }),
+    ),
+    lossStep: ratio('Step of the rates of `loss`, as a share of the highest.', 0.1, 0.01, 0.5),
+    longestBurst: Type.Optional(
+      Type.Integer({
+        minimum: 2,
+        maximum: 100_000_000,
+        default: 100_000,
+        description: 'Longest burst that `back-to-back` tries.',
+        examples: [100000],
+      }),
+    ),
+  },
+  {
+    $id: 'Measure',
+    description:
+      'A measurement by RFC 2544. Every trial has a fresh topology. The streams of `traffic` (kind `udp`) send at the same time, each with its part of the rate.',
+    examples: [{ kind: 'rfc2544', tests: ['throughput', 'latency'], frameSizes: [64, 1518] }],
+  },
+);
+export type MeasureBody = Static<typeof Measure>;
+export type MeasureTest = (typeof TESTS)[number];
+
+/** A measurement with its defaults, in plain units. */
+export interface MeasureSpec {
+  readonly tests: readonly MeasureTest[];
+  /** null: what the traffic says. */
+  readonly frameSizes: readonly (number | null)[];
+  readonly durationSeconds: number;
+  readonly maxFrames: number;
+  readonly loss: number;
+  readonly resolution: number;
+  /** null: what the senders can. */
+  readonly maxRate: number | null;
+  /** `frames` null: as many as there are flows. */
+  readonly learning: { readonly frames: number | null; readonly rate: number };
+  readonly latencyRates: readonly number[];
+  readonly lossStep: number;
+  readonly longestBurst: number;
+}
+
+/** What a trial's rate and frames come from: it says them, so the traffic does not. */
+const MEASURED: Readonly<Record<string, unknown>> = { rate: 'max', count: 100, duration: undefined, start: undefined };
+
+/**
+ * The measurement with its defaults. Throws BadTraffic, with a pointer that begins with `/measure` or `/traffic`, where it does not
+ * go together with the traffic.
+ */
+export function measureSpec(
+  body: MeasureBody,
+  traffic: readonly (TrafficRequestBody & { readonly start?: string })[],
+): MeasureSpec {
+  if (traffic.length === 0) throw new BadTraffic('/traffic', 'there is nothing to measure', 'at least one stream');
+  for (const [i, request] of traffic.entries()) {
+    if (request.kind !== 'udp') throw new BadTraffic(`/traffic/${i}/kind`, `${request.kind} is not measured`, 'udp');
+    for (const [field, left] of Object.entries(MEASURED)) {
+      const value = request[field as keyof typeof request];
+      if (value !== undefined && value !== left)
+        throw new BadTraffic(
+          `/traffic/${i}/${field}`,
+          `the measurement has its own ${field}`,
+          'the field to be left out',
+        );
+    }
+    if (body.frameSizes !== undefined && (request.imix ?? request.sizes) !== undefined)
+      throw new BadTraffic('/measure/frameSizes', 'the traffic is a mix of sizes', 'one of them');
+  }
+  const duration = parseDuration(body.duration ?? '20ms');
+  if (!duration.ok) throw new BadTraffic('/measure/duration', duration.detail, duration.expected);
+  if (duration.value < 1000 || duration.value > 3600e9)
+    throw new BadTraffic('/measure/duration', `${body.duration} is out of range`, '1us to 3600s');
+  return {
+    tests: body.tests ?? ['throughput'],
+    frameSizes: body.frameSizes ?? [null],
+    durationSeconds: duration.value / 1e9,
+    maxFrames: body.maxFrames ?? 200_000,
+    loss: body.loss ?? 0,
+    resolution: body.resolution ?? 0.01,
+    maxRate: body.maxRate ?? null,
+    learning: { frames: body.learning?.frames ?? null, rate: body.learning?.rate ?? 10_000 },
+    latencyRates: body.latencyRates ?? [1],
+    lossStep: body.lossStep ?? 0.1,
+    longestBurst: body.longestBurst ?? 100_000,
+  };
+}
+
+// ---- answers ------------------------------------------------------------------------------------------------------
+
+/** Rates are frames per second of virtual time, of all streams together. */
+export interface Rfc2544Throughput {
+  readonly framesPerSecond: number;
+  /** Of frames with FCS, without preamble and gap. */
+  readonly frameBitsPerSecond: number;
+  /** What was lost at that rate. */
+  readonly lossRatio: number;
+  /** The lowest rate that failed; null where the highest one passed. */
+  readonly failedFramesPerSecond: number | null;
+  readonly trials: number;
+}
+export interface Rfc2544Latency {
+  /** Of the throughput. */
+  readonly share: number;
+  readonly framesPerSecond: number;
+  readonly meanSeconds: number;
+  readonly p50Seconds: number;
+  readonly p90Seconds: number;
+  readonly p99Seconds: number;
+  readonly maxSeconds: number;
+}
+export interface Rfc2544Loss {
+  /** Of the highest rate. */
+  readonly share: number;
+  readonly offeredFramesPerSecond: number;
+  readonly receivedFramesPerSecond: number;
+  readonly lossRatio: number;
+}
+export interface Rfc2544BackToBack {
+  readonly frames: number;
+  /** `longestBurst` came out whole: there may be longer ones. */
+  readonly atLeast: boolean;
+  readonly trials: number;
+}
+/** Tests that were not asked for are left out. */
+export interface Rfc2544Size {
+  /** null: as the traffic says. */
+  readonly frameSize: number | null;
+  /** The highest rate that was offered. */
+  readonly maxFramesPerSecond: number;
+  readonly throughput?: Rfc2544Throughput;
+  readonly latency?: readonly Rfc2544Latency[];
+  readonly loss?: readonly Rfc2544Loss[];
+  readonly backToBack?: Rfc2544BackToBack;
+}
+export interface Rfc2544Result {
+  readonly sizes: readonly Rfc2544Size[];
+  readonly trials: number;
+}

@@ -1,0 +1,231 @@
+/**
+ * RFC 2544 on worlds: each trial builds one, lets it learn, sends, and looks at what came out. All streams of the job send at
+ * the same time. The searches are in rfc2544.ts, what is asked and answered in measure.ts.
+ */
+import { RunLedger } from '../../machine/packet/run-ledger.ts';
+import { collectGarbage } from '../collect-garbage.ts';
+import type { TrafficSpec, WorldStatus } from '../protocol.ts';
+import { FCS_BYTES } from '../run.ts';
+import type { World } from '../world.ts';
+import { contentHash, type JobRun } from './job.ts';
+import type {
+  MeasureSpec,
+  Rfc2544BackToBack,
+  Rfc2544Latency,
+  Rfc2544Loss,
+  Rfc2544Result,
+  Rfc2544Size,
+  Rfc2544Throughput,
+} from './measure.ts';
+import { backToBack, lossCurve, lossRatio, type Trial, throughputSearch } from './rfc2544.ts';
+
+/** Fewest frames of a stream in a trial: below, rates mean nothing. */
+const LEAST_FRAMES = 100;
+/** Fewest frames that a stream sends before a trial. */
+const LEAST_LEARNED = 100;
+
+/** What trials stand on; see run-job.ts. */
+export interface TrialGround {
+  /** A fresh world of the job's document. */
+  open(): World;
+  /** Starts stream `index` of the job, changed by `change`. */
+  start(world: World, index: number, id: string, change: Partial<TrafficSpec>): void;
+  /** Runs until nothing more happens; `events`: how many have happened in earlier worlds. */
+  settle(world: World, events: number): void;
+  /** The job's requests in the engine's units. */
+  readonly streams: readonly Omit<TrafficSpec, 'id'>[];
+}
+
+/** A trial, and what is told of it. */
+interface WorldTrial extends Trial {
+  readonly latency: RunLedger;
+  readonly runs: readonly JobRun[];
+  readonly conservation: WorldStatus['conservation'];
+}
+interface Load {
+  /** Frames per second of all streams together; null: as fast as they can. */
+  readonly rate: number | null;
+  /** Frames of each stream; null: as the measurement says. */
+  readonly frames: number | null;
+}
+
+export interface Measured {
+  readonly rfc2544: Rfc2544Result;
+  /** Hash of the fingerprints of all worlds. */
+  readonly fingerprint: string;
+  /** Of all worlds together. */
+  readonly virtualTimeSeconds: number;
+  readonly events: number;
+  /** Of the trial that passed at the throughput of the first frame size; of the last trial where there is none. */
+  readonly runs: readonly JobRun[];
+  readonly conservation: WorldStatus['conservation'] | null;
+}
+
+/** Carries out a measurement. Throws what `ground` throws; a world that fails ends it with a TrialFailed. */
+export function measure(spec: MeasureSpec, ground: TrialGround): Measured {
+  return new Measurement(spec, ground).run();
+}
+/** A world's failure, or a run's. */
+export class TrialFailed extends Error {}
+
+class Measurement {
+  private readonly spec: MeasureSpec;
+  private readonly ground: TrialGround;
+  private readonly fingerprints: string[] = [];
+  private virtualTimeSeconds = 0;
+  private events = 0;
+  private last: WorldTrial | null = null;
+  private shown: WorldTrial | null = null;
+
+  constructor(spec: MeasureSpec, ground: TrialGround) {
+    this.spec = spec;
+    this.ground = ground;
+  }
+
+  run(): Measured {
+    const sizes = this.spec.frameSizes.map((size) => this.size(size));
+    const shown = this.shown ?? this.last;
+    return {
+      rfc2544: { sizes, trials: this.fingerprints.length },
+      fingerprint: contentHash(this.fingerprints).slice(0, 16),
+      virtualTimeSeconds: this.virtualTimeSeconds,
+      events: this.events,
+      runs: shown?.runs ?? [],
+      conservation: shown?.conservation ?? null,
+    };
+  }
+
+  private size(frameSize: number | null): Rfc2544Size {
+    const { tests, maxRate } = this.spec;
+    const top = this.trial(frameSize, { rate: maxRate, frames: null });
+    const max = maxRate === null ? top.offeredRate : Math.min(maxRate, top.offeredRate);
+    // the trial at the highest rate need not be made again
+    const at = (rate: number): WorldTrial => (rate === max ? top : this.trial(frameSize, { rate, frames: null }));
+    const wanted = (test: MeasureSpec['tests'][number]): boolean => tests.includes(test);
+    const found = wanted('throughput') || wanted('latency') ? this.throughput(at, max) : null;
+    return {
+      frameSize,
+      maxFramesPerSecond: max,
+      ...(found !== null && wanted('throughput') ? { throughput: found } : {}),
+      ...(found !== null && wanted('latency') ? { latency: this.latency(at, found.framesPerSecond) } : {}),
+      ...(wanted('loss') ? { loss: this.loss(at, max) } : {}),
+      ...(wanted('back-to-back') ? { backToBack: this.burst(frameSize) } : {}),
+    };
+  }
+
+  private throughput(at: (rate: number) => WorldTrial, max: number): Rfc2544Throughput {
+    const { loss, resolution } = this.spec;
+    const { framesPerSecond, failedFramesPerSecond, trials, best } = throughputSearch(at, { max, loss, resolution });
+    this.shown ??= best;
+    const { latency: ledger } = best ?? {};
+    const frames = ledger?.delivered ?? 0;
+    const bytes = frames === 0 ? 0 : ledger!.deliveredBytes / frames + FCS_BYTES;
+    return {
+      framesPerSecond,
+      frameBitsPerSecond: framesPerSecond * bytes * 8,
+      lossRatio: best === null ? 0 : lossRatio(best),
+      failedFramesPerSecond,
+      trials,
+    };
+  }
+
+  private latency(at: (rate: number) => WorldTrial, throughput: number): Rfc2544Latency[] {
+    if (throughput === 0) return [];
+    return this.spec.latencyRates.map((share) => {
+      const { latency } = at(throughput * share);
+      return {
+        share,
+        framesPerSecond: throughput * share,
+        meanSeconds: latency.meanLatency / 1e9,
+        p50Seconds: latency.quantile(0.5) / 1e9,
+        p90Seconds: latency.quantile(0.9) / 1e9,
+        p99Seconds: latency.quantile(0.99) / 1e9,
+        maxSeconds: latency.maxLatency / 1e9,
+      };
+    });
+  }
+
+  private loss(at: (rate: number) => WorldTrial, max: number): Rfc2544Loss[] {
+    return lossCurve(at, { max, step: this.spec.lossStep }).map(({ share, trial }) => ({
+      share,
+      offeredFramesPerSecond: trial.offeredRate,
+      receivedFramesPerSecond: trial.receivedRate,
+      lossRatio: lossRatio(trial),
+    }));
+  }
+
+  private burst(frameSize: number | null): Rfc2544BackToBack {
+    const { longestBurst: most, resolution, maxRate: rate } = this.spec;
+    return backToBack((frames) => this.trial(frameSize, { rate, frames }), { most, resolution });
+  }
+
+  /** One world, from its boot to its last frame. */
+  private trial(frameSize: number | null, load: Load): WorldTrial {
+    const { ground, spec } = this;
+    const { streams } = ground;
+    const world = ground.open();
+    const settle = (): void => {
+      ground.settle(world, this.events);
+      if (world.failed !== null) throw new TrialFailed(world.failed);
+    };
+    const sized = frameSize === null ? {} : { frameSize };
+    const { frames: learned, rate: slow } = spec.learning;
+    if (learned !== 0) {
+      for (const [i, { flows }] of streams.entries()) {
+        const count = learned ?? Math.max(LEAST_LEARNED, flows);
+        ground.start(world, i, `learn-${i + 1}`, { ...sized, ...inTurns(streams[i]!), count, rate: slow });
+      }
+      settle();
+    }
+    const rate = load.rate === null ? 0 : load.rate / streams.length;
+    const wanted = rate === 0 ? spec.maxFrames : Math.ceil(spec.durationSeconds * rate);
+    const count = load.frames ?? Math.min(spec.maxFrames, Math.max(LEAST_FRAMES, wanted));
+    const ends = rate === 0 && load.frames === null ? { durationSeconds: spec.durationSeconds } : {};
+    for (let i = 0; i < streams.length; i++) ground.start(world, i, `run-${i + 1}`, { ...sized, rate, count, ...ends });
+    settle();
+    const trial = this.outcome(world, load.rate);
+    this.last = trial;
+    // the next world's memory takes the place of this one's
+    collectGarbage();
+    return trial;
+  }
+
+  private outcome(world: World, asked: number | null): WorldTrial {
+    const { streams } = this.ground;
+    const all = new RunLedger(0, 0, 0);
+    let offeredRate = 0;
+    let receivedRate = 0;
+    const runs = streams.map((_, i) => {
+      const id = `run-${i + 1}`;
+      const { wall: _wall, ...run } = world.run(id);
+      if (run.state !== 'SUCCEEDED') throw new TrialFailed(run.reason ?? `${id} is ${run.state}`);
+      const ledger = world.machine.frames.ledgers[world.runNumber(id)]!;
+      all.add(ledger);
+      offeredRate += rateOf(ledger.sent, ledger.firstSendNs, ledger.lastSendNs);
+      receivedRate += rateOf(ledger.received, ledger.firstDeliveryNs, ledger.lastDeliveryNs);
+      return run;
+    });
+    const status = world.status();
+    this.fingerprints.push(status.fingerprint);
+    this.virtualTimeSeconds += status.virtualTimeSeconds;
+    this.events += status.events;
+    return {
+      sent: all.sent,
+      received: all.received,
+      // bursts, and the last frame that is sent a little late, make the measured rate differ from what was asked for
+      offeredRate: asked === null ? offeredRate : Math.min(asked, offeredRate),
+      receivedRate,
+      latency: all,
+      runs,
+      conservation: status.conservation,
+    };
+  }
+}
+
+/** Frames before a trial take turns among flows: each has one. */
+function inTurns({ pattern }: Omit<TrafficSpec, 'id'>): Partial<TrafficSpec> {
+  return pattern === undefined ? {} : { pattern: { ...pattern, distribution: 'round-robin', burst: 1 } };
+}
+function rateOf(frames: number, first: number, last: number): number {
+  return frames < 2 || last <= first ? 0 : ((frames - 1) * 1e9) / (last - first);
+}
