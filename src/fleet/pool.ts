@@ -267,6 +267,7 @@ export class ThreadPool implements JobQueue {
     for (const entry of again) {
       entry.cancelled = 0;
       entry.again = false;
+      entry.begun = false;
     }
     this.waitingCount += again.length;
     this.waiting = [...again, ...this.waiting.slice(this.firstWaiting)];
