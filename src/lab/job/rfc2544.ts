@@ -28,7 +28,7 @@ export interface SearchOptions {
   readonly mostTrials?: number;
 }
 export interface Throughput<T extends Trial> {
-  /** The highest rate found that passed, frames per second; 0 where none did. */
+  /** The highest rate found that passed, as it was offered, frames per second; 0 where none did. */
   readonly framesPerSecond: number;
   /** The lowest rate that failed; null where `max` passed. */
   readonly failedFramesPerSecond: number | null;
@@ -80,7 +80,8 @@ export function throughputSearch<T extends Trial>(
       next = low > 0 ? (low + high) / 2 : below(found, high, step);
     }
   }
-  return { framesPerSecond: low, failedFramesPerSecond: high, trials, best };
+  // a sender may have stayed behind the rate that it was asked for
+  return { framesPerSecond: Math.min(low, best?.offeredRate ?? 0), failedFramesPerSecond: high, trials, best };
 }
 
 /** The rate to try after a trial at `rate` that failed, while none has passed. Where nothing came out, far below. */

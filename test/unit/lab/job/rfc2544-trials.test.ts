@@ -1,0 +1,138 @@
+/** Measurements as jobs: what they come to agrees with single runs at the same rates, and is the same each time. */
+import assert from 'node:assert/strict';
+import { test } from 'vitest';
+import { costTable } from '../../../../src/engine/costs.ts';
+import { engineVersion } from '../../../../src/lab/job/engine-version.ts';
+import { contentHash, type JobResult, type JobSpec, type JobTraffic } from '../../../../src/lab/job/job.ts';
+import { type MeasureBody, measureSpec } from '../../../../src/lab/job/measure.ts';
+import { JobCancelled, runJob } from '../../../../src/lab/job/run-job.ts';
+import { PRESETS } from '../../../../src/lab/presets.ts';
+import { BadTraffic } from '../../../../src/lab/traffic-request.ts';
+
+const P2P: JobTraffic = { kind: 'udp', from: 'eth0', to: 'eth1' };
+function job(preset: string, change: Partial<JobSpec>): JobSpec {
+  const { document } = PRESETS.find((p) => p.name === preset)!;
+  const profile = { name: 'default', costs: costTable({}) };
+  return { engine: engineVersion(), document, profile, traffic: [P2P], maxEvents: 1e9, ...change };
+}
+const measured = (preset: string, measure: Partial<MeasureBody>, traffic: readonly JobTraffic[] = [P2P]): JobResult =>
+  runJob(job(preset, { traffic, measure: { kind: 'rfc2544', duration: '5ms', ...measure } }));
+
+test('throughput: a run at that rate loses nothing, one at the rate that failed does or falls behind', () => {
+  const result = measured('p2p', {});
+  assert.equal(result.problem, null);
+  const { framesPerSecond, failedFramesPerSecond, frameBitsPerSecond, trials } = result.rfc2544!.sizes[0]!.throughput!;
+  assert.ok(failedFramesPerSecond! > framesPerSecond && failedFramesPerSecond! <= framesPerSecond * 1.011);
+  assert.equal(frameBitsPerSecond, framesPerSecond * 64 * 8);
+  assert.equal(result.rfc2544?.trials, trials);
+  // what a longer run of the same topology says, after its first frame has been learned from
+  const at = (rate: number): number => {
+    const learn: JobTraffic = { ...P2P, count: 100, rate: 10_000 };
+    const { runs } = runJob(job('p2p', { traffic: [learn, { ...P2P, rate, duration: '50ms', start: '20ms' }] }));
+    return runs[1]!.sent - runs[1]!.received;
+  };
+  assert.equal(at(framesPerSecond), 0);
+  assert.ok(at(failedFramesPerSecond! * 1.02) > 0);
+});
+
+test('the same measurement comes to the same result, to the byte', () => {
+  assert.equal(contentHash(measured('p2p', {})), contentHash(measured('p2p', {})));
+});
+
+test('all tests, by frame size; the runs are those of the throughput', () => {
+  const tests = ['throughput', 'latency', 'loss', 'back-to-back'] as const;
+  const measure = { tests: [...tests], frameSizes: [64, 1518], latencyRates: [0.1, 1], longestBurst: 4096 };
+  const { rfc2544, runs } = measured('p2p', measure);
+  const [small, large] = rfc2544!.sizes;
+  assert.deepEqual([small?.frameSize, large?.frameSize], [64, 1518]);
+  // the line: 25 Gbit/s over 84 and 1538 bytes with preamble and gap
+  assert.ok(Math.abs(small!.maxFramesPerSecond / (25e9 / (84 * 8)) - 1) < 1e-3, `${small!.maxFramesPerSecond}`);
+  assert.ok(Math.abs(large!.maxFramesPerSecond / (25e9 / (1538 * 8)) - 1) < 1e-3, `${large!.maxFramesPerSecond}`);
+  // which the large frames reach
+  assert.equal(large!.throughput!.framesPerSecond, large!.maxFramesPerSecond);
+  assert.equal(large!.throughput!.failedFramesPerSecond, null);
+  assert.deepEqual(
+    large!.loss?.map((l) => [l.share, l.lossRatio]),
+    [
+      [1, 0],
+      [0.9, 0],
+    ],
+  );
+  assert.deepEqual([large!.backToBack!.frames, large!.backToBack!.atLeast], [4096, true]);
+  // which the small ones do not
+  const { throughput, loss, latency, backToBack } = small!;
+  assert.ok(throughput!.framesPerSecond < small!.maxFramesPerSecond / 2);
+  assert.ok(loss![0]!.lossRatio > 0.4 && loss!.at(-1)!.lossRatio === 0 && loss!.at(-2)!.lossRatio === 0);
+  assert.ok(backToBack!.frames >= 1024 && !backToBack!.atLeast, 'the receive ring holds 1024');
+  assert.deepEqual(
+    latency!.map((l) => l.share),
+    [0.1, 1],
+  );
+  for (const l of latency!)
+    assert.ok(l.p50Seconds <= l.p99Seconds && l.p99Seconds <= l.maxSeconds && l.meanSeconds > 0, JSON.stringify(l));
+  assert.ok(latency![0]!.meanSeconds < latency![1]!.meanSeconds);
+  assert.equal(runs.length, 1);
+  assert.equal(runs[0]!.received, runs[0]!.sent);
+  assert.ok(Math.abs(runs[0]!.virtual.framesPerSecond / throughput!.framesPerSecond - 1) < 0.02);
+});
+
+test('streams in both directions share the rate', () => {
+  const back: JobTraffic = { kind: 'udp', from: 'eth1', to: 'eth0' };
+  const { rfc2544, runs } = measured('p2p-kernel', {}, [P2P, back]);
+  const [a, b] = runs.map((run) => run.virtual.framesPerSecond) as [number, number];
+  assert.ok(Math.abs((a + b) / rfc2544!.sizes[0]!.throughput!.framesPerSecond - 1) < 0.02, `${a} ${b}`);
+  assert.ok(Math.abs(a / b - 1) < 0.02);
+});
+
+test('a mix of sizes, many flows, and guests as senders', () => {
+  const mix: JobTraffic = { ...P2P, imix: 'simple', flows: 64, distribution: 'zipf', spread: 'addresses' };
+  const { framesPerSecond, frameBitsPerSecond } = measured('p2p', {}, [mix]).rfc2544!.sizes[0]!.throughput!;
+  const mean = (7 * 64 + 4 * 570 + 1518) / 12;
+  assert.ok(Math.abs(frameBitsPerSecond / framesPerSecond / 8 / mean - 1) < 0.02, `${framesPerSecond}`);
+  const guests: JobTraffic = { kind: 'udp', from: 'a/net0', to: 'b/net0' };
+  const { sizes } = measured('vhost-net', {}, [guests]).rfc2544!;
+  assert.ok(sizes[0]!.throughput!.framesPerSecond > 100_000 && sizes[0]!.throughput!.lossRatio === 0);
+});
+
+test('a highest rate, and a share that may be lost', () => {
+  const limited = measured('p2p', { maxRate: 1e6 }).rfc2544!.sizes[0]!;
+  assert.ok(Math.abs(limited.maxFramesPerSecond / 1e6 - 1) < 0.001, `${limited.maxFramesPerSecond}`);
+  assert.equal(limited.throughput!.framesPerSecond, limited.maxFramesPerSecond);
+  const strict = measured('pvp', {}, [{ ...P2P, to: 'eth0' }]).rfc2544!.sizes[0]!.throughput!;
+  const lenient = measured('pvp', { loss: 0.5 }, [{ ...P2P, to: 'eth0' }]).rfc2544!.sizes[0]!.throughput!;
+  assert.ok(lenient.framesPerSecond > 1.5 * strict.framesPerSecond, `${lenient.framesPerSecond}`);
+  assert.ok(lenient.lossRatio > 0.3 && lenient.lossRatio <= 0.5);
+});
+
+test('what does not go together is refused, with its place', () => {
+  const cases: [Partial<MeasureBody>, readonly JobTraffic[], RegExp][] = [
+    [{}, [], /^\/traffic: there is nothing to measure/],
+    [{}, [{ ...P2P, kind: 'ping' }], /^\/traffic\/0\/kind: ping is not measured/],
+    [{}, [P2P, { ...P2P, rate: 5 }], /^\/traffic\/1\/rate: the measurement has its own rate/],
+    [{}, [{ ...P2P, duration: '1ms' }], /^\/traffic\/0\/duration/],
+    [{}, [{ ...P2P, start: '1ms' }], /^\/traffic\/0\/start/],
+    [{ frameSizes: [64] }, [{ ...P2P, imix: 'simple' }], /^\/measure\/frameSizes: the traffic is a mix/],
+    [{ duration: '1ns' }, [P2P], /^\/measure\/duration: 1ns is out of range/],
+  ];
+  for (const [body, traffic, expected] of cases) {
+    assert.throws(
+      () => measureSpec({ kind: 'rfc2544', ...body }, traffic),
+      (error) => error instanceof BadTraffic && expected.test(`${error.pointer}: ${error.detail}`),
+    );
+    const { state, problem, rfc2544 } = measured('p2p', body, traffic);
+    assert.equal(state, 'FAILED');
+    assert.match(`${problem?.pointer}: ${problem?.detail}`, expected);
+    assert.equal(rfc2544, undefined);
+  }
+  const nobody = measured('p2p', {}, [{ ...P2P, to: 'nobody' }]).problem;
+  assert.match(`${nobody?.pointer}: ${nobody?.detail}`, /^\/traffic\/0\/to: "nobody" is not an end/);
+});
+
+test('events of all trials together are bounded, and a measurement is cancelled between two turns', () => {
+  const measure: MeasureBody = { kind: 'rfc2544' };
+  const one = runJob(job('p2p', { measure: { ...measure, maxRate: 1000 } }));
+  assert.equal(one.rfc2544?.trials, 1);
+  const { problem } = runJob(job('p2p', { measure, maxEvents: 100_000 }));
+  assert.match(problem?.detail ?? '', /more than 100000 events/);
+  assert.throws(() => runJob(job('p2p', { measure }), { cancelled: () => true }), JobCancelled);
+});
