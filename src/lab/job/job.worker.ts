@@ -29,7 +29,6 @@ export default function runBatch(batch: Batch): BatchOutcomes {
     if (index > 0 && performance.now() - started > turnMs) break;
     Atomics.store(control, CURRENT, index);
     outcomes.push(runOne(job, () => Atomics.load(control, CANCELLED + index) !== 0));
-    tidy();
   }
   Atomics.store(control, CURRENT, jobs.length);
   return outcomes;
@@ -42,6 +41,7 @@ function runOne({ job, memory, wallSeconds }: BatchJob, cancelled: () => boolean
   let world = 0;
   const building = (bytes: number): void => {
     if (bytes > memory) throw tooLarge('world', bytes, memory);
+    tidy();
     worlds++;
     world = bytes;
   };

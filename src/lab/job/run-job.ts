@@ -20,7 +20,7 @@ const TURN_MS = 20;
 export interface JobWatch {
   /** True ends the job between two turns: runJob() throws JobCancelled. */
   readonly cancelled?: () => boolean;
-  /** Told how many bytes a world will take, before it is built; may throw JobExceeded. */
+  /** Told how many bytes a world will take, before it is built; those before it have ended. May throw JobExceeded. */
   readonly building?: (bytes: number) => void;
 }
 export class JobCancelled extends Error {}
@@ -56,7 +56,7 @@ function trafficJob(job: JobSpec, watch: JobWatch): JobResult {
   const ids: string[] = [];
   let problem: JobProblem | null = null;
   try {
-    world = new World(topologyOf(job, watch));
+    world = build(topologyOf(job), watch);
     runTraffic(world, job, ids, watch);
     if (world.failed !== null) problem = { code: 'RINGSIDE_E_WORLD_FAILED', detail: world.failed };
   } catch (error) {
@@ -85,12 +85,12 @@ function measureJob(job: JobSpec, body: MeasureBody, watch: JobWatch): JobResult
   let measured: Measured | null = null;
   let problem: JobProblem | null = null;
   try {
-    const topology = topologyOf(job, watch);
+    const topology = topologyOf(job);
     const spec = measureSpec(body, job.traffic);
     const streams = job.traffic.map(specOf);
     measured = measure(spec, {
       streams,
-      open: () => new World(topology),
+      open: () => build(topology, watch),
       start: (world, index, id, change) => startStream(world, { ...streams[index]!, ...change, id }, index),
       settle: (world, events) => settle(world, job, watch, events),
     });
@@ -115,7 +115,7 @@ function named(job: JobSpec, problem: JobProblem | null): Pick<JobResult, 'state
 }
 
 /** A fingerprint takes in where bytes lie: a live world has the same where its document says these rings. */
-function topologyOf(job: JobSpec, watch: JobWatch): Topology {
+function topologyOf(job: JobSpec): Topology {
   const { document, profile } = job;
   // The job's profile is the one that counts: a book of this machine may have another under that name.
   const profiles = new Map([[profile.name, profile]]);
@@ -127,8 +127,11 @@ function topologyOf(job: JobSpec, watch: JobWatch): Topology {
     const { pointer, detail } = parsed.faults[0]!;
     throw new JobFailed({ code: 'RINGSIDE_E_VALIDATION', detail, pointer: `/topology${pointer}` });
   }
-  watch.building?.(planMemory(parsed.topology).layout.memoryBytes);
   return parsed.topology;
+}
+function build(topology: Topology, watch: JobWatch): World {
+  watch.building?.(planMemory(topology).layout.memoryBytes);
+  return new World(topology);
 }
 
 /** Starts each request at its time, and runs until all have ended. */
