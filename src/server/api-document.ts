@@ -8,6 +8,7 @@ const TAGS: readonly (readonly [name: string, description: string])[] = [
   ['guests', 'What drivers and devices have left in guest memory and registers.'],
   ['bridges', 'Open vSwitch as its own tools would show it.'],
   ['traffic', 'Generated traffic, raw frames and replays.'],
+  ['experiments', 'Many runs of a template: every combination of what varies, repeated, summed up.'],
   ['faults', 'Things that break in a running topology, and are repaired.'],
   ['recording', 'What was recorded: journeys, captures, events.'],
   ['wireshark', 'What makes Wireshark read captures well.'],

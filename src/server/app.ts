@@ -18,6 +18,10 @@ import { CostProfiles } from './cost-profiles.ts';
 import { EnginePool } from './engine-pool.ts';
 import { handleError, rawProblem, toProblem } from './error-handler.ts';
 import { chooseSubprotocol, MESSAGE_BYTES } from './events/event-protocol.ts';
+import { ExperimentRegistry } from './experiments/experiment-registry.ts';
+import { ExperimentStore } from './experiments/experiment-store.ts';
+import type { QueueMaker } from './experiments/job-feed.ts';
+import { makeQueue } from './experiments/make-queue.ts';
 import { Guard, isOpen } from './guard.ts';
 import { MethodTable } from './methods.ts';
 import { notFound, Problem, sendProblem } from './problem.ts';
@@ -29,6 +33,7 @@ import { addCostProfileRoutes } from './routes/cost-profiles.ts';
 import { addDpdkRoutes } from './routes/dpdk.ts';
 import { addDryRunRoutes } from './routes/dry-runs.ts';
 import { addEventRoutes } from './routes/events.ts';
+import { addExperimentRoutes } from './routes/experiments.ts';
 import { addFaultRoutes } from './routes/faults.ts';
 import { addGuestAccessRoutes, addGuestMemoryRoute } from './routes/guest-access.ts';
 import { addGuestRoutes } from './routes/guests.ts';
@@ -60,6 +65,8 @@ export interface AppOptions {
   readonly engine?: URL;
   /** How long an engine thread may be silent before it is given up. */
   readonly silenceMs?: number;
+  /** Makes the queue of experiments' runs; tests may put another in its place. */
+  readonly queue?: QueueMaker;
 }
 
 export interface Ringside {
@@ -77,7 +84,7 @@ const DRAIN_MS = 3000;
 /** How long a client may take to send a request. */
 const REQUEST_MS = 120_000;
 
-export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOptions): Promise<Ringside> {
+export async function buildApp({ settings, engine = ENGINE, silenceMs, queue }: AppOptions): Promise<Ringside> {
   const store = new TopologyStore(settings.dataDir);
   const folder =
     settings.dataDir === null ? mkdtempSync(join(tmpdir(), 'ringside-')) : resolve(settings.dataDir, 'run');
@@ -86,6 +93,13 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
   const registry = new TopologyRegistry(store, pool, settings.limits, profiles);
   const captures = new CaptureRegistry(store, settings.dataDir, settings.limits);
   registry.onRemoved = (name) => captures.removeAll(name);
+  const experiments = new ExperimentRegistry({
+    store: new ExperimentStore(settings.dataDir),
+    limits: settings.limits,
+    makeQueue: queue ?? ((listener) => makeQueue(settings, listener)),
+    profiles: profiles.book,
+    parallel: settings.jobThreads,
+  });
   const streams = new StreamSlots(settings.limits.streams);
   const metrics = new ApiMetrics({
     topologies: () => registry.size,
@@ -98,6 +112,7 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
     registry,
     profiles,
     captures,
+    experiments,
     pool,
     stopping: new Stopping(),
     streams,
@@ -105,7 +120,7 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
   };
   const app = await buildRoutes(services);
   const connections = new Connections(app.server);
-  const restored = registry.restore();
+  const restored = registry.restore().then(() => experiments.restore());
   return {
     app,
     services,
@@ -117,6 +132,7 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs }: AppOpti
       connections.cut();
       await app.close();
       await written;
+      await experiments.close();
       await pool.stop();
       await restored.catch(() => undefined);
       store.close();
@@ -190,6 +206,7 @@ async function buildRoutes(services: Services): Promise<App> {
   await app.register(swaggerUi, { routePrefix: '/docs' });
   // Routes are added once the plugins above see them; those with bodies of their own get a scope of their own.
   await app.register(async (scope) => addTopologyRoutes(scope, services));
+  await app.register(async (scope) => addExperimentRoutes(scope, services));
   await app.register(async (scope) => addReplayRoutes(scope, services));
   await app.register(async (scope) => addGuestMemoryRoute(scope, services));
   await app.register(async (scope) => {

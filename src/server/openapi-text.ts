@@ -12,6 +12,9 @@ export async function openapiText(): Promise<string> {
       token: null,
       allowedHosts: [],
       workers: 1,
+      jobThreads: 2,
+      natsUrl: null,
+      natsPrefix: 'ringside',
       limits: DEFAULT_LIMITS,
     },
   });

@@ -6,6 +6,7 @@ import type { ApiMetrics } from './api-metrics.ts';
 import type { CaptureRegistry } from './captures/capture-registry.ts';
 import type { CostProfiles } from './cost-profiles.ts';
 import type { EnginePool } from './engine-pool.ts';
+import type { ExperimentRegistry } from './experiments/experiment-registry.ts';
 import type { Settings } from './settings.ts';
 import type { Stopping } from './stopping.ts';
 import type { StreamSlots } from './streaming.ts';
@@ -16,6 +17,7 @@ export interface Services {
   readonly registry: TopologyRegistry;
   readonly profiles: CostProfiles;
   readonly captures: CaptureRegistry;
+  readonly experiments: ExperimentRegistry;
   readonly pool: EnginePool;
   readonly stopping: Stopping;
   readonly streams: StreamSlots;

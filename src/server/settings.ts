@@ -32,6 +32,10 @@ export interface Limits {
   readonly captures: number;
   /** Bytes of all of them. */
   readonly captureDisk: number;
+  /** Experiments that are kept, those that have ended included. */
+  readonly experiments: number;
+  /** Runs of one experiment. */
+  readonly experimentRuns: number;
 }
 
 export interface Settings {
@@ -46,6 +50,12 @@ export interface Settings {
   readonly allowedHosts: readonly string[];
   /** Engine threads. */
   readonly workers: number;
+  /** Threads for the runs of experiments, where no queue of another machine is named. */
+  readonly jobThreads: number;
+  /** Address of a NATS server that holds the queue of jobs, for workers on any machine; null: this machine runs them. */
+  readonly natsUrl: string | null;
+  /** What the names of its streams and buckets begin with. */
+  readonly natsPrefix: string;
   readonly limits: Limits;
 }
 
@@ -66,6 +76,8 @@ export const DEFAULT_LIMITS: Limits = {
   metricsSeries: 200_000,
   captures: 64,
   captureDisk: 16 * GIB,
+  experiments: 100,
+  experimentRuns: 100_000,
 };
 
 /** A setting that cannot be used; the message is for the person who starts the server. */
@@ -99,6 +111,9 @@ export function readSettings(env: Environment): Settings {
       .map((name) => name.trim().toLowerCase())
       .filter((name) => name !== ''),
     workers: count('RINGSIDE_WORKERS', availableParallelism(), 1, 1024),
+    jobThreads: count('RINGSIDE_JOB_THREADS', availableParallelism(), 1, 1024),
+    natsUrl: present(env['RINGSIDE_NATS_URL']) ?? null,
+    natsPrefix: attempt('ringside', () => queuePrefix(env['RINGSIDE_NATS_PREFIX'])),
     limits: {
       topologies: count('RINGSIDE_MAX_TOPOLOGIES', DEFAULT_LIMITS.topologies, 1, 10_000),
       guests: count('RINGSIDE_MAX_GUESTS', DEFAULT_LIMITS.guests, 1, 10_000),
@@ -112,6 +127,8 @@ export function readSettings(env: Environment): Settings {
       metricsSeries: count('RINGSIDE_METRICS_MAX_SERIES', DEFAULT_LIMITS.metricsSeries, 1, 100_000_000),
       captures: count('RINGSIDE_MAX_CAPTURES', DEFAULT_LIMITS.captures, 1, 10_000),
       captureDisk: size('RINGSIDE_MAX_CAPTURE_DISK', DEFAULT_LIMITS.captureDisk),
+      experiments: count('RINGSIDE_MAX_EXPERIMENTS', DEFAULT_LIMITS.experiments, 1, 10_000),
+      experimentRuns: count('RINGSIDE_MAX_EXPERIMENT_RUNS', DEFAULT_LIMITS.experimentRuns, 1, 10_000_000),
     },
   };
   if (settings.token === null && !isLoopback(settings.host) && faults.length === 0) {
@@ -149,6 +166,14 @@ function integer(name: string, text: string | undefined, fallback: number, min: 
   if (!(n >= min && n <= max))
     throw new SettingsError(`${name} is '${value}': expected a whole number from ${min} to ${max}`);
   return n;
+}
+
+/** What stands before the names of streams, which have no dots and spaces. */
+function queuePrefix(text: string | undefined): string {
+  const value = present(text) ?? 'ringside';
+  if (!/^[A-Za-z0-9_-]{1,32}$/.test(value))
+    throw new SettingsError(`RINGSIDE_NATS_PREFIX is '${value}': expected 1 to 32 letters, digits, - and _`);
+  return value;
 }
 
 /** An IP address: names would be looked up again and again. */

@@ -178,6 +178,9 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     token: null,
     allowedHosts: [],
     workers: 2,
+    jobThreads: 2,
+    natsUrl: null,
+    natsPrefix: 'ringside',
     ...options.settings,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
   };

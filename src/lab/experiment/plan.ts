@@ -8,6 +8,7 @@ import type { ProfileBook } from '../../engine/cost-profile.ts';
 import { COST_NAMES, costTable } from '../../engine/costs.ts';
 import { parseTopology } from '../document.ts';
 import { canonicalJson, type JobProfile, type JobSpec, type JobTraffic } from '../job/job.ts';
+import type { MeasureBody } from '../job/measure.ts';
 import { type SchemaFault, schemaCheck } from '../schema-faults.ts';
 import { parseDuration, parseSize } from '../units.ts';
 import {
@@ -20,6 +21,7 @@ import {
   type TemplateParts,
   valueText,
 } from './axes.ts';
+import { measureFaults } from './measure-check.ts';
 import { ExperimentTemplate, type ExperimentTemplateBody } from './template.ts';
 import { trafficFaults } from './traffic-check.ts';
 
@@ -125,6 +127,8 @@ export class Plan {
   readonly precision: Precision | null;
   /** Combinations that are left out, once they have been checked. */
   readonly skipped = new Set<number>();
+  /** Cost profiles of the combinations that were looked at. */
+  readonly profiles = new Map<string, JobProfile>();
   private readonly options: PlanOptions;
   private readonly kept = new Map<number, Kept>();
 
@@ -228,15 +232,21 @@ export class Plan {
       return { ok: false, faults: [{ pointer: '/traffic', detail: 'is no list', expected: 'traffic requests' }] };
     const faults = trafficFaults(traffic, topology);
     if (faults.length > 0) return { ok: false, faults };
+    const requests = traffic as readonly unknown[] as readonly JobTraffic[];
+    const { measure } = parts;
+    if (measure !== undefined) faults.push(...measureFaults(measure, requests));
+    if (faults.length > 0) return { ok: false, faults };
     const { name, costs } = topology.costProfile;
-    const profile: JobProfile = { name, costs: costTable({}, costs) };
+    const profile = this.profiles.get(name) ?? { name, costs: costTable({}, costs) };
+    this.profiles.set(name, profile);
     return {
       ok: true,
       job: {
         engine: this.options.engine,
         document: { ...document, seed: this.seed },
         profile,
-        traffic: traffic as readonly unknown[] as readonly JobTraffic[],
+        traffic: requests,
+        ...(measure === undefined ? {} : { measure: measure as MeasureBody }),
         maxEvents: this.maxEvents,
       },
     };

@@ -56,7 +56,9 @@ const Template = closed({
   measure: Type.Optional(
     Type.Unsafe<Readonly<Record<string, unknown>>>({
       type: 'object',
-      description: 'A measurement with a search (as RFC 2544), in place of `traffic`.',
+      description:
+        'A measurement (Measure): a search as RFC 2544 has it, with the streams of `traffic`, whose rates and frames it says.',
+      examples: [{ kind: 'rfc2544', tests: ['throughput'] }],
     }),
   ),
 });
