@@ -275,6 +275,7 @@ export interface DraftHost {
   cores: Maybe<number>;
   hugepages: Maybe<{ '2MiB': Maybe<number>; '1GiB': Maybe<number>; socketMem: Maybe<number> } | null>;
   iommu: Maybe<boolean>;
+  vhostPacketWeight: Maybe<number>;
   ovs: Maybe<{
     ovsdbPort: Maybe<number | null>;
     otherConfig: Maybe<Record<string, Maybe<string>>>;

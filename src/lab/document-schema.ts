@@ -392,6 +392,9 @@ const Guest = object(
   { description: 'A virtual machine.' },
 );
 
+/** linux drivers/vhost/net.c, VHOST_NET_PKT_WEIGHT. */
+export const VHOST_PACKET_WEIGHT = 256;
+
 const Host = object(
   {
     name: text(NAME_PATTERN, 'Unique in the document. Default: `h1` for the first host and so on.', {
@@ -423,6 +426,12 @@ const Host = object(
     iommu: flag(
       'The NICs of netdev bridges are bound to vfio-pci behind the host’s IOMMU (`intel_iommu=on`): they reach the mbufs that the switch has mapped, and a frame for anything else is dropped. Without, vfio-pci works in its no-IOMMU mode.',
       false,
+    ),
+    vhostPacketWeight: integer(
+      'Frames that a vhost worker carries in one direction before the other one has its turn (VHOST_NET_PKT_WEIGHT of the host’s kernel). 0: 512 KiB alone end a turn, as in kernels before commit db688c24eada of 2018: a flood of small frames towards a guest then starves what the guest sends. For vhost-net.',
+      VHOST_PACKET_WEIGHT,
+      0,
+      65_536,
     ),
     ovs: ovsHostSection(),
     bridges: list(Bridge, 'Bridges. Default: `br0` with the system datapath.', 64, { default: [{ name: 'br0' }] }),

@@ -19,7 +19,7 @@ import {
 } from './document-draft.ts';
 import { type Fault, Faults, MAX_FAULTS } from './document-faults.ts';
 import { FEATURES, writtenFeatures } from './document-features.ts';
-import type { TopologyDocument } from './document-schema.ts';
+import { type TopologyDocument, VHOST_PACKET_WEIGHT } from './document-schema.ts';
 import type { Coalescing, Guest, GuestNic, Host, HostNic, Link, PageSize, Topology } from './topology.ts';
 import {
   type Address,
@@ -108,6 +108,7 @@ function hostOf(host: DraftHost): Host {
     cores: sure(host.cores),
     hugepages: hostHugepagesOf(host),
     iommu: sure(host.iommu),
+    vhostPacketWeight: sure(host.vhostPacketWeight),
     ovs: ovsHostOf(host),
     bridges: all(host.bridges, (bridge) => ({
       name: sure(bridge.name),
@@ -251,6 +252,7 @@ export function documentOf(topology: Topology): TopologyDocument {
       name: host.name,
       cores: host.cores,
       ...(host.iommu ? { iommu: true } : {}),
+      ...(host.vhostPacketWeight === VHOST_PACKET_WEIGHT ? {} : { vhostPacketWeight: host.vhostPacketWeight }),
       ...(host.hugepages === null
         ? {}
         : { hugepages: { ...host.hugepages, socketMem: formatSize(host.hugepages.socketMem) } }),

@@ -51,6 +51,8 @@ export interface Host {
   readonly hugepages: HostHugepages | null;
   /** NICs that a DPDK program drives are behind the host's IOMMU. */
   readonly iommu: boolean;
+  /** Frames that a vhost worker carries in one direction before the other has its turn; 0: bytes alone count. */
+  readonly vhostPacketWeight: number;
   readonly ovs: OvsHostOptions;
   readonly bridges: readonly Bridge[];
   readonly nics: readonly HostNic[];

@@ -307,6 +307,7 @@ export function wire(
         tap.queues[i]!,
         fds.txKick,
         fds.rxKick,
+        host.vhostPacketWeight === 0 ? Number.POSITIVE_INFINITY : host.vhostPacketWeight,
       ),
   );
   return { ...base, kind: 'vhost-net', tap, tuns, workers };

@@ -13,11 +13,11 @@ import type { RingLog } from '../vhost/ring-log.ts';
 import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
-/** linux drivers/vhost/net.c: frames per batch, and frames before the other direction gets its turn. */
+/** linux drivers/vhost/net.c: frames per batch, and bytes before the other direction gets its turn. */
 const VHOST_NET_BATCH = 64;
-const VHOST_NET_PKT_WEIGHT = 256;
-/** And bytes. */
 const VHOST_NET_WEIGHT = 0x8_0000;
+/** And frames, unless the host's kernel has another limit or none. */
+export const VHOST_NET_PKT_WEIGHT = 256;
 /** VHOST_SET_VRING_BUSYLOOP_TIMEOUT is in microseconds. */
 const NS_PER_US = 1000;
 
@@ -44,6 +44,8 @@ export class VhostNetWorker extends Context {
   log: RingLog | null = null;
   private weight = 0;
   private weightBytes = 0;
+  /** Frames in one direction before the other one has its turn. */
+  declare private readonly packetWeight: number;
   /** How long the worker polls both rings and the tap before it asks to be woken, ns; 0: not at all. */
   private busyloop = 0;
   private pollUntil = 0;
@@ -74,8 +76,10 @@ export class VhostNetWorker extends Context {
     queue: TapQueue,
     txKick: EventFd,
     rxKick: EventFd,
+    packetWeight = VHOST_NET_PKT_WEIGHT,
   ) {
     super(name, core, services.recorder);
+    this.packetWeight = packetWeight;
     this.services = services;
     this.pair = pair;
     this.queue = queue;
@@ -180,7 +184,7 @@ export class VhostNetWorker extends Context {
       return;
     }
     this.readKicks();
-    if (this.weight >= VHOST_NET_PKT_WEIGHT || this.weightBytes >= VHOST_NET_WEIGHT) this.changeTurn();
+    if (this.weight >= this.packetWeight || this.weightBytes >= VHOST_NET_WEIGHT) this.changeTurn();
     if (this.receiving ? this.takeRx() : this.takeTx()) return;
     this.changeTurn();
     if (this.receiving ? this.takeRx() : this.takeTx()) return;
