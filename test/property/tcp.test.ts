@@ -17,14 +17,19 @@ test('random loss, duplicates and reordering: every byte arrives once and in ord
         gso: fc.boolean(),
         gro: fc.boolean(),
         family: fc.constantFrom(4 as const, 6 as const),
+        congestion: fc.constantFrom('newreno' as const, 'cubic' as const),
+        sack: fc.tuple(fc.boolean(), fc.boolean()),
+        buffer: fc.constantFrom(4000, 65_536, 262_144, 1_048_576),
       }),
-      ({ seed, bytes, loss, duplicates, jitter, gso, gro, family }) => {
+      ({ seed, bytes, loss, duplicates, jitter, gso, gro, family, congestion, sack, buffer }) => {
         const random = new RandomStream(seed, 'link');
         const uniform = (): number => random.next() / 2 ** 32;
         const link = new Link({
           bytes,
           family,
           gro,
+          tcp: { congestion, sack: sack[0], buffer },
+          serverTcp: { congestion, sack: sack[1], buffer },
           caps: gso ? [OFFLOADS, OFFLOADS] : [PLAIN, PLAIN],
           fate: () => {
             if (uniform() < loss) return [];
@@ -33,6 +38,7 @@ test('random loss, duplicates and reordering: every byte arrives once and in ord
           },
         }).open();
         link.run();
+        assert.equal(link.a.block.sack, sack[0] && sack[1]);
         assert.equal(link.b.block.mismatches, 0);
         assert.equal(link.b.block.received, bytes);
         assert.equal(link.a.block.acknowledged, bytes);

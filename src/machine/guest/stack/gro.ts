@@ -74,7 +74,7 @@ export class Gro {
       (s.flags & (URG | TCP_PSH | TCP_RST | TCP_SYN | TCP_FIN)) !== 0;
     if (h !== null && (last || !merged)) this.release(nic, h);
     if (merged) return true;
-    if (last || (s.flags & TCP_ACK) === 0) return false;
+    if (last || (s.flags & TCP_ACK) === 0 || s.sacks > 0) return false;
     if (this.count === MAX_GRO_SKBS) this.release(nic, this.held[0]!);
     const kept = this.held[this.count++]!;
     kept.source = source;
@@ -116,6 +116,8 @@ function mergeable(h: Held, s: TcpSegment, length: number, id: number, ttl: numb
   const mss = p.gsoSize > 0 ? p.gsoSize : p.payload;
   if (h.ttl !== ttl || (id >= 0 && ((h.id + h.count) & 0xffff) !== id)) return false;
   if (((p.flags ^ s.flags) & ~(TCP_FIN | TCP_PSH)) !== 0 || p.ack !== s.ack) return false;
+  // DEVIATION: segments with SACK blocks go up alone, where Linux merges those that have the same
+  if (s.sacks > 0) return false;
   if (p.headerBytes !== s.headerBytes || p.timestamps !== s.timestamps) return false;
   if (p.timestamps && (p.tsval !== s.tsval || p.tsecr !== s.tsecr)) return false;
   if (s.gsoSize > 0 ? s.gsoSize !== mss : s.payload === 0 || s.payload > mss) return false;

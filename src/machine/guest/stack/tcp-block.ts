@@ -3,8 +3,7 @@
  * in the two streams are plain numbers that never wrap: 0 is the SYN, 1 the first byte, the last one the FIN; sequence
  * numbers on the wire are these plus the initial one, modulo 2^32.
  *
- * DEVIATION: TCP without congestion control and without SACK, RACK, tail loss probe and ECN: as much is under way as the
- * smaller of the receiver's window and the send buffer allows. Buffers have one size, they are not tuned.
+ * DEVIATION: TCP without RACK, tail loss probe, D-SACK and ECN. Buffers have one size, they are not tuned.
  * DEVIATION: acknowledgements that become due within one receive poll are sent as one, behind it; duplicate ones are all sent.
  * DEVIATION: a connection in TIME_WAIT is forgotten when both of its ends have closed, where Linux keeps it for 60 s.
  */
@@ -14,7 +13,10 @@ import type { Services } from '../../services.ts';
 import type { GuestNic } from '../guest-nic.ts';
 import type { BytePattern } from './byte-pattern.ts';
 import type { IpPath } from './ip-path.ts';
-import { TCPOLEN_TSTAMP_ALIGNED } from './tcp-segment.ts';
+import { RangeList } from './range-list.ts';
+import { type Congestion, type CongestionControl, makeCongestion } from './tcp-congestion.ts';
+import { Recovery } from './tcp-recovery.ts';
+import { TCPOLEN_TSTAMP_ALIGNED, type TcpSegment } from './tcp-segment.ts';
 
 // linux include/net/tcp_states.h
 export const TCP_ESTABLISHED = 1;
@@ -40,13 +42,13 @@ export const TCP_SYNACK_RETRIES = 5;
 export const TCP_RETRIES2 = 15;
 /** TCP_MAX_QUICKACKS. */
 export const TCP_MAX_QUICKACKS = 16;
-/** Bytes that a socket may have under way, and takes before they are read. */
+/** Bytes that a socket may have under way, and takes before they are read, where it is not told. */
 export const TCP_BUFFER = 262_144;
 /** Window scale for tcp_rmem up to 6 MiB (linux tcp_select_initial_window()). */
 const WINDOW_SCALE = 7;
 const MILLISECOND = 1_000_000;
-/** Stretches that may wait for what is missing before them. */
-export const MAX_RANGES = 256;
+/** SACK blocks that a segment has room for, without and with timestamps (RFC 2018 §3). */
+export const MAX_SACKS = 4;
 
 /** What the owner of a connection is told. */
 export interface TcpOwner {
@@ -69,6 +71,12 @@ export interface TcpOptions {
   /** Where the streams begin in the pattern. */
   readonly sendStart: number;
   readonly receiveStart: number;
+  /** Default: that of Linux. */
+  readonly congestion?: CongestionControl;
+  /** Selective acknowledgements are offered (RFC 2018); both sides have to. Default true. */
+  readonly sack?: boolean;
+  /** Size of both socket buffers, bytes; default TCP_BUFFER. */
+  readonly buffer?: number;
 }
 
 export class TcpBlock {
@@ -101,10 +109,13 @@ export class TcpBlock {
   closing = false;
   /** Payload bytes of a full segment. */
   mss = 536;
-  duplicateAcks = 0;
-  /** Loss recovery goes on until this is acknowledged (NewReno, RFC 6582); 0 = none. */
-  recover = 0;
-  /** To be sent at the next opportunity. */
+  readonly congestion: Congestion;
+  readonly recovery: Recovery;
+  /** Up to here the congestion window was what kept the sender from sending more (linux tp->is_cwnd_limited). */
+  limitedAt = 0;
+  /** When something was sent last. */
+  sentAt = 0;
+  /** To be sent at the next opportunity: the first segment that is missing. */
   retransmit = false;
   probe = false;
   ackNow = false;
@@ -141,15 +152,20 @@ export class TcpBlock {
   quickAcks = -1;
   /** Position of the other side's FIN; 0 = not seen. */
   finAt = 0;
-  readonly rangeFrom = new Float64Array(MAX_RANGES);
-  readonly rangeTo = new Float64Array(MAX_RANGES);
-  ranges = 0;
+  /** What has arrived beyond rcvNxt. */
+  readonly waiting = new RangeList();
+  /** Positions in the stretches of it that grew last, the latest first: these are reported (RFC 2018 §4). */
+  readonly reported = new Float64Array(MAX_SACKS);
+  reports = 0;
+  /** Bytes of each socket buffer. */
+  readonly buffer: number;
 
   // ---- options ------------------------------------------------------------------------------------------------------
   timestamps = true;
   tsRecent = 0;
   /** -1: the other side does not scale. */
-  receiveShift: number = WINDOW_SCALE;
+  receiveShift: number;
+  sack: boolean;
 
   // ---- counts -------------------------------------------------------------------------------------------------------
   segmentsSent = 0;
@@ -178,6 +194,12 @@ export class TcpBlock {
     this.remotePort = options.remotePort;
     this.iss = options.iss | 0;
     this.owner = owner;
+    this.congestion = makeCongestion(options.congestion ?? 'cubic');
+    this.recovery = new Recovery(this.congestion);
+    this.sack = options.sack ?? true;
+    this.buffer = options.buffer ?? TCP_BUFFER;
+    // as much as the buffer needs, and what Linux announces at least
+    this.receiveShift = Math.max(WINDOW_SCALE, Math.ceil(Math.log2(this.buffer / 65535)));
   }
 
   /** Bytes that were received in order. */
@@ -191,6 +213,10 @@ export class TcpBlock {
   /** Largest payload of a packet without options, as the SYN announces it. */
   get announcedMss(): number {
     return this.options.mtu - (this.path!.family === 4 ? 20 : 40) - 20;
+  }
+  /** Stretches that wait for what is missing before them. */
+  get ranges(): number {
+    return this.waiting.count;
   }
   get inFlight(): boolean {
     return this.nxt > this.una;
@@ -226,6 +252,8 @@ export class TcpBlock {
   /** The handshake is complete. An application may have closed already: what it wrote goes out, then the FIN. */
   established(): void {
     this.setState(TCP_ESTABLISHED);
+    // RFC 5681 §3.1: the handshake itself has seen a loss
+    if (this.timeouts > 0) this.congestion.cwnd = this.mss;
     if (this.closing) this.setState(TCP_FIN_WAIT1);
   }
   /** Gone: no timer runs, nothing is sent. */
@@ -249,21 +277,25 @@ export class TcpBlock {
   }
 
   /** What the SYN of the other side says (tcp_finish_connect(), tcp_openreq_init()). Sets mss, scales, windows. */
-  negotiate(seq: number, mss: number, windowScale: number, timestamps: boolean, tsval: number, window: number): void {
-    this.irs = seq;
+  negotiate(syn: TcpSegment): void {
+    const { mss, windowScale, timestamps, tsval, window } = syn;
+    this.irs = syn.seq;
     this.rcvNxt = 1;
     this.rcvWup = 1;
     this.timestamps = this.timestamps && timestamps;
     if (this.timestamps) this.tsRecent = tsval;
     this.mss = Math.min(mss === 0 ? 536 : mss, this.announcedMss) - (this.timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0);
     this.rcvMss = Math.min(this.mss, 536);
+    this.sack = this.sack && syn.sackPermitted;
+    this.recovery.sack = this.sack;
+    this.congestion.start(this.mss);
     if (windowScale < 0) this.receiveShift = -1;
     this.windowShift = Math.max(0, windowScale);
     // the window of a SYN is never scaled (RFC 7323 §2.2)
     this.window = window;
     this.maxWindow = window;
     this.wl1 = 0;
-    this.rcvAdv = Math.max(this.rcvAdv, 1 + Math.min(65535, TCP_BUFFER));
+    this.rcvAdv = Math.max(this.rcvAdv, 1 + Math.min(65535, this.buffer));
   }
 
   /** Milliseconds of the timestamp clock. */

@@ -5,8 +5,7 @@
 import { GUEST_CONSUME, GUEST_DELIVER, GUEST_DROP_TCP } from '../../../engine/events.ts';
 import { NEVER } from '../../../engine/timeline.ts';
 import {
-  MAX_RANGES,
-  TCP_BUFFER,
+  MAX_SACKS,
   TCP_CLOSE_WAIT,
   TCP_CLOSING,
   TCP_DELACK_MIN,
@@ -80,7 +79,7 @@ function synSent(b: TcpBlock, s: TcpSegment, now: number): number {
     return GUEST_CONSUME;
   }
   if ((s.flags & TCP_SYN) === 0) return GUEST_DROP_TCP;
-  b.negotiate(s.seq, s.mss, s.windowScale, s.timestamps, s.tsval, s.window);
+  b.negotiate(s);
   if (!ack) {
     // both opened at once
     b.setState(TCP_SYN_RECV);
@@ -112,33 +111,48 @@ function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number,
     if (window > b.maxWindow) b.maxWindow = window;
     b.wl1 = offset;
   }
-  if (acknowledged > b.una) advance(b, acknowledged, now);
-  else if (length === 0 && b.inFlight && sameWindow) {
-    b.duplicateAcks++;
-    // RFC 5681 §3.2, RFC 6582
-    if (b.duplicateAcks === 3 && b.recover === 0) {
-      b.recover = b.nxt;
-      b.retransmit = true;
-      b.timedAt = 0;
-    }
+  const { recovery } = b;
+  const news = recovery.sack && s.sacks > 0 && learn(b, s, acknowledged);
+  if (acknowledged > b.una) {
+    advance(b, acknowledged, now);
+    if (news && recovery.found(b.una, b.nxt)) missing(b);
+  } else if (length === 0 && b.inFlight && (recovery.sack ? news : sameWindow)) {
+    // RFC 5681 §3.2; with SACK what counts is that something new has arrived (RFC 6675 §2)
+    if (recovery.duplicate(b.una, b.nxt)) missing(b);
   }
+}
+/** tcp_sacktag_write_queue(). True where the blocks tell of something new; what lies outside of what was sent is no news. */
+function learn(b: TcpBlock, s: TcpSegment, acknowledged: number): boolean {
+  let news = false;
+  for (let i = 0; i < s.sacks; i++) {
+    const from = b.una + ((s.sackLeft[i]! - (b.iss + b.una)) | 0);
+    const to = b.una + ((s.sackRight[i]! - (b.iss + b.una)) | 0);
+    if (from < acknowledged || to > b.nxt || to <= from) continue;
+    if (b.recovery.learn(from, to)) news = true;
+  }
+  if (news) b.recovery.judge();
+  return news;
+}
+/** The first segment that was not acknowledged is to be sent again. */
+function missing(b: TcpBlock): void {
+  b.retransmit = true;
+  b.timedAt = 0;
 }
 
 /** Everything before `to` has been received. */
 function advance(b: TcpBlock, to: number, now: number): void {
+  const { recovery } = b;
+  const bytes = to - b.una;
+  // the window was used up, or slow start would not have filled it twice (linux tcp_is_cwnd_limited())
+  const { congestion } = b;
+  const limited = b.una <= b.limitedAt || (congestion.slowStart && congestion.cwnd < 2 * (b.nxt - b.una));
   b.una = to;
-  b.duplicateAcks = 0;
   b.backoff = 0;
   if (b.timedAt > 0 && to >= b.timedAt) {
     b.timedAt = 0;
     b.sample(now - b.timedSince);
   }
-  if (b.recover > 0) {
-    if (to >= b.recover) {
-      b.recover = 0;
-      b.retransmit = false;
-    } else b.retransmit = true; // a partial acknowledgement: the next hole (RFC 6582 §3.2)
-  } else b.retransmit = false;
+  b.retransmit = recovery.advance(to, b.nxt, bytes, limited, now, b.srtt);
   if (b.inFlight) b.armRto(now);
   else b.rtoAt = NEVER;
   if (!b.closing || to <= b.finPosition) return;
@@ -194,7 +208,7 @@ function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, now: num
 /** __tcp_ack_snd_check(): more than one full segment, quick ACK mode, or something is missing: now. Otherwise delayed. */
 function scheduleAck(b: TcpBlock, now: number): void {
   if (b.quickAcks < 0) {
-    b.quickAcks = Math.min(TCP_MAX_QUICKACKS, Math.max(2, Math.floor(TCP_BUFFER / (2 * b.rcvMss))));
+    b.quickAcks = Math.min(TCP_MAX_QUICKACKS, Math.max(2, Math.floor(b.buffer / (2 * b.rcvMss))));
   }
   if (b.ackNow || b.rcvNxt - b.rcvWup > b.rcvMss || b.quickAcks > 0 || b.ranges > 0) b.ackNow = true;
   else b.delackAt = Math.min(b.delackAt, now + TCP_DELACK_MIN);
@@ -211,44 +225,36 @@ function finReceived(b: TcpBlock): void {
 
 /** Takes what waited in the out-of-order queue and now follows. */
 function absorb(b: TcpBlock): void {
-  let taken = 0;
-  while (taken < b.ranges && b.rangeFrom[taken]! <= b.rcvNxt) {
-    if (b.rangeTo[taken]! > b.rcvNxt) b.rcvNxt = b.rangeTo[taken]!;
-    taken++;
-  }
-  if (taken === 0) return;
-  b.rangeFrom.copyWithin(0, taken, b.ranges);
-  b.rangeTo.copyWithin(0, taken, b.ranges);
-  b.ranges -= taken;
-  b.ackNow = true;
+  if (b.waiting.count === 0) return;
+  const before = b.waiting.count;
+  const to = b.waiting.take(b.rcvNxt);
+  if (b.waiting.count < before) b.ackNow = true;
+  b.rcvNxt = to;
+  let left = 0;
+  for (let i = 0; i < b.reports; i++) if (b.reported[i]! >= to) b.reported[left++] = b.reported[i]!;
+  b.reports = left;
 }
 
 /** Keeps a stretch for later. False when all of it is there already, or there is no room. */
 function remember(b: TcpBlock, from: number, to: number): boolean {
-  const { rangeFrom, rangeTo } = b;
-  let i = 0;
-  while (i < b.ranges && rangeTo[i]! < from) i++;
-  if (i < b.ranges && rangeFrom[i]! <= from && rangeTo[i]! >= to) return to === from;
-  let j = i;
-  let low = from;
-  let high = to;
-  while (j < b.ranges && rangeFrom[j]! <= to) {
-    if (rangeFrom[j]! < low) low = rangeFrom[j]!;
-    if (rangeTo[j]! > high) high = rangeTo[j]!;
-    j++;
-  }
   if (to === from) return true; // a FIN alone: its position is known
-  if (j === i) {
-    if (b.ranges === MAX_RANGES) return false;
-    rangeFrom.copyWithin(i + 1, i, b.ranges);
-    rangeTo.copyWithin(i + 1, i, b.ranges);
-    b.ranges++;
-  } else if (j > i + 1) {
-    rangeFrom.copyWithin(i + 1, j, b.ranges);
-    rangeTo.copyWithin(i + 1, j, b.ranges);
-    b.ranges -= j - i - 1;
+  const news = b.waiting.add(from, to);
+  if (b.sack) report(b, from);
+  return news;
+}
+/** RFC 2018 §4: the stretch that grew last is reported first, the others as they were. */
+function report(b: TcpBlock, position: number): void {
+  const { waiting, reported } = b;
+  const stretch = waiting.indexOf(position);
+  if (stretch < 0) return;
+  let before = position;
+  let n = 0;
+  for (let i = 0; i < b.reports && n < MAX_SACKS - 1; i++) {
+    const at = reported[i]!;
+    if (waiting.indexOf(at) === stretch) continue;
+    reported[n++] = before;
+    before = at;
   }
-  rangeFrom[i] = low;
-  rangeTo[i] = high;
-  return true;
+  reported[n++] = before;
+  b.reports = n;
 }

@@ -1,6 +1,5 @@
 /**
- * What a connection sends next, and when: linux net/ipv4/tcp_output.c and tcp_timer.c without congestion control. A packet
- * is as long as the driver takes it (GSO): the device, or whoever comes behind it, cuts it into segments.
+ * What a connection sends next, and when: linux net/ipv4/tcp_output.c and tcp_timer.c. A packet is as long as the driver takes it (GSO): the device, or whoever comes behind it, cuts it into segments.
  */
 import { TCP_RETRANSMIT } from '../../../engine/events.ts';
 import { NEVER } from '../../../engine/timeline.ts';
@@ -12,7 +11,7 @@ import {
   VIRTIO_NET_HDR_GSO_TCPV6,
 } from '../../wire/virtio-net.ts';
 import {
-  TCP_BUFFER,
+  MAX_SACKS,
   TCP_CLOSE_WAIT,
   TCP_CLOSING,
   TCP_ESTABLISHED,
@@ -33,8 +32,8 @@ import {
   TCP_HLEN,
   TCP_PSH,
   TCP_SYN,
-  TCP_SYN_OPTIONS,
-  TCPOLEN_TSTAMP_ALIGNED,
+  TCPOLEN_SACK_BASE_ALIGNED,
+  TCPOLEN_SACK_PERBLOCK,
   TcpHeaderWriter,
 } from './tcp-segment.ts';
 
@@ -60,6 +59,7 @@ export class TcpOutput {
   private length = 0;
   private fin = false;
   private again = false;
+  private rescues = false;
 
   constructor(block: TcpBlock) {
     this.b = block;
@@ -89,9 +89,8 @@ export class TcpOutput {
     if (b.backoff > most) return b.end('no answer: the connection timed out');
     b.timeouts++;
     b.retransmit = true;
-    b.recover = b.nxt;
     b.timedAt = 0;
-    b.duplicateAcks = 0;
+    if (this.sending) b.recovery.timeout(b.una, b.nxt, b.backoff === 1);
     b.armRto(now);
   }
 
@@ -105,12 +104,32 @@ export class TcpOutput {
   nextLength(): number {
     this.plan();
     const b = this.b;
-    const options = this.kind === HANDSHAKE ? this.handshakeOptions : b.timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0;
-    return b.path!.headerBytes + TCP_HLEN + options + (this.kind === DATA ? this.length : 0);
+    this.header.timestamps = b.timestamps;
+    this.options();
+    return b.path!.headerBytes + this.header.bytes + (this.kind === DATA ? this.length : 0);
   }
-  private get handshakeOptions(): number {
+  /** Options of a SYN, or SACK blocks where there is something to report and room for it: a full segment has none. */
+  private options(): void {
     const b = this.b;
-    return TCP_SYN_OPTIONS - (b.timestamps ? 0 : TCPOLEN_TSTAMP_ALIGNED) - (b.receiveShift >= 0 ? 0 : 4);
+    const h = this.header;
+    const handshake = this.kind === HANDSHAKE;
+    h.mss = handshake ? b.announcedMss : 0;
+    h.windowScale = handshake ? b.receiveShift : -1;
+    h.sackPermitted = handshake && b.sack;
+    h.sacks = 0;
+    if (b.reports === 0 || handshake) return;
+    const room = this.kind === DATA ? b.mss - this.length : b.mss;
+    const most = Math.min(
+      b.reports,
+      b.timestamps ? MAX_SACKS - 1 : MAX_SACKS,
+      Math.floor((room - TCPOLEN_SACK_BASE_ALIGNED) / TCPOLEN_SACK_PERBLOCK),
+    );
+    for (let i = 0; i < most; i++) {
+      const stretch = b.waiting.indexOf(b.reported[i]!);
+      h.sackLeft[i] = (b.irs + b.waiting.rangeFrom[stretch]!) | 0;
+      h.sackRight[i] = (b.irs + b.waiting.rangeTo[stretch]!) | 0;
+    }
+    h.sacks = Math.max(0, most);
   }
 
   private get sending(): boolean {
@@ -131,6 +150,7 @@ export class TcpOutput {
     this.length = 0;
     this.fin = false;
     this.again = false;
+    this.rescues = false;
     if (b.state === TCP_SYN_SENT) {
       if (b.nxt === 0 || b.retransmit) this.kind = HANDSHAKE;
       return;
@@ -140,7 +160,8 @@ export class TcpOutput {
       return;
     }
     if (this.sending) {
-      if (b.retransmit && b.inFlight) this.planRetransmission();
+      if (b.inFlight && b.retransmit) this.planRetransmission(b.una);
+      else if (b.inFlight && b.recovery.active) this.planRecovery();
       else this.planNew();
       if (this.kind !== NOTHING) return;
       if (b.probe) {
@@ -151,15 +172,32 @@ export class TcpOutput {
     if (b.ackNow && (this.sending || !b.dead || b.state === TCP_TIME_WAIT)) this.kind = ACKNOWLEDGEMENT;
   }
 
-  /** tcp_retransmit_skb(): one segment, the first that is missing. */
-  private planRetransmission(): void {
+  /** tcp_retransmit_skb(): one segment at most, what is missing from position `from` on. */
+  private planRetransmission(from: number): void {
     const b = this.b;
-    const dataEnd = Math.min(b.nxt, b.limit);
+    const missingTo = b.recovery.sacked.next(from, b.nxt);
+    const dataEnd = Math.min(missingTo, b.limit);
     this.kind = DATA;
-    this.from = b.una;
-    this.length = Math.max(0, Math.min(b.mss, dataEnd - b.una));
-    this.fin = b.closing && b.nxt > b.finPosition && b.una + this.length === b.finPosition;
+    this.from = from;
+    this.length = Math.max(0, Math.min(b.mss, dataEnd - from));
+    this.fin = b.closing && missingTo > b.finPosition && from + this.length === b.finPosition;
     this.again = true;
+  }
+  /** NextSeg() of RFC 6675 §4: as long as the window has room, what is lost, then new data, then what may be lost. */
+  private planRecovery(): void {
+    const b = this.b;
+    const { recovery } = b;
+    if (b.congestion.cwnd - recovery.pipe(b.una, b.nxt) < b.mss) return;
+    const lost = recovery.lost(b.una);
+    if (lost >= 0) return this.planRetransmission(lost);
+    this.planNew();
+    if (this.kind !== NOTHING || !recovery.sack) return;
+    const doubtful = recovery.doubtful(b.una);
+    if (doubtful >= 0) return this.planRetransmission(doubtful);
+    const last = recovery.rescue(b.una, b.nxt);
+    if (last < 0) return;
+    this.planRetransmission(last);
+    this.rescues = true;
   }
 
   /** tcp_write_xmit() for one packet. */
@@ -175,9 +213,13 @@ export class TcpOutput {
       this.fin = true;
       return;
     }
-    const window = Math.min(b.window, TCP_BUFFER);
-    const usable = b.una + window - b.nxt;
-    if (usable <= 0) return;
+    const window = Math.min(b.window, b.buffer);
+    const offered = b.una + window - b.nxt;
+    const { congestion } = b;
+    const allowed = congestion.cwnd + b.recovery.limitedTransmit - b.recovery.pipe(b.una, b.nxt);
+    if (allowed < offered && allowed < left) b.limitedAt = b.nxt;
+    if (offered <= 0 || allowed < Math.min(left, b.mss)) return;
+    const usable = Math.min(offered, Math.max(b.mss, Math.floor(allowed / b.mss) * b.mss));
     const goal = this.sizeGoal();
     let length = Math.min(left, usable, goal);
     if (length < left) {
@@ -185,7 +227,8 @@ export class TcpOutput {
       // silly windows: less than a segment waits for more room (RFC 9293 §3.8.6.2.1)
       else if (length < b.maxWindow / 2 && b.inFlight) return;
       // tcp_tso_should_defer(): a small part of the window waits until more is acknowledged
-      if (length < goal && b.inFlight && usable < window / TCP_TSO_WIN_DIVISOR) return;
+      const whole = Math.min(window, congestion.cwnd);
+      if (length < goal && b.inFlight && !b.recovery.active && usable < whole / TCP_TSO_WIN_DIVISOR) return;
     }
     this.kind = DATA;
     this.length = length;
@@ -220,14 +263,11 @@ export class TcpOutput {
     h.timestamps = b.timestamps;
     if (b.timestamps) h.tsval = b.timestamp(now);
     h.tsecr = synchronized ? b.tsRecent : 0;
-    h.mss = 0;
-    h.windowScale = -1;
+    this.options();
     let position = b.nxt;
     if (this.kind === HANDSHAKE) {
       position = 0;
       h.flags |= TCP_SYN;
-      h.mss = b.announcedMss;
-      h.windowScale = b.receiveShift;
       if (b.nxt > 0) this.sentAgain(0, 0, now);
       else this.sentFirst(1, now);
     } else if (this.kind === DATA) {
@@ -287,7 +327,10 @@ export class TcpOutput {
 
   private sentFirst(end: number, now: number): void {
     const b = this.b;
-    if (b.timedAt === 0 && b.recover === 0) {
+    const { recovery } = b;
+    if (!b.inFlight && now - b.sentAt > b.rto && b.sentAt > 0) b.congestion.restart();
+    b.sentAt = now;
+    if (b.timedAt === 0 && !recovery.active) {
       b.timedAt = end;
       b.timedSince = now;
     }
@@ -299,6 +342,9 @@ export class TcpOutput {
     b.retransmit = false;
     b.timedAt = 0;
     b.retransmits++;
+    b.sentAt = now;
+    if (this.rescues) b.recovery.rescued();
+    else b.recovery.sentAgain(position + bytes + (this.fin ? 1 : 0));
     b.armRto(now);
     const { recorder } = b.services;
     recorder.event(b.nic.pairs[b.pair]!.base | TCP_RETRANSMIT, 0, (b.iss + position) >>> 0, bytes);
@@ -327,17 +373,17 @@ export class TcpOutput {
     const b = this.b;
     const handshake = this.kind === HANDSHAKE;
     if (b.state === TCP_SYN_SENT) {
-      const first = Math.min(65535, TCP_BUFFER);
+      const first = Math.min(65535, b.buffer);
       b.rcvAdv = 1 + first;
       return first;
     }
     const shift = handshake ? 0 : Math.max(0, b.receiveShift);
     const unit = 2 ** shift;
     const most = 65535 * unit;
-    const free = Math.max(0, TCP_BUFFER - (b.rcvNxt - b.read));
+    const free = Math.max(0, b.buffer - (b.rcvNxt - b.read));
     const current = Math.max(0, b.rcvAdv - b.rcvNxt);
     let window = current;
-    if (free >= current + Math.min(TCP_BUFFER / 2, b.mss)) window = free;
+    if (free >= current + Math.min(b.buffer / 2, b.mss)) window = free;
     window = Math.min(most, Math.ceil(window / unit) * unit);
     if (b.rcvNxt + window > b.rcvAdv) b.rcvAdv = b.rcvNxt + window;
     return window / unit;
@@ -346,8 +392,8 @@ export class TcpOutput {
   /** The application has read: the window is announced where that opens it by two segments or half of the buffer. */
   windowUpdate(): void {
     const b = this.b;
-    const free = TCP_BUFFER - (b.rcvNxt - b.read);
+    const free = b.buffer - (b.rcvNxt - b.read);
     const current = Math.max(0, b.rcvAdv - b.rcvNxt);
-    if (free >= 2 * current && free - current >= Math.min(TCP_BUFFER / 2, b.mss)) b.ackNow = true;
+    if (free >= 2 * current && free - current >= Math.min(b.buffer / 2, b.mss)) b.ackNow = true;
   }
 }

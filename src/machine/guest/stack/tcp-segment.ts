@@ -15,11 +15,16 @@ const TCPOPT_NOP = 1;
 const TCPOPT_EOL = 0;
 const TCPOPT_MSS = 2;
 const TCPOPT_WINDOW = 3;
+const TCPOPT_SACK_PERM = 4;
+const TCPOPT_SACK = 5;
 const TCPOPT_TIMESTAMP = 8;
 /** Bytes of the timestamp option with the two NOPs in front of it. */
 export const TCPOLEN_TSTAMP_ALIGNED = 12;
-/** MSS, timestamps and window scale of a SYN. */
-export const TCP_SYN_OPTIONS = 20;
+/** Two NOPs, kind and length in front of SACK blocks; and a block. */
+export const TCPOLEN_SACK_BASE_ALIGNED = 4;
+export const TCPOLEN_SACK_PERBLOCK = 8;
+/** Blocks that a header has room for (RFC 2018 §3). */
+const MAX_SACK_BLOCKS = 4;
 /** RFC 7323 §2.3. */
 const TCP_MAX_WSCALE = 14;
 
@@ -45,6 +50,11 @@ export class TcpSegment {
   timestamps = false;
   tsval = 0;
   tsecr = 0;
+  sackPermitted = false;
+  /** SACK blocks: sequence numbers of the first byte of each, and of the one after its last. */
+  sacks = 0;
+  readonly sackLeft = new Int32Array(MAX_SACK_BLOCKS);
+  readonly sackRight = new Int32Array(MAX_SACK_BLOCKS);
   private readonly view: DataView;
 
   constructor(arena: Arena) {
@@ -71,6 +81,8 @@ export class TcpSegment {
     this.mss = 0;
     this.windowScale = -1;
     this.timestamps = false;
+    this.sackPermitted = false;
+    this.sacks = 0;
     this.options(at + TCP_HLEN, at + headerBytes);
     return true;
   }
@@ -96,6 +108,13 @@ export class TcpSegment {
         this.timestamps = true;
         this.tsval = view.getInt32(at + 2);
         this.tsecr = view.getInt32(at + 6);
+      } else if (kind === TCPOPT_SACK_PERM && length === 2) this.sackPermitted = true;
+      else if (kind === TCPOPT_SACK && (length - 2) % TCPOLEN_SACK_PERBLOCK === 0) {
+        this.sacks = Math.min(MAX_SACK_BLOCKS, (length - 2) / TCPOLEN_SACK_PERBLOCK);
+        for (let i = 0; i < this.sacks; i++) {
+          this.sackLeft[i] = view.getInt32(at + 2 + i * TCPOLEN_SACK_PERBLOCK);
+          this.sackRight[i] = view.getInt32(at + 6 + i * TCPOLEN_SACK_PERBLOCK);
+        }
       }
       at += length;
     }
@@ -117,6 +136,12 @@ export class TcpHeaderWriter {
   timestamps = false;
   tsval = 0;
   tsecr = 0;
+  /** SYN option. */
+  sackPermitted = false;
+  /** SACK blocks, as TcpSegment has them. */
+  sacks = 0;
+  readonly sackLeft = new Int32Array(MAX_SACK_BLOCKS);
+  readonly sackRight = new Int32Array(MAX_SACK_BLOCKS);
   private readonly view: DataView;
 
   constructor(arena: Arena) {
@@ -128,8 +153,9 @@ export class TcpHeaderWriter {
     return (
       TCP_HLEN +
       (this.mss > 0 ? 4 : 0) +
-      (this.timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0) +
-      (this.mss > 0 && this.windowScale >= 0 ? 4 : 0)
+      (this.timestamps ? TCPOLEN_TSTAMP_ALIGNED : this.sackPermitted ? 4 : 0) +
+      (this.mss > 0 && this.windowScale >= 0 ? 4 : 0) +
+      (this.sacks > 0 ? TCPOLEN_SACK_BASE_ALIGNED + this.sacks * TCPOLEN_SACK_PERBLOCK : 0)
     );
   }
 
@@ -151,13 +177,25 @@ export class TcpHeaderWriter {
       o += 4;
     }
     if (this.timestamps) {
-      view.setUint32(o, (TCPOPT_NOP << 24) | (TCPOPT_NOP << 16) | (TCPOPT_TIMESTAMP << 8) | 10);
+      const before = this.sackPermitted ? (TCPOPT_SACK_PERM << 8) | 2 : (TCPOPT_NOP << 8) | TCPOPT_NOP;
+      view.setUint32(o, (before << 16) | (TCPOPT_TIMESTAMP << 8) | 10);
       view.setInt32(o + 4, this.tsval);
       view.setInt32(o + 8, this.tsecr);
       o += TCPOLEN_TSTAMP_ALIGNED;
+    } else if (this.sackPermitted) {
+      view.setUint32(o, (TCPOPT_NOP << 24) | (TCPOPT_NOP << 16) | (TCPOPT_SACK_PERM << 8) | 2);
+      o += 4;
     }
     if (this.mss > 0 && this.windowScale >= 0) {
       view.setUint32(o, (TCPOPT_NOP << 24) | (TCPOPT_WINDOW << 16) | (3 << 8) | this.windowScale);
+      o += 4;
+    }
+    if (this.sacks === 0) return;
+    const length = 2 + this.sacks * TCPOLEN_SACK_PERBLOCK;
+    view.setUint32(o, (TCPOPT_NOP << 24) | (TCPOPT_NOP << 16) | (TCPOPT_SACK << 8) | length);
+    for (let i = 0; i < this.sacks; i++) {
+      view.setInt32(o + 4 + i * TCPOLEN_SACK_PERBLOCK, this.sackLeft[i]!);
+      view.setInt32(o + 8 + i * TCPOLEN_SACK_PERBLOCK, this.sackRight[i]!);
     }
   }
 }

@@ -97,7 +97,7 @@ export class Tcp {
       bytes(p.addressesAt, n),
     );
     block.setState(TCP_SYN_RECV);
-    block.negotiate(s.seq, s.mss, s.windowScale, s.timestamps, s.tsval, s.window);
+    block.negotiate(s);
     block.ackNow = true;
     return GUEST_CONSUME;
   }

@@ -81,6 +81,9 @@ interface Options {
   readonly fate?: Fate;
   readonly iss?: readonly [number, number];
   readonly mtu?: readonly [number, number];
+  /** Of both sides. */
+  readonly tcp?: Pick<TcpOptions, 'congestion' | 'sack' | 'buffer'>;
+  readonly serverTcp?: Pick<TcpOptions, 'congestion' | 'sack' | 'buffer'>;
 }
 
 export class Link {
@@ -112,6 +115,7 @@ export class Link {
     const common = { timestampOffset: -5 };
     this.a = new Side(this, 1, caps[0], {
       ...common,
+      ...o.tcp,
       localPort: 40000,
       remotePort: 5001,
       mtu: mtu[0],
@@ -121,6 +125,7 @@ export class Link {
     });
     this.b = new Side(this, 2, caps[1], {
       ...common,
+      ...(o.serverTcp ?? o.tcp),
       localPort: 5001,
       remotePort: 40000,
       mtu: mtu[1],
