@@ -7,7 +7,7 @@ import { createHash, type Hash } from 'node:crypto';
 import type { ProfileBook } from '../../engine/cost-profile.ts';
 import { COST_NAMES, costTable } from '../../engine/costs.ts';
 import { parseTopology } from '../document.ts';
-import { canonicalJson, type JobProfile, type JobSpec, type JobTraffic } from '../job/job.ts';
+import { canonicalJson, type JobProfile, type JobSpec, type JobTraffic, withJobRings } from '../job/job.ts';
 import type { MeasureBody } from '../job/measure.ts';
 import { type SchemaFault, schemaCheck } from '../schema-faults.ts';
 import { parseDuration, parseSize } from '../units.ts';
@@ -207,7 +207,7 @@ export class Plan {
   }
   private jobOf(parts: TemplateParts): Combination {
     const { maxGuests, profiles } = this.options;
-    const parsed = parseTopology(parts.topology, {
+    const parsed = parseTopology(withJobRings(parts.topology), {
       knownCosts: COST_NAMES,
       // A document without a name has one here: it takes no part in what comes out.
       ...(Object.hasOwn(parts.topology, 'name') ? {} : { name: 'job' }),

@@ -30,6 +30,17 @@ export interface JobSpec {
   readonly maxEvents: number;
 }
 
+/**
+ * A document with the rings of a job's world where it does not say any: nobody looks back in it, and small rings stay in the
+ * processor's caches. Its results are those of a live world, its fingerprint is that of one with these rings: where bytes lie is
+ * part of it.
+ */
+export function withJobRings<T extends { readonly recorder?: unknown }>(document: T): T {
+  const { recorder = {} } = document;
+  if (typeof recorder !== 'object' || recorder === null) return document;
+  return { ...document, recorder: { events: 65_536, bytes: '4MiB', ...recorder } };
+}
+
 /** Why a job has no result, or not the one that was asked for: `code` as problems of the API have it. */
 export interface JobProblem {
   readonly code: string;

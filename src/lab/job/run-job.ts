@@ -10,7 +10,7 @@ import type { Topology } from '../topology.ts';
 import { BadTraffic, trafficSpec } from '../traffic-request.ts';
 import { parseDuration } from '../units.ts';
 import { World } from '../world.ts';
-import type { JobProblem, JobResult, JobRun, JobSpec, JobTraffic } from './job.ts';
+import { type JobProblem, type JobResult, type JobRun, type JobSpec, type JobTraffic, withJobRings } from './job.ts';
 import { type MeasureBody, measureSpec } from './measure.ts';
 import { type Measured, measure, TrialFailed } from './rfc2544-trials.ts';
 
@@ -43,15 +43,18 @@ class JobFailed extends Error {
 /** It was stopped at some event, which one depends on the machine: nothing of what it had come to is told. */
 class JobStopped extends JobFailed {}
 
-/** Rings of a job's world where its document says nothing of them: nobody reads back in it, and what is not touched costs nothing. */
-const RECORDER = { events: 65_536, bytes: '4MiB' } as const;
-
 /** Never throws but JobCancelled, JobExceeded and what V8 throws where memory ends: what is wrong with the job is in its result. */
 export function runJob(job: JobSpec, watch: JobWatch = {}): JobResult {
-  return job.measure === undefined ? trafficJob(job, watch) : measureJob(job, job.measure, watch);
+  return job.measure === undefined ? playJob(job, watch).result : measureJob(job, job.measure, watch);
 }
 
-function trafficJob(job: JobSpec, watch: JobWatch): JobResult {
+export interface Played {
+  /** As the traffic has left it; null where none could be built, or where it was stopped. */
+  readonly world: World | null;
+  readonly result: JobResult;
+}
+/** The traffic of a job, and the world that it has run in: who compares runs reads the rings. Throws as runJob(). */
+export function playJob(job: JobSpec, watch: JobWatch = {}): Played {
   let world: World | null = null;
   const ids: string[] = [];
   let problem: JobProblem | null = null;
@@ -70,7 +73,7 @@ function trafficJob(job: JobSpec, watch: JobWatch): JobResult {
   if (problem === null && failed !== undefined)
     problem = { code: 'RINGSIDE_E_RUN_FAILED', detail: failed.reason ?? `${failed.id} is ${failed.state}` };
   const status = world?.status() ?? null;
-  return {
+  const result: JobResult = {
     ...named(job, problem),
     fingerprint: status?.fingerprint ?? '',
     virtualTimeSeconds: status?.virtualTimeSeconds ?? 0,
@@ -78,6 +81,7 @@ function trafficJob(job: JobSpec, watch: JobWatch): JobResult {
     conservation: status?.conservation ?? null,
     runs,
   };
+  return { world, result };
 }
 
 /** A measurement comes to all of its answers or to none. */
@@ -114,13 +118,12 @@ function named(job: JobSpec, problem: JobProblem | null): Pick<JobResult, 'state
   };
 }
 
-/** A fingerprint takes in where bytes lie: a live world has the same where its document says these rings. */
 function topologyOf(job: JobSpec): Topology {
   const { document, profile } = job;
   // The job's profile is the one that counts: a book of this machine may have another under that name.
   const profiles = new Map([[profile.name, profile]]);
   const parsed = parseTopology(
-    { ...document, recorder: { ...RECORDER, ...document.recorder }, costProfile: profile.name },
+    { ...withJobRings(document), costProfile: profile.name },
     { name: document.name ?? 'job', knownCosts: COST_NAMES, profiles },
   );
   if (!parsed.ok) {
