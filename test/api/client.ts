@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { InjectOptions } from 'fastify';
 import { buildApp, type Ringside } from '../../src/server/app.ts';
+import type { QueueMaker } from '../../src/server/experiments/job-feed.ts';
 import { DEFAULT_LIMITS, type Limits, type Settings } from '../../src/server/settings.ts';
 
 interface Operation {
@@ -157,6 +158,8 @@ export interface ServerOptions {
   /** The stub by default; null is the real engine. */
   readonly engine?: URL | null;
   readonly silenceMs?: number;
+  /** Of experiments' runs; the threads of this machine by default. */
+  readonly queue?: QueueMaker;
 }
 
 const open = new Set<TestServer>();
@@ -185,11 +188,12 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     limits: { ...DEFAULT_LIMITS, ...options.limits },
   };
   const engine = options.engine === undefined ? STUB_ENGINE : options.engine;
-  const { silenceMs } = options;
+  const { silenceMs, queue } = options;
   const ringside = await buildApp({
     settings,
     ...(engine === null ? {} : { engine }),
     ...(silenceMs === undefined ? {} : { silenceMs }),
+    ...(queue === undefined ? {} : { queue }),
   });
   await ringside.restored;
   const server = new TestServer(ringside, settings);
