@@ -168,7 +168,9 @@ export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSp
   }
   const foreign =
     kind === 'tcp'
-      ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find((f) => body[f] !== FRAMES_ONLY[f])
+      ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find(
+          (f) => body[f] !== undefined && body[f] !== FRAMES_ONLY[f],
+        )
       : TCP_ONLY.find((f) => body[f] !== undefined && !(f === 'duration' && kind === 'udp'));
   if (foreign !== undefined) {
     throw new BadTraffic(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
