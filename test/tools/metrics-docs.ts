@@ -6,6 +6,7 @@ import type { Metric } from '../../src/readers/metrics/prometheus-family.ts';
 import { unitOf } from '../../src/readers/metrics/prometheus-format.ts';
 import { OVS_METRICS } from '../../src/readers/metrics/prometheus-ovs.ts';
 import { CAPTURE_METRICS } from '../../src/server/captures/capture-metrics.ts';
+import { EXPERIMENT_METRICS } from '../../src/server/experiments/experiment-metrics.ts';
 import { ROOT } from './source.ts';
 
 export const METRICS_FILE = join(ROOT, 'docs/metrics.md');
@@ -59,6 +60,15 @@ Of the whole server: these count what was written and lost in wall time, and sta
 | name | type | unit | labels | meaning |
 | --- | --- | --- | --- | --- |
 ${CAPTURE_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
+
+## Experiments
+
+Of the newest 20 experiments; results of the first 100 combinations of each, by the metrics that summaries show first, 10,000 samples
+together. Results are summed up at a scrape, at most every five seconds; between two runs they stand still.
+
+| name | type | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+${EXPERIMENT_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
 `;
 }
 

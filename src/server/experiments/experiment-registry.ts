@@ -70,23 +70,12 @@ export class ExperimentRegistry {
 
   /** Checks every combination, then starts. Refused as a whole. */
   async create(body: unknown): Promise<Experiment> {
-    const { limits, profiles } = this.options;
+    const { limits } = this.options;
     if (this.byNumber.size + this.checking >= limits.experiments) {
       const detail = `This server keeps at most ${limits.experiments} experiments; delete one`;
       throw new Problem('RINGSIDE_E_TOO_MANY', detail);
     }
-    const planned = planExperiment(body, {
-      engine: engineVersion(),
-      maxRuns: limits.experimentRuns,
-      maxGuests: limits.guests,
-      profiles,
-    });
-    if (!planned.ok) {
-      if (planned.tooMany !== undefined)
-        throw new Problem('RINGSIDE_E_LIMIT', `The experiment's ${planned.tooMany}`, { errors: planned.faults });
-      throw refused(planned.faults);
-    }
-    const { plan } = planned;
+    const plan = this.plan(body);
     this.checking++;
     try {
       const faults = await inSlices(plan.check());
@@ -96,6 +85,26 @@ export class ExperimentRegistry {
     } finally {
       this.checking--;
     }
+  }
+  private plan(body: unknown): Plan {
+    const { limits, profiles } = this.options;
+    const planned = planExperiment(body, {
+      engine: engineVersion(),
+      maxRuns: limits.experimentRuns,
+      maxGuests: limits.guests,
+      profiles,
+    });
+    if (planned.ok) return planned.plan;
+    if (planned.tooMany !== undefined)
+      throw new Problem('RINGSIDE_E_LIMIT', `The experiment's ${planned.tooMany}`, { errors: planned.faults });
+    throw refused(planned.faults);
+  }
+  /** The one run of a template without axes, checked as an experiment's would be. */
+  single(body: unknown): PlannedRun {
+    const plan = this.plan(body);
+    const made = plan.combination(0);
+    if (!made.ok) throw refused(made.faults);
+    return plan.run(1);
   }
   private start(plan: Plan): Experiment {
     const row = {

@@ -3,6 +3,7 @@ import { scrape } from '../../readers/metrics/prometheus.ts';
 import type { MeteredWorld } from '../../readers/metrics/prometheus-family.ts';
 import { CONTENT_TYPES, type MetricsFormat, OPENMETRICS_END } from '../../readers/metrics/prometheus-format.ts';
 import { ovsMetricsText } from '../../readers/metrics/prometheus-ovs.ts';
+import { ExperimentMetrics } from '../experiments/experiment-metrics.ts';
 import { negotiate } from '../negotiation.ts';
 import { media, problems } from '../responses.ts';
 import type { App, Services } from '../services.ts';
@@ -40,7 +41,8 @@ async function ovsSamples(registry: TopologyRegistry) {
   return (await Promise.all(asked)).flat();
 }
 
-export function addMetricsRoute(app: App, { registry, metrics, settings, stopping }: Services): void {
+export function addMetricsRoute(app: App, { registry, experiments, metrics, settings, stopping }: Services): void {
+  const ofExperiments = new ExperimentMetrics(experiments);
   app.get(
     '/metrics',
     {
@@ -66,6 +68,7 @@ export function addMetricsRoute(app: App, { registry, metrics, settings, stoppin
   /** In pieces, with turns of the event loop in between: there may be many series. */
   async function* pieces(format: MetricsFormat): AsyncGenerator<Uint8Array> {
     yield Buffer.from(await metrics.text(format));
+    yield Buffer.from(await ofExperiments.text(format));
     yield* scrape(meteredWorlds(registry), { format, maxSeries: settings.limits.metricsSeries });
     yield Buffer.from(ovsMetricsText(await ovsSamples(registry), format));
     if (format === 'openmetrics') yield Buffer.from(OPENMETRICS_END);
