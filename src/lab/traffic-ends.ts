@@ -107,6 +107,11 @@ export function portIdentity(machine: Machine, end: End & { kind: 'port' }, fami
   return nic?.wire ? wireEnd(nic.wire, family) : { mac: [0x02, 0x72, 0x73, 0, 1, 0], ip: wireIp(family) };
 }
 
+/** Sends on what it receives. */
+export function forwards({ document }: BuiltNic['guest']): boolean {
+  return document.app === 'macswap' || document.app === 'io';
+}
+
 /** What a run between these ends touches. */
 export function scopeOf(
   machine: Machine,
@@ -120,6 +125,15 @@ export function scopeOf(
     else if (e?.kind === 'wire') hostNics.add(e.nic);
   }
   if (via) nics.add(via);
+  // From wire to wire: guests of the same bridges that forward may be on the way.
+  const wires = ends.filter((e) => e?.kind === 'wire');
+  if (wires.length > 1 && via === null) {
+    const bridges = new Set(wires.map(({ nic }) => `${nic.host}/${nic.bridge}`));
+    for (const guest of machine.guests) {
+      if (!forwards(guest)) continue;
+      for (const n of guest.nics) if (bridges.has(`${guest.host.name}/${n.document.bridge}`)) nics.add(n);
+    }
+  }
   // From one host to another: the NICs that links connect carry the frames too.
   if (new Set(ends.flatMap((e) => (e === null ? [] : [hostOf(e)]))).size > 1) {
     for (const n of machine.hostNics) if (n.wire === null) hostNics.add(n);

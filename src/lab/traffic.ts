@@ -25,6 +25,7 @@ import {
   addressesOf,
   type Family,
   familyOf,
+  forwards,
   generatorOf,
   identityOf,
   ipText,
@@ -118,8 +119,7 @@ export class Traffic {
   private forwarderBehind(end: End): BuiltNic | null {
     if (end.kind !== 'wire') return null;
     for (const g of this.machine.guests) {
-      const forwards = g.document.app === 'macswap' || g.document.app === 'io';
-      if (!forwards || g.host.name !== end.nic.host) continue;
+      if (!forwards(g) || g.host.name !== end.nic.host) continue;
       const nic = g.nics.find((n) => n.document.bridge === end.nic.bridge);
       if (nic) return nic;
     }

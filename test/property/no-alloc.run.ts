@@ -11,10 +11,22 @@ const [name = 'vhost-net', kind = 'udp', warmUp = '200000', counted = '100000'] 
 const gc = (globalThis as { gc?: () => void }).gc!;
 const [from, to] = name === 'pvp' ? ['eth0', 'eth0'] : ['a/net0', 'b/net0'];
 const world: World = makeWorld(name === 'pvp' ? pvpDocument() : pairDocument(name as Backend));
+/** Every choice that is made for each frame. */
+const PATTERN: TrafficSpec['pattern'] = {
+  sizes: [
+    { size: 64, weight: 7 },
+    { size: 570, weight: 4 },
+    { size: 1518, weight: 1 },
+  ],
+  distribution: 'zipf',
+  skew: 1,
+  spread: name === 'vhost-net' ? 'ports' : 'addresses',
+  burst: 1,
+};
 function run(id: string, count: number): number {
   const frameSize = kind === 'ping' ? 98 : 64;
   // pvp at a rate that the guest keeps up with: otherwise what is measured are drops
-  const rate = name === 'pvp' ? 2_000_000 : 0;
+  const rate = name !== 'pvp' ? 0 : kind === 'pattern' ? 1_000_000 : 2_000_000;
   const spec: TrafficSpec = {
     id,
     kind: kind === 'ping' ? 'ping' : 'udp',
@@ -24,7 +36,8 @@ function run(id: string, count: number): number {
     count,
     rate,
     generator: null,
-    flows: 1,
+    flows: kind === 'pattern' ? 200 : 1,
+    ...(kind === 'pattern' ? { pattern: PATTERN } : {}),
   };
   world.startTraffic(spec);
   gc();

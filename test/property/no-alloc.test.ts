@@ -29,6 +29,10 @@ test.each(['virtio-net', 'vhost-net', 'vhost-user', 'pvp'])('%s: a datagram leav
   expect(bytes).toBeLessThan(40);
 });
 
+test.each(['vhost-net', 'vhost-user', 'pvp'])('%s: nor do mixed sizes and drawn flows', (name) => {
+  expect(bytesPerFrame(name, 'pattern', warm, counted)).toBeLessThan(40);
+});
+
 test('vhost-net: nor does an echo, but for a little', () => {
   expect(bytesPerFrame('vhost-net', 'ping', 30_000, 20_000)).toBeLessThan(120);
 });
