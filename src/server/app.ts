@@ -30,6 +30,7 @@ import { addCaptureFileRoutes } from './routes/capture-files.ts';
 import { addCaptureRoutes } from './routes/captures.ts';
 import { addClockRoutes } from './routes/clock.ts';
 import { addCostProfileRoutes } from './routes/cost-profiles.ts';
+import { addDiffRoutes } from './routes/diffs.ts';
 import { addDpdkRoutes } from './routes/dpdk.ts';
 import { addDryRunRoutes } from './routes/dry-runs.ts';
 import { addEventRoutes } from './routes/events.ts';
@@ -207,6 +208,7 @@ async function buildRoutes(services: Services): Promise<App> {
   // Routes are added once the plugins above see them; those with bodies of their own get a scope of their own.
   await app.register(async (scope) => addTopologyRoutes(scope, services));
   await app.register(async (scope) => addExperimentRoutes(scope, services));
+  await app.register(async (scope) => addDiffRoutes(scope, services));
   await app.register(async (scope) => addReplayRoutes(scope, services));
   await app.register(async (scope) => addGuestMemoryRoute(scope, services));
   await app.register(async (scope) => {

@@ -83,13 +83,41 @@ export class EventCursor {
   }
 }
 
-function difference(left: EventCursor, right: EventCursor): EventDivergence['differs'] | null {
-  if (left.kind !== right.kind || left.frame !== right.frame || left.place !== right.place) return 'order';
-  if (left.time !== right.time) return 'time';
-  return left.a !== right.a || left.b !== right.b ? 'values' : null;
+/** Times and frames count from the first that is compared: boots of two documents differ in both. */
+class Base {
+  time = -1;
+  frame = 0;
+  timeOf(cursor: EventCursor): number {
+    if (this.time < 0) this.time = cursor.time;
+    return cursor.time - this.time;
+  }
+  frameOf({ frame }: EventCursor): number {
+    if (this.frame === 0) this.frame = frame;
+    return frame === 0 ? -1 : frame - this.frame;
+  }
+}
+class Pair {
+  readonly left: EventCursor;
+  readonly right: EventCursor;
+  private readonly bases = [new Base(), new Base()] as const;
+  constructor(left: EventCursor, right: EventCursor) {
+    this.left = left;
+    this.right = right;
+  }
+  difference(): EventDivergence['differs'] | null {
+    const { left, right, bases } = this;
+    if (left.kind !== right.kind || bases[0].frameOf(left) !== bases[1].frameOf(right) || left.place !== right.place)
+      return 'order';
+    if (bases[0].timeOf(left) !== bases[1].timeOf(right)) return 'time';
+    // where the recorder keeps bytes says nothing of the run
+    const same = left.kind === E.PACKET_BYTES || (left.a === right.a && left.b === right.b);
+    return same ? null : 'values';
+  }
 }
 
-/** The first event from `from` on in which two rings differ; null: they hold the same. */
+/**
+ * The first event from `from` on in which two rings differ, times and frames counted from there; null: they hold the same.
+ */
 export function firstDivergence(
   left: RingReader,
   right: RingReader,
@@ -97,11 +125,12 @@ export function firstDivergence(
 ): EventDivergence | null {
   const one = new EventCursor(left, from.left);
   const other = new EventCursor(right, from.right);
+  const pair = new Pair(one, other);
   for (let same = 0; ; same++) {
     const more = one.next();
     const moreThere = other.next();
     if (!more && !moreThere) return null;
-    const differs = more && moreThere ? difference(one, other) : 'order';
+    const differs = more && moreThere ? pair.difference() : 'order';
     if (differs !== null)
       return {
         differs,
