@@ -1,0 +1,68 @@
+/** Experiments as the command line reads them: a template in a file, users' cost profiles beside it, and every combination checked. */
+import { type ProfileSheet, SHIPPED_PROFILES } from '../engine/cost-profile.ts';
+import { type CostProfileDocument, parseCostProfile } from '../lab/cost-profile-document.ts';
+import { type Plan, planExperiment } from '../lab/experiment/plan.ts';
+import type { Shard } from '../lab/experiment/schedule.ts';
+import { contentHash } from '../lab/job/job.ts';
+import { badDocument, CliError } from './cli-error.ts';
+import { readDocument } from './files.ts';
+import type { RunFileHeader } from './run-file.ts';
+
+export interface PlannedExperiment {
+  readonly plan: Plan;
+  /** contentHash() of template, profiles and engine. */
+  readonly hash: string;
+  readonly profiles: readonly CostProfileDocument[];
+}
+
+/** `what` is named in messages. Nothing is run where one combination has a fault. */
+export function planned(
+  what: string,
+  template: unknown,
+  profiles: readonly CostProfileDocument[],
+  { engine, maxRuns }: { readonly engine: string; readonly maxRuns: number },
+): PlannedExperiment {
+  const book = new Map<string, ProfileSheet>(SHIPPED_PROFILES);
+  for (const document of profiles) {
+    const parsed = parseCostProfile(document);
+    if (!parsed.ok) throw badDocument(`${what}, cost profile`, parsed.faults);
+    book.set(parsed.sheet.name, parsed.sheet);
+  }
+  const result = planExperiment(template, { engine, maxRuns, profiles: book });
+  if (!result.ok) throw badDocument(what, result.faults);
+  const { plan } = result;
+  const check = plan.check();
+  let step = check.next();
+  while (step.done !== true) step = check.next();
+  if (step.value.length > 0) throw badDocument(what, step.value);
+  return { plan, profiles, hash: contentHash({ template, profiles, engine }) };
+}
+
+/** Files with cost profiles that documents may name. */
+export function readProfiles(paths: readonly string[]): CostProfileDocument[] {
+  return paths.map((path) => {
+    const parsed = parseCostProfile(readDocument(path));
+    if (!parsed.ok) throw badDocument(path, parsed.faults);
+    return parsed.document;
+  });
+}
+
+export function headerOf({ plan, hash, profiles }: PlannedExperiment, shard: Shard): RunFileHeader {
+  return { ringside: 'experiment', engine: plan.engine, experiment: hash, shard, template: plan.template, profiles };
+}
+
+/**
+ * `i/n`, i from 0 to n - 1. `n` alone takes i from JOB_COMPLETION_INDEX, as Kubernetes gives it to the pods of an indexed Job.
+ */
+export function readShard(text: string | undefined, env: Readonly<Record<string, string | undefined>>): Shard {
+  if (text === undefined) return { index: 0, count: 1 };
+  const expected = 'expected i/n with i from 0 to n - 1, or n and i in JOB_COMPLETION_INDEX';
+  const [, given, of] = /^(?:(\d{1,6})\/)?(\d{1,6})$/.exec(text) ?? [];
+  const own = given ?? env['JOB_COMPLETION_INDEX'];
+  if (of === undefined || own === undefined || !/^\d{1,6}$/.test(own))
+    throw new CliError(`--shard ${text}: ${expected}`);
+  const [index, count] = [Number(own), Number(of)];
+  if (index < count) return { index, count };
+  throw new CliError(`--shard ${text}: part ${index} of ${count} is none; ${expected}`);
+}
+export const fileName = ({ index, count }: Shard): string => `runs-${index}-of-${count}.ndjson`;

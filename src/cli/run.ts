@@ -1,0 +1,154 @@
+/** `ringside run`: one run of a document on this thread, with assertions about what came of it. */
+import { tuneEngine } from '../lab/engine-flags.ts';
+import type { JobResult, JobRun, JobSpec } from '../lab/job/job.ts';
+import { runJob } from '../lab/job/run-job.ts';
+import { type Command, readArguments, usageError } from './arguments.ts';
+import { CliError, EXIT } from './cli-error.ts';
+import { type Expression, ExpressionError, parseExpression, type Scope } from './expression.ts';
+import { writeText } from './files.ts';
+import { junitXml } from './junit.ts';
+import { runJobOf } from './run-document.ts';
+import { runText } from './run-text.ts';
+
+export const RUN: Command = {
+  name: 'run',
+  usage: `Usage: ringside run DOCUMENT [options]
+
+DOCUMENT: a YAML or JSON file with \`topology\` and \`traffic\` (or \`measure\`), or a topology; \`preset:NAME\`; - is standard input.
+
+  --traffic FILE|TEXT   a traffic request, or a list of them, in place of the document's; may be given several times
+  --assert EXPRESSION   what has to hold, as 'perFrame.exitsUserspace == 0'; may be given several times
+  --junit FILE          write the assertions as JUnit XML
+  --json                print the result as JSON
+  --set POINTER=VALUE   set a field, as /topology/hosts/0/guests/*/nics/*/queueSize=1024; may be given several times
+  --profile NAME|FILE   the cost profile
+  --seed N              the seed of the run
+
+Exit code: 0 all holds, 1 an assertion does not, 2 the command line or the document is wrong, 3 the run has failed.`,
+  options: {
+    traffic: { type: 'string', multiple: true },
+    assert: { type: 'string', multiple: true },
+    junit: { type: 'string' },
+    json: { type: 'boolean' },
+    set: { type: 'string', multiple: true },
+    profile: { type: 'string' },
+    seed: { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
+  },
+  operands: [1, 1],
+};
+
+/** What became of an assertion. */
+export interface Verdict {
+  readonly expression: string;
+  readonly outcome: 'holds' | 'fails' | 'unclear';
+  /** Why not, with the values that its paths lead to. */
+  readonly detail: string | null;
+}
+
+export async function run(args: readonly string[]): Promise<number> {
+  const given = readArguments(RUN, args);
+  const [path = ''] = given.operands;
+  const expressions = given.texts('assert').map(expressionOf);
+  const job = runJobOf({
+    path,
+    traffic: given.texts('traffic'),
+    set: given.texts('set'),
+    seed: given.count('seed', 0, 0xffffffff),
+    profile: given.text('profile'),
+  });
+  tuneEngine();
+  const began = performance.now();
+  const result = outcomeOf(job);
+  const seconds = (performance.now() - began) / 1000;
+  const verdicts = result.state === 'SUCCEEDED' ? expressions.map((expression) => judged(expression, result)) : [];
+  const junit = given.text('junit');
+  if (junit !== undefined) writeText(junit, junitOf(path, job, result, expressions, verdicts, seconds));
+  if (given.flag('json')) console.log(JSON.stringify({ result, assertions: verdicts }, null, 2));
+  else console.log(runText(result, verdicts, seconds));
+  if (result.state !== 'SUCCEEDED') return EXIT.FAILED;
+  const unclear = verdicts.find(({ outcome }) => outcome === 'unclear');
+  if (unclear !== undefined) throw new CliError(`--assert '${unclear.expression}': ${unclear.detail}`);
+  return verdicts.every(({ outcome }) => outcome === 'holds') ? EXIT.OK : EXIT.ASSERTION;
+}
+
+function expressionOf(text: string): Expression {
+  try {
+    return parseExpression(text);
+  } catch (error) {
+    if (error instanceof ExpressionError) throw usageError(RUN, `--assert '${text}': ${error.message}`);
+    throw error;
+  }
+}
+
+/** Jobs that this machine cannot run have no result; here that is a failure like others. */
+function outcomeOf(job: JobSpec): JobResult {
+  try {
+    return runJob(job);
+  } catch (error) {
+    throw new CliError(`the run has failed: ${error instanceof Error ? error.message : String(error)}`, EXIT.FAILED);
+  }
+}
+
+/**
+ * An expression that names fields of traffic runs has to hold for each of them; fields of the result itself, as `runs[0].sent` or
+ * `events`, stand for themselves.
+ */
+export function judged(expression: Expression, result: JobResult): Verdict {
+  const ofRuns = [...expression.names].some((name) => !Object.hasOwn(result, name));
+  const scopes: [string, Scope][] =
+    ofRuns && result.runs.length > 0
+      ? result.runs.map((run) => [result.runs.length > 1 ? `${run.id}: ` : '', scopeOf(result, run)])
+      : [['', scopeOf(result, null)]];
+  const failed: string[] = [];
+  for (const [which, scope] of scopes) {
+    try {
+      if (expression.evaluate(scope)) continue;
+      const values = expression.values(scope).map(([path, value]) => `${path} is ${JSON.stringify(value)}`);
+      failed.push(which + [...new Set(values)].join(', '));
+    } catch (error) {
+      if (!(error instanceof ExpressionError)) throw error;
+      return { expression: expression.text, outcome: 'unclear', detail: which + error.message };
+    }
+  }
+  if (failed.length === 0) return { expression: expression.text, outcome: 'holds', detail: null };
+  return { expression: expression.text, outcome: 'fails', detail: failed.join('; ') };
+}
+
+function scopeOf(result: JobResult, run: JobRun | null): Scope {
+  return (name) => {
+    const of = run !== null && Object.hasOwn(run, name) ? run : result;
+    return Object.hasOwn(of, name) ? (of as Record<string, unknown>)[name] : undefined;
+  };
+}
+function junitOf(
+  path: string,
+  job: JobSpec,
+  result: JobResult,
+  expressions: readonly Expression[],
+  verdicts: readonly Verdict[],
+  seconds: number,
+): string {
+  const { problem, fingerprint, profile, seed } = result;
+  const why =
+    problem === null ? null : `${problem.pointer === undefined ? '' : `${problem.pointer}: `}${problem.detail}`;
+  return junitXml({
+    name: path,
+    seconds,
+    timestamp: new Date().toISOString(),
+    properties: { engine: job.engine, seed: String(seed), profile: profile.name, costsHash: profile.hash, fingerprint },
+    cases: [
+      { name: 'the run succeeds', failure: why },
+      ...expressions.map(({ text }, i) => {
+        const verdict = verdicts[i];
+        if (verdict === undefined) return { name: text, failure: null, error: 'the run has failed' };
+        const { outcome, detail } = verdict;
+        return {
+          name: text,
+          failure: outcome === 'fails' ? detail : null,
+          error: outcome === 'unclear' ? detail : null,
+        };
+      }),
+    ],
+  });
+}
