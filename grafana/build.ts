@@ -7,12 +7,14 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { backendsCompared } from './backends-compared.ts';
 import { deviceAndQueues } from './device-and-queues.ts';
+import { experiments } from './experiments.ts';
 import { openVswitch } from './open-vswitch.ts';
 import { overview } from './overview.ts';
 
 const DASHBOARDS = {
   'backends-compared.json': backendsCompared,
   'device-and-queues.json': deviceAndQueues,
+  'experiments.json': experiments,
   'open-vswitch.json': openVswitch,
   'overview.json': overview,
 } as const;

@@ -64,7 +64,8 @@ export function toDashboard(page: Page): dashboard.Dashboard {
         .keepTime(true),
     );
   addVariables(built, page.variables);
-  for (const each of MARKS) built.annotation(mark(each));
+  // Marks are of topologies; a page without them has none.
+  if (page.variables.includes('topology')) for (const each of MARKS) built.annotation(mark(each));
   let id = 0;
   for (const [title, panels] of page.rows) {
     built.withRow(new dashboard.RowBuilder(title).id(++id));

@@ -15,6 +15,8 @@ const VALUES = {
     'Queue',
     'label_values(ringside_kicks_total{topology=~"$topology",backend=~"$backend",guest=~"$guest"}, queue)',
   ],
+  experiment: ['Experiment', 'label_values(ringside_experiment_progress_ratio, experiment)'],
+  metric: ['Metric', 'label_values(ringside_experiment_mean{experiment=~"$experiment"}, metric)'],
   bridge: ['Bridge', 'label_values(ringside_datapath_lookups_total{topology=~"$topology"}, bridge)'],
 } as const;
 export type Variable = keyof typeof VALUES;

@@ -11,7 +11,15 @@ export const BACKENDS = ['virtio-net', 'vhost-net', 'vhost-user'] as const;
 export type Backend = (typeof BACKENDS)[number];
 export const FRAMES = process.env['RINGSIDE_FULL'] === '1' ? 400_000 : 100_000;
 /** All of everything, as Grafana fills it in. */
-export const ALL = { topology: '.+', backend: '.+', guest: '.+', queue: '.+', bridge: '.+' };
+export const ALL = {
+  topology: '.+',
+  backend: '.+',
+  guest: '.+',
+  queue: '.+',
+  bridge: '.+',
+  experiment: '.+',
+  metric: '.+',
+};
 
 export interface Run {
   readonly id: string;
@@ -120,6 +128,12 @@ export class DashboardTraffic {
     // As somebody does who boots a topology and sends at once: Prometheus has not come by yet.
     await server.json('PUT', '/v1/topologies/early', other);
     this.early = await this.run('early', { kind: 'udp', from: 'a/net0', to: 'b/net0', count: 20_000, rate: 'max' });
+    await server.json('POST', '/v1/experiments', {
+      template: { topology: other, traffic: [{ kind: 'udp', from: 'a/net0', to: 'b/net0', count: 100 }] },
+      axes: [{ pointer: '/traffic/0/frameSize', values: [64, 1518] }],
+      repetitions: 2,
+    });
+    await server.json('GET', '/v1/experiments/experiment-1?wait=60s');
     this.begin_s = Date.now() / 1000 - 1;
     this.prometheus = await Prometheus.start(`127.0.0.1:${server.port}`);
     await this.scraped();

@@ -169,6 +169,8 @@ describe('dashboards', () => {
       guest: BACKENDS.flatMap((backend) => [`${backend}-a`, `${backend}-b`]),
       queue: ['rx0', 'tx0'],
       bridge: ['br0', 'br1'],
+      experiment: ['experiment-1'],
+      metric: ['/runs/0/virtual/framesPerSecond'],
     };
     for (const page of dashboards) {
       for (const variable of queryVariables(page)) {

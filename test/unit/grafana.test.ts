@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { dashboardFiles } from '../../grafana/build.ts';
 import { METRICS } from '../../src/readers/metrics/prometheus.ts';
 import { ApiMetrics } from '../../src/server/api-metrics.ts';
+import { EXPERIMENT_METRICS } from '../../src/server/experiments/experiment-metrics.ts';
 import {
   chosen,
   type Dashboard,
@@ -33,6 +34,7 @@ for (const { name, labels, type } of METRICS) {
   for (const part of parts) known.set(name + part, part === '_bucket' ? [...labels, 'le'] : labels);
 }
 const worldMetrics = new Set(known.keys());
+for (const { name, labels } of EXPERIMENT_METRICS) known.set(name, labels);
 const api = new ApiMetrics({
   topologies: () => 0,
   streams: () => 0,
@@ -45,6 +47,9 @@ for (const { name, type } of await api.registry.getMetricsAsJSON()) {
   }
 }
 
+/** Its panels are about what runs in topologies; those of experiments are not. */
+const ofTopologies = ({ title }: Dashboard): boolean => title !== 'Experiments';
+
 test('the committed dashboards are what `npm run dashboards` writes', () => {
   expect(filesBelow('grafana/dashboards', '.json')).toEqual(files.map(([name]) => `grafana/dashboards/${name}`));
   for (const [name, text] of files) {
@@ -52,10 +57,11 @@ test('the committed dashboards are what `npm run dashboards` writes', () => {
   }
 });
 
-test('four dashboards, each with an address of its own, linked with each other', () => {
+test('five dashboards, each with an address of its own, linked with each other', () => {
   expect(dashboards.map(({ title }) => title).sort()).toEqual([
     'Backends compared',
     'Device and queues',
+    'Experiments',
     'Open vSwitch',
     'Overview',
   ]);
@@ -147,7 +153,7 @@ describe.each(dashboards)('$title', (dashboard) => {
   test('variables: the data source, the topology, all of several values', () => {
     const names = dashboard.templating.list.map((variable) => variable.name);
     expect(names[0]).toBe('datasource');
-    expect(names).toEqual(expect.arrayContaining(['topology', 'ringside']));
+    expect(names).toEqual(expect.arrayContaining([ofTopologies(dashboard) ? 'topology' : 'experiment', 'ringside']));
     for (const [i, variable] of queryVariables(dashboard).entries()) {
       expect(variable, variable.name).toMatchObject({
         multi: true,
@@ -170,7 +176,10 @@ describe.each(dashboards)('$title', (dashboard) => {
 
   test('every query uses variables that there are, and metrics and labels that the server exports', () => {
     const variables = [...dashboard.templating.list.map((variable) => variable.name), ...BUILT_IN];
-    const marks = dashboard.annotations.list.map(({ name, target }) => ({ name, expression: target?.expr ?? '' }));
+    const marks = (ofTopologies(dashboard) ? dashboard.annotations.list : []).map(({ name, target }) => ({
+      name,
+      expression: target?.expr ?? '',
+    }));
     for (const { name, expression } of [...queriesOf(dashboard), ...marks]) {
       for (const [, variable] of expression.matchAll(/\$\{?(\w+)/g)) expect(variables, name).toContain(variable);
       const metrics = [...expression.matchAll(/\b((?:ringside|process|nodejs)_\w+)(?:\{([^}]*)\})?/g)];
@@ -202,7 +211,7 @@ describe.each(dashboards)('$title', (dashboard) => {
     }
   });
 
-  test('what happened is marked: faults, reconfigurations, runs', () => {
+  test.skipIf(!ofTopologies(dashboard))('what happened is marked: faults, reconfigurations, runs', () => {
     expect(dashboard.annotations.list.map(({ name }) => name)).toEqual([
       'Faults',
       'Reconfigurations',
@@ -243,7 +252,8 @@ describe.each(dashboards)('$title', (dashboard) => {
         for (const [, used] of url.matchAll(/\$\{(__\w+\.\w+)\./g)) expect(used, where).toBe(source);
       }
     }
-    // From every dashboard to the journeys, the capture and the events.
+    if (!ofTopologies(dashboard)) return;
+    // From every dashboard of topologies to the journeys, the capture and the events.
     const urls = panelsOf(dashboard).flatMap(
       ({ fieldConfig }) => fieldConfig.defaults.links?.map(({ url }) => url) ?? [],
     );
