@@ -12,7 +12,7 @@ import type { JobSpec } from '../../src/lab/job/job.ts';
 import { runJob } from '../../src/lab/job/run-job.ts';
 
 /** Worlds that end before garbage is collected, as in src/lab/job/job.worker.ts. */
-const WORLDS_KEPT = 16;
+const WORLDS_KEPT = 32;
 
 interface Work {
   readonly jobs: readonly JobSpec[];

@@ -9,7 +9,7 @@ import { contentHash, type JobProblem } from './job.ts';
 import { JobCancelled, JobExceeded, runJob } from './run-job.ts';
 
 /** Worlds that have ended lie in memory until garbage is collected, which takes as long as a short job. */
-const WORLDS_KEPT = 16;
+const WORLDS_KEPT = 32;
 /** The same in bytes of their frames and events, of those that have many. */
 const BYTES_KEPT = 128 * 2 ** 20;
 /** What a job's events take in its rings, with the frames that they tell of. */
