@@ -86,6 +86,7 @@ cost('guest_udp_send', 600, 'ns', [400, 1500], 'derived', 'syscall_entry_exit, h
 cost('guest_pktgen_send', 200, 'ns', [100, 400], 'no source', 'driver and descriptor only, the skb is reused', 'one frame of pktgen with xmit_more');
 cost('guest_napi_poll', 600, 'ns', [300, 1000], 'no source', 'interrupt handler, softirq entry and napi_complete', 'per NAPI poll');
 cost('guest_rx_per_packet', 450, 'ns', [300, 800], 'derived', 'napi_rx_per_packet plus a part of udp_socket_delivery (300 ns)', 'driver, skb, IP stack and socket of the guest');
+cost('guest_recvmsg', 650, 'ns', [450, 1050], 'published', 'xdp-project cpumap02-optimizations (432 ns at 3.6 GHz), scaled to 2.4 GHz', 'a program of the guest reads one message: recvmsg, socket dequeue, a short copy');
 cost('guest_rx_extra_buffer', 100, 'ns', [50, 200], 'no source', 'page fragment added to an skb, buffer taken from the ring', 'each receive buffer of a frame after the first (mergeable buffers)');
 cost('guest_tx_clean', 30, 'ns', [20, 60], 'published', 'xdp-project cpumap02-optimizations (skb free)', 'freeing one transmitted skb');
 cost('gso_segment', 250, 'ns', [100, 500], 'no source', 'allocation and headers of one skb in skb_segment(), between guest_tx_clean and napi_rx_per_packet', 'cutting one segment from a GSO packet in software, without its checksum');

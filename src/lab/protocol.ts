@@ -9,6 +9,7 @@
 import type { WorldCatalog } from '../engine/catalog.ts';
 import type { CostStamp } from '../engine/cost-profile.ts';
 import type { PortChange } from '../machine/guest/pmd-port.ts';
+import type { CongestionControl } from '../machine/guest/stack/tcp-congestion.ts';
 import type { IotlbStatistics } from '../machine/iommu/device-iotlb.ts';
 import type { FilterState } from '../machine/virtio/net/net-filter.ts';
 import type { RssState } from '../machine/virtio/net/rss.ts';
@@ -42,7 +43,7 @@ export interface TrafficPattern {
 
 export interface TrafficSpec {
   readonly id: string;
-  readonly kind: 'udp' | 'ping' | 'tcp';
+  readonly kind: 'udp' | 'ping' | 'tcp' | 'tcp_stream' | 'tcp_rr' | 'udp_rr';
   readonly from: string;
   readonly to: string;
   /** Ethernet frame size with FCS, bytes. */
@@ -62,15 +63,69 @@ export interface TrafficSpec {
   readonly family?: 4 | 6 | undefined;
   /**
    * TCP: bytes that all connections send together, or how long they send; how many they are, and the server's port. UDP: how
-   * long it sends, where `count` does not end it before.
+   * long it sends, where `count` does not end it before. Requests and responses: how long clients go on asking.
    */
   readonly bytes?: number | undefined;
   readonly durationSeconds?: number | undefined;
   readonly connections?: number | undefined;
   readonly port?: number | undefined;
+  /** TCP: congestion control, whether SACK is negotiated, and bytes of each socket buffer. */
+  readonly congestion?: CongestionControl | undefined;
+  readonly sack?: boolean | undefined;
+  readonly window?: number | undefined;
+  /** tcp_rr and udp_rr: what is asked and answered. */
+  readonly transactions?: TransactionSpec | undefined;
+}
+export interface TransactionSpec {
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  /** Transactions of all connections together; null: as many as come within `durationSeconds`. */
+  readonly count: number | null;
+  /** Requests of a connection that wait for a response at a time. */
+  readonly outstanding: number;
+  /** ns between a response and the next request. */
+  readonly thinkNs: number;
+}
+/** What came of requests and responses. */
+export interface TransactionResult {
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly connections: number;
+  readonly outstanding: number;
+  readonly completed: number;
+  /** Without a response after a second (UDP). */
+  readonly lost: number;
+  /** Completed ones per second of virtual time, from the first request to the last response. */
+  readonly perSecond: number;
+  /** From the moment a client begins to send a request until it has read the response. */
+  readonly latencySeconds: {
+    readonly mean: number;
+    readonly p50: number;
+    readonly p90: number;
+    readonly p99: number;
+    readonly max: number;
+  };
+}
+/** One TCP sender as it is now, or was when the run ended. */
+export interface TcpSender {
+  readonly localPort: number;
+  /** Bytes that may be under way, and where slow start ends (null: it has not met a loss). */
+  readonly cwndBytes: number;
+  readonly ssthreshBytes: number | null;
+  readonly smoothedRoundTripSeconds: number;
+  readonly retransmits: number;
+  readonly fastRecoveries: number;
+  readonly timeouts: number;
 }
 /** What came of TCP traffic. */
 export interface TcpResult {
+  readonly congestion: CongestionControl;
+  /** Selective acknowledgements were negotiated. */
+  readonly sack: boolean;
+  /** The client sides, the first 16 of them. */
+  readonly senders: readonly TcpSender[];
+  /** Losses that were found without a timeout. */
+  readonly fastRecoveries: number;
   readonly connections: number;
   /** Ends of connections that are not closed yet. */
   readonly open: number;
@@ -158,6 +213,7 @@ export interface RunResult {
   readonly costs: CostStamp;
   /** Of TCP traffic, once its connections have been opened. */
   readonly tcp?: TcpResult;
+  readonly transactions?: TransactionResult;
   /** First and last frame id of the run; 0 = none yet. */
   readonly frames: { readonly first: number; readonly last: number };
 }

@@ -25,7 +25,7 @@ import {
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
 import { frameQueuePlaces, queuePlaces, virtqueueName } from './devices/netdev/nic-wiring.ts';
-import type { RunResult, RunState, TcpResult } from './protocol.ts';
+import type { RunResult, RunState, TcpResult, TransactionResult } from './protocol.ts';
 
 /** FCS, and preamble and gap, in bytes. */
 export const FCS_BYTES = 4;
@@ -50,6 +50,8 @@ export class Run {
   sentBySource: (() => number) | null = null;
   /** What came of TCP traffic so far. */
   tcp: (() => TcpResult) | null = null;
+  /** What came of requests and responses so far. */
+  transactions: (() => TransactionResult) | null = null;
   /** Stops the source. */
   stop: () => void = () => {};
   private readonly machine: Machine;
@@ -180,7 +182,8 @@ export class Run {
       from: this.from,
       to: this.to,
       sent: this.sentBySource ? this.sentBySource() : ledger.sent,
-      received: this.kind === 'tcp' ? ledger.delivered : ledger.received,
+      // what an application answers is received at either end; pings count the answers themselves
+      received: ledger.origin !== 0 && this.kind !== 'ping' ? ledger.delivered : ledger.received,
       replicated: ledger.replicated,
       duplicated: ledger.duplicated,
       elsewhere: ledger.elsewhere,
@@ -243,6 +246,7 @@ export class Run {
       wall: { durationSeconds: wallSeconds, framesPerSecond: wallSeconds > 0 ? frames / wallSeconds : 0 },
       costs: this.machine.catalog.costStamp,
       ...(this.tcp === null ? {} : { tcp: this.tcp() }),
+      ...(this.transactions === null ? {} : { transactions: this.transactions() }),
       frames: { first: ledger.firstFrame, last: ledger.lastFrame },
     };
   }

@@ -3,10 +3,13 @@ import { RandomStream } from '../engine/random.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import type { IpPath } from '../machine/guest/stack/ip-path.ts';
 import { TCP_CLOSE, TcpBlock, type TcpOptions, type TcpOwner } from '../machine/guest/stack/tcp-block.ts';
+import type { CongestionControl } from '../machine/guest/stack/tcp-congestion.ts';
+import { Requester, Responder, type TransactionAccount } from '../machine/guest/traffic/request-response.ts';
 import { TcpSource } from '../machine/guest/traffic/tcp-source.ts';
 import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import type { BuiltNic, Machine } from './build/machine.ts';
-import type { TcpResult } from './protocol.ts';
+import type { TcpResult, TcpSender, TransactionSpec } from './protocol.ts';
+import { accountOf } from './transaction-traffic.ts';
 
 /** The server's port where the request names none (iperf). */
 export const TCP_PORT = 5001;
@@ -25,9 +28,17 @@ export interface TcpPlan {
   readonly port: number;
   /** Local ports of the clients count up from here. */
   readonly firstPort: number;
+  readonly congestion: CongestionControl;
+  readonly sack: boolean;
+  /** Bytes of each socket buffer. */
+  readonly window: number;
+  /** Requests and responses in place of a stream; null = a stream. */
+  readonly transactions: TransactionSpec | null;
 }
+/** Senders that a result tells of one by one. */
+const MOST_SENDERS = 16;
 
-/** One side of a connection: the client sends and closes, the server reads and closes when it has seen the end. */
+/** One side of a connection: the client sends (or asks) and closes, the server reads (or answers) and closes when it has seen the end. */
 class TcpEnd implements TcpOwner {
   readonly source: TcpSource;
   gone = false;
@@ -52,7 +63,8 @@ class TcpEnd implements TcpOwner {
     this.traffic.closed(reason);
   }
   roundTrip(ns: number): void {
-    this.traffic.plan.ledger.addLatency(ns);
+    // of requests and responses it is the transactions that are told
+    if (this.traffic.account === null) this.traffic.plan.ledger.addLatency(ns);
   }
 }
 
@@ -61,6 +73,8 @@ export class TcpTraffic {
   readonly plan: TcpPlan;
   /** Called when a connection failed. */
   onFailure: (reason: string) => void = () => {};
+  /** What was asked and answered; null where it is a stream. */
+  account: TransactionAccount | null = null;
   private readonly clients: TcpEnd[] = [];
   private readonly servers: TcpEnd[] = [];
   private stopped = false;
@@ -73,12 +87,19 @@ export class TcpTraffic {
   /** Opens all connections at virtual time `now`. */
   start(now: number): void {
     const { plan, machine } = this;
+    const { transactions } = plan;
+    if (transactions !== null) this.account = accountOf(transactions, now, plan.duration, plan.ledger);
     const random = new RandomStream(machine.topology.seed, `tcp ${plan.ledger.index}`);
     for (let i = 0; i < plan.connections; i++) {
       const clientStart = random.next();
       const serverStart = random.next();
       const local = plan.firstPort + i;
-      const common = { timestampOffset: random.next() | 0 };
+      const common = {
+        timestampOffset: random.next() | 0,
+        congestion: plan.congestion,
+        sack: plan.sack,
+        buffer: plan.window,
+      };
       const client = new TcpEnd(
         this,
         plan.from,
@@ -114,9 +135,14 @@ export class TcpTraffic {
       plan.to.guest.stack.tcp.listen(server.source);
       plan.to.guest.vcpu.addSource(server.source);
       plan.from.guest.stack.tcp.add(client.source);
-      if (plan.bytes === null) client.source.writeUntil(now + plan.duration);
+      const { account } = this;
+      if (account !== null) {
+        const { services } = machine;
+        client.source.serve(new Requester(services, account, client.source, false));
+        server.source.serve(new Responder(services, account.terms, server.source));
+      } else if (plan.bytes === null) client.source.writeUntil(now + plan.duration);
       client.source.block.connect(plan.path);
-      if (plan.bytes !== null) client.source.writeBytes(this.share(i));
+      if (account === null && plan.bytes !== null) client.source.writeBytes(this.share(i));
       client.source.refresh(now);
       plan.from.guest.vcpu.addSource(client.source);
     }
@@ -171,6 +197,10 @@ export class TcpTraffic {
     const segments = sum(client, (b) => b.dataSegments);
     const seconds = (ledger.lastDeliveryNs - ledger.firstSendNs) / 1e9;
     return {
+      congestion: this.plan.congestion,
+      sack: client.length > 0 && client.every((b) => b.sack),
+      senders: client.slice(0, MOST_SENDERS).map(senderOf),
+      fastRecoveries: sum(both, (b) => b.recovery.count),
       connections: this.plan.connections,
       open: this.ends.filter((e) => !e.gone && e.source.block.state !== TCP_CLOSE).length,
       bytes,
@@ -185,4 +215,17 @@ export class TcpTraffic {
       mismatches: sum(both, (b) => b.mismatches),
     };
   }
+}
+
+function senderOf(b: TcpBlock): TcpSender {
+  const { cwnd, ssthresh } = b.congestion;
+  return {
+    localPort: b.localPort,
+    cwndBytes: Number.isFinite(cwnd) ? Math.floor(cwnd) : 0,
+    ssthreshBytes: Number.isFinite(ssthresh) ? Math.floor(ssthresh) : null,
+    smoothedRoundTripSeconds: b.srtt / 1e9,
+    retransmits: b.retransmits,
+    fastRecoveries: b.recovery.count,
+    timeouts: b.timeouts,
+  };
 }

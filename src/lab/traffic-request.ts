@@ -5,6 +5,7 @@
 import { type Static, Type } from 'typebox';
 import type { TrafficSpec } from './protocol.ts';
 import { closed, oneOf } from './schema-kit.ts';
+import { CONNECTION_KINDS, connectionFields, connectionTerms } from './traffic-connections.ts';
 import { PATTERN_FIELDS, patternFields, patternOf } from './traffic-pattern.ts';
 import { DURATION_PATTERN, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
 
@@ -18,7 +19,11 @@ export const End = Type.String({
 
 export const TrafficRequest = closed(
   {
-    kind: oneOf(['udp', 'ping', 'tcp'], { examples: ['udp'] }),
+    kind: oneOf(['udp', 'ping', 'tcp', 'tcp_stream', 'tcp_rr', 'udp_rr'], {
+      description:
+        '`tcp_stream` is another name of `tcp`. `tcp_rr`, `udp_rr`: a client asks, a server answers, and so on.',
+      examples: ['udp'],
+    }),
     from: End,
     to: End,
     frameSize: Type.Optional(
@@ -98,7 +103,7 @@ export const TrafficRequest = closed(
         pattern: DURATION_PATTERN,
         maxLength: 32,
         description:
-          'How long is sent, in virtual time. TCP: instead of `bytes`. UDP: instead of `count`; frames that are due before it is over, or with the rate `max` as many as the generator can.',
+          'How long is sent, in virtual time. TCP: instead of `bytes`. tcp_rr, udp_rr: instead of `transactions`. UDP: instead of `count`; frames that are due before it is over, or with the rate `max` as many as the generator can.',
         examples: ['10ms'],
       }),
     ),
@@ -106,7 +111,7 @@ export const TrafficRequest = closed(
       Type.Integer({
         minimum: 1,
         maximum: 1024,
-        description: 'TCP: connections at the same time, each with a queue pair. Default 1.',
+        description: 'TCP, udp_rr: connections at the same time, each with a queue pair. Default 1.',
         examples: [1],
       }),
     ),
@@ -114,15 +119,16 @@ export const TrafficRequest = closed(
       Type.Integer({
         minimum: 1,
         maximum: 32767,
-        description: "TCP: the server's port. Default 5001.",
+        description: "TCP, udp_rr: the server's port. Default 5001.",
         examples: [5001],
       }),
     ),
+    ...connectionFields(),
   },
   {
     $id: 'TrafficRequest',
     description:
-      'Traffic to generate. `tcp` opens connections from one guest to another and takes `family`, `bytes` or `duration`, `connections` and `port`; the other fields are for `udp` and `ping`, `duration` for `udp` too.',
+      'Traffic to generate. `tcp` opens connections from one guest to another and takes `family`, `bytes` or `duration`, `connections`, `port`, `congestion`, `sack` and `window`; `tcp_rr` the same with `transactions` in place of `bytes`, and the sizes of requests and responses; `udp_rr` the same without those of TCP. The other fields are for `udp` and `ping`, `duration` for `udp` too.',
     examples: [{ kind: 'udp', from: 'a/net0', to: 'b/net0', frameSize: 64, count: 1000, rate: 'max' }],
   },
 );
@@ -166,15 +172,18 @@ export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSp
   if (body.segments !== undefined && kind !== 'udp') {
     throw new BadTraffic('/segments', `segments is not for ${kind}`, 'the field to be left out');
   }
-  const foreign =
-    kind === 'tcp'
-      ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find(
-          (f) => body[f] !== undefined && body[f] !== FRAMES_ONLY[f],
-        )
-      : TCP_ONLY.find((f) => body[f] !== undefined && !(f === 'duration' && kind === 'udp'));
+  const connects = (CONNECTION_KINDS as readonly string[]).includes(kind);
+  const foreign = connects
+    ? (Object.keys(FRAMES_ONLY) as (keyof typeof FRAMES_ONLY)[]).find(
+        (f) => body[f] !== undefined && body[f] !== FRAMES_ONLY[f],
+      )
+    : TCP_ONLY.find((f) => body[f] !== undefined && !(f === 'duration' && kind === 'udp'));
   if (foreign !== undefined) {
     throw new BadTraffic(`/${foreign}`, `${foreign} is not for ${kind}`, 'the field to be left out');
   }
+  const terms = connectionTerms(kind, body, (bad) => {
+    throw new BadTraffic(bad.pointer, bad.detail, bad.expected);
+  });
   const shaped = kind === 'udp' ? undefined : PATTERN_FIELDS.find((f) => body[f] !== undefined);
   if (shaped !== undefined) {
     throw new BadTraffic(`/${shaped}`, `${shaped} is not for ${kind}`, 'the field to be left out');
@@ -204,7 +213,7 @@ export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSp
   // datagrams for a time: as many as that takes
   const timed = kind === 'udp' && durationSeconds !== undefined ? { count: MOST_FRAMES } : {};
   const shape = pattern === undefined ? {} : { pattern };
-  return { ...spec, ...timed, ...shape, bytes, durationSeconds, connections, port, segments: body.segments };
+  return { ...spec, ...timed, ...shape, ...terms, bytes, durationSeconds, connections, port, segments: body.segments };
 }
 function plain(parsed: Parsed<number>, field: string): number {
   if (parsed.ok) return parsed.value;

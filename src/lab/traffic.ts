@@ -4,6 +4,7 @@ import { assert } from '../engine/assert.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import { type IpAddress, IpPath } from '../machine/guest/stack/ip-path.ts';
+import { TCP_BUFFER } from '../machine/guest/stack/tcp-block.ts';
 import { PingSource, pingMinFrame } from '../machine/guest/traffic/ping-source.ts';
 import { FrameList, RawSource } from '../machine/guest/traffic/raw-source.ts';
 import { gsoSegments, UdpGsoSource } from '../machine/guest/traffic/udp-gso-source.ts';
@@ -35,6 +36,7 @@ import {
   type UdpEnd,
   wireEnd,
 } from './traffic-ends.ts';
+import { datagramsFit, transactionResult, UdpTransactions } from './transaction-traffic.ts';
 import { frameSizesOf, type Stream, streamsOf } from './udp-streams.ts';
 
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
@@ -110,7 +112,7 @@ export class Traffic {
         `frameSize ${length > MAX_FRAME ? largest : smallest} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
         spec.pattern?.sizes ? '/sizes' : '/frameSize',
       );
-    if (spec.kind === 'tcp') return this.tcp(spec, from, to, now);
+    if (spec.kind !== 'udp' && spec.kind !== 'ping') return this.connect(spec, from, to, now);
     if (spec.kind === 'ping') return this.ping(spec, from, to, length, now);
     return this.udp(spec, from, to, via, length, now);
   }
@@ -191,19 +193,23 @@ export class Traffic {
     return end.nic;
   }
 
-  // ---- TCP ----------------------------------------------------------------------------------------------------------
+  // ---- TCP, requests and responses ----------------------------------------------------------------------------------
   private ports = 0;
-  private tcp(spec: TrafficSpec, from: End, to: End, now: number): Run {
+  private connect(spec: TrafficSpec, from: End, to: End, now: number): Run {
+    const { kind } = spec;
     if (spec.generator !== null)
-      throw new Refusal('INVALID', 'tcp has no generator; expected the field to be left out', '/generator');
+      throw new Refusal('INVALID', `${kind} has no generator; expected the field to be left out`, '/generator');
     const source = this.stackEnd(from, '/from', 'open connections');
     const target = this.stackEnd(to, '/to', 'take connections');
     const addresses = addressesOf(source, target, spec.family ?? null);
     const { machine } = this;
     const ledger = machine.frames.openRun(placeOf(to), placeOf(from));
-    const run = new Run(machine, spec.id, 'tcp', from.name, to.name, ledger, scopeOf(this.machine, [from, to], null));
+    if (kind === 'udp_rr') datagramsFit(spec, source, target, familyOf(addresses.to));
+    const run = new Run(machine, spec.id, kind, from.name, to.name, ledger, scopeOf(this.machine, [from, to], null));
     const { vcpu, stack } = source.guest;
     const connections = spec.connections ?? 1;
+    const duration = (spec.durationSeconds ?? 0) * 1e9;
+    const port = spec.port ?? TCP_PORT;
     if (this.ports + connections > EPHEMERAL_PORTS) this.ports = 0;
     const firstPort = FIRST_EPHEMERAL + this.ports;
     this.ports += connections;
@@ -214,21 +220,31 @@ export class Traffic {
         resolved: (mac) => {
           if (run.done) return;
           const path = new IpPath(machine.arena, source.document.mac, mac, addresses.from, addresses.to);
+          const begins = Math.max(machine.scheduler.now[0]!, now);
+          const common = { from: source, to: target, path, ledger, connections, duration, port, firstPort };
+          if (kind === 'udp_rr') {
+            const back = new IpPath(machine.arena, mac, source.document.mac, addresses.to, addresses.from);
+            const udp = new UdpTransactions(machine, { ...common, back, transactions: spec.transactions! }, begins);
+            udp.onFailure = (reason) => this.onUnreachable(run, reason);
+            run.transactions = () => transactionResult(udp.account, ledger, connections);
+            run.stop = () => udp.stop();
+            udp.start(begins);
+            return;
+          }
           const tcp = new TcpTraffic(machine, {
-            from: source,
-            to: target,
-            path,
-            ledger,
-            connections,
+            ...common,
             bytes: spec.durationSeconds === undefined ? (spec.bytes ?? DEFAULT_BYTES) : null,
-            duration: (spec.durationSeconds ?? 0) * 1e9,
-            port: spec.port ?? TCP_PORT,
-            firstPort,
+            congestion: spec.congestion ?? 'cubic',
+            sack: spec.sack ?? true,
+            window: spec.window ?? TCP_BUFFER,
+            transactions: kind === 'tcp_rr' ? spec.transactions! : null,
           });
           tcp.onFailure = (reason) => this.onUnreachable(run, reason);
           run.tcp = () => tcp.result();
           run.stop = () => tcp.stop();
-          tcp.start(Math.max(machine.scheduler.now[0]!, now));
+          tcp.start(begins);
+          const { account } = tcp;
+          if (account !== null) run.transactions = () => transactionResult(account, ledger, connections);
         },
         unreachable: () => this.unreachable(run, addresses.to),
       },

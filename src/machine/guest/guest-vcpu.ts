@@ -204,7 +204,9 @@ export abstract class GuestVcpu extends Vcpu {
   protected findDue(): void {
     const { due } = this;
     due[0] = this.index === 0 ? this.stack.timer[0]! : Number.POSITIVE_INFINITY;
-    for (const s of this.sources) if (!s.nic.pairs[s.pair]!.txStopped && s.due[0]! < due[0]!) due[0] = s.due[0]!;
+    for (const s of this.sources) {
+      if ((s.work >= 0 || !s.nic.pairs[s.pair]!.txStopped) && s.due[0]! < due[0]!) due[0] = s.due[0]!;
+    }
     if (this.commands > 0 && this.sent === null) due[0] = 0;
     for (let i = 0; i < this.flushes.length; i++) {
       const at = this.flushes[i]!.flushDue[0]!;

@@ -3,7 +3,7 @@
  * frame on its way out, last on its way in. Follows linux 6.1 drivers/net/virtio_net.c with napi_tx on.
  *
  * One slice is one of: a NAPI receive poll (up to 64 frames), a transmit clean, one frame out of a socket (or a burst of
- * pktgen with xmit_more). Each socket frame is published and its kick considered at its own time: batching is an outcome
+ * pktgen with xmit_more), a message that an application reads. Each socket frame is published and its kick considered at its own time: batching is an outcome
  * of timing and of the ring's words, never of the emulation.
  *
  * Pair i belongs to vCPU i: its interrupts go there, its NAPI polls run there, and what is sent there goes out by it (XPS;
@@ -38,6 +38,7 @@ const RECHECK_RX = PHASE_GUEST + 2;
 const LAND_TX_CLEAN = PHASE_GUEST + 3;
 const RECHECK_TX = PHASE_GUEST + 4;
 const LAND_XMIT = PHASE_GUEST + 5;
+const LAND_WORK = PHASE_GUEST + 6;
 
 /** linux include/linux/netdevice.h NAPI_POLL_WEIGHT. */
 const NAPI_POLL_WEIGHT = 64;
@@ -140,6 +141,10 @@ export class LinuxVcpu extends GuestVcpu {
         break;
       case LAND_RX:
         if (this.landReceive()) return;
+        break;
+      case LAND_WORK:
+        this.recorder.stamp[0] = this.timeline.now[0]!;
+        if (!this.source.done) this.source.worked(this.timeline.now);
         break;
       case RECHECK_RX:
         this.recheckReceive();
@@ -369,8 +374,13 @@ export class LinuxVcpu extends GuestVcpu {
       const source = sources[at]!;
       if (source.due[0]! > now) continue;
       const pair = source.nic.pairs[source.pair]!;
-      if (pair.txStopped) continue;
-      const wanted = source.ready(this.timeline.now);
+      const wanted = source.work >= 0 || pair.txStopped ? 0 : source.ready(this.timeline.now);
+      if (source.work >= 0) {
+        this.turn = at < this.pairs.length ? this.turn : (at + 1) % length;
+        this.source = source;
+        this.spend(source.work, LAND_WORK);
+        return true;
+      }
       if (wanted === 0) continue;
       const bytes = source.nextLength();
       const n = pair.txRoom(bytes, wanted, source.split);

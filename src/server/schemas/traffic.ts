@@ -43,14 +43,14 @@ export const RunSchema = name(
   closed(
     {
       id: Type.String({ examples: ['run-1'] }),
-      kind: oneOf(['udp', 'ping', 'tcp', 'frames', 'replay'], { examples: ['udp'] }),
+      kind: oneOf(['udp', 'ping', 'tcp', 'tcp_stream', 'tcp_rr', 'udp_rr', 'frames', 'replay'], { examples: ['udp'] }),
       state: oneOf(['PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'], { examples: ['SUCCEEDED'] }),
       reason: Type.Optional(Type.String({ description: 'Why it failed.', examples: ['no answer to ARP'] })),
       from: Type.String({ examples: ['a/net0'] }),
       to: orNull(Type.String(), { examples: ['b/net0'] }),
       sent: whole('Frames sent.', 100000),
       received: whole(
-        "Frames placed in the far end's receive ring; for ping, answers; for tcp, frames that reached either end.",
+        "Frames placed in the far end's receive ring; for ping, answers; for tcp, tcp_rr and udp_rr, frames that reached either end.",
         100000,
       ),
       replicated: whole('Copies made by flooding.'),
@@ -148,10 +148,58 @@ export const RunSchema = name(
             retransmits: whole('Segments that were sent again.'),
             timeouts: whole('Retransmission timers that ran out.'),
             mismatches: whole('Segments with bytes that were not sent. Above 0 the run has failed.'),
+            congestion: oneOf(['newreno', 'cubic'], {
+              description: 'Congestion control of the senders.',
+              examples: ['cubic'],
+            }),
+            sack: Type.Boolean({ description: 'Selective acknowledgements were negotiated.', examples: [true] }),
+            fastRecoveries: whole('Losses that were found without a timeout.'),
+            senders: Type.Array(
+              closed({
+                localPort: whole('Its port.', 32768),
+                cwndBytes: whole('Congestion window: bytes that may be under way.', 262144),
+                ssthreshBytes: orNull(Type.Integer({ minimum: 0 }), {
+                  description: 'Where slow start ends; null: it has not met a loss.',
+                  examples: [null],
+                }),
+                smoothedRoundTripSeconds: number('Smoothed round-trip time.', 0.00004),
+                retransmits: whole('Segments that it sent again.'),
+                fastRecoveries: whole('Losses that it found without a timeout.'),
+                timeouts: whole('Retransmission timers of it that ran out.'),
+              }),
+              { description: 'The client sides, 16 of them at most: as they are now, or were when the run ended.' },
+            ),
           },
           {
             description:
-              'Of TCP traffic, once its connections are being opened. `sent` and `received` count the frames of both directions, `latencySeconds` is the round trip that the ends have measured.',
+              'Of TCP traffic, once its connections are being opened. `sent` and `received` count the frames of both directions, `latencySeconds` is the round trip that the ends have measured (tcp_rr: that of transactions).',
+          },
+        ),
+      ),
+      transactions: Type.Optional(
+        closed(
+          {
+            requestBytes: whole('Bytes of a request.', 1),
+            responseBytes: whole('Bytes of a response.', 1),
+            connections: whole('Clients, each with its server.', 1),
+            outstanding: whole('Requests of a connection that wait for their response at a time, at most.', 1),
+            completed: whole('Requests whose response was read.', 1000),
+            lost: whole('Requests without a response after a second (UDP).'),
+            perSecond: number(
+              'Transactions per second of virtual time, from the first request to the last response.',
+              22495,
+            ),
+            latencySeconds: closed({
+              mean: number('Mean.', 0.0000445),
+              p50: number('Median.', 0.0000445),
+              p90: number('90 %.', 0.0000445),
+              p99: number('99 %.', 0.0000445),
+              max: number('Longest.', 0.0000445),
+            }),
+          },
+          {
+            description:
+              'Of tcp_rr and udp_rr: from the moment when a client begins to send a request until it has read the response.',
           },
         ),
       ),

@@ -53,6 +53,7 @@ import { Neighbours, type Resolver } from './neighbours.ts';
 import { type IpPacket, Tcp } from './tcp.ts';
 import { tcpVerify } from './tcp-input.ts';
 import { TCP_RST, TcpSegment } from './tcp-segment.ts';
+import { UdpSockets } from './udp.ts';
 
 export { REPLY_SLOTS } from '../traffic/reply-source.ts';
 export type { Resolver } from './neighbours.ts';
@@ -79,6 +80,7 @@ export interface StackOptions {
 
 export class GuestStack {
   declare readonly tcp: Tcp;
+  readonly udpSockets = new UdpSockets();
   declare readonly pattern: BytePattern;
   declare private readonly services: Services;
   declare private readonly inet: Inet;
@@ -243,7 +245,11 @@ export class GuestStack {
       const good = inet.get16(udp + 6) !== 0 && inet.transportValid(ip, udp, IPPROTO_UDP, bytes);
       if (!good) return this.end(nic, frame, length, GUEST_DROP_BAD_CHECKSUM);
     }
-    this.end(nic, frame, length, inet.get16(udp + 2) === UDP_DISCARD ? GUEST_DELIVER : GUEST_DROP_NO_SOCKET);
+    const port = inet.get16(udp + 2);
+    if (port === UDP_DISCARD) return this.end(nic, frame, length, GUEST_DELIVER);
+    const socket = this.udpSockets.find(nic, port, inet.get16(udp));
+    this.end(nic, frame, length, socket === null ? GUEST_DROP_NO_SOCKET : GUEST_DELIVER);
+    socket?.datagram(udp + 8, bytes - 8, this.services.recorder.stamp);
   }
 
   private tcpInput(

@@ -26,6 +26,9 @@ export abstract class TrafficSource {
   /** [0] time of the next frame, NEVER where there is none. */
   readonly due = new Float64Array([NEVER]);
 
+  /** ns that the application behind it works next, in a slice of its own (application.ts); -1 = it has nothing to do. */
+  work = -1;
+
   /** Its frames differ in length: bytesOf() says what a batch has. */
   mixed = false;
 
@@ -39,6 +42,8 @@ export abstract class TrafficSource {
 
   /** Frames that may be sent at clock[0], at most `batch`; 0 when the next is not due. (A time as argument would be boxed.) */
   abstract ready(clock: Float64Array): number;
+  /** The application's work was done, at clock[0]. */
+  worked(_clock: Float64Array): void {}
   /** Bytes of the next frame, for its cost. */
   abstract nextLength(): number;
   /** Bytes of the next `n` frames. */

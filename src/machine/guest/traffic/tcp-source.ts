@@ -1,18 +1,23 @@
 /**
  * A TCP socket as its vCPU sees it: it sends when the connection has something to send, or one of its timers runs out.
- * The application behind it writes as much as the socket takes and reads at once.
+ * The application behind it writes as much as the socket takes and reads at once; or it answers messages (application.ts).
  */
 import { NEVER } from '../../../engine/timeline.ts';
-import { TCP_CLOSE, type TcpBlock } from '../stack/tcp-block.ts';
+import { TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, type TcpBlock } from '../stack/tcp-block.ts';
 import { TcpOutput } from '../stack/tcp-output.ts';
+import type { Application, MessageSocket } from './application.ts';
 import { TrafficSource } from './source.ts';
 
-export class TcpSource extends TrafficSource {
+export class TcpSource extends TrafficSource implements MessageSocket {
   declare readonly block: TcpBlock;
   declare readonly output: TcpOutput;
   /** When the application stops writing and closes; NEVER where it sends a number of bytes. */
   private until = NEVER;
   private released = false;
+  private application: Application | null = null;
+  private opened = false;
+  /** Messages that the application has been told of. */
+  private told = 0;
 
   /** `cost`: ns of a segment on its way through the stack, without bytes. */
   constructor(block: TcpBlock, cost: number) {
@@ -31,6 +36,28 @@ export class TcpSource extends TrafficSource {
     this.block.limit = Number.POSITIVE_INFINITY;
     this.until = until;
   }
+  /** Messages are read and sent by `application`, from the moment when the connection is open. */
+  serve(application: Application): void {
+    this.application = application;
+  }
+  send(bytes: number): void {
+    this.block.limit += bytes;
+  }
+  finish(): void {
+    this.block.close();
+  }
+  private tell(application: Application, now: number): void {
+    const { block } = this;
+    if (!this.opened && (block.state === TCP_ESTABLISHED || block.state === TCP_CLOSE_WAIT)) {
+      this.opened = true;
+      application.opened(now);
+    }
+    const whole = Math.floor(block.received / application.messageBytes);
+    if (whole > this.told) application.arrived(whole - this.told);
+    this.told = whole;
+    this.work = application.work(now);
+  }
+
   /** The application stops or goes on reading. */
   setReading(reading: boolean, now: number): void {
     const b = this.block;
@@ -45,12 +72,22 @@ export class TcpSource extends TrafficSource {
   /** Something has changed at `now`: when is the next look due? */
   refresh(now: number): void {
     const { block, output } = this;
-    if (this.released || block.state === TCP_CLOSE) this.due[0] = NEVER;
-    else if (output.pending) this.due[0] = now;
+    if (this.released || block.state === TCP_CLOSE) {
+      this.due[0] = NEVER;
+      this.work = -1;
+      return;
+    }
+    if (this.application !== null) this.tell(this.application, now);
+    if (this.work >= 0 || output.pending) this.due[0] = now;
     else {
       output.persist(now);
       this.due[0] = Math.min(block.nextTimer, this.until);
+      if (this.application !== null) this.due[0] = Math.min(this.due[0]!, this.application.nextAlarm);
     }
+  }
+  override worked(clock: Float64Array): void {
+    this.application!.worked(clock[0]!);
+    this.refresh(clock[0]!);
   }
 
   override ready(clock: Float64Array): number {
@@ -63,7 +100,7 @@ export class TcpSource extends TrafficSource {
     }
     this.output.runTimers(clock);
     this.refresh(now);
-    return this.due[0]! <= now ? 1 : 0;
+    return this.work < 0 && this.due[0]! <= now ? 1 : 0;
   }
   override nextLength(): number {
     return this.output.nextLength();
@@ -80,6 +117,7 @@ export class TcpSource extends TrafficSource {
   /** Nothing more is sent, and the connection is not told. */
   override cancel(): void {
     this.released = true;
+    this.work = -1;
     this.due[0] = NEVER;
   }
 }
