@@ -1,5 +1,6 @@
 /** A run's result for people: a few lines for each traffic run, then the assertions. */
 import type { JobResult, JobRun } from '../lab/job/job.ts';
+import { rfc2544Text } from './rfc2544-text.ts';
 import type { Verdict } from './run.ts';
 
 const MARKS = { holds: 'ok  ', fails: 'FAIL', unclear: '??  ' } as const;
@@ -12,8 +13,7 @@ export function runText(result: JobResult, verdicts: readonly Verdict[], seconds
   ];
   if (problem !== null) lines.push(`${problem.code} ${problem.pointer ?? ''}: ${problem.detail}`);
   for (const run of result.runs) lines.push('', ...linesOf(run));
-  const measured = (result as { readonly rfc2544?: unknown }).rfc2544;
-  if (measured !== undefined) lines.push('', `rfc2544 ${JSON.stringify(measured)}`);
+  if (result.rfc2544 !== undefined) lines.push('', ...rfc2544Text(result.rfc2544));
   if (verdicts.length > 0) lines.push('');
   for (const { expression, outcome, detail } of verdicts)
     lines.push(`${MARKS[outcome]} ${expression}${detail === null ? '' : `   (${detail})`}`);

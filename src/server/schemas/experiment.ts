@@ -1,6 +1,7 @@
 /** Experiments: what was asked for, how far they are, and what their runs came to. */
 import { Type } from 'typebox';
 import { RunStateSchema, ExperimentTemplate as template } from '../../lab/experiment/template.ts';
+import { Measure } from './measure.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, ref, withDefaults } from './reference.ts';
 
 const whole = (description: string, example = 0) => Type.Integer({ minimum: 0, description, examples: [example] });
@@ -114,7 +115,7 @@ export const ExperimentRunDetail = name(
           topology: Type.Unsafe<object>({ type: 'object', description: 'The document, with the seed.' }),
           profile: Type.Unsafe<object>({ type: 'object', description: 'The costs that it was computed with.' }),
           traffic: Type.Array(Type.Unsafe<object>({ type: 'object' })),
-          measure: Type.Optional(Type.Unsafe<object>({ type: 'object' })),
+          measure: Type.Optional(ref(Measure)),
           maxEvents: Type.Integer(),
         }),
         { description: 'All that the result depends on; null of a combination that cannot be built.' },

@@ -1,0 +1,55 @@
+/** docs/traffic.md: its commands, exactly as printed, in one shell, against a real server that was just started. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { ROOT, readText } from '../tools/source.ts';
+import { testPrinted } from './printed-commands.ts';
+
+/** What npx starts in this folder. */
+const RINGSIDE = join(ROOT, 'src/cli/ringside.cjs');
+
+testPrinted('docs/traffic.md', 'patterns and measurements asked for with curl work as printed', [], (printed) => {
+  const { said } = printed;
+  const json = (command: string): Record<string, unknown>[] =>
+    printed
+      .after(command)
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line));
+  const [run] = json('"zipf"');
+  expect(run?.['state'], said).toBe('SUCCEEDED');
+  expect(run?.['sent'], said).toBe(10_000);
+  const [experiment] = json('chains.json');
+  expect(experiment?.['state'], said).toBe('SUCCEEDED');
+  const csv = printed
+    .after('chains.json')
+    .split('\n')
+    .filter((line) => line.includes(','))
+    .filter((line) => !line.startsWith('{'));
+  const [head = '', ...rows] = csv.map((line) => line.trim());
+  expect(rows.length, said).toBe(6);
+  const column = head.split(',').indexOf('/rfc2544/sizes/0/throughput/framesPerSecond');
+  expect(column, said).toBeGreaterThan(0);
+  const rates = rows.map((row) => Number(row.split(',')[column]));
+  // 64 bytes: the netdev datapath against the kernel's
+  expect(rates[0]! / rates[3]!, said).toBeGreaterThan(4);
+});
+
+test('the measurement on the command line holds what the page asserts', () => {
+  const [, document = '', command = ''] =
+    /\$ cat p2p\.yaml\n([\s\S]*?)\n\$ npx ringside (.*)\n/.exec(readText('docs/traffic.md')) ?? [];
+  const folder = mkdtempSync(join(tmpdir(), 'ringside-traffic-'));
+  try {
+    writeFileSync(join(folder, 'p2p.yaml'), document);
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', `'${RINGSIDE}' ${command}`], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    expect(status, stdout + stderr).toBe(0);
+    expect(stdout).toMatch(/throughput 1\d\.\d+ Mframes\/s/);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
