@@ -83,6 +83,8 @@ export class World {
   onRunEnd: (result: RunResult) => void = () => {};
   /** Called when something from outside has changed the world by a door: it may have work now. */
   onOutside: () => void = () => {};
+  /** Whether timelines of runs are kept: not where nobody will ask for one. */
+  keepTimelines = true;
   private endpoints: Endpoints | null = null;
   private readonly runs = new Map<string, Run>();
   private readonly active = new Set<Run>();
@@ -436,7 +438,7 @@ export class World {
     }
     this.runs.set(run.id, run);
     this.active.add(run);
-    this.timelines.open(run.id, new RunTimeline(this.machine, this.active.size));
+    if (this.keepTimelines) this.timelines.open(run.id, new RunTimeline(this.machine, this.active.size));
     if (this.runs.size > MAX_RUNS) {
       for (const [id, old] of this.runs) {
         if (!old.done) continue;

@@ -134,7 +134,9 @@ function topologyOf(job: JobSpec): Topology {
 }
 function build(topology: Topology, watch: JobWatch): World {
   watch.building?.(planMemory(topology).layout.memoryBytes);
-  return new World(topology);
+  const world = new World(topology);
+  world.keepTimelines = false;
+  return world;
 }
 
 /** Starts each request at its time, and runs until all have ended. */

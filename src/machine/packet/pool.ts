@@ -60,10 +60,13 @@ export class PacketPool {
     this.data = new Int32Array(rows);
     this.references = new Int32Array(rows);
     this.address = new Uint32Array(rows);
-    this.free = Int32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
+    this.free = new Int32Array(capacity);
     this.freeCount = capacity;
-    this.freeJumbo = Int32Array.from({ length: jumbos }, (_, i) => rows - 1 - i);
+    this.freeJumbo = new Int32Array(jumbos);
     this.freeJumbos = jumbos;
+    // Int32Array.from() takes a call for each of tens of thousands of slots
+    for (let i = 0; i < capacity; i++) this.free[i] = capacity - 1 - i;
+    for (let i = 0; i < jumbos; i++) this.freeJumbo[i] = rows - 1 - i;
     for (let i = 0; i < rows; i++) this.address[i] = slotAt(base, capacity, i);
     this.base = base;
   }
