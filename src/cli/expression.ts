@@ -37,10 +37,16 @@ interface Path {
 
 const MOST_LENGTH = 2000;
 const MOST_DEPTH = 50;
-/** Multiples of numbers: times become seconds, as results have them. */
-const UNITS: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, ms: 1e-3, s: 1, k: 1e3, M: 1e6, G: 1e9 };
+/** Powers of ten that units stand for: times become seconds, as results have them. */
+const UNITS: Readonly<Record<string, number>> = { ns: -9, us: -6, ms: -3, s: 0, k: 3, M: 6, G: 9 };
 const TOKEN =
   /\s*(?:(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(ns|us|ms|s|k|M|G)?(?![\w.])|([A-Za-z_$][\w$]*)|"((?:[^"\\]|\\["\\])*)"|'((?:[^'\\]|\\['\\])*)'|(\|\||&&|[=!<>]=|[-+*/%<>!().[\]]))/y;
+
+/** By its digits, not by a product: `20us` is the number that 20,000 ns in seconds is. */
+function valueOf(number: string, power: number): number {
+  const [digits = '', exponent = '0'] = number.split(/e/i);
+  return Number(`${digits}e${Number(exponent) + power}`);
+}
 
 interface Token {
   readonly kind: 'number' | 'name' | 'text' | 'mark' | 'end';
@@ -66,7 +72,7 @@ function tokensOf(text: string): Token[] {
     const [, number, unit, name, double, single, mark] = m;
     const quoted = double ?? single;
     if (number !== undefined)
-      tokens.push({ kind: 'number', text: m[0].trim(), value: Number(number) * (UNITS[unit ?? 's'] ?? 1), column });
+      tokens.push({ kind: 'number', text: m[0].trim(), value: valueOf(number, UNITS[unit ?? 's'] ?? 0), column });
     else if (name !== undefined) tokens.push({ kind: 'name', text: name, value: 0, column });
     else if (quoted !== undefined)
       tokens.push({ kind: 'text', text: quoted.replace(/\\(.)/g, '$1'), value: 0, column });

@@ -18,12 +18,19 @@ export interface Printed {
   /** The end of what all of them printed, for messages. */
   readonly said: string;
 }
+export interface PrintedOptions {
+  /** Puts into the folder what the commands expect there. */
+  readonly prepare?: (folder: string) => void;
+  /** For programs that cannot be told where port 8080 is. */
+  readonly rewrite?: (text: string, port: number) => string;
+}
 /** A test that runs all blocks of the page and fails where one of them does; `programs` are needed beside bash and curl. */
 export function testPrinted(
   page: string,
   title: string,
   programs: readonly string[],
   check: (printed: Printed) => void,
+  { prepare = () => {}, rewrite = (text) => text }: PrintedOptions = {},
 ): void {
   requirePeer(
     'bash',
@@ -38,7 +45,8 @@ export function testPrinted(
         join(folder, '.curlrc'),
         `connect-to = "localhost:8080:127.0.0.1:${server.port}"\nfail-with-body\n`,
       );
-      check(runBlocks(page, folder));
+      prepare(folder);
+      check(runBlocks(rewrite(readText(page), server.port), folder));
     } finally {
       await server.stop();
       rmSync(folder, { recursive: true, force: true });
@@ -46,8 +54,8 @@ export function testPrinted(
   });
 }
 
-function runBlocks(page: string, folder: string): Printed {
-  const blocks = [...readText(page).matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
+function runBlocks(text: string, folder: string): Printed {
+  const blocks = [...text.matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
   // JSON answers do not end with a newline.
   const script = blocks.map((block, index) => `echo; echo '${MARK}${index}'\n${block}`).join('\n');
   // What a page starts in the background does not outlive a command that fails.
