@@ -163,6 +163,7 @@ export const LINK_DROP_LOSS = kind(83, 'link.loss', 'dropped: the link lost the 
 export const WIRE_DELIVER = kind(84, 'wire.deliver', 'the frame reached the wire end of a NIC', { role: 'delivered', a: 'bytes' });
 
 export const NIC_DROP_RX_LENGTH = kind(103, 'nic.rx_length', 'dropped: longer than the receive buffers (rx_length_errors)', { role: 'dropped', a: 'bytes' });
+export const NIC_DROP_RX_FIFO = kind(238, 'nic.rx_fifo', 'dropped: more frames per second than the NIC can carry (rx_fifo_errors)', { role: 'dropped', a: 'bytes' });
 export const DP_DROP_MTU = kind(104, 'dp.mtu_exceeded', 'dropped: longer than the MTU of the port, and not to be segmented', { role: 'dropped', a: 'bytes' });
 
 // ---- vhost ------------------------------------------------------------------------------------------------------

@@ -228,8 +228,10 @@ export interface DraftHostNic extends DraftVlan {
   name: Maybe<string>;
   speed: Maybe<number>;
   bridge: Maybe<string | null>;
+  queues: Maybe<number>;
   rxRing: Maybe<number>;
   txRing: Maybe<number>;
+  maxFramesPerSecond: Maybe<number>;
   offloads: Maybe<Record<'txChecksum' | 'rxChecksum' | 'tso' | 'gro' | 'lro', Maybe<boolean | null>>>;
 }
 export interface DraftGuestNic extends DraftVlan {

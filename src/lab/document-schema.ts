@@ -97,8 +97,20 @@ const HostNic = object(
     name: name('Unique among the bridges, NICs and guests of its host.', 'eth0'),
     speed: text(RATE_PATTERN, 'Line rate.', { default: '25Gbps', examples: ['25Gbps', '10Gbps'] }),
     bridge: Type.Optional(name("The bridge it is a port of. Default: the host's first bridge.", 'br0')),
-    rxRing: integer('Descriptors of the receive ring, a power of two.', 1024, 64, 4096),
+    queues: integer(
+      'Receive queues, over which RSS spreads flows by addresses and ports. With a kernel bridge each has a softirq on a core of its own, as long as there are any; with a userspace bridge the poll-mode threads share them (`n_rxq`).',
+      1,
+      1,
+      64,
+    ),
+    rxRing: integer('Descriptors of each receive ring, a power of two.', 1024, 64, 4096),
     txRing: integer('Descriptors of the transmit ring, a power of two.', 1024, 64, 4096),
+    maxFramesPerSecond: integer(
+      'Frames per second that the NIC carries each way, whatever the line has room for (published: 36 million of a 40G XL710, 12.5 million sent by an 82599 without tuning). 0: as many as the line.',
+      0,
+      0,
+      1_000_000_000,
+    ),
     offloads: section(
       {
         txChecksum: flag('The NIC writes the checksums of frames that it sends (`tx-checksumming`).'),

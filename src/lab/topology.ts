@@ -82,8 +82,13 @@ export interface HostNic extends PortVlan {
   /** Bits per second. */
   readonly speed: number;
   readonly bridge: string;
+  /** Receive rings, among which RSS spreads flows. */
+  readonly queues: number;
+  /** Descriptors of each receive ring, and of the transmit ring. */
   readonly rxRing: number;
   readonly txRing: number;
+  /** Frames per second each way at most; 0: as many as the line has room for. */
+  readonly maxFramesPerSecond: number;
   readonly offloads: HostNicOffloads;
 }
 /** What the NIC does for the host's CPUs (`ethtool -k`); `gro` is the host's own work, in software. */

@@ -310,7 +310,8 @@ export function worldBytes(draft: Draft): { guests: number; recorder: number; ho
   let host = WORLD_BYTES;
   for (const h of draft.hosts ?? []) {
     if (h?.bridges?.some((b) => b?.datapath === 'netdev')) host += NETDEV_POOL_BYTES;
-    for (const nic of h?.nics ?? []) host += ((nic?.rxRing ?? 0) + (nic?.txRing ?? 0)) * BUFFER_BYTES;
+    for (const nic of h?.nics ?? [])
+      host += ((nic?.queues ?? 1) * (nic?.rxRing ?? 0) + (nic?.txRing ?? 0)) * BUFFER_BYTES;
     for (const guest of h?.guests ?? []) {
       guests += guest?.memory ?? 0;
       for (const nic of guest?.nics ?? [])

@@ -6,7 +6,7 @@ import { latencyBytes } from '../../engine/latency.ts';
 import { MAX_GSO_BYTES } from '../../machine/guest/guest-queue-pair.ts';
 import { PATTERN_BYTES } from '../../machine/guest/stack/byte-pattern.ts';
 import { REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
-import { IN_FLIGHT } from '../../machine/host/nic.ts';
+import { IN_FLIGHT } from '../../machine/host/nic-rx.ts';
 import { ArenaPlan } from '../../machine/memory/arena.ts';
 import { UPCALL_QUEUE } from '../../machine/ovs/datapath/kernel-datapath.ts';
 import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../../machine/packet/pool.ts';
@@ -125,7 +125,7 @@ function poolSlots(topology: Topology): number {
   for (const host of topology.hosts) {
     n += host.bridges.length * UPCALL_QUEUE;
     const pmds = Math.max(1, pmdThreads(host.bridges));
-    for (const nic of host.nics) n += (1 + pmds) * IN_FLIGHT + nic.rxRing + nic.txRing;
+    for (const nic of host.nics) n += (1 + pmds) * IN_FLIGHT + nic.queues * nic.rxRing + nic.txRing;
     const userspace = host.bridges.some((b) => b.datapath === 'netdev') ? VHOST_USER_BATCH * pmds : 0;
     for (const guest of host.guests) {
       // whichever it has: it may get the other

@@ -1,8 +1,9 @@
 /** Bridges with their threads, hosts' NICs, and the cables between hosts. */
 import { RandomStream } from '../../engine/random.ts';
 import { LinuxBridge } from '../../machine/bridge/linux-bridge.ts';
-import { type Line, NicRx, NicTx } from '../../machine/host/nic.ts';
+import { type Line, NicTx } from '../../machine/host/nic.ts';
 import { DpdkNicPort, KernelNicPort, NicSoftirq } from '../../machine/host/nic-port.ts';
+import { NicRx } from '../../machine/host/nic-rx.ts';
 import { ETH_DATA_LEN } from '../../machine/host/port.ts';
 import { Wire } from '../../machine/host/wire.ts';
 import { HostDma } from '../../machine/iommu/host-iommu.ts';
@@ -122,8 +123,9 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
       port: document.name,
       ...labels,
     });
-    const rx = new NicRx(`${name}-rx`, services, document.rxRing, document.offloads.rxChecksum);
-    const tx = new NicTx(`${name}-tx`, services, document.speed, document.txRing);
+    const { rxRing, txRing, queues, maxFramesPerSecond } = document;
+    const rx = new NicRx(`${name}-rx`, services, rxRing, document.offloads.rxChecksum, queues, maxFramesPerSecond);
+    const tx = new NicTx(`${name}-tx`, services, document.speed, txRing, maxFramesPerSecond);
     rx.port = number;
     rx.mtu = bridgeMtu(host, document.bridge);
     const hardware = { core: -1, host: host.name, polls: false } as const;
@@ -152,21 +154,23 @@ export function buildHostNics(site: Site, hostSite: HostSite): void {
       );
       dpdk.mtu = rx.mtu;
       bridge.attach.addPort(dpdk);
-      hostSite.threads!.addPort(dpdk, [dpdk], []);
+      hostSite.threads!.addPort(dpdk, dpdk.rxqs, []);
     } else {
       const kernel = new KernelNicPort(number, document.name, port, tx, document.offloads);
       kernel.mtu = rx.mtu;
       bridge.attach.addPort(kernel);
-      const core = cores.shared();
-      const softirq = new NicSoftirq(
-        `${prefix}softirq-${document.name}`,
-        core,
-        services,
-        rx,
-        bridge.bridge,
-        document.offloads.gro,
-      );
-      site.enter(softirq, place, { kind: 'softirq', core: cores.local(core), host: host.name, polls: false });
+      for (const queue of rx.queues) {
+        const core = cores.shared();
+        const softirq = new NicSoftirq(
+          `${prefix}softirq-${document.name}${queue.index === 0 ? '' : `-${queue.index}`}`,
+          core,
+          services,
+          queue,
+          bridge.bridge,
+          document.offloads.gro,
+        );
+        site.enter(softirq, place, { kind: 'softirq', core: cores.local(core), host: host.name, polls: false });
+      }
     }
     const linked = site.topology.links.some((l) => l.ends.some((e) => e.host === host.name && e.nic === document.name));
     let wire: Wire | null = null;

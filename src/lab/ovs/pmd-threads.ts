@@ -40,7 +40,7 @@ interface Polled {
  * DEVIATION: a PMD needs a core that nothing else runs on; where none of a mask's cores is free, the PMDs stay as they are. Without a
  * mask one PMD stays, on the lowest core of those that there are.
  * DEVIATION: `cycles` and `group` go by all the time that a queue has taken, not by that of the last minute; `n_rxq` changes nothing:
- * a NIC has one receive queue, a vhost-user port those of its guest.
+ * a NIC has the receive queues of its document, a vhost-user port those of its guest.
  */
 export class PmdThreads {
   /** PMDs that a queue is pinned to, and that get no other. */

@@ -1,6 +1,6 @@
 /**
- * A NIC as a port of a bridge: of the kernel datapath (its receive ring is emptied by NAPI in a softirq context), or of
- * the netdev datapath (polled by a PMD, transmitted in bursts).
+ * A NIC as a port of a bridge: of the kernel datapath (each receive ring is emptied by NAPI in a softirq context), or of
+ * the netdev datapath (each polled by a PMD; transmitted in bursts).
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { DP_INGRESS, MAX_CONTEXTS } from '../../engine/events.ts';
@@ -10,15 +10,8 @@ import type { PmdRxq, PmdTxq, PolledPort } from '../ovs/datapath/pmd.ts';
 import { Gro } from '../packet/gro.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
-import {
-  IN_FLIGHT,
-  NIC_OFFLOADS,
-  type NicOffloads,
-  type NicReader,
-  type NicRx,
-  type NicTx,
-  txOffloads,
-} from './nic.ts';
+import { NIC_OFFLOADS, type NicOffloads, type NicTx, txOffloads } from './nic.ts';
+import { IN_FLIGHT, type NicReader, type NicRx, type NicRxQueue } from './nic-rx.ts';
 import { Port, type PortFeature } from './port.ts';
 
 const NAPI_POLL_WEIGHT = 64;
@@ -64,11 +57,11 @@ const LAND = PHASE_OWN + 1;
 const PASS = PHASE_OWN + 2;
 
 /**
- * The softirq that empties a NIC's receive ring into the kernel datapath (net_rx_action, NAPI). TCP segments go through GRO;
+ * The softirq that empties one of a NIC's receive rings into the kernel datapath (net_rx_action, NAPI). TCP segments go through GRO;
  * what comes out of it at the end of the poll is forwarded in a slice of its own, for its cost is not known before.
  */
 export class NicSoftirq extends Context implements NicReader {
-  declare private readonly rx: NicRx;
+  declare private readonly rx: NicRxQueue;
   declare private readonly datapath: Forwarder;
   declare private readonly pollCost: number;
   declare private readonly frameCost: number;
@@ -81,7 +74,7 @@ export class NicSoftirq extends Context implements NicReader {
   /** Packets of GRO that the slice forwards. */
   private passing = 0;
 
-  constructor(name: string, core: number, services: Services, rx: NicRx, datapath: Forwarder, gro = true) {
+  constructor(name: string, core: number, services: Services, rx: NicRxQueue, datapath: Forwarder, gro = true) {
     super(name, core, services.recorder);
     this.gro = gro ? new Gro(services) : null;
     this.rx = rx;
@@ -103,7 +96,7 @@ export class NicSoftirq extends Context implements NicReader {
   override step(): void {
     if (this.phase === WAKING) {
       this.woke();
-      this.rx.interrupted(this.contextBits);
+      this.rx.nic.interrupted(this.contextBits);
     } else if (this.phase === LAND || this.phase === PASS) {
       if (this.phase === PASS) this.pass();
       else if (this.land()) return;
@@ -175,19 +168,16 @@ export class NicSoftirq extends Context implements NicReader {
 }
 
 /** Port of the netdev datapath. */
-export class DpdkNicPort extends Port implements PmdRxq, PolledPort, NicReader {
-  declare readonly datapath: NetdevDatapath;
+export class DpdkNicPort extends Port implements PolledPort {
+  /** One for each receive ring of the NIC (`n_rxq`). */
+  declare readonly rxqs: readonly DpdkNicRxq[];
   declare private readonly services: Services;
-  declare private readonly rx: NicRx;
   declare private readonly tx: NicTx;
   /** By slot of the host's PMDs. */
   declare readonly txqs: DpdkNicTxq[];
   /** Which transmit queue a context has; what is no PMD has the first. */
   private readonly txqOf = new Uint8Array(MAX_CONTEXTS);
   declare private readonly nic: NicOffloads;
-  private pmd = -1;
-  declare private readonly rxCost: number;
-  declare private readonly passCost: number;
 
   constructor(
     services: Services,
@@ -201,14 +191,10 @@ export class DpdkNicPort extends Port implements PmdRxq, PolledPort, NicReader {
     pmds = 1,
   ) {
     super(number, name, place, 'dpdk');
+    this.rxqs = rx.queues.map((queue) => new DpdkNicRxq(services, this, queue, datapath));
     this.txqs = Array.from({ length: pmds }, (_, pmd) => new DpdkNicTxq(services, tx, pmd, this.txqOf));
     this.services = services;
-    this.datapath = datapath;
-    this.rx = rx;
     this.tx = tx;
-    rx.reader = this;
-    this.rxCost = services.ns('dpdk_nic_rx');
-    this.passCost = services.ns('emc_pass');
     this.nic = offloads;
     this.offloads = txOffloads(offloads);
   }
@@ -218,48 +204,6 @@ export class DpdkNicPort extends Port implements PmdRxq, PolledPort, NicReader {
   addTxq(limit: number): void {
     this.txqs.push(new DpdkNicTxq(this.services, this.tx, this.txqs.length, this.txqOf, limit));
   }
-  get portName(): string {
-    return this.name;
-  }
-  get queueId(): number {
-    return 0;
-  }
-  get enabled(): boolean {
-    return true;
-  }
-  attach(context: number): void {
-    this.pmd = context;
-  }
-  frameArrived(): void {
-    this.rx.resume(this.pmd);
-  }
-
-  get ready(): number {
-    return this.rx.ring.length;
-  }
-  receiveCost(n: number): number {
-    return n * (this.rxCost + this.passCost);
-  }
-  receive(n: number, begun: number, contextBits: number): void {
-    const { pool, recorder } = this.services;
-    let at = begun;
-    for (let i = 0; i < n; i++) {
-      at += this.rxCost;
-      recorder.stamp[0] = at;
-      const packet = this.rx.take(contextBits);
-      recorder.event(
-        (this.place << 8) | contextBits | DP_INGRESS,
-        pool.frame[packet]!,
-        pool.length[packet]!,
-        this.number,
-      );
-      at += this.passCost;
-      recorder.stamp[0] = at;
-      this.datapath.process(packet, contextBits);
-    }
-  }
-  received(): void {}
-
   override transmit(packet: number, contextBits: number): void {
     this.txqs[this.txqOf[contextBits >>> 20]!]!.add(packet, contextBits);
   }
@@ -268,6 +212,64 @@ export class DpdkNicPort extends Port implements PmdRxq, PolledPort, NicReader {
     for (let i = 0; i < this.txqs.length; i++) n += this.txqs[i]!.pending;
     return n;
   }
+}
+
+/** What a PMD polls: one receive ring of a NIC. */
+export class DpdkNicRxq implements PmdRxq, NicReader {
+  declare readonly datapath: NetdevDatapath;
+  declare private readonly services: Services;
+  declare private readonly port: DpdkNicPort;
+  declare private readonly queue: NicRxQueue;
+  private pmd = -1;
+  declare private readonly rxCost: number;
+  declare private readonly passCost: number;
+
+  constructor(services: Services, port: DpdkNicPort, queue: NicRxQueue, datapath: NetdevDatapath) {
+    this.services = services;
+    this.port = port;
+    this.queue = queue;
+    this.datapath = datapath;
+    queue.reader = this;
+    this.rxCost = services.ns('dpdk_nic_rx');
+    this.passCost = services.ns('emc_pass');
+  }
+  get portName(): string {
+    return this.port.name;
+  }
+  get queueId(): number {
+    return this.queue.index;
+  }
+  get enabled(): boolean {
+    return true;
+  }
+  attach(context: number): void {
+    this.pmd = context;
+  }
+  frameArrived(): void {
+    this.queue.nic.resume(this.pmd);
+  }
+
+  get ready(): number {
+    return this.queue.ring.length;
+  }
+  receiveCost(n: number): number {
+    return n * (this.rxCost + this.passCost);
+  }
+  receive(n: number, begun: number, contextBits: number): void {
+    const { pool, recorder } = this.services;
+    const { place, number } = this.port;
+    let at = begun;
+    for (let i = 0; i < n; i++) {
+      at += this.rxCost;
+      recorder.stamp[0] = at;
+      const packet = this.queue.take(contextBits);
+      recorder.event((place << 8) | contextBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, number);
+      at += this.passCost;
+      recorder.stamp[0] = at;
+      this.datapath.process(packet, contextBits);
+    }
+  }
+  received(): void {}
 }
 
 /**

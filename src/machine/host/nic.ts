@@ -1,10 +1,10 @@
 /**
- * A physical NIC: rings towards the host, a line towards a peer (another NIC over a link, or the wire end where traffic is
- * generated and ends). Transmission and reception are hardware contexts: they take their time on no core. On transmit the
- * NIC completes checksums and cuts GSO packets (TSO), each segment a frame of its own on the line; on receive it verifies
- * checksums. The wire carries bytes only: whatever the host knew of a packet beside them ends here.
+ * A physical NIC's transmit side, and what both sides share: rings towards the host, a line towards a peer (another NIC over a
+ * link, or the wire end where traffic is generated and ends). Transmission and reception are hardware contexts: they take their
+ * time on no core. On transmit the NIC completes checksums and cuts GSO packets (TSO), each segment a frame of its own on the
+ * line. The wire carries bytes only: whatever the host knew of a packet beside them ends here. Reception: nic-rx.ts.
  *
- * DEVIATION: one queue each way, no interrupt moderation, DMA costs no CPU. A ring's descriptors are counted (several for a
+ * DEVIATION: one transmit ring, no interrupt moderation, DMA costs no CPU. A ring's descriptors are counted (several for a
  * long frame or an offload, as with Intel's 82599), but are not in memory.
  */
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
@@ -12,24 +12,17 @@ import {
   DP_DROP_MALFORMED,
   HOST_IOMMU_FAULT,
   LINK_DROP_LOSS,
-  NIC_DROP_RX_LENGTH,
-  NIC_DROP_RX_RING_FULL,
   NIC_DROP_TX_RING_FULL,
-  NIC_INTERRUPT,
-  NIC_RX,
   NIC_TX,
-  NIC_WIRE_RX,
   NIC_WIRE_TX,
   PACKET_DMA,
   PACKET_DROP_NO_MEMORY,
-  VFIO_DMA,
 } from '../../engine/events.ts';
 import type { RandomStream } from '../../engine/random.ts';
 import type { HostDma } from '../iommu/host-iommu.ts';
-import { CHECKSUM_BAD, CHECKSUM_GOOD, completeChecksum, verifyChecksums } from '../packet/checksum.ts';
+import { completeChecksum } from '../packet/checksum.ts';
 import { GSO_OK } from '../packet/gso-plan.ts';
-import { ETH_HLEN, FrameHeaders, VLAN_HLEN } from '../packet/headers.ts';
-import { clearHeader, flagsOf, isGso, isPlain, writeHeader } from '../packet/net-header.ts';
+import { clearHeader, flagsOf, isGso, isPlain } from '../packet/net-header.ts';
 import {
   OFFLOAD_CSUM,
   OFFLOAD_ECN,
@@ -42,12 +35,7 @@ import { PacketQueue } from '../packet/pool.ts';
 import { Segmenter } from '../packet/segment.ts';
 import { writable } from '../packet/xmit.ts';
 import { baseOf, type Services } from '../services.ts';
-import {
-  VIRTIO_NET_HDR_F_DATA_VALID,
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
-  VIRTIO_NET_HDR_GSO_NONE,
-} from '../wire/virtio-net.ts';
-import { ETH_DATA_LEN } from './port.ts';
+import { VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../wire/virtio-net.ts';
 
 /** Bytes of the frame check sequence, which never enters the bytes. */
 export const FCS_BYTES = 4;
@@ -72,27 +60,17 @@ export function txOffloads(offloads: NicOffloads): number {
   return offloads.tso ? OFFLOAD_CSUM | tso : OFFLOAD_CSUM;
 }
 
-/** linux drivers/net/ethernet/intel/ixgbe: IXGBE_MAX_DATA_PER_TXD, and the usual size of a receive buffer. */
+/** linux drivers/net/ethernet/intel/ixgbe: IXGBE_MAX_DATA_PER_TXD. */
 const MAX_DATA_PER_TXD = 16384;
-const RX_BUFFER_BYTES = 2048;
 /** Descriptors of a packet of so many bytes in the transmit ring; checksum and TSO take a context descriptor first. */
 export function txDescriptors(length: number, plain: boolean): number {
   return Math.ceil(length / MAX_DATA_PER_TXD) + (plain ? 0 : 1);
-}
-/** Descriptors of a frame in the receive ring: one buffer each. */
-export function rxDescriptors(length: number): number {
-  return Math.ceil(length / RX_BUFFER_BYTES);
 }
 
 /** What receives frames at the far end of a line. */
 export interface LineEnd {
   /** The last bit of the packet arrives at clock[1]. The packet is the end's from then on. */
   arrive(packet: number, contextBits: number): void;
-}
-/** Who takes frames out of the receive ring. */
-export interface NicReader {
-  /** A frame was placed into an empty (or not) ring at the current time. */
-  frameArrived(): void;
 }
 
 /** What lies between a NIC and the far end. */
@@ -115,6 +93,8 @@ export class NicTx extends Context {
   declare private readonly services: Services;
   declare private readonly speed: number;
   declare private readonly overhead: number;
+  /** ns between two frames at least, whatever the line's rate; 0: the line alone counts. */
+  declare private readonly frameGap: number;
   private base = 0;
   private contextBits = 0;
   private lineFree = 0;
@@ -122,8 +102,10 @@ export class NicTx extends Context {
   /** Segment of the ring's first packet that leaves next; -1 while that packet is not being cut. */
   private segment = -1;
 
-  constructor(name: string, services: Services, speed: number, ring: number) {
+  /** `speed` in bits per second, `ring` in descriptors, `maxFrames` per second (0: as many as the line has room for). */
+  constructor(name: string, services: Services, speed: number, ring: number, maxFrames = 0) {
     super(name, -1, services.recorder);
+    this.frameGap = frameGap(maxFrames);
     this.services = services;
     this.speed = speed;
     this.segmenter = new Segmenter(services);
@@ -199,7 +181,8 @@ export class NicTx extends Context {
       this.timeline.next[this.id] = Number.POSITIVE_INFINITY;
       return;
     }
-    this.lineFree = lineStart(this.lineFree, now) + wireNs(length, this.overhead, this.line.rate || this.speed);
+    const ns = wireNs(length, this.overhead, this.line.rate || this.speed);
+    this.lineFree = lineStart(this.lineFree, now) + (ns > this.frameGap ? ns : this.frameGap);
     this.spend(Math.ceil(this.lineFree) - now, PHASE_OWN);
   }
 
@@ -299,139 +282,12 @@ export function wireNs(length: number, overhead: number, bitsPerSecond: number):
   return ((Math.max(length, MIN_FRAME_BYTES - FCS_BYTES) + overhead) * 8e9) / bitsPerSecond;
 }
 
+/** ns that a NIC of so many frames per second at most takes for each; 0: it has no such limit. */
+export function frameGap(maxFrames: number): number {
+  return maxFrames === 0 ? 0 : 1e9 / maxFrames;
+}
+
 /** When the next frame begins: where the last one ended, also between two ns (steps are at whole ones), or now on an idle line. */
 export function lineStart(lineFree: number, now: number): number {
   return now - lineFree < 1 ? lineFree : now;
 }
-
-export class NicRx extends Context implements LineEnd {
-  /** Frames that the host has not taken yet; each takes one descriptor or more of `descriptors`. */
-  declare readonly ring: PacketQueue;
-  /** Descriptors that hold frames. */
-  used = 0;
-  declare private readonly descriptors: number;
-  reader!: NicReader;
-  /** Port number of the NIC in its bridge. */
-  port = 0;
-  /** `rx_length_errors` beyond this MTU: longer frames do not fit the receive buffers. */
-  mtu = ETH_DATA_LEN;
-  /** rx-checksumming: good checksums are marked VIRTIO_NET_HDR_F_DATA_VALID (CHECKSUM_UNNECESSARY). */
-  declare rxChecksum: boolean;
-  /** Behind the host's IOMMU: what the program that drives the NIC has mapped; null without. */
-  dma: HostDma | null = null;
-  /** Frames with a wrong IPv4, TCP or UDP checksum (`rx_csum_offload_errors`); they go up unmarked. */
-  checksumErrors = 0;
-  declare private readonly headers: FrameHeaders;
-  declare private readonly services: Services;
-  // what is on its way over the link, in order of arrival
-  declare private readonly coming: PacketQueue;
-  declare private readonly arrivals: Float64Array;
-  private arrivalHead = 0;
-  private base = 0;
-
-  constructor(name: string, services: Services, ring: number, rxChecksum = false) {
-    super(name, -1, services.recorder);
-    this.services = services;
-    this.rxChecksum = rxChecksum;
-    this.headers = new FrameHeaders(services.arena);
-    this.ring = new PacketQueue(ring);
-    this.descriptors = ring;
-    this.coming = new PacketQueue(IN_FLIGHT);
-    this.arrivals = new Float64Array(IN_FLIGHT);
-  }
-  begin(): void {
-    this.base = baseOf(this.place, this.id);
-    // the program has bound the NIC and mapped its mbufs before anything else happens
-    if (this.dma !== null) this.recorder.event(this.base | VFIO_DMA, 0, 0, this.dma.bytes / 4096);
-  }
-
-  arrive(packet: number, contextBits: number): void {
-    if (this.coming.full) {
-      // more on one line than IN_FLIGHT frames: a latency of many milliseconds at full rate
-      this.drop(packet, (this.place << 8) | contextBits, NIC_DROP_RX_RING_FULL);
-      return;
-    }
-    const at = this.timeline.now[1]!;
-    this.arrivals[(this.arrivalHead + this.coming.length) % IN_FLIGHT] = at;
-    this.coming.push(packet);
-    if (this.coming.length === 1) {
-      this.phase = WAKING;
-      this.timeline.wake(this.id);
-    }
-  }
-  private drop(packet: number, bits: number, kind: number): void {
-    const { pool, recorder, frames } = this.services;
-    const frame = pool.frame[packet]!;
-    recorder.event(bits | kind, frame, pool.length[packet]!, 0);
-    frames.dropped(frame, kind);
-    pool.release(packet);
-  }
-
-  /** Verifies the frame's checksums and marks it where they are right. */
-  private verify(packet: number): void {
-    const { pool, arena } = this.services;
-    const result = verifyChecksums(arena, this.headers, pool.at(packet), pool.length[packet]!);
-    if (result === CHECKSUM_BAD) this.checksumErrors++;
-    if (result !== CHECKSUM_GOOD) return;
-    const slot = pool.slot(packet);
-    writeHeader(arena.u32, slot, VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_GSO_NONE, 0, 0, 0, 0);
-  }
-
-  override step(): void {
-    const { pool, recorder } = this.services;
-    const now = this.timeline.now[0]!;
-    recorder.stamp[0] = now;
-    while (this.coming.length > 0 && this.arrivals[this.arrivalHead]! <= now) {
-      const packet = this.coming.shift();
-      this.arrivalHead = (this.arrivalHead + 1) % IN_FLIGHT;
-      const frame = pool.frame[packet]!;
-      recorder.event(this.base | NIC_WIRE_RX, frame, pool.length[packet]!, 0);
-      const length = pool.length[packet]!;
-      if (length > this.mtu + ETH_HLEN + VLAN_HLEN) {
-        this.drop(packet, this.base, NIC_DROP_RX_LENGTH);
-        continue;
-      }
-      const needed = rxDescriptors(length);
-      if (this.used + needed > this.descriptors) {
-        this.drop(packet, this.base, NIC_DROP_RX_RING_FULL);
-        continue;
-      }
-      if (this.dma !== null && !this.dma.allows(pool.at(packet), length)) {
-        this.drop(packet, this.base, HOST_IOMMU_FAULT);
-        continue;
-      }
-      this.used += needed;
-      if (this.rxChecksum) this.verify(packet);
-      recorder.event(this.base | PACKET_DMA, frame, pool.length[packet]!, 0);
-      this.ring.push(packet);
-      this.reader.frameArrived();
-    }
-    this.timeline.next[this.id] = this.coming.length > 0 ? this.arrivals[this.arrivalHead]! : Number.POSITIVE_INFINITY;
-  }
-
-  /** The host takes the next frame out of the ring, at the current stamp. */
-  take(contextBits: number): number {
-    const { pool, recorder } = this.services;
-    const occupancy = this.used;
-    const packet = this.ring.shift();
-    this.used -= rxDescriptors(pool.length[packet]!);
-    pool.inPort[packet] = this.port;
-    recorder.event((this.place << 8) | contextBits | NIC_RX, pool.frame[packet]!, pool.length[packet]!, occupancy);
-    return packet;
-  }
-  /** The interrupt that starts a NAPI poll, for the record. */
-  interrupted(contextBits: number): void {
-    this.services.recorder.event((this.place << 8) | contextBits | NIC_INTERRUPT, 0, 0, 0);
-  }
-
-  /** Resumes the poller that watches the ring. */
-  resume(poller: number): void {
-    if (poller >= 0) this.timeline.unpark(poller);
-  }
-
-  get waiting(): number {
-    return this.ring.length + this.coming.length;
-  }
-}
-/** Frames that a line holds at most. */
-export const IN_FLIGHT = 16384;

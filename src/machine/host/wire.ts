@@ -13,7 +13,8 @@ import { clearHeader } from '../packet/net-header.ts';
 import { FRAME_OFFSET } from '../packet/pool.ts';
 import type { RunLedger } from '../packet/run-ledger.ts';
 import { baseOf, type Services } from '../services.ts';
-import { FCS_BYTES, type LineEnd, lineStart, type NicRx, wireNs } from './nic.ts';
+import { FCS_BYTES, type LineEnd, lineStart, wireNs } from './nic.ts';
+import type { NicRx } from './nic-rx.ts';
 
 const SENDING = PHASE_OWN;
 

@@ -3,8 +3,9 @@
 import { RandomStream } from '../../../../src/engine/random.ts';
 import { Scheduler } from '../../../../src/engine/scheduler.ts';
 import { NEVER } from '../../../../src/engine/timeline.ts';
-import { NIC_OFFLOADS, type NicOffloads, NicRx, NicTx } from '../../../../src/machine/host/nic.ts';
+import { NIC_OFFLOADS, type NicOffloads, NicTx } from '../../../../src/machine/host/nic.ts';
 import { NicSoftirq } from '../../../../src/machine/host/nic-port.ts';
+import { NicRx } from '../../../../src/machine/host/nic-rx.ts';
 import { Port } from '../../../../src/machine/host/port.ts';
 import { OvsBridge } from '../../../../src/machine/ovs/datapath/bridge.ts';
 import { KernelDatapath } from '../../../../src/machine/ovs/datapath/kernel-datapath.ts';
@@ -65,12 +66,14 @@ export class NicBench {
     this.bridge.handler = { upcallQueued: () => {} };
     const ports = new OvsBridge('br0', 100, this.bridge);
     this.ports = ports;
-    new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
-    ports.addPort(new KeepingPort(this.bare, 1));
+    const normal = new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
     this.out = new KeepingPort(this.bare, 2);
     this.out.offloads = 0x7f;
-    ports.addPort(this.out);
-    const softirq = new NicSoftirq('softirq', 0, services, this.rx, this.bridge, offloads.gro);
+    for (const port of [new KeepingPort(this.bare, 1), this.out]) {
+      ports.addPort(port);
+      normal.added(port);
+    }
+    const softirq = new NicSoftirq('softirq', 0, services, this.rx.queues[0]!, this.bridge, offloads.gro);
     this.tx.line = { to: this.rx, latencyNs: 0, loss: 0, random: new RandomStream(1, 'line'), rate: 0 };
     const contexts = [this.tx, this.rx, softirq];
     for (const [i, c] of contexts.entries()) c.id = i;
