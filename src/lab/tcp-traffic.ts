@@ -140,7 +140,8 @@ export class TcpTraffic {
         const { services } = machine;
         client.source.serve(new Requester(services, account, client.source, false));
         server.source.serve(new Responder(services, account.terms, server.source));
-      } else if (plan.bytes === null) client.source.writeUntil(now + plan.duration);
+      } else server.source.readStream();
+      if (account === null && plan.bytes === null) client.source.writeUntil(now + plan.duration);
       client.source.block.connect(plan.path);
       if (account === null && plan.bytes !== null) client.source.writeBytes(this.share(i));
       client.source.refresh(now);

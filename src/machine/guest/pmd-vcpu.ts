@@ -237,7 +237,10 @@ export class PmdVcpu extends GuestVcpu {
       const source = sources[at]!;
       if (source.due[0]! > now) continue;
       // the program polls its sockets too: nobody has to be woken, and what it reads lies in its mbufs
-      while (source.work >= 0) source.worked(this.timeline.now);
+      while (source.work >= 0) {
+        source.begin();
+        source.worked(this.timeline.now);
+      }
       const pair = source.nic.pairs[source.pair]!;
       const ready = pair.up ? source.ready(this.timeline.now) : 0;
       if (ready === 0) continue;

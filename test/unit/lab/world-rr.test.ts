@@ -27,7 +27,6 @@ describe.each(KINDS)('%s', (kind) => {
     const world = makeWorld(pairDocument(backend));
     const run = runOne(world, rr(kind));
     const { perSecond, latencySeconds } = good(world, run, 100);
-    console.log(kind, backend, perSecond, latencySeconds.mean, latencySeconds.p50, latencySeconds.p99, run.received);
     assert.ok(Math.abs(perSecond * latencySeconds.mean - 1) < 1e-6);
     assert.ok(latencySeconds.p50 <= latencySeconds.p90 && latencySeconds.p90 <= latencySeconds.p99);
     assert.ok(latencySeconds.p99 <= latencySeconds.max && latencySeconds.mean <= latencySeconds.max);

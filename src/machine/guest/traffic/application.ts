@@ -1,7 +1,10 @@
 /**
- * The program behind a socket, where it answers what comes: a thread that sleeps in recv() until there is a message, reads
- * one at a time, does something about it and sleeps again. Its vCPU gives it slices of their own (TrafficSource.work);
- * what it sends goes out in others. A DPDK program has no such thread: it polls.
+ * The program behind a socket: a thread that sleeps in recv() until there is something for it, reads, does something about
+ * it, and sleeps again. Its vCPU gives it slices of their own (TrafficSource.work); what it sends goes out in others. A DPDK
+ * program has no such thread: it polls.
+ *
+ * DEVIATION: a vCPU runs what applications do when its NAPI polls leave it time, by turns with senders; there is no other
+ * scheduling between threads, and a thread that goes to sleep costs nothing.
  */
 import { NEVER } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
@@ -9,36 +12,52 @@ import type { Services } from '../../services.ts';
 export abstract class Application {
   declare private readonly wakeCost: number;
   declare private readonly readCost: number;
-  /** Messages that wait to be read. */
+  declare private readonly byteCost256: number;
+  /** What has arrived and was not read: messages, or bytes of a stream. */
   private waiting = 0;
+  /** Of these, what the slice under way reads. */
+  private reading = 0;
   private asleep = true;
-  /** When it wakes without a message, NEVER without. */
+  /** When it wakes without anything to read, NEVER without. */
   protected alarm = NEVER;
 
   constructor(services: Services) {
     this.wakeCost = services.ns('thread_context_switch');
     this.readCost = services.ns('guest_recvmsg');
+    this.byteCost256 = services.per256('copy_per_byte_kernel');
   }
 
-  /** `n` whole messages have arrived. */
+  /** Bytes of what is counted: of a message, 1 for a stream. */
+  abstract readonly unitBytes: number;
+  /** As many one recv() takes. */
+  protected abstract readonly unitsPerRead: number;
+
+  /** `n` more have arrived, each of them whole. */
   arrived(n: number): void {
     this.waiting += n;
   }
-  /** ns of what it does next, at `now`; -1 = nothing. */
+  /** ns of what it would do next, at `now`; -1 = nothing. */
   work(now: number): number {
     if (this.waiting === 0 && this.alarm > now) return -1;
-    return (this.asleep ? this.wakeCost : 0) + (this.waiting > 0 ? this.readCost : 0);
+    const units = Math.min(this.waiting, this.unitsPerRead);
+    const read = units > 0 ? this.readCost + ((units * this.unitBytes * this.byteCost256) >> 8) : 0;
+    return (this.asleep ? this.wakeCost : 0) + read;
   }
-  /** That is done at `now`. */
+  /** It begins to do that. */
+  begin(): void {
+    this.asleep = false;
+    this.reading = Math.min(this.waiting, this.unitsPerRead);
+  }
+  /** It is done, at `now`. */
   worked(now: number): void {
     if (this.alarm <= now) {
       this.alarm = NEVER;
       this.rang(now);
     }
-    if (this.waiting > 0) {
-      this.waiting--;
-      this.read(now);
-    }
+    const units = this.reading;
+    this.reading = 0;
+    this.waiting -= units;
+    if (units > 0) this.read(units, now);
     this.asleep = this.waiting === 0;
   }
   get nextAlarm(): number {
@@ -47,15 +66,13 @@ export abstract class Application {
 
   /** The socket can send: called once, at `now`. */
   abstract opened(now: number): void;
-  /** Bytes of the messages that it reads. */
-  abstract readonly messageBytes: number;
-  /** It has read a message. */
-  protected abstract read(now: number): void;
+  /** It has read so many. */
+  protected abstract read(units: number, now: number): void;
   /** Its alarm has gone off. */
   protected abstract rang(now: number): void;
 }
 
-/** The socket that an application writes to. */
+/** The socket that an application of messages writes to. */
 export interface MessageSocket {
   /** A message of so many bytes is to go out. */
   send(bytes: number): void;

@@ -66,8 +66,7 @@ export class MessageSource extends TrafficSource implements UdpSocket, MessageSo
   }
   datagram(at: number, length: number, clock: Float64Array): void {
     const right =
-      length === this.application.messageBytes &&
-      this.options.pattern.matches(at, this.options.receiveStart, 0, length);
+      length === this.application.unitBytes && this.options.pattern.matches(at, this.options.receiveStart, 0, length);
     if (!right) this.mismatches++;
     this.application.arrived(1);
     this.refresh(clock[0]!);
@@ -78,6 +77,9 @@ export class MessageSource extends TrafficSource implements UdpSocket, MessageSo
     const { application } = this;
     this.work = application.work(now);
     this.due[0] = this.work >= 0 || this.messages > 0 ? now : application.nextAlarm;
+  }
+  override begin(): void {
+    this.application.begin();
   }
   override worked(clock: Float64Array): void {
     this.application.worked(clock[0]!);

@@ -1,6 +1,8 @@
 /**
  * netperf's TCP_RR and UDP_RR: a client sends a request, the server reads it whole and answers, and when the client has read
  * the answer it sends the next. What all clients of a run have asked and got is in one account.
+ *
+ * DEVIATION: a message of several segments is read by one recv(), when all of it is there.
  */
 import { NEVER } from '../../../engine/timeline.ts';
 import type { RunLedger } from '../../packet/run-ledger.ts';
@@ -86,14 +88,15 @@ export class Requester extends Application {
     this.thinking = new Float64Array(account.terms.outstanding);
   }
 
-  override get messageBytes(): number {
+  protected readonly unitsPerRead = 1;
+  override get unitBytes(): number {
     return this.account.terms.responseBytes;
   }
   override opened(now: number): void {
     for (let i = 0; i < this.since.length; i++) this.ask(now);
     this.settle();
   }
-  protected override read(now: number): void {
+  protected override read(_units: number, now: number): void {
     // one that was given up comes late: it is nobody's
     if (this.open === 0) return;
     this.account.answered(this.shift(), now);
@@ -150,7 +153,8 @@ export class Responder extends Application {
     this.terms = terms;
     this.socket = socket;
   }
-  override get messageBytes(): number {
+  protected readonly unitsPerRead = 1;
+  override get unitBytes(): number {
     return this.terms.requestBytes;
   }
   override opened(): void {}

@@ -42,7 +42,9 @@ export abstract class TrafficSource {
 
   /** Frames that may be sent at clock[0], at most `batch`; 0 when the next is not due. (A time as argument would be boxed.) */
   abstract ready(clock: Float64Array): number;
-  /** The application's work was done, at clock[0]. */
+  /** The application begins with that work. */
+  begin(): void {}
+  /** It is done, at clock[0]. */
   worked(_clock: Float64Array): void {}
   /** Bytes of the next frame, for its cost. */
   abstract nextLength(): number;

@@ -1,12 +1,14 @@
 /**
  * A TCP socket as its vCPU sees it: it sends when the connection has something to send, or one of its timers runs out.
- * The application behind it writes as much as the socket takes and reads at once; or it answers messages (application.ts).
+ * The application behind it writes as much as the socket takes; what arrives is read by an application.ts, or at once where
+ * there is none.
  */
 import { NEVER } from '../../../engine/timeline.ts';
 import { TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, type TcpBlock } from '../stack/tcp-block.ts';
 import { TcpOutput } from '../stack/tcp-output.ts';
 import type { Application, MessageSocket } from './application.ts';
 import { TrafficSource } from './source.ts';
+import { StreamReader } from './stream-reader.ts';
 
 export class TcpSource extends TrafficSource implements MessageSocket {
   declare readonly block: TcpBlock;
@@ -16,7 +18,7 @@ export class TcpSource extends TrafficSource implements MessageSocket {
   private released = false;
   private application: Application | null = null;
   private opened = false;
-  /** Messages that the application has been told of. */
+  /** Messages, or bytes, that the application has been told of. */
   private told = 0;
 
   /** `cost`: ns of a segment on its way through the stack, without bytes. */
@@ -36,9 +38,18 @@ export class TcpSource extends TrafficSource implements MessageSocket {
     this.block.limit = Number.POSITIVE_INFINITY;
     this.until = until;
   }
-  /** Messages are read and sent by `application`, from the moment when the connection is open. */
+  /** What arrives is read by `application`, from the moment when the connection is open. */
   serve(application: Application): void {
     this.application = application;
+  }
+  /** An application that reads a stream: what it has not read fills the socket's buffer. */
+  readStream(): void {
+    const { block } = this;
+    block.reading = false;
+    this.application = new StreamReader(block.services, (bytes) => {
+      block.read += bytes;
+      this.output.windowUpdate();
+    });
   }
   send(bytes: number): void {
     this.block.limit += bytes;
@@ -52,7 +63,7 @@ export class TcpSource extends TrafficSource implements MessageSocket {
       this.opened = true;
       application.opened(now);
     }
-    const whole = Math.floor(block.received / application.messageBytes);
+    const whole = Math.floor(block.received / application.unitBytes);
     if (whole > this.told) application.arrived(whole - this.told);
     this.told = whole;
     this.work = application.work(now);
@@ -84,6 +95,9 @@ export class TcpSource extends TrafficSource implements MessageSocket {
       this.due[0] = Math.min(block.nextTimer, this.until);
       if (this.application !== null) this.due[0] = Math.min(this.due[0]!, this.application.nextAlarm);
     }
+  }
+  override begin(): void {
+    this.application!.begin();
   }
   override worked(clock: Float64Array): void {
     this.application!.worked(clock[0]!);
