@@ -1,5 +1,6 @@
 /** Metrics of the process and of the API itself. What the emulated hosts count is in readers/metrics/prometheus.ts. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { PoolCounts } from '../fleet/pool.ts';
 import {
   boundText,
   header,
@@ -8,8 +9,10 @@ import {
   type MetricType,
   numberText,
 } from '../readers/metrics/prometheus-format.ts';
-import { type CaptureCounts, registerCaptureMetrics } from './captures/capture-metrics.ts';
+import { CAPTURE_METRICS, type CaptureCounts } from './captures/capture-metrics.ts';
+import { registerCounted } from './counted-metrics.ts';
 import { type EventForm, eventTotals } from './events/event-source.ts';
+import { POOL_METRICS } from './experiments/pool-metrics.ts';
 import { VERSION } from './version.ts';
 
 /** Gauges whose names end in `_total` although they are no counters: promtool objects to them. */
@@ -21,6 +24,7 @@ export interface ApiCounts {
   readonly streams: () => number;
   readonly worldsByThread: () => readonly number[];
   readonly captures: () => CaptureCounts;
+  readonly jobs: () => PoolCounts;
 }
 
 /** A metric as prom-client hands it out. */
@@ -72,7 +76,8 @@ export class ApiMetrics {
       'dropped',
       'Events that clients of event streams were too slow for, and were told that they missed.',
     );
-    registerCaptureMetrics(this.registry, counts.captures);
+    registerCounted(this.registry, CAPTURE_METRICS, counts.captures);
+    registerCounted(this.registry, POOL_METRICS, counts.jobs);
     new Gauge({
       name: 'ringside_engine_worlds',
       help: 'Worlds by engine thread.',

@@ -1,6 +1,6 @@
 /** The API document as the text that is committed. */
 import { buildApp } from './app.ts';
-import { DEFAULT_LIMITS } from './settings.ts';
+import { DEFAULT_JOB_HEAP, DEFAULT_LIMITS } from './settings.ts';
 
 export async function openapiText(): Promise<string> {
   const ringside = await buildApp({
@@ -13,6 +13,7 @@ export async function openapiText(): Promise<string> {
       allowedHosts: [],
       workers: 1,
       jobThreads: 2,
+      jobHeap: DEFAULT_JOB_HEAP,
       natsUrl: null,
       natsPrefix: 'ringside',
       limits: DEFAULT_LIMITS,

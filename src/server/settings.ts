@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism, homedir } from 'node:os';
 import { join } from 'node:path';
+import { natsAddress } from '../fleet/nats-link.ts';
 
 export interface Limits {
   /** Topologies at a time. */
@@ -52,6 +53,8 @@ export interface Settings {
   readonly workers: number;
   /** Threads for the runs of experiments, where no queue of another machine is named. */
   readonly jobThreads: number;
+  /** Bytes of the JavaScript heap of each of them. */
+  readonly jobHeap: number;
   /** Address of a NATS server that holds the queue of jobs, for workers on any machine; null: this machine runs them. */
   readonly natsUrl: string | null;
   /** What the names of its streams and buckets begin with. */
@@ -62,6 +65,8 @@ export interface Settings {
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
+
+export const DEFAULT_JOB_HEAP = GIB;
 
 export const DEFAULT_LIMITS: Limits = {
   topologies: 32,
@@ -111,8 +116,9 @@ export function readSettings(env: Environment): Settings {
       .map((name) => name.trim().toLowerCase())
       .filter((name) => name !== ''),
     workers: count('RINGSIDE_WORKERS', availableParallelism(), 1, 1024),
+    jobHeap: size('RINGSIDE_JOB_HEAP', DEFAULT_JOB_HEAP),
     jobThreads: count('RINGSIDE_JOB_THREADS', availableParallelism(), 1, 1024),
-    natsUrl: present(env['RINGSIDE_NATS_URL']) ?? null,
+    natsUrl: attempt(null, () => queueUrl(env['RINGSIDE_NATS_URL'])),
     natsPrefix: attempt('ringside', () => queuePrefix(env['RINGSIDE_NATS_PREFIX'])),
     limits: {
       topologies: count('RINGSIDE_MAX_TOPOLOGIES', DEFAULT_LIMITS.topologies, 1, 10_000),
@@ -166,6 +172,20 @@ function integer(name: string, text: string | undefined, fallback: number, min: 
   if (!(n >= min && n <= max))
     throw new SettingsError(`${name} is '${value}': expected a whole number from ${min} to ${max}`);
   return n;
+}
+
+/** Told without its text: it may hold a password. */
+function queueUrl(text: string | undefined): string | null {
+  const value = present(text);
+  if (value === undefined) return null;
+  try {
+    natsAddress(value);
+    return value;
+  } catch (error) {
+    throw new SettingsError(
+      `RINGSIDE_NATS_URL cannot be used: ${error instanceof Error ? error.message : 'no address'}`,
+    );
+  }
 }
 
 /** What stands before the names of streams, which have no dots and spaces. */

@@ -10,7 +10,7 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { InjectOptions } from 'fastify';
 import { buildApp, type Ringside } from '../../src/server/app.ts';
 import type { QueueMaker } from '../../src/server/experiments/job-feed.ts';
-import { DEFAULT_LIMITS, type Limits, type Settings } from '../../src/server/settings.ts';
+import { DEFAULT_JOB_HEAP, DEFAULT_LIMITS, type Limits, type Settings } from '../../src/server/settings.ts';
 
 interface Operation {
   readonly responses: Record<string, { content?: Record<string, { schema?: unknown }> }>;
@@ -182,6 +182,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     allowedHosts: [],
     workers: 2,
     jobThreads: 2,
+    jobHeap: DEFAULT_JOB_HEAP,
     natsUrl: null,
     natsPrefix: 'ringside',
     ...options.settings,

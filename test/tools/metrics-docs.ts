@@ -7,6 +7,7 @@ import { unitOf } from '../../src/readers/metrics/prometheus-format.ts';
 import { OVS_METRICS } from '../../src/readers/metrics/prometheus-ovs.ts';
 import { CAPTURE_METRICS } from '../../src/server/captures/capture-metrics.ts';
 import { EXPERIMENT_METRICS } from '../../src/server/experiments/experiment-metrics.ts';
+import { POOL_METRICS } from '../../src/server/experiments/pool-metrics.ts';
 import { ROOT } from './source.ts';
 
 export const METRICS_FILE = join(ROOT, 'docs/metrics.md');
@@ -69,6 +70,14 @@ together. Results are summed up at a scrape, at most every five seconds; between
 | name | type | unit | labels | meaning |
 | --- | --- | --- | --- | --- |
 ${EXPERIMENT_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
+
+## Threads of experiments' runs
+
+Of the pool of this machine, in wall time and from the start of the process. Where a NATS server has the queue they are 0.
+
+| name | type | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+${POOL_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
 `;
 }
 

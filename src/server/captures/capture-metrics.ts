@@ -1,6 +1,5 @@
 /** Metrics of captures, on disk and live: what there is, what was written, what was lost, and why captures ended. */
-import { Counter, Gauge, type Registry } from 'prom-client';
-import type { Metric } from '../../readers/metrics/prometheus-family.ts';
+import { type CountedMetric, countedMetric } from '../counted-metrics.ts';
 import { END_REASONS, type EndReason } from './capture-job.ts';
 import { CAPTURE_STATES, type CaptureState } from './disk-capture.ts';
 import { followTotals } from './follow.ts';
@@ -18,26 +17,8 @@ export interface CaptureCounts {
   readonly diskBytes: number;
 }
 
-interface CaptureMetric extends Metric {
-  /** By the value of the label; the empty one where there is none. */
-  readonly values: (counts: CaptureCounts) => readonly (readonly [label: string, value: number])[];
-}
-const metric = (
-  name: string,
-  type: 'counter' | 'gauge',
-  help: string,
-  label: string | null,
-  values: CaptureMetric['values'],
-): CaptureMetric => ({
-  name: `ringside_${name}`,
-  type,
-  help,
-  labels: label === null ? [] : [label],
-  counterpart: '',
-  values,
-});
-
-export const CAPTURE_METRICS: readonly CaptureMetric[] = [
+const metric = countedMetric<CaptureCounts>;
+export const CAPTURE_METRICS: readonly CountedMetric<CaptureCounts>[] = [
   metric('captures', 'gauge', 'Captures on disk, by state.', 'state', ({ states }) =>
     CAPTURE_STATES.map((state) => [state, states.get(state) ?? 0]),
   ),
@@ -75,30 +56,3 @@ export const CAPTURE_METRICS: readonly CaptureMetric[] = [
     () => [['', followTotals.lostEvents]],
   ),
 ];
-
-/** Adds them to the metrics of the process; `counts` is asked at each scrape. */
-export function registerCaptureMetrics(registry: Registry, counts: () => CaptureCounts): void {
-  for (const { name, type, help, labels, values } of CAPTURE_METRICS) {
-    const options = { name, help, labelNames: [...labels], registers: [registry] };
-    const each = (set: (labels: Record<string, string>, value: number) => void): void => {
-      for (const [value, number] of values(counts()))
-        set(labels[0] === undefined ? {} : { [labels[0]]: value }, number);
-    };
-    if (type === 'gauge') {
-      new Gauge({
-        ...options,
-        collect() {
-          each((pairs, value) => this.set(pairs, value));
-        },
-      });
-    } else {
-      new Counter({
-        ...options,
-        collect() {
-          this.reset();
-          each((pairs, value) => this.inc(pairs, value));
-        },
-      });
-    }
-  }
-}
