@@ -196,6 +196,8 @@ test('what is refused has started nothing, and says what and where', async () =>
   assert.equal(wrong.body.errors[0].pointer, '/axes/0/values/1');
   assert.match(wrong.body.errors[0].detail, /axis backend, value "vhost", at \/topology\/hosts\/0/);
   assert.equal((await post({ axes: [] })).body.errors[0].pointer, '/template');
+  const large = await post(experiment({ limits: { memory: '1024GiB' } }));
+  assert.deepEqual([large.body.code, large.body.errors[0].pointer], ['RINGSIDE_E_LIMIT', '/limits/memory']);
   const yaml = await server.request('POST', '/v1/experiments', {
     payload: 'template: {topology: {preset: vhost-net}, traffic: [',
     headers: { 'content-type': 'application/yaml' },

@@ -24,7 +24,7 @@ const CHUNK = 500;
 
 export interface RegistryOptions {
   readonly store: ExperimentStore;
-  readonly limits: Pick<Limits, 'experiments' | 'experimentRuns' | 'guests'>;
+  readonly limits: Pick<Limits, 'experiments' | 'experimentRuns' | 'guests' | 'memory'>;
   readonly makeQueue: QueueMaker;
   /** Cost profiles that documents may name. */
   readonly profiles: ProfileBook;
@@ -94,6 +94,10 @@ export class ExperimentRegistry {
       maxGuests: limits.guests,
       profiles,
     });
+    if (planned.ok && planned.plan.limits.memory > limits.memory) {
+      const detail = `a run may take at most ${limits.memory} bytes on this server`;
+      throw new Problem('RINGSIDE_E_LIMIT', detail, { errors: [{ pointer: '/limits/memory', detail }] });
+    }
     if (planned.ok) return planned.plan;
     if (planned.tooMany !== undefined)
       throw new Problem('RINGSIDE_E_LIMIT', `The experiment's ${planned.tooMany}`, { errors: planned.faults });
