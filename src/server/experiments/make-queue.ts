@@ -6,6 +6,6 @@ import type { Settings } from '../settings.ts';
 
 /** Called when there is a first run; what cannot be had is thrown. */
 export function makeQueue(settings: Settings, listener: QueueListener): JobQueue | Promise<JobQueue> {
-  const { natsUrl: url, natsPrefix: prefix, jobThreads: threads } = settings;
-  return url === null ? new ThreadPool(listener, { threads }) : new NatsQueue(listener, { url, prefix });
+  const { natsUrl: url, natsPrefix: prefix, jobThreads: threads, jobHeap: heapBytes } = settings;
+  return url === null ? new ThreadPool(listener, { threads, heapBytes }) : new NatsQueue(listener, { url, prefix });
 }
