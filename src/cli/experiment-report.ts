@@ -12,6 +12,8 @@ import type { RunFile } from './run-file.ts';
 /** Combinations in the summary file. */
 const MOST_COMBINATIONS = 10_000;
 const CONFIDENCE = 0.95;
+/** Failed runs that are told to people. */
+const MOST_PROBLEMS = 10;
 
 export interface Report {
   readonly csv: string;
@@ -30,6 +32,7 @@ export function reportOf(plan: Plan, schedule: Schedule, runs: RunFile, experime
     if (combinations.length < MOST_COMBINATIONS) combinations.push({ ...row, combination: row.combination + 1 });
   });
   const csv = [csvHeader(plan, names)];
+  const problems: string[] = [];
   for (const place of runs.places) {
     const { run, state, digest, wallSeconds, problem, result } = runs.line(place);
     const numbers = valuesOf(result);
@@ -41,6 +44,8 @@ export function reportOf(plan: Plan, schedule: Schedule, runs: RunFile, experime
         names.length,
       ),
     );
+    if (problem !== null && problems.length < MOST_PROBLEMS)
+      problems.push(`run ${run}: ${problem.code} ${problem.pointer ?? ''}: ${problem.detail}`);
     if (state === 'SUCCEEDED')
       summary.add(
         plan.combinationOf(run),
@@ -52,7 +57,7 @@ export function reportOf(plan: Plan, schedule: Schedule, runs: RunFile, experime
   return {
     csv: csv.join(''),
     summary: { experiment, engine: plan.engine, runs: counts, confidence, metrics: shown, axes, combinations },
-    text: tables(axes, combinations, shown).join('\n'),
+    text: [...problems, ...(problems.length > 0 ? [''] : []), ...tables(axes, combinations, shown)].join('\n'),
   };
 }
 

@@ -43,7 +43,7 @@ const TOKEN =
   /\s*(?:(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(ns|us|ms|s|k|M|G)?(?![\w.])|([A-Za-z_$][\w$]*)|"((?:[^"\\]|\\["\\])*)"|'((?:[^'\\]|\\['\\])*)'|(\|\||&&|[=!<>]=|[-+*/%<>!().[\]]))/y;
 
 /** By its digits, not by a product: `20us` is the number that 20,000 ns in seconds is. */
-function valueOf(number: string, power: number): number {
+function scaled(number: string, power: number): number {
   const [digits = '', exponent = '0'] = number.split(/e/i);
   return Number(`${digits}e${Number(exponent) + power}`);
 }
@@ -72,7 +72,7 @@ function tokensOf(text: string): Token[] {
     const [, number, unit, name, double, single, mark] = m;
     const quoted = double ?? single;
     if (number !== undefined)
-      tokens.push({ kind: 'number', text: m[0].trim(), value: valueOf(number, UNITS[unit ?? 's'] ?? 0), column });
+      tokens.push({ kind: 'number', text: m[0].trim(), value: scaled(number, UNITS[unit ?? 's'] ?? 0), column });
     else if (name !== undefined) tokens.push({ kind: 'name', text: name, value: 0, column });
     else if (quoted !== undefined)
       tokens.push({ kind: 'text', text: quoted.replace(/\\(.)/g, '$1'), value: 0, column });
