@@ -160,6 +160,37 @@ export const PRESETS: readonly Preset[] = [
     },
   },
   {
+    name: 'pvvp-kernel',
+    summary: 'The same chain through kernels alone: vhost workers, a kernel bridge, and guests whose kernels forward',
+    document: {
+      hosts: [
+        {
+          name: 'h1',
+          bridges: [
+            {
+              name: 'br0',
+              datapath: 'system',
+              flows: [
+                ...joined('eth0', 'a.net0'),
+                ...joined('a.net1', 'b.net0'),
+                ...joined('b.net1', 'eth1'),
+                'priority=0,actions=drop',
+              ],
+            },
+          ],
+          nics: [
+            { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
+            { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
+          ],
+          guests: [
+            { name: 'a', app: 'bridge', nics: [kernelNic('net0'), kernelNic('net1')] },
+            { name: 'b', app: 'bridge', nics: [kernelNic('net0'), kernelNic('net1')] },
+          ],
+        },
+      ],
+    },
+  },
+  {
     name: 'p2p',
     summary: 'Wire to wire: two NICs and a userspace bridge between them, with a flow for each direction',
     document: nicToNic('netdev'),
@@ -258,6 +289,10 @@ function nicToNic(datapath: 'netdev' | 'system'): TopologyDocument {
       },
     ],
   };
+}
+
+function kernelNic(name: string) {
+  return { name, bridge: 'br0', backend: 'vhost-net' as const };
 }
 
 function pmd(bridge: string, address: string, name = 'net0') {

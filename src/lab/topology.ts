@@ -18,7 +18,7 @@ export type VmmKind = 'qemu' | 'stratovirt';
  * What runs in the guest: its IP stack (with sockets and icmp echo), or a DPDK program that forwards, only sends or only
  * receives (`virtio-pmd` only).
  */
-export type GuestApp = 'stack' | 'macswap' | 'io' | 'txonly' | 'rxonly';
+export type GuestApp = 'stack' | 'bridge' | 'macswap' | 'io' | 'txonly' | 'rxonly';
 /** Pages of memory by their size. */
 export type PageSize = '4KiB' | '2MiB' | '1GiB';
 

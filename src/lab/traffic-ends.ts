@@ -108,8 +108,8 @@ export function portIdentity(machine: Machine, end: End & { kind: 'port' }, fami
 }
 
 /** Sends on what it receives. */
-export function forwards({ document }: BuiltNic['guest']): boolean {
-  return document.app === 'macswap' || document.app === 'io';
+export function forwards({ vcpu }: BuiltNic['guest']): boolean {
+  return !vcpu.ends;
 }
 
 /** What a run between these ends touches. */

@@ -121,7 +121,8 @@ export class Traffic {
   private forwarderBehind(end: End): BuiltNic | null {
     if (end.kind !== 'wire') return null;
     for (const g of this.machine.guests) {
-      if (!forwards(g) || g.host.name !== end.nic.host) continue;
+      // a bridge's frames leave by its other NIC
+      if (!forwards(g) || g.document.app === 'bridge' || g.host.name !== end.nic.host) continue;
       const nic = g.nics.find((n) => n.document.bridge === end.nic.bridge);
       if (nic) return nic;
     }

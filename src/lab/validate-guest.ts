@@ -249,7 +249,8 @@ function checkDrivers(guest: DraftGuest, at: string, faults: Faults): void {
   const drivers = new Set((guest.nics ?? []).flatMap((nic) => nic?.driver ?? []));
   // a NIC without a driver of ours is beside any other
   drivers.delete('none');
-  if (guest.app !== undefined && guest.app !== 'stack') {
+  if (guest.app === 'bridge') checkGuestBridge(guest, at, faults);
+  else if (guest.app !== undefined && guest.app !== 'stack') {
     const does = { macswap: 'forwards', io: 'forwards', txonly: 'sends', rxonly: 'receives' }[guest.app];
     if (guest.nics?.length === 0)
       faults.add(
@@ -278,6 +279,20 @@ function checkDrivers(guest: DraftGuest, at: string, faults: Faults): void {
       'one driver for all NICs of a guest',
     );
   }
+}
+
+function checkGuestBridge({ nics }: DraftGuest, at: string, faults: Faults): void {
+  if (nics === undefined || nics.length === 0 || nics.length % 2 === 1)
+    faults.add(
+      `${at}/app`,
+      'wrong-driver',
+      `bridge forwards between two NICs each, and this guest has ${nics?.length ?? 0}`,
+      'an even number of NICs',
+    );
+  eachOf(nics, `${at}/nics`, (nic, p) => {
+    if (nic.driver !== undefined && nic.driver !== 'virtio-net')
+      faults.add(`${p}/driver`, 'wrong-driver', 'bridge is the kernel’s and needs its driver', '"virtio-net"');
+  });
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import { NetQueuePair } from '../../machine/backend/net-queue-pair.ts';
 import type { UserspaceNic } from '../../machine/backend/userspace-nic.ts';
 import { VhostNetWorker } from '../../machine/backend/vhost-net.ts';
 import { VhostUserPort } from '../../machine/backend/vhost-user.ts';
+import { GuestBridge } from '../../machine/guest/guest-bridge.ts';
 import { GuestNic, type GuestNicPlaces } from '../../machine/guest/guest-nic.ts';
 import { MAX_GSO_BYTES, type QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
-import { PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
+import { type PmdProgram, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { BytePattern } from '../../machine/guest/stack/byte-pattern.ts';
 import { GuestStack, REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
 import { ETH_DATA_LEN, type Port } from '../../machine/host/port.ts';
@@ -121,12 +122,13 @@ export function buildGuest(
     cost: stackCost,
     gro: !poll,
   });
+  const bridge = guest.app === 'bridge' ? new GuestBridge(services, guestNics) : null;
   const vcpus = vcpuPlaces.map((place, i) => {
     const core = poll ? pollers.get(`vcpu ${guest.name}`)![i]! : cores.shared();
     const vcpuName = `${name}/vcpu${i}`;
     const vcpu = poll
-      ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, guest.app, i, count)
-      : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack, i, count);
+      ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, programOf(guest.app), i, count)
+      : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack, i, count, bridge);
     site.enter(vcpu, place, {
       kind: 'vcpu',
       core: cores.local(core),
@@ -347,3 +349,8 @@ const BACKEND_TEXT: Readonly<Record<Backend, (vmm: VmmKind) => string>> = {
   'vhost-net': () => 'vhost-net worker',
   'vhost-user': () => 'DPDK vhost-user back-end',
 };
+
+/** A bridge is the kernel's: no polling driver runs it. */
+function programOf(app: Guest['app']): PmdProgram {
+  return app === 'bridge' ? 'stack' : app;
+}

@@ -206,8 +206,8 @@ function interfaceState(vmm: Vmm, nic: GuestNic, probed: Probed): InterfaceState
   const groups = [ALL_HOSTS, ...vmm.vcpu.stack.multicastMacs(nic)];
   return {
     mac: nic.mac,
-    // testpmd starts its ports promiscuous
-    promisc: polls,
+    // testpmd starts its ports promiscuous, and so does a bridge (linux net/bridge/br_if.c)
+    promisc: polls || !vmm.vcpu.ends,
     allmulti: false,
     unicast: [],
     multicast: [...new Map(groups.map((mac) => [key(mac), mac])).values()],

@@ -178,7 +178,7 @@ export class NicRings {
         if (route !== null) pair.connect(nameOf(q), this.queueOf(q), route);
       }
       if (nic.translates) nic.translation!.connected(pair);
-      pair.endsFrames = nic.client || !(vcpu instanceof PmdVcpu) || vcpu.ends;
+      pair.endsFrames = nic.client || vcpu.ends;
       pair.driverPoller = vcpu instanceof PmdVcpu && !nic.client ? vcpu.id : -1;
       if (wiring.kind !== 'vhost-user') wiring.tap.queues[i]!.paused = !this.enabled(2 * i);
       else if (this.userspace === null) wiring.port.connect(pair, i);

@@ -416,6 +416,22 @@ export class GuestQueuePair {
     services.recorder.event(this.made, frame, head, tx.avail_idx_shadow);
     return frame;
   }
+  /**
+   * A frame that another NIC has received, at arena offset `from`, is sent from a buffer of this queue, with that header.
+   * txRoom() has said that there is room.
+   */
+  pass(from: number, length: number, wish: Int32Array, frame: number): void {
+    const { tx, headerBytes, services } = this;
+    const long = this.isLong(length);
+    const gpa = long ? this.gsoPool!.take() : this.txSlots + tx.nextHead * SLOT_BYTES;
+    const at = this.ram + gpa;
+    services.copy(at + headerBytes, from, length);
+    this.writeHeader(at, wish);
+    services.recorder.event(this.xmitted, frame, length, gpa);
+    const head = long ? this.addLong(gpa, length, wish[2]!, frame) : tx.add(gpa, headerBytes + length, 0, frame);
+    services.recorder.event(this.made, frame, head, tx.avail_idx_shadow);
+  }
+
   /** A frame of the guest's own that lies at `gpa` behind a header is sent on as it is. */
   forward(gpa: number, length: number, frame: number): void {
     const { tx, services } = this;

@@ -83,6 +83,8 @@ export abstract class GuestVcpu extends Vcpu {
     this.exitDebt += ns;
   }
 
+  /** Whether received frames end in this guest. */
+  abstract get ends(): boolean;
   /** What the first step does. */
   onBoot(boot: GuestBoot): void {
     this.boot = boot;

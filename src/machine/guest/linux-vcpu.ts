@@ -26,6 +26,7 @@ import { NEVER } from '../../engine/timeline.ts';
 import type { Vm } from '../kvm/vm.ts';
 import type { Services } from '../services.ts';
 import { VIRTIO_PCI_ISR_CONFIG, VIRTIO_PCI_ISR_QUEUE } from '../wire/pci.ts';
+import type { GuestBridge } from './guest-bridge.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, CONTROL_POLL, CONTROL_WAIT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
@@ -55,6 +56,8 @@ export class LinuxVcpu extends GuestVcpu {
   private senderFirst = false;
   /** The interfaces are up. */
   private linked = false;
+  /** Null where received frames go up the stack. */
+  declare private readonly bridge: GuestBridge | null;
   declare private readonly napiCost: number;
   declare private readonly rxCost: number;
   declare private readonly bufferCost: number;
@@ -72,15 +75,22 @@ export class LinuxVcpu extends GuestVcpu {
     stack: GuestStack,
     index = 0,
     vcpus = 1,
+    bridge: GuestBridge | null = null,
   ) {
     super(name, core, services, vm, nics, stack, index, vcpus);
+    this.bridge = bridge;
     this.napiCost = services.ns('guest_napi_poll');
-    this.rxCost = services.ns('guest_rx_per_packet');
+    this.rxCost = bridge === null ? services.ns('guest_rx_per_packet') : bridge.frameCost;
     this.cleanCost = services.ns('guest_tx_clean');
     this.enableCost = services.ns('notification_enable');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
     this.checksumCost256 = services.per256('checksum_per_byte');
     this.bufferCost = services.ns('guest_rx_extra_buffer');
+  }
+
+  /** Whether received frames end in this guest. */
+  override get ends(): boolean {
+    return this.bridge === null;
   }
 
   override get turns(): readonly number[] {
@@ -100,7 +110,7 @@ export class LinuxVcpu extends GuestVcpu {
     const due = Math.max(this.due[0]!, this.timeline.now[0]!);
     if (due === NEVER) return;
     this.timeline.now[1] = Math.ceil(due);
-    this.rouse();
+    this.rouseOnTime();
   }
 
   /** virtnet_open(): the receive rings of the queue pairs in use are filled, and interrupts are on from the start. */
@@ -295,18 +305,27 @@ export class LinuxVcpu extends GuestVcpu {
     const n = this.count;
     let at = this.begun + this.napiCost;
     pair.enter();
+    const { bridge } = this;
+    const out = bridge === null ? null : bridge.peerOf(pair);
+    let passed = 0;
+    if (out !== null) {
+      recorder.stamp[0] = at;
+      this.freeOld(out);
+    }
     for (let i = 0; i < n; i++) {
       at += this.rxCost;
       recorder.stamp[0] = at;
       const frame = pair.receive();
       if (frame !== 0) {
-        this.stack.receive(nic, frame);
+        if (bridge === null) this.stack.receive(nic, frame);
+        else if (bridge.pass(pair, out!, frame)) passed = frame;
         pair.releaseReceived();
       }
     }
     const now = this.timeline.now[0]!;
     recorder.stamp[0] = now;
-    this.stack.flush(nic);
+    if (out !== null) this.sendPassed(out, passed);
+    else this.stack.flush(nic);
     if (this.group.length > 1) this.rouseOthers();
     // try_fill_recv() when more than half of the budget (or of the ring) is free
     if (pair.rx.num_free > Math.min(NAPI_POLL_WEIGHT, pair.rx.size) >> 1) this.refill(pair);
@@ -318,6 +337,14 @@ export class LinuxVcpu extends GuestVcpu {
     this.exitDebt = 0;
     this.spend(this.enableCost + debt, RECHECK_RX);
     return true;
+  }
+
+  /** What a poll has put into the other NIC's ring is published; `frame`: the last of it, 0 without any. */
+  private sendPassed(out: GuestQueuePair, frame: number): void {
+    this.exitDebt += this.bridge!.owed;
+    this.bridge!.owed = 0;
+    if (!out.txStopped && out.tx.num_free < this.stopBelow(out)) this.stop(out);
+    if (frame !== 0) this.publish(out, frame);
   }
 
   private recheckReceive(): void {
@@ -413,14 +440,8 @@ export class LinuxVcpu extends GuestVcpu {
     const now = this.timeline.now[0]!;
     const n = source.done ? 0 : this.count; // done: cancelled meanwhile
     const step = (now - this.begun) / n;
-    // free what has been sent, and ask for an interrupt when three quarters of the rest are done
     recorder.stamp[0] = now;
-    if (!pair.txNapi) {
-      tx.disableInterrupts();
-      pair.reclaim();
-      // a ring that says used where nothing is outstanding would keep us here for ever
-      while (!tx.enableInterruptsDelayed()) if (pair.reclaim() === 0) break;
-    } else pair.reclaim();
+    this.freeOld(pair);
     let frame = 0;
     let sent = 0;
     for (; sent < n; sent++) {
@@ -432,6 +453,19 @@ export class LinuxVcpu extends GuestVcpu {
     recorder.stamp[0] = now;
     if (tx.num_free < this.stopBelow(pair)) this.stop(pair);
     if (sent > 0) this.publish(pair, frame);
+  }
+
+  /** Frees what has been sent, and asks for an interrupt when three quarters of the rest are done. */
+  private freeOld(pair: GuestQueuePair): void {
+    const { tx } = pair;
+    if (pair.txNapi) {
+      pair.reclaim();
+      return;
+    }
+    tx.disableInterrupts();
+    pair.reclaim();
+    // a ring that says used where nothing is outstanding would keep us here for ever
+    while (!tx.enableInterruptsDelayed()) if (pair.reclaim() === 0) break;
   }
 
   /** netif_stop_subqueue(): the queue waits for its device; it runs again after a clean. */

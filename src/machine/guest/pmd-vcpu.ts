@@ -92,7 +92,7 @@ export class PmdVcpu extends GuestVcpu {
   }
 
   /** Whether received frames end in this guest. */
-  get ends(): boolean {
+  override get ends(): boolean {
     return !this.forwards;
   }
   /** A source may be due: the program's loop will see it with its next poll. */

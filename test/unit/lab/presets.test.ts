@@ -22,6 +22,7 @@ test('the list', () => {
     'pvp',
     'pvp-kernel',
     'pvvp',
+    'pvvp-kernel',
     'p2p',
     'p2p-kernel',
     'viommu',
@@ -101,7 +102,7 @@ function arrived(preset: string, from: string, to: string): [number, number] {
   });
   return [runs[0]!.received, runs[0]!.elsewhere];
 }
-test.each(['p2p', 'p2p-kernel', 'pvvp'])(
+test.each(['p2p', 'p2p-kernel', 'pvvp', 'pvvp-kernel'])(
   '%s: every frame goes from wire to wire, both ways, and nowhere else',
   (name) => {
     expect(arrived(name, 'eth0', 'eth1')).toEqual([64, 0]);

@@ -129,6 +129,8 @@ export class Cubic extends Congestion {
   }
   override timedOut(flight: number, first: boolean): void {
     super.timedOut(flight, first);
+    // §4.8: congestion avoidance will begin with its window as W_max, and K = 0
+    this.wMax = 0;
     this.epoch = -1;
   }
   override restart(): void {
