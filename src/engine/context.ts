@@ -80,6 +80,7 @@ export abstract class Context {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     this.recorder.event(metaOf(SCHED_SLEEP, this.place, this.id), 0, 0, 0);
     this.phase = SLEEPING;
+    this.timeline.idle.since[this.id] = this.timeline.now[0]!;
     this.timeline.next[this.id] = NEVER;
   }
 
@@ -90,10 +91,17 @@ export abstract class Context {
   }
 
   /**
-   * Somebody made work for this context. A sleeper runs at timeline.now[1], or earlier if an earlier wake-up is under way;
-   * a context that is busy looks again by itself before it sleeps.
+   * Somebody made work for this context. A sleeper runs at timeline.now[1], or later where its core sleeps deeply, or earlier if
+   * an earlier wake-up is under way; a context that is busy looks again by itself before it sleeps.
    */
   rouse(): void {
+    const { phase, timeline } = this;
+    if (phase > WAKING) return;
+    timeline.now[1]! += timeline.idle.exitOf(this, timeline.contexts, timeline.now);
+    this.rouseOnTime();
+  }
+  /** The same by a clock that is always awake. */
+  protected rouseOnTime(): void {
     if (this.phase === SLEEPING || (this.phase === WAKING && this.timeline.now[1]! < this.timeline.next[this.id]!)) {
       this.phase = WAKING;
       this.timeline.wake(this.id);

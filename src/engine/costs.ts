@@ -38,6 +38,8 @@ cost('ioeventfd_signal', 500, 'ns', [300, 700], 'derived', 'part of vm_exit_in_k
 // ---- scheduling
 cost('thread_context_switch', 1100, 'ns', [800, 2000], 'published', 'ddumbying.vercel.app experiments/ctx-switch-overhead (low weight)', 'a core changes from one thread to another');
 cost('idle_backend_wakeup', 4500, 'ns', [2500, 8000], 'derived', 'cloud-hypervisor commit 5c06b7f86', 'eventfd or queue to a sleeping host thread that runs');
+cost('deep_idle_after', 1_000_000, 'ns', [200_000, 10_000_000], 'derived', 'as deep_idle_exit: the figures are those of 100 packets a second', 'a core that has had nothing to do for longer is in a deep sleep state', 'fixed');
+cost('deep_idle_exit', 30_000, 'ns', [0, 60_000], 'derived', 'tohojo/xdp-paper (CoNEXT 2018): 20 us of forwarding at 1 Mpps, 89 us at 100 packets a second; firecracker commit da036a556: ping at 5 packets a second', 'a core leaves its deep sleep state; extra to whatever wakes the thread on it', 'fixed');
 cost('notification_enable', 100, 'ns', [30, 300], 'no source', 'a write, a barrier and a read of a line that the other side owns', 'switching notifications on and looking again');
 // ---- system calls
 cost('syscall_entry_exit', 150, 'ns', [60, 480], 'published', 'FreeBSD review D13985; the Linux value has no source', 'entering and leaving the kernel');

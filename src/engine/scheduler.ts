@@ -18,6 +18,7 @@
  */
 import { assert } from './assert.ts';
 import { type Context, RETIRED, SLEEPING, WAKING } from './context.ts';
+import { DeepIdle } from './deep-idle.ts';
 import { metaOf, SCHED_SWITCH } from './events.ts';
 import type { Recorder } from './recorder.ts';
 import { NEVER, type RunStop, type Timeline } from './timeline.ts';
@@ -27,10 +28,11 @@ const UNTIL = 1;
 const NOBODY = -1;
 const TOO_LATE = -2;
 
-/** Virtual time, since when each poller is parked (-1 = it is not), and who ran last on each core. */
+/** Virtual time, since when each poller is parked (-1 = it is not) and each sleeper rests, and who ran last on each core. */
 export interface Standing {
   readonly now: number;
   readonly parkedAt: Float64Array;
+  readonly restsSince: Float64Array;
   readonly lastOn: Int32Array;
 }
 
@@ -47,6 +49,7 @@ export class Scheduler implements Timeline {
   /** [0] time up to which the running context may go on inline; [UNTIL] end of the current run(). */
   private readonly limit = new Float64Array(2);
   declare readonly leftCore: Float64Array;
+  declare readonly idle: DeepIdle;
   /** By context: its timer that keeps no world running; see later(). */
   declare private readonly timers: Float64Array;
   /** [0] the earliest of them. */
@@ -71,7 +74,7 @@ export class Scheduler implements Timeline {
   /**
    * `contexts` in id order. `core` of a context is a world-wide core number or -1 (hardware). `busy` and `idlePolls` are
    * columns by context id in shared memory. `switchCost` in ns (`thread_context_switch`). `room`: contexts at most, those that
-   * come later included.
+   * come later included. `idle`: sleep states of cores; not given: none.
    */
   constructor(
     contexts: readonly Context[],
@@ -80,8 +83,10 @@ export class Scheduler implements Timeline {
     idlePolls: Float64Array,
     switchCost: number,
     room = contexts.length,
+    idle = new DeepIdle(room),
   ) {
     const n = room;
+    this.idle = idle;
     this.contexts = [...contexts];
     this.count = contexts.length;
     this.recorder = recorder;
@@ -353,13 +358,16 @@ export class Scheduler implements Timeline {
   /** What an idle world's timing still depends on. */
   standing(): Standing {
     const parkedAt = Float64Array.from(this.parkedAt, (t, i) => (this.parked[i] === 1 ? t : -1));
-    return { now: this.now[0]!, parkedAt, lastOn: this.lastOn.slice() };
+    // whoever has something to do does not rest
+    const restsSince = this.idle.since.map((t, i) => ((this.contexts[i]?.phase ?? 0) > WAKING ? this.now[0]! : t));
+    return { now: this.now[0]!, parkedAt, restsSince, lastOn: this.lastOn.slice() };
   }
   /** Goes on from there. Nothing may be pending; pollers that were busy there begin to poll now. */
   resumeFrom(standing: Standing): void {
     assert(this.earliest() === NEVER, 'nothing is pending');
     this.now[0] = standing.now;
     this.lastOn.set(standing.lastOn);
+    this.idle.since.set(standing.restsSince);
     for (let i = 0; i < this.parked.length; i++) {
       if (this.parked[i] === 0) continue;
       const since = standing.parkedAt[i]!;

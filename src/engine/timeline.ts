@@ -3,6 +3,9 @@
  * tests both offer it.
  */
 
+import type { Context } from './context.ts';
+import type { DeepIdle } from './deep-idle.ts';
+
 /** No time at all: a sleeper's next step, an alarm that is not set. */
 export const NEVER = Number.POSITIVE_INFINITY;
 
@@ -21,6 +24,9 @@ export interface Timeline {
   readonly idlePolls: Float64Array;
   /** By context id: when another one was given the core that this one ran on last; 0 while none was. */
   readonly leftCore: Float64Array;
+  /** Since when contexts rest, and what that does to their cores. */
+  readonly idle: DeepIdle;
+  readonly contexts: readonly Context[];
   wake(id: number): void;
   /**
    * Context `id` has something to do at now[1] that waits for nobody: it is stepped at that time if there is other work then, or if

@@ -6,6 +6,7 @@ import { assert } from '../engine/assert.ts';
 import { RETIRED } from '../engine/context.ts';
 import { costStamp } from '../engine/cost-profile.ts';
 import { costOf, costTable } from '../engine/costs.ts';
+import { DeepIdle } from '../engine/deep-idle.ts';
 import { MAX_CONTEXTS } from '../engine/events.ts';
 import { CatalogGrowth } from '../engine/growth.ts';
 import { Recorder } from '../engine/recorder.ts';
@@ -93,6 +94,7 @@ export function buildMachine(
     new Float64Array(arena.buffer, layout.idlePolls, room),
     Math.round(costOf(costs, 'thread_context_switch')),
     room,
+    new DeepIdle(room, Math.round(costOf(costs, 'deep_idle_after')), Math.round(costOf(costs, 'deep_idle_exit'))),
   );
   site.open(scheduler, new CatalogGrowth(arena.buffer, layout));
   for (const c of contexts) if (c instanceof Pmd && c.phase !== RETIRED) scheduler.next[c.id] = 0;

@@ -174,6 +174,7 @@ function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState
   const there = scheduler.standing();
   const numbers = numbersIn(contexts, twin);
   const parkedAt = there.parkedAt.map((_, id) => standing.parkedAt[numbers[id] ?? -1] ?? -1);
+  const restsSince = there.restsSince.map((_, id) => standing.restsSince[numbers[id] ?? -1] ?? standing.now);
   const lastOn = there.lastOn.fill(-1);
   for (const [id, { core }] of twin.entries()) {
     const number = numbers[id]!;
@@ -183,7 +184,7 @@ function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState
     // where it has another core here, one that it had alone counts as well
     if (last === number || (before !== core && last < 0 && lastOn[core]! < 0)) lastOn[core] = id;
   }
-  return { now: standing.now, parkedAt, lastOn };
+  return { now: standing.now, parkedAt, restsSince, lastOn };
 }
 
 function restState(machine: Machine): RestState | null {

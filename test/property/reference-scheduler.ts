@@ -8,6 +8,7 @@
  */
 import { assert } from '../../src/engine/assert.ts';
 import { type Context, RETIRED, SLEEPING, WAKING } from '../../src/engine/context.ts';
+import { DeepIdle } from '../../src/engine/deep-idle.ts';
 import { metaOf, SCHED_SWITCH } from '../../src/engine/events.ts';
 import type { Recorder } from '../../src/engine/recorder.ts';
 import { NEVER, type RunStop, type Timeline } from '../../src/engine/timeline.ts';
@@ -40,6 +41,7 @@ export class ReferenceScheduler implements Timeline {
   readonly busy: Float64Array;
   readonly idlePolls: Float64Array;
   readonly leftCore: Float64Array;
+  readonly idle: DeepIdle;
   afterStep: () => void = () => {};
   steps = 0;
   /** Polls that found something which nobody had announced. */
@@ -62,7 +64,9 @@ export class ReferenceScheduler implements Timeline {
     idlePolls: Float64Array,
     switchCost: number,
     room = contexts.length,
+    idle = new DeepIdle(room),
   ) {
+    this.idle = idle;
     this.contexts = [...contexts];
     this.recorder = recorder;
     this.busy = busy;

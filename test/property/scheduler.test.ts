@@ -35,6 +35,7 @@ function withReference(machine: Machine): { machine: Machine; reference: Referen
     fast.idlePolls,
     switchCost,
     fast.next.length,
+    fast.idle,
   );
   reference.next.set(fast.next);
   machine.site.contexts.scheduler = reference as unknown as Scheduler;

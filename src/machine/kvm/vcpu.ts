@@ -240,9 +240,12 @@ export abstract class Vcpu extends Context implements InterruptTarget {
     this.recorder.stamp[0] = this.timeline.now[0]!;
     this.recorder.event(this.vcpuBase | KVM_EXIT_HLT, 0, 0, 0);
     this.halted = true;
+    this.timeline.idle.since[this.id] = this.timeline.now[0]!;
     if (this.poll !== null) {
       this.poll.halt(this.timeline.now[0]!);
       this.woken[0] = -1;
+      // its core is awake as long as its thread polls
+      this.timeline.idle.since[this.id]! += this.poll.halt_poll_ns;
     }
     if (timer === NEVER) {
       this.phase = SLEEPING;
