@@ -150,6 +150,8 @@ export class TcpBlock {
   read = 1;
   rcvMss = 536;
   quickAcks = -1;
+  /** When payload or a FIN came last. */
+  heardAt = 0;
   /** Position of the other side's FIN; 0 = not seen. */
   finAt = 0;
   /** What has arrived beyond rcvNxt. */

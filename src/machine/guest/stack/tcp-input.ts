@@ -180,6 +180,9 @@ function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, now: num
     b.ackNow = true; // the other side has sent its FIN
     return GUEST_DROP_TCP;
   }
+  // tcp_event_data_recv(): after a long gap the other side may have to start again, and waits for acknowledgements
+  if (b.heardAt > 0 && now - b.heardAt > b.rto) b.quickAcks = -1;
+  b.heardAt = now;
   const full = s.gsoSize > 0 ? s.gsoSize : s.payload;
   if (full > b.rcvMss) b.rcvMss = Math.min(full, b.announcedMss);
   const end = Math.min(offset + s.payload, b.rcvAdv);
