@@ -86,6 +86,7 @@ const ENDS: Readonly<Record<string, readonly string[]>> = {
   'two-hosts': ['h1/a/net0', 'h2/br0/b.net0'],
   'pvp-kernel': ['eth0', 'br0/a.net0'],
   pvvp: ['eth0', 'eth1'],
+  'pvvp-kernel': ['eth0', 'eth1'],
   p2p: ['eth0', 'br0/eth1'],
   'p2p-kernel': ['eth0', 'br0/eth1'],
 };
@@ -96,6 +97,7 @@ const UDP: Readonly<Record<string, readonly [string, string]>> = {
   pvp: ['eth0', 'eth0'],
   'pvp-kernel': ['eth0', 'eth0'],
   pvvp: ['eth0', 'eth1'],
+  'pvvp-kernel': ['eth0', 'eth1'],
   p2p: ['eth0', 'eth1'],
   'p2p-kernel': ['eth0', 'eth1'],
   'two-hosts': ['h1/a/net0', 'h2/b/net0'],
