@@ -36,6 +36,10 @@ export class NatsServer {
     this.child = this.spawn();
     await this.ready();
   }
+  /** As if its disk was lost, too. */
+  wipe(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
   async stop(): Promise<void> {
     await this.child.stop();
     rmSync(this.folder, { recursive: true, force: true });
