@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import type { RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';
+import { Refusal } from '../../../src/lab/refusal.ts';
 import type { World } from '../../../src/lab/world.ts';
 import { BACKENDS, makeWorld, pairDocument, runOne, runOut, twoHostsDocument, udp } from './world-driver.ts';
 
@@ -34,6 +35,158 @@ describe.each(KINDS)('%s', (kind) => {
     if (kind === 'udp_rr') assert.deepEqual([run.sent, run.received], [200, 200]);
     else assert.ok(run.sent >= 200 && run.sent <= 200 + 50);
   });
+
+  test('a woken thread: its wake-up, its read and its send are on the way of every transaction', () => {
+    const mean = (costs: object): number => {
+      const world = makeWorld(pairDocument('vhost-net', { document: { costs } }));
+      return good(world, runOne(world, rr(kind)), 100).latencySeconds.mean * 1e9;
+    };
+    const base = mean({});
+    // twice each: at the server and at the client
+    assert.equal(Math.round(mean({ guest_recvmsg: 1650 }) - base), 2000);
+    assert.equal(Math.round(mean({ thread_context_switch: 2100 }) - base), 2000);
+    // the interrupts are handled meanwhile, so that some of it is hidden
+    assert.ok(mean({ guest_udp_send: 1600 }) - base > 1000);
+  });
+
+  test('a program that polls needs no wake-up', () => {
+    const mean = (costs: object): number => {
+      const world = makeWorld(pairDocument('vhost-user', { document: { costs } }));
+      return good(world, runOne(world, rr(kind)), 100).latencySeconds.p50;
+    };
+    assert.equal(mean({ guest_recvmsg: 1050, thread_context_switch: 2000 }), mean({}));
+  });
+
+  test('long messages arrive whole, both ways, over both families', () => {
+    for (const family of [4, 6] as const) {
+      for (const [requestBytes, responseBytes] of [
+        [1000, 1],
+        [1, 1400],
+        [1400, 1400],
+      ] as const) {
+        const world = makeWorld(pairDocument('vhost-net'));
+        const run = runOne(world, rr(kind, { requestBytes, responseBytes, count: 30 }, { family }));
+        good(world, run, 30);
+        if (run.tcp) assert.equal(run.tcp.bytes, 30 * requestBytes);
+      }
+    }
+  });
+
+  test('several connections share the transactions, and are faster than one', () => {
+    const rate = (connections: number, outstanding = 1): number => {
+      const world = makeWorld(pairDocument('vhost-net'));
+      const run = runOne(world, rr(kind, { count: 400, outstanding }, { connections }));
+      const { perSecond, connections: said } = good(world, run, 400);
+      assert.equal(said, connections);
+      return perSecond;
+    };
+    const one = rate(1);
+    assert.ok(rate(4) > 2 * one);
+    assert.ok(rate(1, 4) > 2 * one);
+  });
+
+  test('think time: the rate falls, the latency does not rise', () => {
+    const world = makeWorld(pairDocument('vhost-net', { nic: { backend: 'vhost-net' } }));
+    const { perSecond, latencySeconds } = good(world, runOne(world, rr(kind, { thinkNs: 1_000_000 })), 100);
+    assert.ok(Math.abs(perSecond / (1 / (latencySeconds.mean + 0.001)) - 1) < 0.02, String(perSecond));
+  });
+
+  test('for a while instead of a number', () => {
+    const world = makeWorld(pairDocument('vhost-net'));
+    const run = runOne(world, rr(kind, { count: null }, { durationSeconds: 0.005, connections: 2 }));
+    assert.equal(run.state, 'SUCCEEDED', run.reason);
+    const { completed, perSecond, lost } = run.transactions!;
+    assert.ok(completed > 50 && lost === 0);
+    assert.ok(Math.abs(completed / perSecond - 0.005) < 0.0002);
+  });
+
+  test('cancelled: nothing more is sent, the world comes to rest, and the ports are free', () => {
+    const world = makeWorld(pairDocument('vhost-net'));
+    const spec = rr(kind, { count: 100_000 });
+    world.startTraffic(spec);
+    for (let i = 0; i < 1000 && (world.run(spec.id).transactions?.completed ?? 0) < 20; i++) {
+      world.machine.scheduler.run(world.now + 1_000_000, 1_000_000);
+    }
+    world.cancel(spec.id);
+    runOut(world);
+    const run = world.run(spec.id);
+    assert.equal(run.state, 'CANCELLED');
+    assert.ok(run.transactions!.completed >= 20 && run.transactions!.completed < 1000);
+    assert.ok(world.status().conservation.holds);
+    good(world, runOne(world, rr(kind)), 100);
+  });
+
+  test('several queue pairs: each connection on its own vCPUs', () => {
+    const world = makeWorld(pairDocument('vhost-net', { nic: { queuePairs: 4 } }));
+    const run = runOne(world, rr(kind, { count: 400 }, { connections: 4 }));
+    good(world, run, 400);
+    const busy = run.contexts.filter((c) => /vcpu/.test(c.name) && c.busyRatio > 0.01);
+    assert.ok(busy.length > 2, JSON.stringify(run.contexts));
+  });
+
+  test('the same seed, the same run', () => {
+    const prints = [1, 2].map(() => {
+      const world = makeWorld(pairDocument('vhost-net'));
+      runOne(world, { ...rr(kind, {}, { connections: 3 }), id: 'same' });
+      return world.status().fingerprint;
+    });
+    assert.equal(prints[0], prints[1]);
+  });
+
+  test('a cable that loses frames', () => {
+    const world = makeWorld(twoHostsDocument('vhost-net', { loss: 0.05, latency: '20us' }));
+    const spec = { ...rr(kind, { count: 300 }, { connections: 4 }), from: 'h1/a/net0', to: 'h2/a/net0' };
+    const run = runOne(world, spec);
+    assert.equal(run.state, 'SUCCEEDED', run.reason);
+    const { completed, lost, latencySeconds } = run.transactions!;
+    assert.equal(completed + lost, 300);
+    assert.ok(run.dropped['link.loss']! > 0);
+    if (kind === 'udp_rr') {
+      // each loss takes a request or its response, and the client goes on after a second
+      assert.equal(lost, run.dropped['link.loss']);
+      assert.ok(latencySeconds.max < 0.001);
+    } else {
+      assert.equal(lost, 0);
+      assert.ok(run.tcp!.timeouts > 0 && latencySeconds.max > 0.2);
+    }
+    assert.ok(world.status().conservation.holds);
+  });
 });
-void runOut;
-void twoHostsDocument;
+
+test('messages that are no single datagram are refused, with the field', () => {
+  for (const family of [4, 6] as const) {
+    const most = 1500 - 8 - (family === 4 ? 20 : 40);
+    for (const field of ['requestBytes', 'responseBytes'] as const) {
+      const world = makeWorld(pairDocument('vhost-net'));
+      assert.throws(
+        () => world.startTraffic(rr('udp_rr', { [field]: most + 1 }, { family })),
+        (e) => e instanceof Refusal && e.error.field === `/${field}` && e.message.includes(String(most)),
+      );
+      good(world, runOne(world, rr('udp_rr', { [field]: most, count: 3 }, { family })), 3);
+    }
+  }
+});
+
+test('a stream of messages larger than the socket buffers', () => {
+  const world = makeWorld(pairDocument('vhost-net'));
+  const run = runOne(
+    world,
+    rr('tcp_rr', { requestBytes: 300_000, responseBytes: 1 << 20, count: 5 }, { window: 16_384 }),
+  );
+  good(world, run, 5);
+  assert.equal(run.tcp!.bytes, 5 * 300_000);
+});
+
+test('reading: an application that is slow closes the window, and the stream keeps its pace', () => {
+  const rate = (costs: object): number => {
+    const world = makeWorld(pairDocument('vhost-net', { document: { costs } }));
+    const run = runOne(world, udp('a/net0', 'b/net0', { kind: 'tcp', bytes: 5_000_000 }));
+    assert.equal(run.state, 'SUCCEEDED', run.reason);
+    assert.equal(run.tcp!.retransmits, 0);
+    return run.tcp!.bitsPerSecond;
+  };
+  const fast = rate({});
+  // what it reads is copied; what is sent and what vhost moves is as well
+  assert.ok(rate({ copy_per_byte_kernel: 0.3 }) < 0.8 * fast);
+  assert.ok(rate({ guest_recvmsg: 1050, thread_context_switch: 2000 }) < fast);
+});
