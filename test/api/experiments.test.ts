@@ -269,6 +269,40 @@ test('what was running goes on after a restart, what has ended is as it was', as
   assert.equal((await after.server.get(`/v1/experiments/${done.id}/results.csv`)).text, csv);
 });
 
+test('the threads of this machine come to the same results as this thread', async () => {
+  const body = experiment({ repetitions: 1 });
+  const { server } = await start();
+  const here = await finished(server, body);
+  const threads = await startServer();
+  const there = await finished(threads, body);
+  assert.deepEqual([here.state, there.state], ['SUCCEEDED', 'SUCCEEDED']);
+  const digests = async (from: TestServer) =>
+    (await from.get('/v1/experiments/experiment-1/runs')).body.items.map((item: { key: string; digest: string }) => [
+      item.key,
+      item.digest,
+    ]);
+  assert.deepEqual(await digests(threads), await digests(server));
+});
+
+test('what is nested or long without end is refused, or cut where it is shown', async () => {
+  const { server } = await start();
+  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  const refused = await server.request('POST', '/v1/experiments', {
+    payload: JSON.stringify(experiment()).replace('"vhost-net"]', `${deep}]`),
+    headers: { 'content-type': 'application/json' },
+  });
+  assert.equal(refused.status, 422);
+  assert.match(refused.body.detail, /nested deeper than 64/);
+  const document = (await server.get('/v1/presets/vhost-net')).body;
+  const axes = [{ pointer: '/topology', values: [document, { preset: 'virtio-net' }] }];
+  const body = await finished(server, experiment({ axes, repetitions: 1 }));
+  const { items } = (await server.get(`/v1/experiments/${body.id}/runs`)).body;
+  assert.equal(items[1].values.topology.preset, 'virtio-net');
+  assert.match(items[0].values.topology, /^\{"hosts":.*…$/);
+  const [listed] = (await server.get('/v1/experiments')).body.items;
+  assert.deepEqual([listed.axes, listed.template], [[{ name: 'topology', values: 2 }], undefined]);
+});
+
 test('how far experiments are, and what their runs come to, as gauges', async () => {
   const { server } = await start();
   const { id } = await finished(server, experiment());

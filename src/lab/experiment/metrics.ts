@@ -38,6 +38,9 @@ export function metricOf(result: JobResult, pointer: string): number | null {
 const HEADLINES = [
   'virtual/framesPerSecond',
   'tcp/bitsPerSecond',
+  'transactions/perSecond',
+  'transactions/latencySeconds/mean',
+  'transactions/latencySeconds/p99',
   'virtual/latencySeconds/p50',
   'virtual/latencySeconds/p99',
   'perFrame/exitsKernel',
@@ -56,7 +59,5 @@ export function headlines(names: readonly string[]): string[] {
     if (parts[0] !== 'runs') return parts.length > 1 ? 0 : -1;
     return HEADLINES.indexOf(parts.slice(2).join('/') as (typeof HEADLINES)[number]);
   };
-  return names
-    .filter((name) => rank(name) >= 0 || /(transactionsPerSecond|transactionSeconds)/.test(name))
-    .slice(0, 64);
+  return names.filter((name) => rank(name) >= 0).slice(0, 64);
 }

@@ -73,12 +73,18 @@ export type PlanResult =
 const checkTemplate = schemaCheck(ExperimentTemplate);
 /** Faults of all combinations together that are told. */
 const MOST_FAULTS = 100;
+/** Characters of a value that are shown with each of its runs. */
+const MOST_SHOWN = 200;
 /** Combinations whose jobs are kept for their next repetition. */
 const KEPT = 256;
 const MOST_SEED = 0xffffffff;
+/** Of a template: more would overflow the stack of whoever copies or compares it. A topology has about ten. */
+const MOST_DEPTH = 64;
 
 /** Reads and counts; combinations are checked by `Plan.check`. `body` gets its defaults. */
 export function planExperiment(body: unknown, options: PlanOptions): PlanResult {
+  if (isDeep(body, MOST_DEPTH))
+    return { ok: false, faults: [{ pointer: '', detail: `is nested deeper than ${MOST_DEPTH} levels` }] };
   const faults = checkTemplate(body);
   if (faults.length > 0) return { ok: false, faults };
   const template = body as ExperimentTemplateBody;
@@ -97,7 +103,19 @@ export function planExperiment(body: unknown, options: PlanOptions): PlanResult 
   if ((template.template.traffic ?? []).length === 0 && template.template.measure === undefined)
     all.push({ pointer: '/template/traffic', detail: 'nothing is sent', expected: 'traffic or a measurement' });
   if (all.length > 0) return { ok: false, faults: all };
-  return { ok: true, plan: new Plan(template, axes, limits.limits, options) };
+  // Profiles of users may change while it runs; what it was checked with stays.
+  const profiles = options.profiles === undefined ? {} : { profiles: new Map(options.profiles) };
+  return { ok: true, plan: new Plan(template, axes, limits.limits, { ...options, ...profiles }) };
+}
+
+/** Level by level, without a stack. */
+function isDeep(value: unknown, most: number): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; depth <= most; depth++) {
+    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []));
+    if (level.length === 0) return false;
+  }
+  return true;
 }
 
 function readLimits({ limits = {} }: ExperimentTemplateBody): { limits: RunLimits; faults: SchemaFault[] } {
@@ -131,6 +149,7 @@ export class Plan {
   readonly profiles = new Map<string, JobProfile>();
   private readonly options: PlanOptions;
   private readonly kept = new Map<number, Kept>();
+  private shown: unknown[][] | null = null;
 
   constructor(template: ExperimentTemplateBody, axes: readonly Axis[], limits: RunLimits, options: PlanOptions) {
     this.template = template;
@@ -159,6 +178,14 @@ export class Plan {
   }
   numberOf(combination: number, repetition: number): number {
     return combination * this.repetitions + repetition + 1;
+  }
+  /** Values as they are shown with runs: long ones, as whole documents, are cut texts. */
+  shownValues(combination: number): Record<string, unknown> {
+    const indices = indicesOf(this.axes, combination);
+    this.shown ??= this.axes.map(({ values }) =>
+      values.map((value) => ((JSON.stringify(value)?.length ?? 0) > MOST_SHOWN ? valueText(value, MOST_SHOWN) : value)),
+    );
+    return Object.fromEntries(this.axes.map(({ name }, i) => [name, this.shown?.[i]?.[indices[i]!]]));
   }
   /** The value of each axis. */
   valuesOf(combination: number): unknown[] {

@@ -53,10 +53,11 @@ export class Summary {
     if (this.current < 0) return;
     const { axes } = this.plan;
     const indices = indicesOf(axes, this.current);
+    const values = this.plan.shownValues(this.current);
     for (const [i, index] of indices.entries()) this.groups[i]![index]!.add(this.runs, this.samples);
     this.each({
       combination: this.current,
-      values: Object.fromEntries(axes.map(({ name, values }, i) => [name, values[indices[i]!]])),
+      values,
       runs: this.runs,
       metrics: named(this.metrics, (i) =>
         this.samples[i]!.n === 0 ? null : statisticOf(this.samples[i]!, this.confidence),

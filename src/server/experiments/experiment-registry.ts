@@ -142,7 +142,11 @@ export class ExperimentRegistry {
     const experiment = this.get(id);
     if (experiment.schedule !== null) this.cancel(id);
     this.byNumber.delete(experiment.number);
-    while (!this.closed && this.store.deleteSome(experiment.number, CHUNK)) await turn();
+    this.store.condemn(experiment.number);
+    await this.clear(experiment.number);
+  }
+  private async clear(number: number): Promise<void> {
+    while (!this.closed && this.store.deleteSome(number, CHUNK)) await turn();
   }
 
   /** What runs goes on after the next start. */
@@ -220,6 +224,8 @@ export class ExperimentRegistry {
   // ---- after a restart ----------------------------------------------------------------------------------------------
   /** Takes up what was running; runs that were stored are not run again. */
   async restore(): Promise<void> {
+    if (this.closed) return;
+    for (const number of this.store.condemned()) await this.clear(number);
     if (this.closed) return;
     for (const row of this.store.all()) {
       const experiment = this.restored(row);

@@ -77,9 +77,19 @@ export class ExperimentStore {
     }
   }
 
+  /** It is being removed: should that not come to its end, it goes on at the next start. */
+  condemn(number: number): void {
+    this.sql("UPDATE experiments SET state = 'DELETED' WHERE number = ?").run(number);
+  }
+  condemned(): number[] {
+    const rows = this.sql("SELECT number FROM experiments WHERE state = 'DELETED'").all();
+    return rows.map((row) => Number(row['number']));
+  }
   all(): StoredExperiment[] {
     const columns = 'number, created, ended, state, reason, engine, template, profiles, skipped';
-    return this.sql(`SELECT ${columns} FROM experiments ORDER BY number`).all() as unknown as StoredExperiment[];
+    return this.sql(
+      `SELECT ${columns} FROM experiments WHERE state <> 'DELETED' ORDER BY number`,
+    ).all() as unknown as StoredExperiment[];
   }
   add(experiment: Omit<StoredExperiment, 'number' | 'ended' | 'reason'>): number {
     const { created, state, engine, template, profiles, skipped } = experiment;

@@ -11,6 +11,12 @@ import type { ExperimentStore, StoredRun } from './experiment-store.ts';
 /** Runs that are looked at between two turns of the event loop. */
 const CHUNK = 100;
 
+/** Without its template, which may be long. */
+export function listedView(experiment: Experiment) {
+  const { template: _, axes, ...more } = experimentView(experiment);
+  return { ...more, axes: axes.map(({ name, values }) => ({ name, values: values.length })) };
+}
+
 export function experimentView(experiment: Experiment) {
   const { plan } = experiment;
   const of = (state: ExperimentRunState): number => experiment.count(state);
@@ -50,14 +56,13 @@ export function runView(experiment: Experiment, run: number, stored: StoredRun |
   const { plan } = experiment;
   const combination = plan.combinationOf(run);
   const repetition = plan.repetitionOf(run);
-  const values = plan.valuesOf(combination);
   const metrics: Record<string, number> = {};
   for (const [i, value] of stored?.metrics.entries() ?? [])
     if (Number.isFinite(value)) metrics[experiment.metrics[i]!] = value;
   return {
     run,
     combination: combination + 1,
-    values: Object.fromEntries(plan.axes.map(({ name }, i) => [name, values[i]])),
+    values: plan.shownValues(combination),
     repetition: repetition + 1,
     seed: plan.seed + repetition,
     state: experiment.stateOf(run),

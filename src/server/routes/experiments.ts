@@ -1,6 +1,14 @@
 /** /v1/experiments: many runs of a template, their progress and what they come to. */
 import { Type } from 'typebox';
-import { csvOf, experimentView, resultLines, runDetail, runView, summaryView } from '../experiments/experiment-view.ts';
+import {
+  csvOf,
+  experimentView,
+  listedView,
+  resultLines,
+  runDetail,
+  runView,
+  summaryView,
+} from '../experiments/experiment-view.ts';
 import { negotiate } from '../negotiation.ts';
 import { cursorKey, cursorOf, pageOfList } from '../pages.ts';
 import { notFound, Problem } from '../problem.ts';
@@ -47,7 +55,7 @@ export function addExperimentRoutes(app: App, { experiments, streams, stopping }
     },
     async (request) => {
       const { items, next } = pageOfList(experiments.all(), request.query);
-      return { items: items.map(experimentView), next };
+      return { items: items.map(listedView), next };
     },
   );
 

@@ -29,43 +29,53 @@ const counts = {
   reused: whole('Results that were there before: of equal jobs.'),
 };
 
+const common = {
+  id: Type.String({ examples: ['experiment-1'] }),
+  name: Type.String({ examples: ['backends'] }),
+  state: oneOf(['RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'], {
+    description: '`SUCCEEDED`: every run that is needed has. `FAILED`: some have not, see `reason`.',
+    examples: ['SUCCEEDED'],
+  }),
+  reason: orNull(Type.String(), { examples: [null] }),
+  created: Type.String({ examples: ['2026-01-01T00:00:00.000Z'] }),
+  ended: orNull(Type.String(), { examples: [null] }),
+  engine: Type.String({
+    description: 'Version of the sources that its runs are computed with.',
+    examples: ['0.1.0+0123456789abcdef'],
+  }),
+  combinations: whole('Combinations of the axes.', 6),
+  repetitions: whole('Most runs of each.', 5),
+  runs: closed(counts),
+  progress: number('Share of the runs that are over, 0 to 1.', 1),
+  etaSeconds: orNull(Type.Number(), {
+    description: 'Wall seconds until the end, if runs go on as they did; null where that is not known.',
+    examples: [null],
+  }),
+  busySeconds: number('Wall seconds that workers have spent on its runs.', 0.6),
+};
+const axisName = Type.String({ examples: ['backend'] });
 export const ExperimentSchema = name(
   closed(
     {
-      id: Type.String({ examples: ['experiment-1'] }),
-      name: Type.String({ examples: ['backends'] }),
-      state: oneOf(['RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'], {
-        description: '`SUCCEEDED`: every run that is needed has. `FAILED`: some have not, see `reason`.',
-        examples: ['SUCCEEDED'],
-      }),
-      reason: orNull(Type.String(), { examples: [null] }),
-      created: Type.String({ examples: ['2026-01-01T00:00:00.000Z'] }),
-      ended: orNull(Type.String(), { examples: [null] }),
-      engine: Type.String({
-        description: 'Version of the sources that its runs are computed with.',
-        examples: ['0.1.0+0123456789abcdef'],
-      }),
+      ...common,
       axes: Type.Array(
         closed({
-          name: Type.String({ examples: ['backend'] }),
+          name: axisName,
           values: Type.Array(Type.Unsafe<unknown>({}), { examples: [['virtio-net', 'vhost-net']] }),
         }),
       ),
-      combinations: whole('Combinations of the axes.', 6),
-      repetitions: whole('Most runs of each.', 5),
-      runs: closed(counts),
-      progress: number('Share of the runs that are over, 0 to 1.', 1),
-      etaSeconds: orNull(Type.Number(), {
-        description: 'Wall seconds until the end, if runs go on as they did; null where that is not known.',
-        examples: [null],
-      }),
-      busySeconds: number('Wall seconds that workers have spent on its runs.', 0.6),
       template: ref(ExperimentTemplate),
     },
     { $id: 'Experiment', description: 'An experiment and how far it is.' },
   ),
 );
-export const ExperimentPage = pageOf(ExperimentSchema, 'ExperimentPage');
+const ListedExperiment = name(
+  closed(
+    { ...common, axes: Type.Array(closed({ name: axisName, values: whole('Values of the axis.', 2) })) },
+    { $id: 'ListedExperiment', description: 'An experiment in a list: without its template.' },
+  ),
+);
+export const ExperimentPage = pageOf(ListedExperiment, 'ExperimentPage');
 
 const JobProblemSchema = closed({
   code: Type.String({ examples: ['RINGSIDE_E_LIMIT'] }),
@@ -77,7 +87,7 @@ const run = {
   run: whole('Its number, from 1.', 1),
   combination: whole('Number of its combination, from 1.', 1),
   values: mapOf(Type.Unsafe<unknown>({}), {
-    description: 'The value of each axis.',
+    description: 'The value of each axis; of a long one, as a document, the beginning of its text.',
     examples: [{ backend: 'vhost-net', frameSize: 64 }],
   }),
   repetition: whole('From 1.', 1),

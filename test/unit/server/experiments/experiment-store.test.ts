@@ -60,6 +60,8 @@ test('a result stays as long as a run has it', () => {
   const store = new ExperimentStore(null);
   const [one, two] = [store.add(row), store.add(row)];
   for (const key of ['shared', 'own']) store.putResult(key, result);
+  store.condemn(one);
+  assert.deepEqual(store.condemned(), [one]);
   for (let i = 1; i <= 5; i++) store.putRun(one, run(i, i === 1 ? 'shared' : 'own'));
   store.putRun(two, run(1, 'shared'));
   assert.equal(store.deleteSome(one, 2), true);
