@@ -43,13 +43,16 @@ export const LOSSLESS: MeasureBody = {
   resolution: 0.01,
   learning: LEARNING,
 };
-/** What comes out when frames go in as fast as the line can, for 20 ms. */
+/**
+ * One trial with as many frames as the line can, for 50 ms: long against the turns of a vhost worker. It passes whatever is lost, so
+ * that it is the only one, and its run the one that is shown.
+ */
 export const OVERLOAD: MeasureBody = {
   kind: 'rfc2544',
-  tests: ['loss'],
-  lossStep: 0.5,
-  duration: '20ms',
-  maxFrames: 1_000_000,
+  tests: ['throughput'],
+  loss: 0.999,
+  duration: '50ms',
+  maxFrames: 10_000_000,
   learning: LEARNING,
 };
 
@@ -70,11 +73,10 @@ export function losslessMpps(results: readonly JobResult[]): number {
   if (found === undefined) throw new Error('a job without throughput');
   return found.framesPerSecond / 1e6;
 }
-/** What came out at the highest rate that was offered, Mpps. */
+/** What came out while as much went in as the line can, Mpps. */
 export function overloadMpps(results: readonly JobResult[]): number {
-  const point = only(results).rfc2544?.sizes[0]?.loss?.[0];
-  if (point === undefined) throw new Error('a job without a loss curve');
-  return point.receivedFramesPerSecond / 1e6;
+  if (only(results).rfc2544?.trials !== 1) throw new Error('a flood of one trial is expected');
+  return receivedMpps(results);
 }
 export const receivedMpps = (results: readonly JobResult[]): number => runOf(results).virtual.framesPerSecond / 1e6;
 /** Goodput of TCP, Gb/s. */
