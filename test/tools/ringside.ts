@@ -56,6 +56,14 @@ export class Ringside {
     await gone;
   }
 
+  /** Has the server end in order; its data folder stays until stop(). Resolves with its exit code. */
+  async terminate(): Promise<number | null> {
+    const { process: server } = this.child;
+    const gone = new Promise<number | null>((resolve) => server.once('exit', resolve));
+    server.kill('SIGTERM');
+    return await gone;
+  }
+
   /** The server's own output. */
   get output(): string {
     return this.child.output;
