@@ -47,6 +47,11 @@ export class Schedule {
     this.precise = plan.precision === null ? null : new PreciseOrder(plan, ahead, mine);
   }
 
+  /** Workers came or went: how many repetitions are worth starting before it is known whether they are needed. */
+  lookAhead(ahead: number): void {
+    this.precise?.lookAhead(ahead);
+  }
+
   /** How many runs are in a state. */
   count(state: ExperimentRunState): number {
     return this.counts[RUN_STATES.indexOf(state)]!;
@@ -129,7 +134,7 @@ interface Progress {
 
 class PreciseOrder {
   private readonly plan: Plan;
-  private readonly most: number;
+  private most = 0;
   private readonly progress = new Map<number, Progress>();
   /** Combinations that may start a repetition, in turn. */
   private ready: number[] = [];
@@ -137,9 +142,13 @@ class PreciseOrder {
 
   constructor(plan: Plan, ahead: number, mine: (combination: number) => boolean) {
     this.plan = plan;
-    this.most = (plan.precision?.minimum ?? 1) + ahead;
+    this.lookAhead(ahead);
     for (let combination = 0; combination < plan.combinations; combination++)
       if (mine(combination)) this.ready.push(combination);
+  }
+
+  lookAhead(ahead: number): void {
+    this.most = (this.plan.precision?.minimum ?? 1) + ahead;
   }
 
   next(pending: (number: number) => boolean): number | null {

@@ -123,7 +123,9 @@ export class JobFeed implements QueueListener {
     try {
       this.made ??= Promise.resolve(this.make(this));
       this.queue = await this.made;
-      const most = Math.max(LEAST_AHEAD, AHEAD * this.queue.parallel);
+      const { parallel } = this.queue;
+      const most = Math.max(LEAST_AHEAD, AHEAD * parallel);
+      for (const { schedule, plan } of this.live) schedule?.lookAhead(Math.ceil((2 * parallel) / plan.combinations));
       let until = performance.now() + STEP_MS;
       while (!this.closed && this.waiting.size < most && this.round()) {
         if (performance.now() < until) continue;
