@@ -123,3 +123,16 @@ test('an address that others can reach needs a token', () => {
   assert.throws(() => readSettings({ RINGSIDE_TOKEN_FILE: file }), /no usable token/);
   assert.throws(() => readSettings({ RINGSIDE_TOKEN: 'a b' }), /no usable token/);
 });
+
+test('a NATS server is named by an address that can be used, whose password is not told', () => {
+  assert.equal(readSettings({}).natsUrl, null);
+  assert.equal(readSettings({ RINGSIDE_NATS_URL: 'nats://h1:4222,nats://h2' }).natsUrl, 'nats://h1:4222,nats://h2');
+  for (const RINGSIDE_NATS_URL of ['http://u:secret@h1', 'nats://u:secret@h1/path', 'tls://u:secret@h1,nats://h2']) {
+    assert.throws(
+      () => readSettings({ RINGSIDE_NATS_URL }),
+      ({ message }: Error) =>
+        /^RINGSIDE_NATS_URL cannot be used: expected nats:/.test(message) && !/secret/.test(message),
+    );
+  }
+  assert.throws(() => readSettings({ RINGSIDE_NATS_PREFIX: 'a.b' }), /RINGSIDE_NATS_PREFIX is 'a.b'/);
+});
