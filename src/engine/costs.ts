@@ -78,7 +78,7 @@ cost('vhost_enqueue', 70, 'ns', [45, 120], 'derived', 'DPDK commit e7ef68856', '
 cost('vhost_burst_overhead', 60, 'ns', [30, 150], 'derived', 'DPDK commits 096ffd811 and 63b113afa', 'per rte_vhost burst call');
 cost('copy_per_byte_vhost_user', 0.08, 'ns/B', [0.04, 0.2], 'derived', 'DPDK commit b0a985d1f', 'rte_memcpy between guest and mbuf');
 cost('cross_core_cache_line', 20, 'ns', [12, 60], 'derived', 'xdp-project cpumap02-optimizations', 'a line last written by another core; three a frame and direction in the vhost library', 'fixed');
-cost('dpdk_nic_rx', 23, 'ns', [15, 35], 'published', 'xdp-paper (CoNEXT 2018), benchmarks: 22.9 ns at 3.6 GHz, taken as it is: memory decides, and emc_pass is what is left of 83 ns', 'one frame out of a NIC receive ring');
+cost('dpdk_nic_rx', 23, 'ns', [15, 35], 'published', 'xdp-paper (CoNEXT 2018), benchmarks: 22.9 ns at 3.6 GHz, taken as it is; emc_pass is what is left of 83 ns without it', 'one frame out of a NIC receive ring');
 cost('dpdk_nic_tx', 25, 'ns', [15, 40], 'no source', 'taken like receive', 'one frame into a NIC transmit ring');
 cost('virtio_pmd_per_packet', 45, 'ns', [25, 80], 'no source', 'a guest forwarder is not the bottleneck of the published PVP points', 'virtio PMD, one frame each way');
 cost('virtio_pmd_burst', 60, 'ns', [30, 150], 'no source', 'as vhost_burst_overhead', 'virtio PMD, per burst');
