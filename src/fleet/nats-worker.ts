@@ -45,6 +45,8 @@ export interface NatsWorkerOptions {
   readonly url: string;
   readonly prefix: string;
   readonly threads: number;
+  /** Bytes of a thread's JavaScript heap. */
+  readonly heapBytes?: number;
   readonly ackWaitMs?: number;
   readonly maxDeliver?: number;
   readonly trouble?: (text: string) => void;
@@ -58,8 +60,6 @@ interface Held {
   /** The newest delivery. */
   message: JsMsg;
   cancelled: boolean;
-  /** It has an outcome that is not stored yet. */
-  storing: boolean;
 }
 
 export class NatsWorker {
@@ -82,6 +82,8 @@ export class NatsWorker {
   private retry: NodeJS.Timeout | null = null;
   /** Wall time of a job, ms; null before the first has ended. */
   private meanMs: number | null = null;
+  /** Jobs with an outcome that is not stored yet. */
+  private storing = 0;
   private stopping = false;
   /** Jobs that have come to an outcome here. */
   ended = 0;
@@ -104,7 +106,11 @@ export class NatsWorker {
         started: (key) => this.notice({ kind: 'started', key }),
         ended: (key, outcome) => void this.finish(key, outcome),
       },
-      { threads, ...(options.entry === undefined ? {} : { entry: options.entry }) },
+      {
+        threads,
+        ...(options.heapBytes === undefined ? {} : { heapBytes: options.heapBytes }),
+        ...(options.entry === undefined ? {} : { entry: options.entry }),
+      },
     );
     this.link = new NatsLink(
       { url, prefix, name: `ringside worker ${this.id}`, trouble },
@@ -121,7 +127,7 @@ export class NatsWorker {
     this.endPulls();
     await this.pool.close();
     const deadline = performance.now() + STOP_MS;
-    while ([...this.held.values()].some(({ storing }) => storing) && performance.now() < deadline) await sleep(50);
+    while (this.storing > 0 && performance.now() < deadline) await sleep(50);
     if (this.renewals !== null) clearInterval(this.renewals);
     for (const { message } of this.held.values()) message.nak();
     this.report(0);
@@ -168,7 +174,9 @@ export class NatsWorker {
     const { consumer } = this;
     if (consumer === null || this.stopping || this.retry !== null) return;
     const fit = this.meanMs === null ? 1 : Math.floor(AHEAD_MS / this.meanMs);
-    const room = this.threads * Math.max(1, Math.min(fit, MOST_AHEAD)) - this.held.size - this.pulling;
+    // Those that are being stored need no thread.
+    const working = this.held.size - this.storing;
+    const room = this.threads * Math.max(1, Math.min(fit, MOST_AHEAD)) - working - this.pulling;
     if (room > 0) void this.pull(consumer, room);
   }
   private async pull(consumer: Consumer, jobs: number): Promise<void> {
@@ -225,7 +233,7 @@ export class NatsWorker {
         return await this.bury(broker, message, null, `the job cannot be read: ${queued}`);
       if (queued.job.engine !== this.engine) return message.nak(OTHER_ENGINE_MS);
       if (this.takeAgain(queued.key, message)) return;
-      const held = { queued, message, cancelled: false, storing: false };
+      const held = { queued, message, cancelled: false };
       this.held.set(queued.key, held);
       await this.begin(broker, held);
     } catch (error) {
@@ -299,10 +307,11 @@ export class NatsWorker {
     }
     const ms = 1000 * outcome.wallSeconds;
     this.meanMs = this.meanMs === null ? ms : this.meanMs + MEAN_WEIGHT * (ms - this.meanMs);
-    held.storing = true;
-    await this.store(held, outcome.kind === 'result' ? outcome : { ...outcome, limits: held.queued.limits });
-    this.ended++;
+    this.storing++;
     this.fill();
+    await this.store(held, outcome.kind === 'result' ? outcome : { ...outcome, limits: held.queued.limits });
+    this.storing--;
+    this.ended++;
   }
   /** Until it is stored, however long the broker is away. */
   private async store(held: Held, outcome: KeptOutcome): Promise<void> {
@@ -312,8 +321,9 @@ export class NatsWorker {
       const { broker } = this;
       try {
         if (broker !== null && this.link.up) {
-          // Two workers may have had it; what is there is the same.
-          if ((await broker.outcome(key, limits)) === null) await broker.keep(key, outcome);
+          // Two workers may have had it: what is there is the same, and somebody may be reading it.
+          const known = held.message.redelivered && (await broker.outcome(key, limits)) !== null;
+          if (!known) await broker.keep(key, outcome);
           await this.end(broker, held);
           return;
         }

@@ -38,6 +38,8 @@ export interface NatsCounts {
   readonly republished: number;
   readonly ended: Readonly<Record<JobOutcome['kind'], number>>;
   readonly workers: number;
+  /** Of all workers. */
+  readonly threads: number;
 }
 
 interface Entry {
@@ -87,21 +89,21 @@ export class NatsQueue implements JobQueue {
 
   /** Threads of all workers that have reported. */
   get parallel(): number {
-    let threads = 0;
-    for (const worker of this.liveWorkers()) threads += worker.threads;
-    return Math.max(threads, this.fallback);
+    return Math.max(threadsOf(this.liveWorkers()), this.fallback);
   }
   counts(): NatsCounts {
     let sent = 0;
     for (const entry of this.entries.values()) if (entry.sent) sent++;
     const { republished, ended } = this;
+    const workers = this.liveWorkers();
     return {
       connected: this.link.up,
       unsent: this.entries.size - sent,
       sent,
       republished,
       ended: { ...ended },
-      workers: this.liveWorkers().length,
+      workers: workers.length,
+      threads: threadsOf(workers),
     };
   }
 
@@ -310,6 +312,9 @@ interface LaneWork {
   readonly undo: () => void;
 }
 
+function threadsOf(workers: readonly Worker[]): number {
+  return workers.reduce((sum, { threads }) => sum + threads, 0);
+}
 function outcomeOf(kept: KeptOutcome): JobOutcome {
   if (kept.kind === 'result') return kept;
   const { kind, problem, wallSeconds } = kept;

@@ -3,6 +3,7 @@
  * (docs/scale-out.md).
  */
 import { availableParallelism } from 'node:os';
+import { parseSize } from '../lab/units.ts';
 import { BadNatsUrl, natsAddress } from './nats-link.ts';
 import { NatsWorker, type NatsWorkerOptions } from './nats-worker.ts';
 
@@ -22,6 +23,8 @@ function readOptions(env: Environment): NatsWorkerOptions | readonly string[] {
     faults.push(`${name} is '${value}': expected a whole number from ${min} to ${max}`);
     return fallback;
   };
+  const heap = parseSize(present('RINGSIDE_JOB_HEAP') ?? '1GiB');
+  if (!heap.ok) faults.push(`RINGSIDE_JOB_HEAP: ${heap.detail}; expected ${heap.expected}`);
   const url = present('RINGSIDE_NATS_URL');
   if (url === undefined) faults.push('RINGSIDE_NATS_URL is not set: expected the address of the NATS server');
   else {
@@ -39,6 +42,7 @@ function readOptions(env: Environment): NatsWorkerOptions | readonly string[] {
     url: url ?? '',
     prefix,
     threads: count('RINGSIDE_JOB_THREADS', availableParallelism(), 1, 1024),
+    ...(heap.ok ? { heapBytes: heap.value } : {}),
     ackWaitMs: 1000 * count('RINGSIDE_NATS_ACK_WAIT', 60, 1, 86_400),
     maxDeliver: count('RINGSIDE_NATS_MAX_DELIVER', 5, 1, 1000),
   };

@@ -1,5 +1,6 @@
 /** Metrics of the process and of the API itself. What the emulated hosts count is in readers/metrics/prometheus.ts. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { NatsCounts } from '../fleet/nats.ts';
 import type { PoolCounts } from '../fleet/pool.ts';
 import {
   boundText,
@@ -12,6 +13,7 @@ import {
 import { CAPTURE_METRICS, type CaptureCounts } from './captures/capture-metrics.ts';
 import { registerCounted } from './counted-metrics.ts';
 import { type EventForm, eventTotals } from './events/event-source.ts';
+import { NATS_METRICS } from './experiments/nats-metrics.ts';
 import { POOL_METRICS } from './experiments/pool-metrics.ts';
 import { VERSION } from './version.ts';
 
@@ -25,6 +27,7 @@ export interface ApiCounts {
   readonly worldsByThread: () => readonly number[];
   readonly captures: () => CaptureCounts;
   readonly jobs: () => PoolCounts;
+  readonly nats: () => NatsCounts;
 }
 
 /** A metric as prom-client hands it out. */
@@ -78,6 +81,7 @@ export class ApiMetrics {
     );
     registerCounted(this.registry, CAPTURE_METRICS, counts.captures);
     registerCounted(this.registry, POOL_METRICS, counts.jobs);
+    registerCounted(this.registry, NATS_METRICS, counts.nats);
     new Gauge({
       name: 'ringside_engine_worlds',
       help: 'Worlds by engine thread.',

@@ -22,6 +22,7 @@ import { ExperimentRegistry } from './experiments/experiment-registry.ts';
 import { ExperimentStore } from './experiments/experiment-store.ts';
 import type { QueueMaker } from './experiments/job-feed.ts';
 import { makeQueue } from './experiments/make-queue.ts';
+import { natsCounts } from './experiments/nats-metrics.ts';
 import { poolCounts } from './experiments/pool-metrics.ts';
 import { Guard, isOpen } from './guard.ts';
 import { MethodTable } from './methods.ts';
@@ -109,6 +110,7 @@ export async function buildApp({ settings, engine = ENGINE, silenceMs, queue }: 
     worldsByThread: () => pool.load(),
     captures: () => captures.counts,
     jobs: () => poolCounts(experiments.jobs.current),
+    nats: () => natsCounts(experiments.jobs.current),
   });
   const services: Services = {
     settings,

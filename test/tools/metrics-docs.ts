@@ -7,6 +7,7 @@ import { unitOf } from '../../src/readers/metrics/prometheus-format.ts';
 import { OVS_METRICS } from '../../src/readers/metrics/prometheus-ovs.ts';
 import { CAPTURE_METRICS } from '../../src/server/captures/capture-metrics.ts';
 import { EXPERIMENT_METRICS } from '../../src/server/experiments/experiment-metrics.ts';
+import { NATS_METRICS } from '../../src/server/experiments/nats-metrics.ts';
 import { POOL_METRICS } from '../../src/server/experiments/pool-metrics.ts';
 import { ROOT } from './source.ts';
 
@@ -78,6 +79,14 @@ Of the pool of this machine, in wall time and from the start of the process. Whe
 | name | type | unit | labels | meaning |
 | --- | --- | --- | --- | --- |
 ${POOL_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
+
+## Jobs at a NATS server
+
+Of this server's queue (docs/scale-out.md), from the start of the process. Where the threads of this machine have the jobs they are 0.
+
+| name | type | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
+${NATS_METRICS.map((m) => row(m).replace(/ {2}\|$/, '')).join('\n')}
 `;
 }
 

@@ -5,6 +5,7 @@ import { dashboardFiles } from '../../grafana/build.ts';
 import { METRICS } from '../../src/readers/metrics/prometheus.ts';
 import { ApiMetrics } from '../../src/server/api-metrics.ts';
 import { EXPERIMENT_METRICS } from '../../src/server/experiments/experiment-metrics.ts';
+import { natsCounts } from '../../src/server/experiments/nats-metrics.ts';
 import { poolCounts } from '../../src/server/experiments/pool-metrics.ts';
 import {
   chosen,
@@ -42,6 +43,7 @@ const api = new ApiMetrics({
   worldsByThread: () => [],
   captures: () => ({ states: new Map(), ended: new Map(), packets: 0, lostEvents: 0, diskBytes: 0 }),
   jobs: () => poolCounts(null),
+  nats: () => natsCounts(null),
 });
 for (const { name, type } of await api.registry.getMetricsAsJSON()) {
   for (const part of type.toString() === 'histogram' ? ['_bucket', '_sum', '_count'] : ['']) {
