@@ -234,6 +234,8 @@ export class Plan {
   }
   private jobOf(parts: TemplateParts): Combination {
     const { maxGuests, profiles } = this.options;
+    const misfit = misfitOf(parts);
+    if (misfit !== null) return { ok: false, faults: [misfit] };
     const parsed = parseTopology(withJobRings(parts.topology), {
       knownCosts: COST_NAMES,
       // A document without a name has one here: it takes no part in what comes out.
@@ -255,8 +257,6 @@ export class Plan {
       return { ok: false, faults: [{ pointer: '/topology/clock/mode', detail, expected: 'work' }] };
     }
     const traffic = parts.traffic ?? [];
-    if (!Array.isArray(traffic))
-      return { ok: false, faults: [{ pointer: '/traffic', detail: 'is no list', expected: 'traffic requests' }] };
     const faults = trafficFaults(traffic, topology);
     if (faults.length > 0) return { ok: false, faults };
     const requests = traffic as readonly unknown[] as readonly JobTraffic[];
@@ -301,6 +301,14 @@ export class Plan {
     }
     return kept;
   }
+}
+
+/** An axis may put anything in the place of a whole part. */
+function misfitOf({ topology, traffic = [] }: TemplateParts): SchemaFault | null {
+  if (typeof topology !== 'object' || topology === null || Array.isArray(topology))
+    return { pointer: '/topology', detail: 'is no object', expected: 'a topology document' };
+  if (!Array.isArray(traffic)) return { pointer: '/traffic', detail: 'is no list', expected: 'traffic requests' };
+  return null;
 }
 
 interface Kept {
