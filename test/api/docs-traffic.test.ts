@@ -21,6 +21,9 @@ testPrinted('docs/traffic.md', 'patterns and measurements asked for with curl wo
   const [run] = json('"zipf"');
   expect(run?.['state'], said).toBe('SUCCEEDED');
   expect(run?.['sent'], said).toBe(10_000);
+  const [transactions, stream] = json('"tcp_rr"');
+  expect(transactions?.['transactions'], said).toMatchObject({ completed: 500, lost: 0, responseBytes: 1024 });
+  expect(stream?.['tcp'], said).toMatchObject({ bytes: 4 << 20, congestion: 'newreno', sack: false });
   const [experiment] = json('chains.json');
   expect(experiment?.['state'], said).toBe('SUCCEEDED');
   const csv = printed
