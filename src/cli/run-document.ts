@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { type ProfileBook, SHIPPED_PROFILES } from '../engine/cost-profile.ts';
 import { parseCostProfile } from '../lab/cost-profile-document.ts';
-import { planExperiment } from '../lab/experiment/plan.ts';
+import { planExperiment, type RunLimits } from '../lab/experiment/plan.ts';
 import { engineVersion } from '../lab/job/engine-version.ts';
 import type { JobSpec } from '../lab/job/job.ts';
 import type { SchemaFault } from '../lab/schema-faults.ts';
@@ -25,18 +25,21 @@ export interface RunInput {
 }
 
 const PRESET = 'preset:';
+/** One run has the machine to itself; those of an experiment share it, and have less where nothing is said. */
+const LIMITS = { memory: '4GiB', time: '3600s' } as const;
 const TEMPLATE_FIELDS = ['topology', 'traffic', 'measure'] as const;
 
 /** Throws CliError that names what is wrong by its place in the document. */
-export function runJobOf(input: RunInput): JobSpec {
+export function runJobOf(input: RunInput): { readonly job: JobSpec; readonly limits: RunLimits } {
   const { path } = input;
   const { template, others, wrapped } = templateOf(path);
   if (input.traffic.length > 0) template['traffic'] = input.traffic.flatMap((text) => trafficOf(text));
   const { profiles, axis } = profileOf(input.profile);
   const axes = [...axis, ...input.set.map(axisOf)];
   const seed = input.seed ?? others['seed'] ?? seedIn(template);
-  const { name: _, ...settings } = others;
-  const body = { ...settings, template, axes, repetitions: 1, ...(seed === undefined ? {} : { seed }) };
+  const { name: _, limits, ...settings } = others;
+  const all = isObject(limits) || limits === undefined ? { ...LIMITS, ...limits } : limits;
+  const body = { ...settings, limits: all, template, axes, repetitions: 1, ...(seed === undefined ? {} : { seed }) };
   const planned = planExperiment(body, { engine: engineVersion(), maxRuns: 1, profiles });
   if (!planned.ok)
     throw badDocument(
@@ -50,7 +53,7 @@ export function runJobOf(input: RunInput): JobSpec {
       path,
       made.faults.map((fault) => asWritten(fault, wrapped)),
     );
-  return plan.run(1).job;
+  return { job: plan.run(1).job, limits: plan.limits };
 }
 
 interface Template {

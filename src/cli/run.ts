@@ -1,7 +1,8 @@
-/** `ringside run`: one run of a document on this thread, with assertions about what came of it. */
-import { tuneEngine } from '../lab/engine-flags.ts';
+/** `ringside run`: one run of a document on a thread of this machine, with assertions about what came of it. */
+import { ThreadPool } from '../fleet/pool.ts';
+import type { JobOutcome } from '../fleet/queue.ts';
+import type { RunLimits } from '../lab/experiment/plan.ts';
 import type { JobResult, JobRun, JobSpec } from '../lab/job/job.ts';
-import { runJob } from '../lab/job/run-job.ts';
 import { type Command, readArguments, usageError } from './arguments.ts';
 import { CliError, EXIT } from './cli-error.ts';
 import { type Expression, ExpressionError, parseExpression, type Scope } from './expression.ts';
@@ -38,6 +39,10 @@ Exit code: 0 all holds, 1 an assertion does not, 2 the command line or the docum
   operands: [1, 1],
 };
 
+/** Bytes; what a run may take is looked at apart. */
+const HEAP = 2 ** 31;
+const CANCELLED = { code: 'RINGSIDE_E_INTERNAL', pointer: '', detail: 'the run was cancelled' } as const;
+
 /** What became of an assertion. */
 export interface Verdict {
   readonly expression: string;
@@ -50,16 +55,15 @@ export async function run(args: readonly string[]): Promise<number> {
   const given = readArguments(RUN, args);
   const [path = ''] = given.operands;
   const expressions = given.texts('assert').map(expressionOf);
-  const job = runJobOf({
+  const { job, limits } = runJobOf({
     path,
     traffic: given.texts('traffic'),
     set: given.texts('set'),
     seed: given.count('seed', 0, 0xffffffff),
     profile: given.text('profile'),
   });
-  tuneEngine();
   const began = performance.now();
-  const result = outcomeOf(job);
+  const result = await resultOf(job, limits);
   const seconds = (performance.now() - began) / 1000;
   const verdicts = result.state === 'SUCCEEDED' ? expressions.map((expression) => judged(expression, result)) : [];
   const junit = given.text('junit');
@@ -81,12 +85,21 @@ function expressionOf(text: string): Expression {
   }
 }
 
-/** Jobs that this machine cannot run have no result; here that is a failure like others. */
-function outcomeOf(job: JobSpec): JobResult {
+/** What was stopped by a limit, or by a fault of ours, has no result. */
+async function resultOf(job: JobSpec, limits: RunLimits): Promise<JobResult> {
+  const ended = Promise.withResolvers<JobOutcome>();
+  const pool = new ThreadPool(
+    { started: () => {}, ended: (_key, outcome) => ended.resolve(outcome) },
+    { threads: 1, heapBytes: HEAP },
+  );
+  pool.submit({ key: 'run', job, limits });
   try {
-    return runJob(job);
-  } catch (error) {
-    throw new CliError(`the run has failed: ${error instanceof Error ? error.message : String(error)}`, EXIT.FAILED);
+    const outcome = await ended.promise;
+    if (outcome.kind === 'result') return outcome.result;
+    const { code, pointer = '', detail } = outcome.kind === 'failed' ? outcome.problem : CANCELLED;
+    throw new CliError(`${code} ${pointer}: ${detail}`, EXIT.FAILED);
+  } finally {
+    await pool.close();
   }
 }
 

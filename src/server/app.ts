@@ -213,6 +213,7 @@ async function buildRoutes(services: Services): Promise<App> {
   await app.register(async (scope) => addTopologyRoutes(scope, services));
   await app.register(async (scope) => addExperimentRoutes(scope, services));
   await app.register(async (scope) => addDiffRoutes(scope, services));
+  await app.register(async (scope) => addCostProfileRoutes(scope, services));
   await app.register(async (scope) => addReplayRoutes(scope, services));
   await app.register(async (scope) => addGuestMemoryRoute(scope, services));
   await app.register(async (scope) => {
@@ -233,7 +234,6 @@ async function buildRoutes(services: Services): Promise<App> {
     addCaptureFileRoutes(scope, services);
     addEventRoutes(scope, services);
     addPointRoutes(scope, services);
-    addCostProfileRoutes(scope, services);
     addPresetRoutes(scope);
     addWiresharkRoutes(scope);
     addServerRoutes(scope, services);

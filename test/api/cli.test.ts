@@ -82,6 +82,8 @@ test('exit codes of a run: 0 all holds, 1 an assertion fails, 2 something is wro
   const bad = { hosts: [{ guests: [{ name: 'a', nics: [{ name: 'net0', backend: 'vhost-nett' }] }] }] };
   file('bad.json', { topology: bad, traffic: [udp] });
   file('endless.json', { topology: { preset: 'vhost-net' }, traffic: [udp], limits: { events: 500 } });
+  file('long.json', { topology: { preset: 'vhost-net' }, traffic: [{ ...udp, count: 1e9 }], limits: { time: '50ms' } });
+  file('small.json', { topology: { preset: 'vhost-net' }, traffic: [udp], limits: { memory: '8MiB' } });
   file('broken.yaml', 'topology: { preset: vhost-net\n');
   const cases: [string[], number, RegExp][] = [
     [['run', demo, '--assert', 'received == 200'], 0, /^ok {3}received == 200$/m],
@@ -103,6 +105,8 @@ test('exit codes of a run: 0 all holds, 1 an assertion fails, 2 something is wro
     [['run', demo, '--set', '/traffic/0/to=c/net0'], 2, /"c\/net0" is not an end of this topology; expected one of/],
     [['run', demo, '--profile', 'haswell'], 2, /--profile haswell: neither a file nor one of haswell-2\.4/],
     [['run', 'endless.json', '--assert', 'sent == 200'], 3, /RINGSIDE_E_RUN_FAILED .*more than 500 events/],
+    [['run', 'long.json'], 3, /RINGSIDE_E_LIMIT \/limits\/time: the run takes longer than 0\.05 s/],
+    [['run', 'small.json'], 3, /RINGSIDE_E_LIMIT \/limits\/memory: the run's world takes/],
     [['rum'], 2, /there is no command 'rum'; is it run\?/],
     [[], 2, /^Usage: ringside COMMAND/],
   ];
@@ -352,6 +356,14 @@ test('experiments on a server: run, status, results, and what the server refuses
   assert.match(away.err, /cannot be reached: .*ECONNREFUSED/);
   assert.match(ringside(['experiment', 'status']).err, /which server\?/);
 }, 120_000);
+
+test('a worker without a server to ask says so and ends', () => {
+  const { code, err } = ringside(['worker', '--threads', '1'], { RINGSIDE_NATS_URL: '' });
+  assert.notEqual(code, 0);
+  assert.match(err, /RINGSIDE_NATS_URL is not set: expected the address of the NATS server/);
+  assert.doesNotMatch(err, /\n {4}at /);
+  assert.match(ringside(['worker', '--help']).out, /^Usage: ringside worker/);
+});
 
 test('convert takes a document there and back', () => {
   file('a.json', template());

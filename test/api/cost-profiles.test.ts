@@ -70,7 +70,12 @@ test('what a user puts is checked as a whole, and a refusal changes nothing', as
       assert.match(problem.errors[i].expected ?? '', wanted);
     }
   }
+  const yaml = { 'content-type': 'application/yaml' };
+  const broken = await server.request('PUT', url, { headers: yaml, payload: 'costs: { upcall: 50000' });
+  assert.equal(broken.body.code, 'RINGSIDE_E_SYNTAX');
   assert.equal((await server.get(url)).status, 404);
+  const written = await server.request('PUT', url, { headers: yaml, payload: 'costs:\n  upcall: 50000 # in March\n' });
+  assert.deepEqual([written.status, written.body.document.costs], [201, { upcall: 50_000 }]);
   assert.equal((await server.put('/v1/cost-profiles/Not%20a%20name', {})).status, 400);
 });
 

@@ -7,10 +7,19 @@ import { PageQuery } from '../schemas/common.ts';
 import { CostProfilePage, CostProfilePath, CostProfileRequest, CostProfileSchema } from '../schemas/cost-profile.ts';
 import { ref } from '../schemas/reference.ts';
 import type { App, Services } from '../services.ts';
+import { addTextParsers } from '../topology-body.ts';
 
+const documentBody = {
+  content: {
+    'application/json': { schema: ref(CostProfileRequest) },
+    'application/yaml': { schema: ref(CostProfileRequest) },
+  },
+};
 const shown = media('The profile.', { 'application/json': ref(CostProfileSchema) });
 
 export function addCostProfileRoutes(app: App, { profiles }: Services): void {
+  addTextParsers(app);
+
   app.get(
     '/v1/cost-profiles',
     {
@@ -51,9 +60,9 @@ export function addCostProfileRoutes(app: App, { profiles }: Services): void {
         tags: ['server'],
         summary: 'Creates or replaces a cost profile',
         description:
-          'Costs outside of their plausible range are refused unless the document says `"outOfRange": true`. A profile that a topology names cannot get other costs: worlds keep what they were built with, also over a restart of the server.',
+          'JSON or YAML. Costs outside of their plausible range are refused unless the document says `"outOfRange": true`. A profile that a topology names cannot get other costs: worlds keep what they were built with, also over a restart of the server.',
         params: CostProfilePath,
-        body: ref(CostProfileRequest),
+        body: documentBody,
         response: {
           200: media('Replaced, or equal to what there was.', { 'application/json': ref(CostProfileSchema) }),
           201: {
