@@ -207,6 +207,9 @@ export const VIRTIO_NET_DROP_LINK_DOWN = kind(151, 'virtio_net.link_down', 'drop
 // ---- TCP --------------------------------------------------------------------------------------------------------
 export const TCP_RETRANSMIT = kind(111, 'tcp.retransmit', 'a segment is sent again', { a: 'sequence number', b: 'bytes' });
 export const TCP_STATE = kind(112, 'tcp.state', 'a connection changed its state', { a: 'state', b: 'local port' });
+export const TCP_CWND = kind(115, 'tcp.cwnd', 'the congestion window of a sender after a loss was found, or repaired', { a: 'cwnd', b: 'ssthresh' });
+export const GUEST_APP_WAKE = kind(116, 'guest.app_wake', 'a thread of the guest that sleeps in a system call is woken', { a: 'local port' });
+export const GUEST_APP_READ = kind(124, 'guest.app_read', 'a thread of the guest has read from its socket', { a: 'bytes', b: 'local port' });
 export const GUEST_DROP_TCP = kind(113, 'guest.tcp_out_of_window', 'dropped: the segment has nothing new for its connection, or belongs to none', { role: 'dropped', a: 'bytes' });
 
 // ---- traffic ----------------------------------------------------------------------------------------------------

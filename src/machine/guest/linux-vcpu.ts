@@ -405,7 +405,8 @@ export class LinuxVcpu extends GuestVcpu {
       if (source.work >= 0) {
         this.turn = at < this.pairs.length ? this.turn : (at + 1) % length;
         this.source = source;
-        source.begin();
+        this.recorder.stamp[0] = now;
+        source.begin(false);
         this.spend(source.work, LAND_WORK);
         return true;
       }

@@ -238,7 +238,8 @@ export class PmdVcpu extends GuestVcpu {
       if (source.due[0]! > now) continue;
       // the program polls its sockets too: nobody has to be woken, and what it reads lies in its mbufs
       while (source.work >= 0) {
-        source.begin();
+        this.recorder.stamp[0] = now;
+        source.begin(true);
         source.worked(this.timeline.now);
       }
       const pair = source.nic.pairs[source.pair]!;

@@ -1,10 +1,11 @@
 /** Requests and responses between guests of a world: every back-end, both protocols, what a run says of them. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
+import * as E from '../../../src/engine/events.ts';
 import type { RunResult, TrafficSpec } from '../../../src/lab/protocol.ts';
 import { Refusal } from '../../../src/lab/refusal.ts';
 import type { World } from '../../../src/lab/world.ts';
-import { BACKENDS, makeWorld, pairDocument, runOne, runOut, twoHostsDocument, udp } from './world-driver.ts';
+import { BACKENDS, collect, makeWorld, pairDocument, runOne, runOut, twoHostsDocument, udp } from './world-driver.ts';
 
 const KINDS = ['tcp_rr', 'udp_rr'] as const;
 type Terms = NonNullable<TrafficSpec['transactions']>;
@@ -47,6 +48,21 @@ describe.each(KINDS)('%s', (kind) => {
     assert.equal(Math.round(mean({ thread_context_switch: 2100 }) - base), 2000);
     // the interrupts are handled meanwhile, so that some of it is hidden
     assert.ok(mean({ guest_udp_send: 1600 }) - base > 1000);
+  });
+
+  test('events: who is woken, and what is read', () => {
+    for (const backend of ['vhost-net', 'vhost-user'] as const) {
+      const world = makeWorld(pairDocument(backend));
+      const woken = collect(world.machine, E.GUEST_APP_WAKE);
+      const read = collect(world.machine, E.GUEST_APP_READ);
+      good(world, runOne(world, rr(kind, { requestBytes: 5, responseBytes: 7, count: 10 })), 10);
+      assert.equal(woken.length, backend === 'vhost-net' ? 20 : 0);
+      assert.deepEqual(
+        read.map((e) => e.a),
+        Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 5 : 7)),
+      );
+      assert.equal(read[0]!.b, 5001);
+    }
   });
 
   test('a program that polls needs no wake-up', () => {

@@ -7,7 +7,7 @@
  * DEVIATION: acknowledgements that become due within one receive poll are sent as one, behind it; duplicate ones are all sent.
  * DEVIATION: a connection in TIME_WAIT is forgotten when both of its ends have closed, where Linux keeps it for 60 s.
  */
-import { TCP_STATE } from '../../../engine/events.ts';
+import { TCP_CWND, TCP_STATE } from '../../../engine/events.ts';
 import { NEVER } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
 import type { GuestNic } from '../guest-nic.ts';
@@ -238,6 +238,18 @@ export class TcpBlock {
     recorder.event(this.nic.pairs[this.pair]!.base | TCP_STATE, 0, state, this.localPort);
   }
 
+  /** The congestion window has changed for another reason than growth. */
+  windowChanged(): void {
+    const { cwnd, ssthresh } = this.congestion;
+    const { recorder } = this.services;
+    const most = 0xffffffff;
+    recorder.event(
+      this.nic.pairs[this.pair]!.base | TCP_CWND,
+      0,
+      Math.min(most, cwnd) >>> 0,
+      Math.min(most, ssthresh) >>> 0,
+    );
+  }
   /** Opens towards the other side; the first segment is due now. */
   connect(path: IpPath): void {
     this.path = path;

@@ -137,6 +137,7 @@ function learn(b: TcpBlock, s: TcpSegment, acknowledged: number): boolean {
 function missing(b: TcpBlock): void {
   b.retransmit = true;
   b.timedAt = 0;
+  b.windowChanged();
 }
 
 /** Everything before `to` has been received. */
@@ -152,7 +153,9 @@ function advance(b: TcpBlock, to: number, now: number): void {
     b.timedAt = 0;
     b.sample(now - b.timedSince);
   }
+  const recovering = recovery.active;
   b.retransmit = recovery.advance(to, b.nxt, bytes, limited, now, b.srtt);
+  if (recovering && !recovery.active) b.windowChanged();
   if (b.inFlight) b.armRto(now);
   else b.rtoAt = NEVER;
   if (!b.closing || to <= b.finPosition) return;

@@ -90,7 +90,10 @@ export class TcpOutput {
     b.timeouts++;
     b.retransmit = true;
     b.timedAt = 0;
-    if (this.sending) b.recovery.timeout(b.una, b.nxt, b.backoff === 1);
+    if (this.sending) {
+      b.recovery.timeout(b.una, b.nxt, b.backoff === 1);
+      b.windowChanged();
+    }
     b.armRto(now);
   }
 

@@ -6,10 +6,13 @@
  * DEVIATION: a vCPU runs what applications do when its NAPI polls leave it time, by turns with senders; there is no other
  * scheduling between threads, and a thread that goes to sleep costs nothing.
  */
+import { GUEST_APP_READ, GUEST_APP_WAKE } from '../../../engine/events.ts';
+import type { Recorder } from '../../../engine/recorder.ts';
 import { NEVER } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
 
 export abstract class Application {
+  declare private readonly recorder: Recorder;
   declare private readonly wakeCost: number;
   declare private readonly readCost: number;
   declare private readonly byteCost256: number;
@@ -22,6 +25,7 @@ export abstract class Application {
   protected alarm = NEVER;
 
   constructor(services: Services) {
+    this.recorder = services.recorder;
     this.wakeCost = services.ns('thread_context_switch');
     this.readCost = services.ns('guest_recvmsg');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
@@ -43,13 +47,14 @@ export abstract class Application {
     const read = units > 0 ? this.readCost + ((units * this.unitBytes * this.byteCost256) >> 8) : 0;
     return (this.asleep ? this.wakeCost : 0) + read;
   }
-  /** It begins to do that. */
-  begin(): void {
+  /** It begins to do that, at the recorder's stamp; `at` is whose events these are. A program that polls was not asleep. */
+  begin(at: SocketPlace, polls: boolean): void {
+    if (this.asleep && !polls) this.recorder.event(at.base | GUEST_APP_WAKE, 0, at.localPort, 0);
     this.asleep = false;
     this.reading = Math.min(this.waiting, this.unitsPerRead);
   }
-  /** It is done, at `now`. */
-  worked(now: number): void {
+  /** It is done, at `now`, which is the recorder's stamp. */
+  worked(at: SocketPlace, now: number): void {
     if (this.alarm <= now) {
       this.alarm = NEVER;
       this.rang(now);
@@ -57,7 +62,10 @@ export abstract class Application {
     const units = this.reading;
     this.reading = 0;
     this.waiting -= units;
-    if (units > 0) this.read(units, now);
+    if (units > 0) {
+      this.recorder.event(at.base | GUEST_APP_READ, 0, units * this.unitBytes, at.localPort);
+      this.read(units, now);
+    }
     this.asleep = this.waiting === 0;
   }
   get nextAlarm(): number {
@@ -70,6 +78,12 @@ export abstract class Application {
   protected abstract read(units: number, now: number): void;
   /** Its alarm has gone off. */
   protected abstract rang(now: number): void;
+}
+
+/** Where a socket is: its queue pair's place and context as in meta words, and its port. */
+export interface SocketPlace {
+  readonly base: number;
+  readonly localPort: number;
 }
 
 /** The socket that an application of messages writes to. */

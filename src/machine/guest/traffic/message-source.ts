@@ -8,7 +8,7 @@ import type { BytePattern } from '../stack/byte-pattern.ts';
 import { Inet } from '../stack/inet.ts';
 import type { IpPath } from '../stack/ip-path.ts';
 import type { UdpSocket } from '../stack/udp.ts';
-import type { Application, MessageSocket } from './application.ts';
+import type { Application, MessageSocket, SocketPlace } from './application.ts';
 import { TrafficSource } from './source.ts';
 
 const UDP_HLEN = 8;
@@ -26,7 +26,7 @@ export interface MessageOptions {
   readonly cost: number;
 }
 
-export class MessageSource extends TrafficSource implements UdpSocket, MessageSocket {
+export class MessageSource extends TrafficSource implements UdpSocket, MessageSocket, SocketPlace {
   declare readonly localPort: number;
   declare readonly remotePort: number;
   /** Set before it is opened. */
@@ -78,11 +78,14 @@ export class MessageSource extends TrafficSource implements UdpSocket, MessageSo
     this.work = application.work(now);
     this.due[0] = this.work >= 0 || this.messages > 0 ? now : application.nextAlarm;
   }
-  override begin(): void {
-    this.application.begin();
+  get base(): number {
+    return this.nic.pairs[this.pair]!.base;
+  }
+  override begin(polls: boolean): void {
+    this.application.begin(this, polls);
   }
   override worked(clock: Float64Array): void {
-    this.application.worked(clock[0]!);
+    this.application.worked(this, clock[0]!);
     this.refresh(clock[0]!);
   }
   override ready(clock: Float64Array): number {

@@ -42,8 +42,8 @@ export abstract class TrafficSource {
 
   /** Frames that may be sent at clock[0], at most `batch`; 0 when the next is not due. (A time as argument would be boxed.) */
   abstract ready(clock: Float64Array): number;
-  /** The application begins with that work. */
-  begin(): void {}
+  /** The application begins with that work, at the recorder's stamp; `polls`: it was not asleep. */
+  begin(_polls: boolean): void {}
   /** It is done, at clock[0]. */
   worked(_clock: Float64Array): void {}
   /** Bytes of the next frame, for its cost. */

@@ -6,11 +6,11 @@
 import { NEVER } from '../../../engine/timeline.ts';
 import { TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, type TcpBlock } from '../stack/tcp-block.ts';
 import { TcpOutput } from '../stack/tcp-output.ts';
-import type { Application, MessageSocket } from './application.ts';
+import type { Application, MessageSocket, SocketPlace } from './application.ts';
 import { TrafficSource } from './source.ts';
 import { StreamReader } from './stream-reader.ts';
 
-export class TcpSource extends TrafficSource implements MessageSocket {
+export class TcpSource extends TrafficSource implements MessageSocket, SocketPlace {
   declare readonly block: TcpBlock;
   declare readonly output: TcpOutput;
   /** When the application stops writing and closes; NEVER where it sends a number of bytes. */
@@ -96,11 +96,17 @@ export class TcpSource extends TrafficSource implements MessageSocket {
       if (this.application !== null) this.due[0] = Math.min(this.due[0]!, this.application.nextAlarm);
     }
   }
-  override begin(): void {
-    this.application!.begin();
+  get base(): number {
+    return this.nic.pairs[this.pair]!.base;
+  }
+  get localPort(): number {
+    return this.block.localPort;
+  }
+  override begin(polls: boolean): void {
+    this.application!.begin(this, polls);
   }
   override worked(clock: Float64Array): void {
-    this.application!.worked(clock[0]!);
+    this.application!.worked(this, clock[0]!);
     this.refresh(clock[0]!);
   }
 

@@ -1,6 +1,7 @@
 /** Selective acknowledgements on the wire, and what they save: RFC 2018 and RFC 6675 between two stacks. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
+import * as E from '../../../../../src/engine/events.ts';
 import { TCP_SYN } from '../../../../../src/machine/guest/stack/tcp-segment.ts';
 import { flagsOf, Link, OFFLOADS, type Packet, payloadOf, tcpOf } from './tcp-link.ts';
 
@@ -168,9 +169,11 @@ describe('recovery', () => {
         `${after.ssthresh} of ${cwnd}`,
       );
       assert.equal(after.cwnd, after.ssthresh);
+      assert.equal(link.events(E.TCP_CWND), 1);
       link.run();
       assert.equal(link.b.block.received, 1000 * MSS);
       assert.ok(link.a.block.congestion.cwnd > after.ssthresh);
+      assert.equal(link.events(E.TCP_CWND), 2);
     }
   });
 

@@ -15,6 +15,7 @@ import { Bare } from '../../packet/bare-services.ts';
 const SECOND = 1e9;
 const WAKE = 1000;
 const READ = 500;
+const PLACE = { base: 0, localPort: 5001 };
 const services = () =>
   new Bare(8, { thread_context_switch: WAKE, guest_recvmsg: READ, copy_per_byte_kernel: 0.25 }).services;
 
@@ -37,8 +38,8 @@ function client(terms: Partial<TransactionTerms>, loses = false) {
   const turn = (now: number): number => {
     const ns = requester.work(now);
     if (ns < 0) return ns;
-    requester.begin();
-    requester.worked(now + ns);
+    requester.begin(PLACE, false);
+    requester.worked(PLACE, now + ns);
     return ns;
   };
   return { socket, account, requester, turn };
@@ -54,13 +55,13 @@ describe('a server', () => {
     server.arrived(1);
     // 10 bytes are copied: 2 ns
     assert.equal(server.work(5), WAKE + READ + 2);
-    server.begin();
+    server.begin(PLACE, false);
     server.arrived(1);
-    server.worked(10);
+    server.worked(PLACE, 10);
     assert.deepEqual(socket.sent, [20]);
     assert.equal(server.work(10), READ + 2);
-    server.begin();
-    server.worked(20);
+    server.begin(PLACE, false);
+    server.worked(PLACE, 20);
     assert.deepEqual(socket.sent, [20, 20]);
     assert.equal(server.work(20), -1);
     server.arrived(1);
@@ -151,8 +152,8 @@ describe('a client', () => {
     one.requester.arrived(1);
     one.turn(10);
     two.arrived(1);
-    two.begin();
-    two.worked(20);
+    two.begin(PLACE, false);
+    two.worked(PLACE, 20);
     assert.deepEqual([one.socket.sent.length, socket.sent.length, socket.finished], [2, 1, 1]);
   });
 });
@@ -163,13 +164,13 @@ test('a reader of a stream takes what is there, a buffer at a time, and pays for
   reader.opened();
   reader.arrived(200_000);
   assert.equal(reader.work(0), WAKE + READ + 131_072 / 4);
-  reader.begin();
+  reader.begin(PLACE, false);
   // what comes meanwhile is not in this read
   reader.arrived(1000);
-  reader.worked(10);
+  reader.worked(PLACE, 10);
   assert.equal(reader.work(10), READ + Math.floor((201_000 - 131_072) / 4));
-  reader.begin();
-  reader.worked(20);
+  reader.begin(PLACE, false);
+  reader.worked(PLACE, 20);
   assert.deepEqual(reads, [131_072, 201_000 - 131_072]);
   assert.equal(reader.work(20), -1);
 });
