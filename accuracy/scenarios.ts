@@ -463,7 +463,7 @@ export const SCENARIOS: readonly Scenario[] = [...sig21, ...ovsperf, ...bounds, 
 
 // ---- traffic of guests with Linux ---------------------------------------------------------------------------------
 function tcp(connections: number): JobTraffic {
-  return { kind: 'tcp', from: 'a/net0', to: 'b/net0', connections, duration: '20ms' };
+  return { kind: 'tcp', from: 'a/net0', to: 'b/net0', connections, duration: '100ms' };
 }
 function datagrams(): JobTraffic {
   return {

@@ -67,7 +67,7 @@ describe('predictions', () => {
   let now: Predictions;
   beforeAll(async () => {
     now = await predict();
-  });
+  }, 600_000);
 
   test('docs/accuracy.md says what the emulator predicts now (npm run accuracy)', () => {
     expect(JSON.parse(readFileSync(PREDICTED_FILE, 'utf8'))).toEqual(now);
