@@ -55,7 +55,12 @@ export const Measure = closed(
       }),
     ),
     loss: ratio('Share of the frames that a trial of the throughput may lose.', 0, 0, 0.999),
-    resolution: ratio('How exact throughput and bursts are, as a share of them.', 0.01, 0.0001, 0.5),
+    resolution: ratio(
+      'How exact throughput and bursts are, as a share of them. A finer one takes longer trials: frames come out unevenly.',
+      0.01,
+      0.0001,
+      0.5,
+    ),
     maxRate: Type.Optional(
       Type.Number({
         exclusiveMinimum: 0,
@@ -165,6 +170,8 @@ export function measureSpec(
     }
     if (body.frameSizes !== undefined && (request.imix ?? request.sizes) !== undefined)
       throw new BadTraffic('/measure/frameSizes', 'the traffic is a mix of sizes', 'one of them');
+    if (body.frameSizes !== undefined && (request.frameSize ?? 64) !== 64)
+      throw new BadTraffic(`/traffic/${i}/frameSize`, 'the measurement says frameSizes', 'one of them');
   }
   const duration = parseDuration(body.duration ?? '20ms');
   if (!duration.ok) throw new BadTraffic('/measure/duration', duration.detail, duration.expected);

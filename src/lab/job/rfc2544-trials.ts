@@ -17,7 +17,7 @@ import type {
   Rfc2544Size,
   Rfc2544Throughput,
 } from './measure.ts';
-import { backToBack, lossCurve, lossRatio, type Trial, throughputSearch } from './rfc2544.ts';
+import { backToBack, lossCurve, lossRatio, type Throughput, type Trial, throughputSearch } from './rfc2544.ts';
 
 /** Fewest frames of a stream in a trial: below, rates mean nothing. */
 const LEAST_FRAMES = 100;
@@ -102,37 +102,25 @@ class Measurement {
     // the trial at the highest rate need not be made again
     const at = (rate: number): WorldTrial => (rate === max ? top : this.trial(frameSize, { rate, frames: null }));
     const wanted = (test: MeasureSpec['tests'][number]): boolean => tests.includes(test);
-    const found = wanted('throughput') || wanted('latency') ? this.throughput(at, max) : null;
+    const search = { max, loss: this.spec.loss, resolution: this.spec.resolution };
+    const found = wanted('throughput') || wanted('latency') ? throughputSearch(at, search) : null;
+    this.shown ??= found?.best ?? null;
     return {
       frameSize,
       maxFramesPerSecond: max,
-      ...(found !== null && wanted('throughput') ? { throughput: found } : {}),
-      ...(found !== null && wanted('latency') ? { latency: this.latency(at, found.framesPerSecond) } : {}),
+      ...(found !== null && wanted('throughput') ? { throughput: answerOf(found) } : {}),
+      ...(found !== null && wanted('latency') ? { latency: this.latency(at, found) } : {}),
       ...(wanted('loss') ? { loss: this.loss(at, max) } : {}),
       ...(wanted('back-to-back') ? { backToBack: this.burst(frameSize) } : {}),
     };
   }
 
-  private throughput(at: (rate: number) => WorldTrial, max: number): Rfc2544Throughput {
-    const { loss, resolution } = this.spec;
-    const { framesPerSecond, failedFramesPerSecond, trials, best } = throughputSearch(at, { max, loss, resolution });
-    this.shown ??= best;
-    const { latency: ledger } = best ?? {};
-    const frames = ledger?.delivered ?? 0;
-    const bytes = frames === 0 ? 0 : ledger!.deliveredBytes / frames + FCS_BYTES;
-    return {
-      framesPerSecond,
-      frameBitsPerSecond: framesPerSecond * bytes * 8,
-      lossRatio: best === null ? 0 : lossRatio(best),
-      failedFramesPerSecond,
-      trials,
-    };
-  }
-
-  private latency(at: (rate: number) => WorldTrial, throughput: number): Rfc2544Latency[] {
-    if (throughput === 0) return [];
+  private latency(at: (rate: number) => WorldTrial, found: Throughput<WorldTrial>): Rfc2544Latency[] {
+    const { framesPerSecond: throughput, best } = found;
+    if (best === null) return [];
     return this.spec.latencyRates.map((share) => {
-      const { latency } = at(throughput * share);
+      // the search has made that trial already
+      const { latency } = share === 1 ? best : at(throughput * share);
       return {
         share,
         framesPerSecond: throughput * share,
@@ -181,7 +169,12 @@ class Measurement {
     const wanted = rate === 0 ? spec.maxFrames : Math.ceil(spec.durationSeconds * rate);
     const count = load.frames ?? Math.min(spec.maxFrames, Math.max(LEAST_FRAMES, wanted));
     const ends = rate === 0 && load.frames === null ? { durationSeconds: spec.durationSeconds } : {};
-    for (let i = 0; i < streams.length; i++) ground.start(world, i, `run-${i + 1}`, { ...sized, rate, count, ...ends });
+    for (let i = 0; i < streams.length; i++) {
+      const id = `run-${i + 1}`;
+      ground.start(world, i, id, { ...sized, rate, count, ...ends });
+      // as fast as possible for a time: how many that will be is not known
+      if (!('durationSeconds' in ends)) ledgerOf(world, id).mark = count >> 1;
+    }
     settle();
     const trial = this.outcome(world, load.rate);
     this.last = trial;
@@ -199,10 +192,10 @@ class Measurement {
       const id = `run-${i + 1}`;
       const { wall: _wall, ...run } = world.run(id);
       if (run.state !== 'SUCCEEDED') throw new TrialFailed(run.reason ?? `${id} is ${run.state}`);
-      const ledger = world.machine.frames.ledgers[world.runNumber(id)]!;
+      const ledger = ledgerOf(world, id);
       all.add(ledger);
       offeredRate += rateOf(ledger.sent, ledger.firstSendNs, ledger.lastSendNs);
-      receivedRate += rateOf(ledger.received, ledger.firstDeliveryNs, ledger.lastDeliveryNs);
+      receivedRate += receivedRateOf(ledger);
       return run;
     });
     const status = world.status();
@@ -222,9 +215,32 @@ class Measurement {
   }
 }
 
+function answerOf({ best, framesPerSecond, failedFramesPerSecond, trials }: Throughput<WorldTrial>): Rfc2544Throughput {
+  const { delivered = 0, deliveredBytes = 0 } = best?.latency ?? {};
+  const bytes = delivered === 0 ? 0 : deliveredBytes / delivered + FCS_BYTES;
+  return {
+    framesPerSecond,
+    frameBitsPerSecond: framesPerSecond * bytes * 8,
+    lossRatio: best === null ? 0 : lossRatio(best),
+    failedFramesPerSecond,
+    trials,
+  };
+}
+function ledgerOf(world: World, id: string): RunLedger {
+  return world.machine.frames.ledgers[world.runNumber(id)]!;
+}
 /** Frames before a trial take turns among flows: each has one. */
 function inTurns({ pattern }: Omit<TrafficSpec, 'id'>): Partial<TrafficSpec> {
   return pattern === undefined ? {} : { pattern: { ...pattern, distribution: 'round-robin', burst: 1 } };
+}
+/**
+ * Frames per second that came out in the second half of a trial: in the first one the way fills up. Where less than half came out,
+ * from the first that was sent.
+ */
+function receivedRateOf({ received, mark, markedNs, firstSendNs, lastDeliveryNs }: RunLedger): number {
+  return markedNs < 0
+    ? rateOf(received, firstSendNs, lastDeliveryNs)
+    : rateOf(received - mark, markedNs, lastDeliveryNs);
 }
 function rateOf(frames: number, first: number, last: number): number {
   return frames < 2 || last <= first ? 0 : ((frames - 1) * 1e9) / (last - first);

@@ -43,11 +43,12 @@ const LOWEST = 1e-6;
 
 /**
  * A trial passes when no more is lost than may be, and when frames came out as fast as they went in. A queue that grows for
- * the whole trial would lose frames in a longer one: RFC 2544 §24 has trials of 60 s, in which no queue hides that.
+ * the whole trial would lose frames in a longer one: RFC 2544 §24 has trials of 60 s, in which no queue hides that. Half of
+ * the resolution is left to frames that come out unevenly.
  */
 export function passes(trial: Trial, { loss, resolution }: Pick<SearchOptions, 'loss' | 'resolution'>): boolean {
   if (trial.received === 0 || lossRatio(trial) > loss) return false;
-  return trial.receivedRate >= trial.offeredRate * (1 - loss) * (1 - resolution);
+  return trial.receivedRate >= trial.offeredRate * (1 - loss) * (1 - resolution / 2);
 }
 
 /**

@@ -192,7 +192,7 @@ export class Frames {
     this.settled[i] = 1;
     if (there) {
       const now = this.recorder.stamp[0]!;
-      if (ledger.delivered === 0) ledger.firstDeliveryNs = now;
+      if (ledger.delivered === ledger.mark) ledger.markedNs = now;
       ledger.delivered++;
       ledger.deliveredBytes += length;
       if (now > ledger.lastDeliveryNs) ledger.lastDeliveryNs = now;

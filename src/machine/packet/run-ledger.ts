@@ -33,7 +33,9 @@ export class RunLedger {
   readonly dropped = new Float64Array(KIND_STRIDE);
   firstSendNs = -1;
   lastSendNs = -1;
-  firstDeliveryNs = -1;
+  /** When the delivery came before which there were `mark`; -1: not yet. Default: the first. */
+  mark = 0;
+  markedNs = -1;
   lastDeliveryNs = -1;
   firstFrame = 0;
   lastFrame = 0;

@@ -18,7 +18,7 @@ function job(preset: string, change: Partial<JobSpec>): JobSpec {
 const measured = (preset: string, measure: Partial<MeasureBody>, traffic: readonly JobTraffic[] = [P2P]): JobResult =>
   runJob(job(preset, { traffic, measure: { kind: 'rfc2544', duration: '5ms', ...measure } }));
 
-test('throughput: a run at that rate loses nothing, one at the rate that failed does or falls behind', () => {
+test('throughput: a long run at that rate, less the resolution, loses nothing; one above the rate that failed does', () => {
   const result = measured('p2p', {});
   assert.equal(result.problem, null);
   const { framesPerSecond, failedFramesPerSecond, frameBitsPerSecond, trials } = result.rfc2544!.sizes[0]!.throughput!;
@@ -31,7 +31,7 @@ test('throughput: a run at that rate loses nothing, one at the rate that failed 
     const { runs } = runJob(job('p2p', { traffic: [learn, { ...P2P, rate, duration: '50ms', start: '20ms' }] }));
     return runs[1]!.sent - runs[1]!.received;
   };
-  assert.equal(at(framesPerSecond), 0);
+  assert.equal(at(framesPerSecond * 0.99), 0);
   assert.ok(at(failedFramesPerSecond! * 1.02) > 0);
 });
 
@@ -112,6 +112,7 @@ test('what does not go together is refused, with its place', () => {
     [{}, [{ ...P2P, duration: '1ms' }], /^\/traffic\/0\/duration/],
     [{}, [{ ...P2P, start: '1ms' }], /^\/traffic\/0\/start/],
     [{ frameSizes: [64] }, [{ ...P2P, imix: 'simple' }], /^\/measure\/frameSizes: the traffic is a mix/],
+    [{ frameSizes: [64] }, [{ ...P2P, frameSize: 128 }], /^\/traffic\/0\/frameSize: the measurement says frameSizes/],
     [{ duration: '1ns' }, [P2P], /^\/measure\/duration: 1ns is out of range/],
   ];
   for (const [body, traffic, expected] of cases) {
@@ -126,6 +127,21 @@ test('what does not go together is refused, with its place', () => {
   }
   const nobody = measured('p2p', {}, [{ ...P2P, to: 'nobody' }]).problem;
   assert.match(`${nobody?.pointer}: ${nobody?.detail}`, /^\/traffic\/0\/to: "nobody" is not an end/);
+});
+
+/** Longer trials see as loss what shorter ones see as a queue that grows. */
+test.each([
+  ['p2p-kernel', 'eth1'],
+  ['pvp', 'eth0'],
+  ['pvp-kernel', 'eth0'],
+  ['pvvp-kernel', 'eth1'],
+])('%s: trials of 5 ms come to what trials of many times that come to', (preset, to) => {
+  const throughput = (duration: string): number =>
+    measured(preset, { duration, maxFrames: 10_000_000 }, [{ ...P2P, to }]).rfc2544!.sizes[0]!.throughput!
+      .framesPerSecond;
+  const long = throughput(process.env['RINGSIDE_FULL'] === '1' ? '1s' : '60ms');
+  const short = throughput('5ms');
+  assert.ok(Math.abs(short / long - 1) < 0.05, `${short} in 5 ms, ${long} in longer ones`);
 });
 
 test('events of all trials together are bounded, and a measurement is cancelled between two turns', () => {
