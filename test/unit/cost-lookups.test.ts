@@ -13,6 +13,8 @@ interface Lookup {
   readonly argument: string;
   /** The statement up to the lookup, and what follows on its line. */
   readonly statement: string;
+  /** Conditions of the blocks that it is in, innermost first. */
+  readonly conditions: readonly string[];
 }
 
 const LOOKUP = /\b(?:(?:services|this|costs?|s)\.)+(?:ns|per256|figure)\(|\bcostOf\(/g;
@@ -25,8 +27,23 @@ function lookupsIn(path: string, text: string = readText(path)): Lookup[] {
     const argument = text.slice(open, close).replace(/^costs, /, '');
     const begin = Math.max(...[';', '{', '}'].map((end) => bare.lastIndexOf(end, match.index)));
     const statement = text.slice(begin + 1, bare.indexOf('\n', close));
-    return [{ path, line: bare.slice(0, open).split('\n').length, argument, statement }];
+    const conditions = conditionsAt(bare, text, match.index);
+    return [{ path, line: bare.slice(0, open).split('\n').length, argument, statement, conditions }];
   });
+}
+/** What stands before each open brace, where it is an if or a switch. */
+function conditionsAt(bare: string, text: string, at: number): string[] {
+  const found: string[] = [];
+  let depth = 0;
+  for (let i = at; i >= 0; i--) {
+    if (bare[i] === '}') depth++;
+    if (bare[i] !== '{' || depth-- > 0) continue;
+    depth = 0;
+    const begin = Math.max(...[';', '{', '}'].map((end) => bare.lastIndexOf(end, i - 1)));
+    const header = text.slice(begin + 1, i);
+    if (/^\s*(else\s+)?(if|switch)\b/.test(bare.slice(begin + 1, i))) found.push(header);
+  }
+  return found;
 }
 const told = ({ path, line, argument }: Lookup): string => `${path}:${line} (${argument})`;
 
@@ -44,7 +61,9 @@ test('every lookup has one name of the table, written out', () => {
 });
 
 test('no lookup is decided by the name of a back-end', () => {
-  expect(lookups.filter(({ statement }) => BACKEND.test(statement)).map(told)).toEqual([]);
+  const decided = ({ statement, conditions }: Lookup): boolean =>
+    [statement, ...conditions].some((t) => BACKEND.test(t));
+  expect(lookups.filter(decided).map(told)).toEqual([]);
   expect(COSTS.filter((cost) => /virtio-net|vhost-net|vhost-user/.test(cost.name))).toEqual([]);
 });
 
@@ -90,5 +109,7 @@ test('the reader of lookups sees what it is there for', () => {
   expect(FIXED.test(one(source('name')).argument)).toBe(false);
   expect(BACKEND.test(one(source("'upcall'", "if (nic.backend === 'x') ")).statement)).toBe(true);
   expect(BACKEND.test(one(source("'upcall'")).statement)).toBe(false);
+  const nested = `function f() {\n  if (nic.backend === 'x') {\n    const b = { c: 1 };\n    for (;;) {\n      ${source("'upcall'")}\n}}}`;
+  expect(one(nested).conditions.map((text) => text.trim())).toEqual(["if (nic.backend === 'x')"]);
   expect(lookupsIn('x.ts', "const c = costOf(costs, 'upcall');\n")[0]?.argument).toBe("'upcall'");
 });
