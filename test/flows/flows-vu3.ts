@@ -87,7 +87,7 @@ const vu3: Flow = {
     }),
     step('qemu-a', 'a/qemu', 'sched.wake', {
       after: 'asked',
-      takes: ['idle_backend_wakeup'],
+      takes: ['idle_backend_wakeup', 'deep_idle_exit'],
       text: 'QEMU’s main loop',
     }),
     step('qemu-a', 'a/net0/vhost-user', 'vhost.user_request', {

@@ -386,7 +386,7 @@ const dd4: Flow = {
     ...firstBuffers.map((s) => (s.event === 'eventfd.signal' ? { ...s, name: 'posted' } : s)),
     step('vhost-1201', 'a/net0/vhost-net', 'sched.wake', {
       after: 'posted',
-      takes: ['ioeventfd_signal', 'idle_backend_wakeup'],
+      takes: ['ioeventfd_signal', 'idle_backend_wakeup', 'deep_idle_exit'],
       text: 'the worker, not QEMU',
     }),
     step('vhost-1201', 'a/net0/vhost-net', 'eventfd.read', { takes: ['vhost_worker_iteration'] }),
@@ -760,7 +760,7 @@ const dd6: Flow = {
     step('eth0-wire', 'eth0/wire', 'nic.wire_tx', { text: 'the cable' }),
     step('eth0-rx', 'eth0', 'nic.wire_rx', { name: 'arrived' }),
     step('eth0-rx', 'eth0', 'packet.dma', { text: 'the NIC writes it into the receive ring: no CPU copies it' }),
-    step('softirq-eth0', 'eth0', 'sched.wake', { after: 'arrived', takes: ['idle_backend_wakeup'] }),
+    step('softirq-eth0', 'eth0', 'sched.wake', { after: 'arrived', takes: ['idle_backend_wakeup', 'deep_idle_exit'] }),
     step('softirq-eth0', 'eth0', 'nic.interrupt'),
     step('softirq-eth0', 'eth0', 'nic.rx', { takes: ['guest_napi_poll', 'napi_rx_per_packet'] }),
     step('softirq-eth0', 'br0/eth0', 'dp.ingress'),

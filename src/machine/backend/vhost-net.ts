@@ -273,7 +273,8 @@ export class VhostNetWorker extends Context {
     const { pair, tap, queue, recorder } = this;
     const now = this.timeline.now[0]!;
     if (pair.tx !== this.ring) return false;
-    const n = this.count;
+    // translations may have gone meanwhile, and chains wait again
+    const n = Math.max(0, Math.min(this.count, pair.tx.available(this.count)));
     this.weight += n;
     this.polled = false;
     let begin = this.begun + this.fixedCost;

@@ -165,6 +165,7 @@ test('every field reaches the topology', () => {
         cores: 8,
         hugepages: { '2MiB': 600, socketMem: '512MiB' },
         iommu: true,
+        vhostPacketWeight: 0,
         ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true },
         bridges: [
           {
@@ -194,8 +195,10 @@ test('every field reaches the topology', () => {
             name: 'eth0',
             speed: '2.5Gbps',
             bridge: 'ovs',
+            queues: 4,
             rxRing: 64,
             txRing: 128,
+            maxFramesPerSecond: 12_500_000,
             offloads: { lro: true, txChecksum: false },
             plugged: false,
             tag: 4,
@@ -279,6 +282,7 @@ test('every field reaches the topology', () => {
         cores: 8,
         hugepages: { '2MiB': 600, '1GiB': 0, socketMem: 2 ** 29 },
         iommu: true,
+        vhostPacketWeight: 0,
         ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true },
         bridges: [
           {
@@ -327,8 +331,10 @@ test('every field reaches the topology', () => {
             name: 'eth0',
             speed: 2.5e9,
             bridge: 'ovs',
+            queues: 4,
             rxRing: 64,
             txRing: 128,
+            maxFramesPerSecond: 12_500_000,
             offloads: { txChecksum: false, rxChecksum: true, tso: false, gro: true, lro: true },
             plugged: false,
             tag: 4,

@@ -149,7 +149,8 @@ describe('interrupt lines', () => {
           const exits = of(E.KVM_EXIT_MMIO_USER).filter((e) => e.place === place).length;
           assert.equal(exits, (asks * levels.length) / 2);
         }
-        assert.ok(of(E.GUEST_IRQ).length >= of(E.KVM_IRQ_LINE).length / 2);
+        // one that comes while NAPI polls the ring finds nothing in it any more
+        assert.ok(of(E.GUEST_IRQ).length >= of(E.KVM_IRQ_LINE).length / 4);
       }
     },
   );
