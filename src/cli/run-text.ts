@@ -21,7 +21,7 @@ export function runText(result: JobResult, verdicts: readonly Verdict[], seconds
 }
 
 function linesOf(run: JobRun): string[] {
-  const { id, kind, from, to, state, sent, received, dropped, virtual, perFrame, tcp } = run;
+  const { id, kind, from, to, state, sent, received, dropped, virtual, perFrame, tcp, transactions } = run;
   const { p50, p99, max } = virtual.latencySeconds;
   const drops = Object.entries(dropped).map(([reason, n]) => `${n} ${reason}`);
   return [
@@ -29,7 +29,16 @@ function linesOf(run: JobRun): string[] {
     `  sent ${sent}, received ${received}, dropped ${drops.length === 0 ? 'none' : drops.join(', ')}`,
     `  ${Math.round(virtual.framesPerSecond)} frames/s, latency p50 ${timeText(p50)}, p99 ${timeText(p99)}, max ${timeText(max)}`,
     `  per frame: exits ${plain(perFrame.exitsKernel)} kernel ${plain(perFrame.exitsUserspace)} userspace, kicks ${plain(perFrame.kicks)}, interrupts ${plain(perFrame.interrupts)}, copies ${plain(perFrame.copies)}`,
-    ...(tcp === undefined ? [] : [`  tcp: ${plain(tcp.bitsPerSecond / 1e9)} Gbit/s, ${tcp.retransmits} retransmits`]),
+    ...(transactions === undefined
+      ? []
+      : [
+          `  transactions: ${transactions.completed}, ${transactions.lost} lost, ${Math.round(transactions.perSecond)} a second, mean ${timeText(transactions.latencySeconds.mean)}`,
+        ]),
+    ...(tcp === undefined
+      ? []
+      : [
+          `  tcp: ${plain(tcp.bitsPerSecond / 1e9)} Gbit/s, ${tcp.retransmits} retransmits, ${tcp.fastRecoveries} fast recoveries, ${tcp.timeouts} timeouts`,
+        ]),
   ];
 }
 
