@@ -18,7 +18,7 @@ import { SHAPES } from '../../accuracy/shapes.ts';
 import { shippedProfile } from '../../src/engine/cost-profile.ts';
 
 /** What has been reached: raise it with the emulator, never lower it. The aim is 0.8 of each. */
-const REACHED = { points: 0.76, ratios: 0.2 } as const;
+const REACHED = { points: 0.8, ratios: 0.2 } as const;
 /** Shapes that do not hold yet; accuracy/causes.ts says why. */
 const SHAPES_MISSED: readonly string[] = ['p2p'];
 
