@@ -231,6 +231,8 @@ export class GuestStack {
     else this.end(nic, frame, length, GUEST_DROP_NO_SOCKET);
   }
 
+  /** Bytes whose checksums the stack has verified itself, for whoever pays for it. */
+  summed = 0;
   /** True when the transport checksum needs no look: the device has verified it, or there is none yet (virtio 1.2 §5.1.6.4). */
   private checked(nic: GuestNic): boolean {
     return (nic.rxFlags & CHECKED) !== 0;
@@ -242,6 +244,7 @@ export class GuestStack {
     if (bytes < 8 || bytes > size) return this.end(nic, frame, length, GUEST_DROP_MALFORMED);
     // over IPv6 there has to be one (RFC 8200 §8.1)
     if (!this.checked(nic) && (six || inet.get16(udp + 6) !== 0)) {
+      this.summed += bytes;
       const good = inet.get16(udp + 6) !== 0 && inet.transportValid(ip, udp, IPPROTO_UDP, bytes);
       if (!good) return this.end(nic, frame, length, GUEST_DROP_BAD_CHECKSUM);
     }
@@ -264,7 +267,7 @@ export class GuestStack {
     const { inet, segment, packet } = this;
     const six = inet.get8(ip) >> 4 === 6;
     if (!segment.parse(tcp, size)) return this.end(nic, frame, length, GUEST_DROP_MALFORMED);
-    if (!this.checked(nic) && !inet.transportValid(ip, tcp, IPPROTO_TCP, size)) {
+    if (!this.checked(nic) && !this.valid(ip, tcp, size)) {
       return this.end(nic, frame, length, GUEST_DROP_BAD_CHECKSUM);
     }
     packet.frameAt = at;
@@ -287,6 +290,10 @@ export class GuestStack {
       if (this.gro.receive(nic, source, segment, frame, length, id, inet.get8(ip + (six ? 7 : 8)))) return;
     }
     this.end(nic, frame, length, this.tcp.receive(source, segment, packet, this.services.recorder.stamp));
+  }
+  private valid(ip: number, tcp: number, size: number): boolean {
+    this.summed += size;
+    return this.inet.transportValid(ip, tcp, IPPROTO_TCP, size);
   }
   private reset(nic: GuestNic, frame: number, packet: IpPacket): void {
     if ((this.segment.flags & TCP_RST) !== 0) return;

@@ -35,6 +35,8 @@ export const TCP_CLOSING = 11;
 const TCP_RTO_MIN = 200_000_000;
 const TCP_RTO_MAX = 120_000_000_000;
 const TCP_TIMEOUT_INIT = 1_000_000_000;
+/** RFC 6298 §5.7: where the handshake had to be repeated, and measured no round trip. */
+const TCP_TIMEOUT_FALLBACK = 3_000_000_000;
 export const TCP_DELACK_MIN = 40_000_000;
 /** linux net.ipv4.tcp_syn_retries, tcp_synack_retries, tcp_retries2. */
 export const TCP_SYN_RETRIES = 6;
@@ -267,7 +269,10 @@ export class TcpBlock {
   established(): void {
     this.setState(TCP_ESTABLISHED);
     // RFC 5681 §3.1: the handshake itself has seen a loss
-    if (this.timeouts > 0) this.congestion.cwnd = this.mss;
+    if (this.timeouts > 0) {
+      this.congestion.cwnd = this.mss;
+      if (this.srtt === 0) this.rto = TCP_TIMEOUT_FALLBACK;
+    }
     if (this.closing) this.setState(TCP_FIN_WAIT1);
   }
   /** Gone: no timer runs, nothing is sent. */
