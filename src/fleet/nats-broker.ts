@@ -37,7 +37,7 @@ const READ_MS = 10_000;
 
 /** Error codes of JetStream's API. */
 const NO_MESSAGE_FOUND = 10037;
-const CONSUMER_NAME_EXISTS = 10148;
+const CONSUMER_NOT_FOUND = 10014;
 const STREAM_NAME_EXISTS = 10058;
 const MAXIMUM_MESSAGES_PER_SUBJECT = 10077;
 
@@ -154,6 +154,19 @@ export class Broker {
     const { state } = await this.jsm.streams.info(this.names.jobs, { subjects_filter: this.names.allJobs });
     return new Set(Object.keys(state.subjects ?? {}));
   }
+  /** Whether workers of an engine have asked for jobs, and none waits or is with one of them. */
+  async idle(engine: string): Promise<boolean> {
+    try {
+      const { num_pending, num_ack_pending } = await this.jsm.consumers.info(
+        this.names.jobs,
+        this.names.consumer(engine),
+      );
+      return num_pending === 0 && num_ack_pending === 0;
+    } catch (error) {
+      if (codeOf(error) === CONSUMER_NOT_FOUND) return false;
+      throw error;
+    }
+  }
   /** Takes a job away, also from the worker that has it. */
   async withdraw(queued: QueuedJob): Promise<void> {
     await this.jsm.streams.purge(this.names.jobs, { filter: this.names.job(queued) });
@@ -172,7 +185,8 @@ export class Broker {
         inactive_threshold: nanos(IDLE_CONSUMER_MS),
       });
     } catch (error) {
-      if (codeOf(error) !== CONSUMER_NAME_EXISTS) throw error;
+      // It is there, and somebody has made or changed it: what matters follows this version.
+      if (!(error instanceof JetStreamApiError)) throw error;
       await jsm.consumers.update(names.jobs, name, changeable);
     }
     return this.js.consumers.get(names.jobs, name);

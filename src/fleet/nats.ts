@@ -3,6 +3,7 @@
  * outcomes come from its object store. Nothing depends on a message that is told once: a reconciler asks from time to time where the jobs
  * are, and publishes again what is nowhere.
  */
+import { engineVersion } from '../lab/job/engine-version.ts';
 import type { Broker } from './nats-broker.ts';
 import { NatsLink } from './nats-link.ts';
 import { type KeptOutcome, parseNotice, parseReport } from './nats-messages.ts';
@@ -45,6 +46,8 @@ export interface NatsCounts {
 interface Entry {
   readonly queued: QueuedJob;
   sent: boolean;
+  /** At the last look it was with the broker, which had nothing for workers. */
+  stuck: boolean;
 }
 interface Worker {
   readonly engine: string;
@@ -57,6 +60,7 @@ export class NatsQueue implements JobQueue {
   private readonly link: NatsLink;
   private readonly trouble: (text: string) => void;
   private readonly fallback: number;
+  private readonly engine = engineVersion();
   private readonly entries = new Map<string, Entry>();
   private readonly workers = new Map<string, Worker>();
   private readonly ended = { result: 0, failed: 0, cancelled: 0 };
@@ -73,6 +77,8 @@ export class NatsQueue implements JobQueue {
   private said = '';
   private readonly timer: NodeJS.Timeout;
   private reconciling = false;
+  /** At the last look there was no worker. */
+  private alone = false;
   private closed = false;
 
   constructor(listener: QueueListener, options: NatsQueueOptions) {
@@ -87,7 +93,7 @@ export class NatsQueue implements JobQueue {
     this.timer = setInterval(() => void this.reconcile(), reconcileMs);
   }
 
-  /** Threads of all workers that have reported. */
+  /** Threads of all workers of this version that have reported. */
   get parallel(): number {
     return Math.max(threadsOf(this.liveWorkers()), this.fallback);
   }
@@ -109,7 +115,7 @@ export class NatsQueue implements JobQueue {
 
   submit(queued: QueuedJob): void {
     if (this.closed || this.entries.has(queued.key)) return;
-    const entry = { queued, sent: false };
+    const entry = { queued, sent: false, stuck: false };
     this.entries.set(queued.key, entry);
     this.unsent.push(entry);
     this.pump();
@@ -159,10 +165,11 @@ export class NatsQueue implements JobQueue {
     if (threads === 0) this.workers.delete(id);
     else this.workers.set(id, { engine, threads, heard: performance.now() });
   }
+  /** Those that jobs of this server are for. */
   private liveWorkers(): Worker[] {
     const since = performance.now() - WORKER_GONE_MS;
     for (const [id, { heard }] of this.workers) if (heard < since) this.workers.delete(id);
-    return [...this.workers.values()];
+    return [...this.workers.values()].filter(({ engine }) => engine === this.engine);
   }
 
   // ---- work for the broker ------------------------------------------------------------------------------------------
@@ -281,7 +288,7 @@ export class NatsQueue implements JobQueue {
   }
 
   // ---- where the jobs are -------------------------------------------------------------------------------------------
-  /** A job that has no outcome and is not with the broker is published again. */
+  /** A job that has no outcome and that no worker will be given is published again. */
   private async reconcile(): Promise<void> {
     const { broker } = this;
     if (broker === null || this.closed || this.reconciling || !this.link.up) return;
@@ -289,19 +296,50 @@ export class NatsQueue implements JobQueue {
     try {
       const before = [...this.entries.values()].filter(({ sent, queued }) => sent && !this.busyKeys.has(queued.key));
       if (before.length === 0) return;
+      this.lookForWorkers();
       const there = await broker.subjects();
-      for (const entry of before) {
-        if (there.has(broker.names.job(entry.queued)) || !this.waitsFor(entry)) continue;
-        if ((await this.fetch(broker, entry)) || !this.waitsFor(entry)) continue;
-        // It had been acknowledged, and its outcome is gone; or it was lost.
-        this.republished++;
-        await broker.publish(entry.queued, true);
+      const lost = before.filter(({ queued }) => !there.has(broker.names.job(queued)));
+      const stuck = await this.stuckOf(
+        broker,
+        before.filter((entry) => !lost.includes(entry)),
+      );
+      for (const entry of lost) await this.publishAgain(broker, entry);
+      for (const entry of stuck) {
+        if (this.waitsFor(entry)) await broker.withdraw(entry.queued);
+        await this.publishAgain(broker, entry);
       }
     } catch (error) {
       if (!this.closed) this.later(error);
     } finally {
       this.reconciling = false;
     }
+  }
+  /** Jobs that the broker has and gives to nobody, at two looks. */
+  private async stuckOf(broker: Broker, held: readonly Entry[]): Promise<Entry[]> {
+    const stuck: Entry[] = [];
+    for (const engine of new Set(held.map(({ queued }) => queued.job.engine))) {
+      const idle = await broker.idle(engine);
+      for (const entry of held) {
+        if (entry.queued.job.engine !== engine) continue;
+        if (idle && entry.stuck) stuck.push(entry);
+        entry.stuck = idle && !entry.stuck;
+      }
+    }
+    return stuck;
+  }
+  private async publishAgain(broker: Broker, entry: Entry): Promise<void> {
+    if (!this.waitsFor(entry)) return;
+    if ((await this.fetch(broker, entry)) || !this.waitsFor(entry)) return;
+    this.republished++;
+    await broker.publish(entry.queued, true);
+  }
+  private lookForWorkers(): void {
+    const live = this.liveWorkers().length;
+    const others = this.workers.size - live;
+    const noneText = `no worker of engine ${this.engine} has reported${others > 0 ? `; ${others} of other versions have` : ''}`;
+    const alone = live === 0;
+    if (alone && !this.alone) this.trouble(`jobs wait: ${noneText}`);
+    this.alone = alone;
   }
 }
 

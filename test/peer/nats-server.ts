@@ -83,6 +83,9 @@ export class WorkerProcess {
   get alive(): boolean {
     return this.process.exitCode === null && this.process.signalCode === null;
   }
+  signal(signal: NodeJS.Signals): void {
+    this.process.kill(signal);
+  }
   /** kill -9. */
   async crash(): Promise<void> {
     await kill(this.process);

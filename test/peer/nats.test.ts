@@ -3,9 +3,9 @@
  * processes where they are killed, else in this process.
  */
 import assert from 'node:assert/strict';
-import { jetstream, jetstreamManager } from '@nats-io/jetstream';
+import { AckPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { Objm } from '@nats-io/obj';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { connect, type NatsConnection, nanos } from '@nats-io/transport-node';
 import { afterEach } from 'vitest';
 import { NatsQueue, type NatsQueueOptions } from '../../src/fleet/nats.ts';
 import { BrokerNames } from '../../src/fleet/nats-broker.ts';
@@ -355,6 +355,86 @@ natsTest('workers and queues that are there before their server wait for it', as
   assert.equal(queue.parallel, 1);
 });
 
+natsTest(
+  'a worker that was stopped for longer than the ack wait: its job is done elsewhere, and told once',
+  async () => {
+    const server = await startServer();
+    const { queue, told } = openQueue(server);
+    const env = { RINGSIDE_NATS_ACK_WAIT: '1' };
+    const first = startProcess(server, env);
+    const all = [long(1), ...jobs(1, 2)];
+    queue.submit(all[0]!);
+    await told.hasBegun(all[0]!);
+    first.signal('SIGSTOP');
+    const second = startProcess(server, env);
+    digestOf(await told.outcome(all[0]!));
+    assert.equal(told.begun.length, 2);
+    await second.crash();
+    first.signal('SIGCONT');
+    // It ends the run that nobody needs any more, and takes the next.
+    queue.submit(all[1]!);
+    digestOf(await told.outcome(all[1]!));
+    onceEach(told, all);
+  },
+);
+
+natsTest('two servers that ask for the same jobs are both told; what one takes away the other gets', async () => {
+  const server = await startServer();
+  const [one, other] = [openQueue(server, { reconcileMs: 200 }), openQueue(server, { reconcileMs: 200 })];
+  const all = jobs(10);
+  submit(one.queue, all);
+  submit(other.queue, all);
+  await until(() => one.queue.counts().sent === 10 && other.queue.counts().sent === 10);
+  one.queue.cancel(all.slice(0, 5).map(({ key }) => key));
+  startWorker(server);
+  await Promise.all([allTold(one.told, all), allTold(other.told, all)]);
+  for (const { told } of [one, other]) onceEach(told, all);
+  assert.deepEqual(one.queue.counts().ended, { result: 5, failed: 0, cancelled: 5 });
+  assert.deepEqual(other.queue.counts().ended, { result: 10, failed: 0, cancelled: 0 });
+});
+
+natsTest('a job that the broker has and gives to nobody is published again', async () => {
+  const server = await startServer();
+  const { queue, told } = openQueue(server, { reconcileMs: 200 });
+  const [job] = jobs(1);
+  queue.submit(job!);
+  await until(() => queue.counts().sent === 1);
+  // Somebody takes it and says nothing, by a consumer that gives a message once.
+  const nc = await client(server);
+  const jsm = await jetstreamManager(nc);
+  const name = names.consumer(engine);
+  await jsm.consumers.add(names.jobs, {
+    durable_name: name,
+    filter_subject: names.engineJobs(engine),
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: nanos(100),
+    max_deliver: 1,
+  });
+  const consumer = await jetstream(nc).consumers.get(names.jobs, name);
+  const first = await consumer.next();
+  const second = await consumer.next();
+  assert.ok(first !== null && second !== null && second.seq > first.seq);
+  assert.deepEqual([second.info.deliveryCount, queue.counts().republished], [1, 1]);
+  // Nor is it lost where somebody throws it away.
+  second.term();
+  startWorker(server);
+  digestOf(await told.outcome(job!));
+  onceEach(told, [job!]);
+});
+
+natsTest('jobs that no worker is there for: it is said, once', async () => {
+  const server = await startServer();
+  const said: string[] = [];
+  const { queue } = openQueue(server, { reconcileMs: 20, trouble: (text) => void said.push(text) });
+  submit(queue, jobs(1));
+  await until(() => said.length > 0);
+  assert.deepEqual(said, [`jobs wait: no worker of engine ${engine} has reported`]);
+  const worker = startWorker(server);
+  await until(() => queue.counts().workers === 1);
+  await worker.stop();
+  await until(() => queue.counts().workers === 0);
+});
+
 async function deadLetter(server: NatsServer, key: string): Promise<DeadLetter> {
   const jsm = await jetstreamManager(await client(server));
   const message = await jsm.streams.getMessage(names.dead, { last_by_subj: names.deadLetter(key) });
@@ -362,6 +442,6 @@ async function deadLetter(server: NatsServer, key: string): Promise<DeadLetter> 
   return message.json<DeadLetter>();
 }
 /** Looks again on every turn of the event loop. */
-async function until(met: () => boolean): Promise<void> {
-  while (!met()) await new Promise((resolve) => setTimeout(resolve, 10));
+async function until(met: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await met())) await new Promise((resolve) => setTimeout(resolve, 10));
 }
