@@ -30,6 +30,8 @@ export interface TrialGround {
   open(): World;
   /** Starts stream `index` of the job, changed by `change`. */
   start(world: World, index: number, id: string, change: Partial<TrafficSpec>): void;
+  /** The same where that can be; false where the world refuses it. */
+  tryStart(world: World, index: number, id: string, change: Partial<TrafficSpec>): boolean;
   /** Runs until nothing more happens; `events`: how many have happened in earlier worlds. */
   settle(world: World, events: number): void;
   /** The job's requests in the engine's units. */
@@ -164,6 +166,10 @@ class Measurement {
         ground.start(world, i, `learn-${i + 1}`, { ...sized, ...inTurns(streams[i]!), count, rate: slow });
       }
       settle();
+      // and some from the other end, where it can send: switches learn where it is
+      const backward = (i: number, { from, to }: Pick<TrafficSpec, 'from' | 'to'>): boolean =>
+        ground.tryStart(world, i, `learn-back-${i + 1}`, { ...sized, ...BACKWARD, from: to, to: from });
+      if (streams.filter((stream, i) => stream.from !== stream.to && backward(i, stream)).length > 0) settle();
     }
     const rate = load.rate === null ? 0 : load.rate / streams.length;
     const wanted = rate === 0 ? spec.maxFrames : Math.ceil(spec.durationSeconds * rate);
@@ -229,6 +235,16 @@ function answerOf({ best, framesPerSecond, failedFramesPerSecond, trials }: Thro
 function ledgerOf(world: World, id: string): RunLedger {
   return world.machine.frames.ledgers[world.runNumber(id)]!;
 }
+/** What the other end sends before a trial. */
+const BACKWARD = {
+  count: 2,
+  rate: 10_000,
+  flows: 1,
+  generator: null,
+  segments: undefined,
+  pattern: undefined,
+} as const;
+
 /** Frames before a trial take turns among flows: each has one. */
 function inTurns({ pattern }: Omit<TrafficSpec, 'id'>): Partial<TrafficSpec> {
   return pattern === undefined ? {} : { pattern: { ...pattern, distribution: 'round-robin', burst: 1 } };

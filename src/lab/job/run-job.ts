@@ -96,6 +96,15 @@ function measureJob(job: JobSpec, body: MeasureBody, watch: JobWatch): JobResult
       streams,
       open: () => build(topology, watch),
       start: (world, index, id, change) => startStream(world, { ...streams[index]!, ...change, id }, index),
+      tryStart: (world, index, id, change) => {
+        try {
+          world.startTraffic({ ...streams[index]!, ...change, id });
+          return true;
+        } catch (error) {
+          if (error instanceof Refusal) return false;
+          throw error;
+        }
+      },
       settle: (world, events) => settle(world, job, watch, events),
     });
   } catch (error) {

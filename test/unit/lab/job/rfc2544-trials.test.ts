@@ -152,3 +152,13 @@ test('events of all trials together are bounded, and a measurement is cancelled 
   assert.match(problem?.detail ?? '', /more than 100000 events/);
   assert.throws(() => runJob(job('p2p', { measure }), { cancelled: () => true }), JobCancelled);
 });
+
+test('switches learn both ends before a trial: a learning bridge floods nothing', () => {
+  const bridge = { name: 'br0', datapath: 'linux' };
+  const nics = ['eth0', 'eth1', 'eth2'].map((name) => ({ name, speed: '10Gbps' }));
+  const document = { hosts: [{ bridges: [bridge], nics }] } as unknown as JobSpec['document'];
+  const measure: MeasureBody = { kind: 'rfc2544', duration: '1ms', maxRate: 100_000 };
+  const { runs, problem } = runJob(job('p2p', { document, measure }));
+  assert.equal(problem, null);
+  assert.deepEqual([runs[0]?.received, runs[0]?.replicated], [100, 0]);
+});
