@@ -1,6 +1,7 @@
 /** Experiments as the command line reads them: a template in a file, users' cost profiles beside it, and every combination checked. */
 import { type ProfileSheet, SHIPPED_PROFILES } from '../engine/cost-profile.ts';
 import { type CostProfileDocument, parseCostProfile } from '../lab/cost-profile-document.ts';
+import { combinationText } from '../lab/experiment/axes.ts';
 import { type Plan, planExperiment } from '../lab/experiment/plan.ts';
 import type { Shard } from '../lab/experiment/schedule.ts';
 import { contentHash } from '../lab/job/job.ts';
@@ -37,6 +38,19 @@ export function planned(
   if (step.value.length > 0) throw badDocument(what, step.value);
   return { plan, profiles, hash: contentHash({ template, profiles, engine }) };
 }
+
+/** Combinations that are left out, with the first reason of each; the rest by their number. */
+export function skippedText(plan: Plan): string[] {
+  const lines = [...plan.skipped].slice(0, TOLD).map((combination) => {
+    const made = plan.combination(combination);
+    const why = made.ok ? '' : `: ${made.faults[0]?.detail ?? ''}`;
+    return `skipped: ${combinationText(plan.axes, combination)}${why}`;
+  });
+  const more = plan.skipped.size - TOLD;
+  return more > 0 ? [...lines, `skipped: ${more} more combinations`] : lines;
+}
+/** Skipped combinations that are told one by one. */
+const TOLD = 20;
 
 /** Files with cost profiles that documents may name. */
 export function readProfiles(paths: readonly string[]): CostProfileDocument[] {

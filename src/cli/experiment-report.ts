@@ -89,7 +89,7 @@ export function countsText(schedule: Schedule): string {
     ...(notNeeded === 0 ? [] : [`${notNeeded} not needed`]),
     ...(skipped === 0 ? [] : [`${skipped} skipped`]),
   ];
-  return [`${succeeded} runs succeeded`, `${failed} failed`, ...more].join(', ');
+  return [`${succeeded} ${succeeded === 1 ? 'run' : 'runs'} succeeded`, `${failed} failed`, ...more].join(', ');
 }
 
 /** What a terminal has room for: endings of metrics, the first ones that there are. */

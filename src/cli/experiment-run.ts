@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { engineVersion } from '../lab/job/engine-version.ts';
 import { type Command, readArguments, usageError } from './arguments.ts';
 import { CliError, EXIT } from './cli-error.ts';
-import { fileName, headerOf, planned, readProfiles, readShard } from './experiment-plan.ts';
+import { fileName, headerOf, planned, readProfiles, readShard, skippedText } from './experiment-plan.ts';
 import { countsText, reportOf, writeReport } from './experiment-report.ts';
 import { runOnServer } from './experiment-server.ts';
 import { readDocument } from './files.ts';
@@ -64,6 +64,7 @@ export async function experimentRun(args: readonly string[]): Promise<number> {
     maxRuns,
   });
   const { plan, hash } = experiment;
+  for (const line of skippedText(plan)) console.error(line);
   const header = headerOf(experiment, shard);
   const folder = given.text('out') ?? 'results';
   mkdirSync(folder, { recursive: true });

@@ -1,5 +1,7 @@
 /** `ringside serve`: the server, with options in the place of environment variables. */
+import { readSettings, SettingsError } from '../server/settings.ts';
 import { type Command, readArguments } from './arguments.ts';
+import { CliError } from './cli-error.ts';
 
 export const SERVE: Command = {
   name: 'serve',
@@ -48,6 +50,12 @@ export function intoEnvironment(
 
 export async function serveCommand(args: readonly string[]): Promise<null> {
   intoEnvironment(SERVE, VARIABLES, args);
+  try {
+    readSettings(process.env);
+  } catch (error) {
+    if (error instanceof SettingsError) throw new CliError(error.message);
+    throw error;
+  }
   await import('../server/main.ts');
   return null;
 }

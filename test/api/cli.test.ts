@@ -107,6 +107,7 @@ test('exit codes of a run: 0 all holds, 1 an assertion fails, 2 something is wro
     [['run', 'endless.json', '--assert', 'sent == 200'], 3, /RINGSIDE_E_RUN_FAILED .*more than 500 events/],
     [['run', 'long.json'], 3, /RINGSIDE_E_LIMIT \/limits\/time: the run takes longer than 0\.05 s/],
     [['run', 'small.json'], 3, /RINGSIDE_E_LIMIT \/limits\/memory: the run's world takes/],
+    [['serve', '--port', '99999'], 2, /PORT is '99999': expected a whole number from 0 to 65535/],
     [['rum'], 2, /there is no command 'rum'; is it run\?/],
     [[], 2, /^Usage: ringside COMMAND/],
   ];
@@ -269,6 +270,11 @@ test('what cannot be run is refused before anything is', () => {
   const many = ringside(['experiment', 'run', 'many.json', '--out', 'r']);
   assert.equal(many.code, 2);
   assert.match(many.err, /4000000 runs \(4 combinations, 1000000 repetitions each\) are more than the 100000/);
+  file('skip.json', template({ axes, repetitions: 1, skipInvalid: true }));
+  const skip = ringside(['experiment', 'run', 'skip.json', '--out', 'skip']);
+  assert.equal(skip.code, 0);
+  assert.match(skip.err, /^skipped: backend = "vhost-nett": axis backend.*: "vhost-nett" is not known$/m);
+  assert.match(skip.out, /^1 run succeeded, 0 failed, 1 skipped$/m);
   assert.equal(existsSync(join(folder, 'r')), false);
   assert.match(ringside(['experiment', 'run', 'bad.json', '--shard', '2/2']).err, /part 2 of 2 is none/);
 });
