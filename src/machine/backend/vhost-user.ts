@@ -186,6 +186,7 @@ export class VhostUserRxq implements PmdRxq {
   declare private readonly burstCost: number;
   declare private readonly dequeueCost: number;
   declare private readonly passCost: number;
+  declare private readonly callCost: number;
   declare private readonly byteCost256: number;
   /** Chains of the burst that lands. */
   private taken = 0;
@@ -204,6 +205,7 @@ export class VhostUserRxq implements PmdRxq {
     this.burstCost = services.ns('vhost_burst_overhead');
     this.dequeueCost = services.ns('vhost_dequeue') + SHARED_LINES * services.ns('cross_core_cache_line');
     this.passCost = services.ns('emc_pass');
+    this.callCost = services.ns('irqfd_write');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
   get portName(): string {
@@ -342,7 +344,7 @@ export class VhostUserRxq implements PmdRxq {
     const pair = this.pair;
     if (pair === null || this.taken === 0) return;
     if (this.port.log !== null) this.port.marks(this.port.log, pair, 1, this.taken);
-    pair.publishTx(this.taken);
+    if (pair.publishTx(this.taken)) this.datapath.debt += this.callCost;
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
   }
 }
@@ -358,6 +360,7 @@ export class VhostUserTxq implements PmdTxq {
   declare private readonly batch: PacketQueue;
   declare private readonly burstCost: number;
   declare private readonly enqueueCost: number;
+  declare private readonly callCost: number;
   declare private readonly byteCost256: number;
   /** Frames of the flush that lands, and the ring that they went into. */
   private placed = 0;
@@ -369,6 +372,7 @@ export class VhostUserTxq implements PmdTxq {
     this.port = port;
     this.pmd = pmd;
     this.burstCost = services.ns('vhost_burst_overhead');
+    this.callCost = services.ns('irqfd_write');
     this.enqueueCost = services.ns('vhost_enqueue') + SHARED_LINES * services.ns('cross_core_cache_line');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
@@ -439,12 +443,14 @@ export class VhostUserTxq implements PmdTxq {
     }
   }
 
-  flushed(timeline: { unpark(id: number): void }): void {
+  /** vhost_vring_call(): an interrupt is a write to the call eventfd, on the PMD's time. */
+  flushed(timeline: { unpark(id: number): void }): number {
     const pair = this.served;
-    if (pair === null || this.placed === 0) return;
+    if (pair === null || this.placed === 0) return 0;
     if (this.port.log !== null) this.port.marks(this.port.log, pair, 0, this.placed);
-    pair.publishRx(this.placed);
+    const called = pair.publishRx(this.placed);
     this.placed = 0;
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
+    return called ? this.callCost : 0;
   }
 }

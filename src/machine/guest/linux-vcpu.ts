@@ -324,6 +324,7 @@ export class LinuxVcpu extends GuestVcpu {
     }
     const now = this.timeline.now[0]!;
     recorder.stamp[0] = now;
+    if (this.stack.summed > 0) this.paySums();
     if (out !== null) this.sendPassed(out, passed);
     else this.stack.flush(nic);
     if (this.group.length > 1) this.rouseOthers();
@@ -337,6 +338,12 @@ export class LinuxVcpu extends GuestVcpu {
     this.exitDebt = 0;
     this.spend(this.enableCost + debt, RECHECK_RX);
     return true;
+  }
+
+  /** __skb_checksum_complete(): whose checksum the device did not vouch for is known when the frame has been looked at. */
+  private paySums(): void {
+    this.exitDebt += (this.stack.summed * this.checksumCost256) >> 8;
+    this.stack.summed = 0;
   }
 
   /** What a poll has put into the other NIC's ring is published; `frame`: the last of it, 0 without any. */

@@ -313,5 +313,7 @@ export class DpdkNicTxq implements PmdTxq {
       this.tx.send(this.batch.shift(), contextBits);
     }
   }
-  flushed(): void {}
+  flushed(): number {
+    return 0;
+  }
 }

@@ -32,7 +32,8 @@ export interface PmdTxq {
   readonly pending: number;
   flushCost(n: number): number;
   flush(n: number, begun: number, contextBits: number): void;
-  flushed(timeline: { unpark(id: number): void }): void;
+  /** After the landing: publishes, notifies. Returns what notifying has cost, ns. */
+  flushed(timeline: { unpark(id: number): void }): number;
   attach(context: number): void;
 }
 /** A port with queues of PMDs. */
@@ -225,7 +226,7 @@ export class Pmd extends Context {
       case LAND_FLUSH:
         this.txq.flush(this.count, this.begun, this.contextBits);
         this.recorder.stamp[0] = now;
-        this.txq.flushed(this.timeline);
+        debt = this.txq.flushed(this.timeline);
         this.txBatches++;
         this.txPackets += this.count;
         break;

@@ -15,7 +15,9 @@ class Txq implements PmdTxq {
     this.pending -= n;
     this.flushes.push([begun, n]);
   }
-  flushed(): void {}
+  flushed(): number {
+    return 0;
+  }
   attach(): void {}
 }
 
