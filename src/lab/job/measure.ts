@@ -41,7 +41,7 @@ export const Measure = closed(
         maxLength: 32,
         default: '20ms',
         description:
-          'How long a trial sends, in virtual time. A trial also fails when frames come out more slowly than they go in, which a longer one would see as loss.',
+          'How long a trial sends, in virtual time; longer where that would be fewer than 8000 frames. A trial also fails when frames come out more slowly than they go in, which a longer one would see as loss.',
         examples: ['20ms'],
       }),
     ),

@@ -19,8 +19,8 @@ import type {
 } from './measure.ts';
 import { backToBack, lossCurve, lossRatio, type Throughput, type Trial, throughputSearch } from './rfc2544.ts';
 
-/** Fewest frames of a stream in a trial: below, rates mean nothing. */
-const LEAST_FRAMES = 100;
+/** Fewest frames of a stream in a trial: kernels take up to 64 at once, and half of them are looked at. */
+const LEAST_FRAMES = 8000;
 /** Fewest frames that a stream sends before a trial. */
 const LEAST_LEARNED = 100;
 
