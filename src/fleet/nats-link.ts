@@ -44,7 +44,7 @@ function urlOf(text: string): URL {
   } catch {
     throw badUrl();
   }
-  const bare = url.pathname === '' || url.pathname === '/';
+  const bare = /^\/?$/.test(url.pathname) && url.search === '' && url.hash === '';
   if (!['nats:', 'tls:'].includes(url.protocol) || url.hostname === '' || !bare) throw badUrl();
   return url;
 }

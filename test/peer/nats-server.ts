@@ -9,20 +9,29 @@ import { freePort } from '../tools/free-port.ts';
 import { ROOT } from '../tools/source.ts';
 import { findProgram } from './peers.ts';
 
+export interface Credentials {
+  readonly user: string;
+  readonly pass: string;
+}
+
 export class NatsServer {
   readonly url: string;
   private readonly port: number;
   private readonly folder: string;
   private child: Child;
 
-  private constructor(port: number, folder: string) {
+  private readonly credentials: Credentials | null;
+
+  private constructor(port: number, folder: string, credentials: Credentials | null) {
     this.port = port;
     this.folder = folder;
-    this.url = `nats://127.0.0.1:${port}`;
+    this.credentials = credentials;
+    const who = credentials === null ? '' : `${credentials.user}:${credentials.pass}@`;
+    this.url = `nats://${who}127.0.0.1:${port}`;
     this.child = this.spawn();
   }
-  static async start(): Promise<NatsServer> {
-    const server = new NatsServer(await freePort(), mkdtempSync(join(tmpdir(), 'ringside-nats-')));
+  static async start(credentials: Credentials | null = null): Promise<NatsServer> {
+    const server = new NatsServer(await freePort(), mkdtempSync(join(tmpdir(), 'ringside-nats-')), credentials);
     await server.ready();
     return server;
   }
@@ -47,11 +56,13 @@ export class NatsServer {
 
   private spawn(): Child {
     const args = ['-js', '-a', '127.0.0.1', '-p', String(this.port), '-sd', this.folder];
+    if (this.credentials !== null) args.push('--user', this.credentials.user, '--pass', this.credentials.pass);
     return new Child(findProgram('nats-server') ?? 'nats-server', args);
   }
   private async ready(): Promise<void> {
     const answers = async (): Promise<boolean> => {
-      const nc = await connect({ servers: `127.0.0.1:${this.port}`, reconnect: false, timeout: 1000 });
+      const servers = `127.0.0.1:${this.port}`;
+      const nc = await connect({ servers, reconnect: false, timeout: 1000, ...this.credentials });
       await nc.close();
       return true;
     };

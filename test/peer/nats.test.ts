@@ -435,6 +435,21 @@ natsTest('jobs that no worker is there for: it is said, once', async () => {
   await until(() => queue.counts().workers === 0);
 });
 
+natsTest('a server that asks who they are', async () => {
+  const server = await NatsServer.start({ user: 'ringside', pass: 'p@ss' });
+  started.push(() => server.stop());
+  const address = server.url.replace('p@ss', encodeURIComponent('p@ss'));
+  const said: string[] = [];
+  openQueue(server, { url: address.replace('ringside', 'nobody'), trouble: (text) => void said.push(text) });
+  const { queue, told } = openQueue(server, { url: address });
+  startWorker(server, { url: address });
+  const all = jobs(2);
+  submit(queue, all);
+  await allTold(told, all);
+  await until(() => said.length > 0);
+  assert.match(said[0] ?? '', /Authorization Violation/);
+});
+
 async function deadLetter(server: NatsServer, key: string): Promise<DeadLetter> {
   const jsm = await jetstreamManager(await client(server));
   const message = await jsm.streams.getMessage(names.dead, { last_by_subj: names.deadLetter(key) });
