@@ -88,8 +88,10 @@ export interface SocketPlace {
 
 /** The socket that an application of messages writes to. */
 export interface MessageSocket {
-  /** A message of so many bytes is to go out. */
-  send(bytes: number): void;
+  /** A message of so many bytes is to go out; where messages can be lost, `tag` (a byte) goes with it. */
+  send(bytes: number, tag: number): void;
+  /** Tag of the message that is being read; -1 on a stream, where messages come in the order in which they were sent. */
+  readTag(): number;
   /** Nothing more will be sent. */
   finish(): void;
 }

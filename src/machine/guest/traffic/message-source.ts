@@ -1,4 +1,4 @@
-/** A connected UDP socket with an application behind it: each message is a datagram. */
+/** A connected UDP socket with an application behind it: each message is a datagram, its first byte a tag. */
 import { NEVER } from '../../../engine/timeline.ts';
 import type { Services } from '../../services.ts';
 import { IPPROTO_UDP } from '../../wire/ip.ts';
@@ -13,6 +13,8 @@ import { TrafficSource } from './source.ts';
 
 const UDP_HLEN = 8;
 const UDP_CHECK = 6;
+/** Datagrams that wait to be read, or to be sent: what comes on top is lost, as in a socket's buffer. A power of two. */
+const BACKLOG = 256;
 
 export interface MessageOptions {
   readonly path: IpPath;
@@ -38,9 +40,15 @@ export class MessageSource extends TrafficSource implements UdpSocket, MessageSo
   declare private readonly services: Services;
   declare private readonly inet: Inet;
   declare private readonly options: MessageOptions;
-  /** Messages that wait to be sent, and how long they are: an application sends one length. */
+  /** Messages that wait to be sent, how long they are (an application sends one length), and their tags as a ring. */
   private messages = 0;
   private bytes = 0;
+  private readonly sending = new Uint8Array(BACKLOG);
+  private sent = 0;
+  /** Tags of those that wait to be read, as a ring. */
+  private readonly unread = new Uint8Array(BACKLOG);
+  private came = 0;
+  private taken = 0;
   private ipId = 1;
   private ended = false;
 
@@ -57,17 +65,24 @@ export class MessageSource extends TrafficSource implements UdpSocket, MessageSo
     this.application.opened(now);
     this.refresh(now);
   }
-  send(bytes: number): void {
+  send(bytes: number, tag: number): void {
+    if (this.messages === BACKLOG) return;
     this.bytes = bytes;
-    this.messages++;
+    this.sending[(this.sent + this.messages++) & (BACKLOG - 1)] = tag;
+  }
+  readTag(): number {
+    return this.unread[this.taken++ & (BACKLOG - 1)]!;
   }
   finish(): void {
     this.onFinished();
   }
   datagram(at: number, length: number, clock: Float64Array): void {
     const right =
-      length === this.application.unitBytes && this.options.pattern.matches(at, this.options.receiveStart, 0, length);
+      length === this.application.unitBytes &&
+      this.options.pattern.matches(at + 1, this.options.receiveStart, 1, length - 1);
     if (!right) this.mismatches++;
+    if (this.came - this.taken === BACKLOG) return;
+    this.unread[this.came++ & (BACKLOG - 1)] = this.inet.get8(at);
     this.application.arrived(1);
     this.refresh(clock[0]!);
   }
@@ -108,6 +123,8 @@ export class MessageSource extends TrafficSource implements UdpSocket, MessageSo
     inet.set16(udp + 4, length);
     inet.set16(udp + UDP_CHECK, 0);
     options.pattern.write(udp + UDP_HLEN, options.sendStart, 0, bytes);
+    inet.set8(udp + UDP_HLEN, this.sending[this.sent & (BACKLOG - 1)]!);
+    this.sent = (this.sent + 1) & (BACKLOG - 1);
     wish.fill(0);
     let sum = path.pseudo(IPPROTO_UDP, length);
     if (this.nic.caps.csum) {

@@ -65,14 +65,20 @@ export class TransactionAccount {
   }
 }
 
+/** A tag is the slot of its request, and how often that was used: a late response is not taken for the next one. */
+const SLOT_MASK = 63;
+const USE_SHIFT = 6;
+
 export class Requester extends Application {
+  protected readonly unitsPerRead = 1;
   declare private readonly account: TransactionAccount;
   declare private readonly socket: MessageSocket;
   declare private readonly loses: boolean;
-  /** When the requests that have no response were sent, as a ring; and when the next ones of those that think are due. */
+  /** By slot: when the request was sent that has no response, -1 = free; and how often the slot was used. */
   declare private readonly since: Float64Array;
-  private first = 0;
+  declare private readonly uses: Uint8Array;
   private open = 0;
+  /** When the next requests are due, of those that think: a ring. */
   declare private readonly thinking: Float64Array;
   private firstThought = 0;
   private thoughts = 0;
@@ -84,11 +90,12 @@ export class Requester extends Application {
     this.account = account;
     this.socket = socket;
     this.loses = loses;
-    this.since = new Float64Array(account.terms.outstanding);
-    this.thinking = new Float64Array(account.terms.outstanding);
+    const { outstanding } = account.terms;
+    this.since = new Float64Array(outstanding).fill(-1);
+    this.uses = new Uint8Array(outstanding);
+    this.thinking = new Float64Array(outstanding);
   }
 
-  protected readonly unitsPerRead = 1;
   override get unitBytes(): number {
     return this.account.terms.responseBytes;
   }
@@ -97,9 +104,13 @@ export class Requester extends Application {
     this.settle();
   }
   protected override read(_units: number, now: number): void {
-    // one that was given up comes late: it is nobody's
-    if (this.open === 0) return;
-    this.account.answered(this.shift(), now);
+    const tag = this.socket.readTag();
+    const slot = tag < 0 ? this.oldest() : tag & SLOT_MASK;
+    // one that was given up comes late, or comes twice: it is nobody's
+    if (slot < 0 || slot >= this.since.length || this.since[slot]! < 0) return;
+    if (tag >= 0 && this.tagOf(slot) !== tag) return;
+    this.account.answered(this.since[slot]!, now);
+    this.release(slot);
     this.next(now);
     this.settle();
   }
@@ -109,8 +120,9 @@ export class Requester extends Application {
       this.thoughts--;
       this.ask(now);
     }
-    while (this.loses && this.open > 0 && this.since[this.first]! + RESPONSE_TIMEOUT <= now) {
-      this.shift();
+    for (let i = 0; this.loses && i < this.since.length; i++) {
+      if (this.since[i]! < 0 || this.since[i]! + RESPONSE_TIMEOUT > now) continue;
+      this.release(i);
       this.account.lost++;
       this.ask(now);
     }
@@ -119,8 +131,12 @@ export class Requester extends Application {
 
   private ask(now: number): void {
     if (!this.account.ask(now)) return;
-    this.since[(this.first + this.open++) % this.since.length] = now;
-    this.socket.send(this.account.terms.requestBytes);
+    let slot = 0;
+    while (this.since[slot]! >= 0) slot++;
+    this.since[slot] = now;
+    this.uses[slot]!++;
+    this.open++;
+    this.socket.send(this.account.terms.requestBytes, this.tagOf(slot));
   }
   /** A response was read: the next request, now or when the client has thought. */
   private next(now: number): void {
@@ -128,16 +144,25 @@ export class Requester extends Application {
     if (thinkNs === 0) return this.ask(now);
     this.thinking[(this.firstThought + this.thoughts++) % this.thinking.length] = now + thinkNs;
   }
-  private shift(): number {
-    const since = this.since[this.first]!;
-    this.first = (this.first + 1) % this.since.length;
+  private tagOf(slot: number): number {
+    return (slot | (this.uses[slot]! << USE_SHIFT)) & 0xff;
+  }
+  private release(slot: number): void {
+    this.since[slot] = -1;
     this.open--;
-    return since;
+  }
+  /** Slot of the request that has waited longest, -1 without. */
+  private oldest(): number {
+    let found = -1;
+    for (let i = 0; i < this.since.length; i++) {
+      if (this.since[i]! >= 0 && (found < 0 || this.since[i]! < this.since[found]!)) found = i;
+    }
+    return found;
   }
   private settle(): void {
+    const oldest = this.loses ? this.oldest() : -1;
     const thought = this.thoughts > 0 ? this.thinking[this.firstThought]! : NEVER;
-    const given = this.loses && this.open > 0 ? this.since[this.first]! + RESPONSE_TIMEOUT : NEVER;
-    this.alarm = Math.min(thought, given);
+    this.alarm = Math.min(thought, oldest < 0 ? NEVER : this.since[oldest]! + RESPONSE_TIMEOUT);
     if (this.open > 0 || this.thoughts > 0 || this.finished) return;
     this.finished = true;
     this.socket.finish();
@@ -159,7 +184,7 @@ export class Responder extends Application {
   }
   override opened(): void {}
   protected override read(): void {
-    this.socket.send(this.terms.responseBytes);
+    this.socket.send(this.terms.responseBytes, this.socket.readTag());
   }
   protected override rang(): void {}
 }

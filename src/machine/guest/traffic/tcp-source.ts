@@ -54,6 +54,9 @@ export class TcpSource extends TrafficSource implements MessageSocket, SocketPla
   send(bytes: number): void {
     this.block.limit += bytes;
   }
+  readTag(): number {
+    return -1;
+  }
   finish(): void {
     this.block.close();
   }

@@ -21,9 +21,16 @@ const services = () =>
 
 class Socket {
   readonly sent: number[] = [];
+  readonly tags: number[] = [];
+  /** Of the message that is read; -1: a stream. */
+  tag = -1;
   finished = 0;
-  send(bytes: number): void {
+  send(bytes: number, tag: number): void {
     this.sent.push(bytes);
+    this.tags.push(tag);
+  }
+  readTag(): number {
+    return this.tag;
   }
   finish(): void {
     this.finished++;
@@ -135,6 +142,34 @@ describe('a client', () => {
     requester.arrived(1);
     turn(3 * SECOND);
     assert.deepEqual([account.completed, socket.finished, requester.nextAlarm], [0, 1, NEVER]);
+  });
+
+  test('a datagram has the tag of its request: who it answers is known, whatever was lost', () => {
+    const { socket, account, requester, turn } = client({ outstanding: 3, count: 6 }, true);
+    requester.opened(0);
+    assert.equal(new Set(socket.tags).size, 3);
+    // the first one's response is lost
+    const answer = (tag: number, now: number): void => {
+      socket.tag = tag;
+      requester.arrived(1);
+      turn(now);
+    };
+    answer(socket.tags[1]!, 1000);
+    assert.equal(account.mean, 1000 + WAKE + READ + 5);
+    answer(socket.tags[2]!, 5000);
+    answer(socket.tags[2]!, 6000); // a second time
+    assert.deepEqual([account.completed, socket.sent.length], [2, 5]);
+    answer(socket.tags[3]!, 100_000);
+    answer(socket.tags[4]!, 200_000);
+    assert.deepEqual([account.completed, socket.sent.length], [4, 6]);
+    answer(socket.tags[5]!, 300_000);
+    assert.equal(requester.nextAlarm, SECOND);
+    assert.equal(socket.finished, 0);
+    turn(SECOND);
+    assert.deepEqual([account.lost, account.completed, socket.finished], [1, 5, 1]);
+    // and it comes after all
+    answer(socket.tags[0]!, SECOND + 1e6);
+    assert.equal(account.completed, 5);
   });
 
   test('on a stream it waits for as long as that takes', () => {
