@@ -125,7 +125,7 @@ export class NatsQueue implements JobQueue {
     for (const key of keys) {
       const entry = this.entries.get(key);
       if (entry === undefined) continue;
-      this.withdrawn.set(key, entry.queued);
+      if (entry.sent) this.withdrawn.set(key, entry.queued);
       this.tell(key, { kind: 'cancelled' });
     }
     this.pump();

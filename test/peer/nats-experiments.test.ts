@@ -61,7 +61,9 @@ function startWorkers(broker: NatsServer, count: number): WorkerProcess[] {
 
 const start = (server: Ringside): Promise<View> => server.json<View>('POST', '/v1/experiments', TEMPLATE);
 async function finished(server: Ringside, { id }: View): Promise<View> {
-  const view = await server.json<View>('GET', `/v1/experiments/${id}?wait=120s`);
+  let view: View;
+  do view = await server.json<View>('GET', `/v1/experiments/${id}?wait=60s`);
+  while (view.state === 'RUNNING');
   assert.equal(view.state, 'SUCCEEDED', `${JSON.stringify(view)}\n${server.output}`);
   return view;
 }
