@@ -79,6 +79,8 @@ cost('copy_per_byte_kernel', 0.12, 'ns/B', [0.06, 0.3], 'no source', 'bounded fr
 // ---- DPDK and the netdev datapath
 cost('pmd_idle_iteration', 330, 'ns', [125, 625], 'derived', 'openvswitch/ovs commit 79f368756 (790 cycles)', 'one poll of all queues that finds nothing');
 cost('emc_pass', 35, 'ns', [20, 60], 'derived', 'openvswitch/ovs commit d262ac2c6 (83 ns port to port) minus NIC receive and transmit', 'miniflow extract, EMC hit, actions');
+cost('l2_miss', 13, 'ns', [10, 20], 'published', 'anandtech.com 2017, Sizing up servers (Skylake-SP, EPYC): Xeon E5-2699 v4, 38 to 51 cycles to the third level and 12 to 15 to the second; the difference at 2.4 GHz', 'a cache line that a core has used before, and that its second-level cache does not hold any more');
+cost('l2_cache', 262144, 'B', [262144, 2097152], 'published', 'Intel 64 and IA-32 Architectures Optimization Reference Manual: 256 KiB for each core from Nehalem to Broadwell', 'second-level cache of a core: holds what the core has used last');
 cost('emc_miss_to_dpcls', 102, 'ns', [70, 130], 'derived', 'openvswitch/ovs commit d262ac2c6', 'extra when the first subtable must be asked');
 cost('smc_lookup', 40, 'ns', [20, 60], 'no source', 'between emc_pass and emc_miss_to_dpcls: one bucket, one comparison with a masked flow', 'extra when the signature match cache is asked');
 cost('dpcls_subtable_lookup', 73, 'ns', [50, 90], 'derived', 'openvswitch/ovs commit 3453b4d62', 'each further subtable');

@@ -19,6 +19,7 @@ import { W_TCP_FLAGS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
 import type { LearnedConnection } from './conntrack/connection.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
+import { EMC_ENTRY_LINES } from './emc.ts';
 import { hashKey } from './flow-key.ts';
 import type { Megaflow, MegaflowTable } from './megaflow-table.ts';
 import type { ControllerCookie } from './odp-actions.ts';
@@ -28,6 +29,8 @@ import { SignatureMatchCache } from './smc.ts';
 
 /** DEFAULT_EM_FLOW_INSERT_INV_PROB. */
 export const EMC_INSERT_INV_PROB = 100;
+/** Bytes of a cache line. */
+const CACHE_LINE = 64;
 
 export interface LearnedNetdev {
   /** By PMD, in the order in which they were made; the threads that are none come first. */
@@ -60,6 +63,9 @@ export class NetdevDatapath extends OvsDatapath {
   declare private readonly upcallCost: number;
   declare private readonly smcCost: number;
   declare private readonly passCost: number;
+  /** Lines that a core's second-level cache holds, and what an entry of the EMC costs that it does not hold any more. */
+  declare private readonly cacheLines: number;
+  declare private readonly farEntryCost: number;
 
   constructor(services: Services, place: number, random: RandomStream) {
     super(services, 'netdev@ovs-netdev', place);
@@ -69,6 +75,8 @@ export class NetdevDatapath extends OvsDatapath {
     this.upcallCost = services.ns('netdev_upcall');
     this.smcCost = services.ns('smc_lookup');
     this.passCost = services.ns('emc_pass');
+    this.cacheLines = services.figure('l2_cache') / CACHE_LINE;
+    this.farEntryCost = EMC_ENTRY_LINES * services.ns('l2_miss');
   }
 
   // ---- PMDs -----------------------------------------------------------------------------------------------------------
@@ -217,6 +225,7 @@ export class NetdevDatapath extends OvsDatapath {
     let flow = state.emc.find(key, hash);
     if (flow !== null) {
       state.emcHits++;
+      if (state.emc.age > this.cacheLines) this.debt += this.farEntryCost;
       recorder.event(bits | DP_EMC_HIT, frame, 0, flow.id);
     } else {
       flow = state.smc === null ? null : this.smcFind(state, hash);
