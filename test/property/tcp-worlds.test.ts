@@ -39,7 +39,9 @@ test('streams: every byte arrives, whatever is lost and however it is repaired',
         assert.deepEqual([tcp.congestion, tcp.sack], [stream.congestion, stream.sack]);
         for (const sender of tcp.senders) {
           assert.ok(sender.cwndBytes >= tcp.mss);
-          assert.equal(sender.ssthreshBytes === null, sender.fastRecoveries + sender.timeouts === 0);
+          // timeouts of the handshake leave it as it is
+          if (sender.ssthreshBytes !== null) assert.ok(sender.fastRecoveries + sender.timeouts > 0);
+          if (sender.fastRecoveries > 0) assert.ok(sender.ssthreshBytes !== null);
         }
         // nothing is sent again that was not lost: but its acknowledgement may have been
         assert.equal(tcp.retransmits > 0 && (run.dropped['link.loss'] ?? 0) === 0, false);
