@@ -291,7 +291,7 @@ function kernelCaches(d: KernelDatapath): Record<string, number> {
     'masks total': d.table.masks,
     'masks hit/pkt': lookups === 0 ? 0 : d.masksProbed / lookups,
     'cache hit': d.cacheHits,
-    'upcalls waiting': d.upcalls.length,
+    'upcalls waiting': d.upcallsWaiting,
   };
 }
 /** `ovs-appctl dpif-netdev/pmd-stats-show`. */

@@ -108,7 +108,7 @@ function measure(kind: Kind, { name, frames, mask }: Case): void {
       pool.frame[packet] = 1;
       pool.inPort[packet] = 1;
       datapath.process(packet, 0);
-      if (datapath instanceof KernelDatapath) while (datapath.upcalls.length > 0) datapath.upcall(0);
+      if (datapath instanceof KernelDatapath) while (datapath.upcallsWaiting > 0) datapath.upcall(0);
       if (recorder.due) recorder.publish(0);
     }
   };

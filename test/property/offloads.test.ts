@@ -64,7 +64,7 @@ it('nothing is lost, doubled or wrong', () => {
           assert.equal(pool.live, began);
         }
         bench.run(() => assert.equal(pool.live, alive(bare), 'every frame is somewhere'));
-        while (bench.bridge.upcalls.length > 0) {
+        while (bench.bridge.upcallsWaiting > 0) {
           bench.bridge.upcall(0);
           assert.equal(pool.live, alive(bare) + kept(ports));
         }

@@ -8,9 +8,10 @@ import { PATTERN_BYTES } from '../../machine/guest/stack/byte-pattern.ts';
 import { REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
 import { IN_FLIGHT } from '../../machine/host/nic-rx.ts';
 import { ArenaPlan } from '../../machine/memory/arena.ts';
-import { UPCALL_QUEUE } from '../../machine/ovs/datapath/kernel-datapath.ts';
+import { UPCALL_QUEUE } from '../../machine/ovs/datapath/upcall-queue.ts';
 import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../../machine/packet/pool.ts';
 import { pmdThreads, runningVcpus } from '../cores.ts';
+import { handlerThreads } from '../ovs/other-config.ts';
 import type { Guest, Topology } from '../topology.ts';
 
 /** Slots for traffic templates: one for each run that sends at the same time in one world, and as many for further queue pairs. */
@@ -123,7 +124,7 @@ export function mostPlaces(topology: Topology): number {
 function poolSlots(topology: Topology): number {
   let n = POOL_MARGIN;
   for (const host of topology.hosts) {
-    n += host.bridges.length * UPCALL_QUEUE;
+    n += (host.bridges.length + handlerThreads(host) - 1) * UPCALL_QUEUE;
     const pmds = Math.max(1, pmdThreads(host.bridges));
     for (const nic of host.nics) n += (1 + pmds) * IN_FLIGHT + nic.queues * nic.rxRing + nic.txRing;
     const userspace = host.bridges.some((b) => b.datapath === 'netdev') ? VHOST_USER_BATCH * pmds : 0;

@@ -17,6 +17,7 @@ import { OpenflowAgent } from '../../machine/ovs/openflow/agent.ts';
 import { HostSwitch } from '../ovs/host-switch.ts';
 import { placeCounters } from '../ovs/netdevs.ts';
 import { factsOf } from '../ovs/nic-facts.ts';
+import { handlerThreads } from '../ovs/other-config.ts';
 import { PmdThreads } from '../ovs/pmd-threads.ts';
 import type { Bridge, Host } from '../topology.ts';
 import type { HostSite, OvsDatapathSite, Site } from './site.ts';
@@ -85,12 +86,14 @@ function datapathOf(
   if (type === 'netdev')
     datapath = new NetdevDatapath(services, place, new RandomStream(site.topology.seed, `emc ${prefix}${bridge}`));
   else {
-    datapath = new KernelDatapath(services, place);
-    const core = cores.shared();
-    const handler = new OvsHandler(`${prefix}handler-${bridge}`, core, services, datapath);
-    datapath.handler = handler;
-    site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
-    if (hostSite.ovs !== null) hostSite.ovs.contextBits = handler.id << 20;
+    datapath = new KernelDatapath(services, place, handlerThreads(host));
+    for (const i of datapath.upcallQueues.keys()) {
+      const core = cores.shared();
+      const name = `${prefix}handler-${bridge}${i === 0 ? '' : `-${i}`}`;
+      const handler = new OvsHandler(name, core, services, datapath, i);
+      site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
+      if (i === 0 && hostSite.ovs !== null) hostSite.ovs.contextBits = handler.id << 20;
+    }
   }
   const revalidator = new OvsRevalidator(`${prefix}revalidator-${bridge}`, services, datapath);
   site.enter(revalidator, place, { kind: 'revalidator', core: -1, host: host.name, polls: false });

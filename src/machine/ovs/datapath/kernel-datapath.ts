@@ -13,7 +13,6 @@ import {
   DP_UPCALL_COPY,
   PORT_DROP_REMOVED,
 } from '../../../engine/events.ts';
-import { PacketQueue } from '../../packet/pool.ts';
 import type { Services } from '../../services.ts';
 import { DP_WORDS, W_TCP_FLAGS } from '../flow/flow.ts';
 import { compileActions } from './compiled-actions.ts';
@@ -24,15 +23,7 @@ import { type LearnedMaskCache, MaskCache } from './mask-cache.ts';
 import { type LearnedFlows, type Megaflow, MegaflowTable } from './megaflow-table.ts';
 import type { ControllerCookie } from './odp-actions.ts';
 import type { UpcalledPacket } from './slow-path.ts';
-
-/** Upcalls that wait at most, a power of 2: what the netlink sockets of a handler hold of small frames. */
-export const UPCALL_QUEUE = 2048;
-
-/** Who takes upcalls: the handler context. */
-export interface UpcallHandler {
-  /** A packet was queued at the recorder's stamp. */
-  upcallQueued(): void;
-}
+import { UpcallQueue } from './upcall-queue.ts';
 
 export interface LearnedKernel {
   readonly table: LearnedFlows;
@@ -43,9 +34,8 @@ export interface LearnedKernel {
 
 export class KernelDatapath extends OvsDatapath {
   readonly table = new MegaflowTable(true);
-  /** Packets; OVS_PACKET_ATTR_KEY of each lies in `keys`, of a `controller` action its cookie in `cookies`. */
-  readonly upcalls = new PacketQueue(UPCALL_QUEUE);
-  handler!: UpcallHandler;
+  /** One for each handler thread; all packets of a flow go to the same one (ovs_vport_find_upcall_portid()). */
+  declare readonly upcallQueues: readonly UpcallQueue[];
   hits = 0;
   missed = 0;
   lost = 0;
@@ -55,13 +45,10 @@ export class KernelDatapath extends OvsDatapath {
   declare private readonly maskCost: number;
   declare private readonly passCost: number;
   private readonly maskCache = new MaskCache();
-  private readonly keys = new Int32Array(UPCALL_QUEUE * DP_WORDS);
-  private readonly cookies = new Array<ControllerCookie | null | undefined>(UPCALL_QUEUE).fill(undefined);
-  private queued = 0;
-  private taken = 0;
 
-  constructor(services: Services, place: number) {
+  constructor(services: Services, place: number, handlers = 1) {
     super(services, 'system@ovs-system', place);
+    this.upcallQueues = Array.from({ length: handlers }, () => new UpcallQueue());
     this.maskCost = services.ns('ovs_kernel_mask_lookup');
     this.passCost = services.ns('ovs_kernel_per_packet');
   }
@@ -161,45 +148,44 @@ export class KernelDatapath extends OvsDatapath {
   /** queue_userspace_packet(). `cookie`: undefined for a miss, null for a slow path action. */
   private queueUpcall(packet: number, cookie: ControllerCookie | null | undefined, contextBits: number): void {
     const { pool, recorder } = this.services;
-    if (this.upcalls.full) {
+    const queue = this.upcallQueue();
+    if (queue.packets.full) {
       this.lost++;
       return this.drop(packet, contextBits, DP_DROP_UPCALL_LOST);
     }
     const bits = this.bitsOf(packet) | contextBits;
     recorder.event(bits | DP_UPCALL_COPY, pool.frame[packet]!, pool.length[packet]!, 0);
-    const at = this.queued++ & (UPCALL_QUEUE - 1);
-    this.keys.set(this.key.words, at * DP_WORDS);
-    this.cookies[at] = cookie;
-    this.upcalls.push(packet);
-    this.handler.upcallQueued();
+    queue.push(packet, this.key.words, cookie);
+  }
+  private upcallQueue(): UpcallQueue {
+    const { upcallQueues, key } = this;
+    return upcallQueues[upcallQueues.length === 1 ? 0 : (hashKey(key.words, key.long) >>> 0) % upcallQueues.length]!;
+  }
+  /** Upcalls that wait for all handlers. */
+  get upcallsWaiting(): number {
+    return this.upcallQueues.reduce((n, queue) => n + queue.packets.length, 0);
   }
 
-  /** How many flows that are not installed the first `n` waiting upcalls ask for. */
-  newFlowsAhead(n: number): number {
+  /** How many flows that are not installed the first `n` upcalls of a queue ask for. */
+  newFlowsAhead(n: number, queue = this.upcallQueues[0]!): number {
     const seen = new Set<string>();
     const words = new Int32Array(DP_WORDS);
     for (let i = 0; i < n; i++) {
-      this.peekKey(i, words);
-      if (this.cookies[(this.taken + i) & (UPCALL_QUEUE - 1)] !== undefined || this.table.find(words) !== null)
-        continue;
+      queue.peekKey(i, words);
+      if (queue.cookieOf(i) !== undefined || this.table.find(words) !== null) continue;
       const mask = this.slow.likelyMask?.(words);
       seen.add((mask === undefined ? words : words.map((w, j) => w & mask[j]!)).join());
     }
     return seen.size;
   }
-  private peekKey(i: number, words: Int32Array): void {
-    const at = ((this.taken + i) & (UPCALL_QUEUE - 1)) * DP_WORDS;
-    for (let j = 0; j < DP_WORDS; j++) words[j] = this.keys[at + j]!;
-  }
-
-  /** The handler's half for the next upcall: translates the packet, installs the flow if it is new, and executes the packet. */
-  upcall(contextBits: number): void {
+  /** The handler's half for the next upcall of its queue: translates the packet, installs the flow if it is new, and executes the packet. */
+  upcall(contextBits: number, queue = this.upcallQueues[0]!): void {
     const { pool, recorder } = this.services;
     const now = recorder.stamp[0]!;
-    const packet = this.upcalls.shift();
     const key = new Int32Array(DP_WORDS);
-    this.peekKey(0, key);
-    const cookie = this.cookies[this.taken++ & (UPCALL_QUEUE - 1)];
+    queue.peekKey(0, key);
+    const cookie = queue.cookieOf(0);
+    const packet = queue.shift();
     const length = pool.length[packet]!;
     const frame = pool.frame[packet]!;
     const inPort = pool.inPort[packet]!;

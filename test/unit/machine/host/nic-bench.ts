@@ -63,7 +63,7 @@ export class NicBench {
     this.rx = new NicRx('rx', services, Math.max(512, options.ring ?? 0), offloads.rxChecksum);
     this.rx.port = 1;
     this.bridge = new KernelDatapath(services, 100);
-    this.bridge.handler = { upcallQueued: () => {} };
+    this.bridge.upcallQueues[0]!.handler = { upcallQueued: () => {} };
     const ports = new OvsBridge('br0', 100, this.bridge);
     this.ports = ports;
     const normal = new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
@@ -87,7 +87,7 @@ export class NicBench {
   /** Installs the flow of such frames, so that none waits for an upcall. */
   learn(bytes: Uint8Array): void {
     this.bridge.process(this.bare.packet(bytes), 0);
-    while (this.bridge.upcalls.length > 0) this.bridge.upcall(0);
+    while (this.bridge.upcallsWaiting > 0) this.bridge.upcall(0);
     this.out.kept.length = 0;
     this.bare.events.length = 0;
   }

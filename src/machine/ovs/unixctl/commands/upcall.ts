@@ -1,4 +1,5 @@
 /** Handlers and revalidators (ovs ofproto/ofproto-dpif-upcall.c upcall_unixctl_…), coverage counters, memory. */
+import { KernelDatapath } from '../../datapath/kernel-datapath.ts';
 import { type Command, CtlError, command, doing, left, right } from '../command.ts';
 import { bridgesOf, type CtlHost } from '../host.ts';
 import { dpStats } from '../statistics.ts';
@@ -73,7 +74,11 @@ export const UPCALL: readonly Command[] = [
     const ports = bridgesOf(host).reduce((n, { ports: { size } }) => n + size, 0);
     const rules = bridgesOf(host).reduce((n, { tables }) => n + tables.tables.reduce((m, t) => m + t.count, 0), 0);
     const keys = host.datapaths.reduce((n, { datapath }) => n + datapath.flowCount, 0);
-    const all = { handlers: 1, ports, revalidators: 1, rules, 'udpif keys': keys, ...host.memory() };
+    const handlers = host.datapaths.reduce(
+      (n, { datapath }) => n + (datapath instanceof KernelDatapath ? datapath.upcallQueues.length : 0),
+      0,
+    );
+    const all = { handlers: handlers || 1, ports, revalidators: 1, rules, 'udpif keys': keys, ...host.memory() };
     const sorted = Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1));
     return `${sorted.map(([name, n]) => `${name}:${n}`).join(' ')}\n`;
   }),

@@ -78,7 +78,7 @@ export class ActionBench {
     this.out = [];
     this.bare.services.recorder.stamp[0] = Math.round(seconds * 1e9);
     this.datapath.process(this.bare.packet(bytes, port), 0);
-    if (this.datapath instanceof KernelDatapath) while (this.datapath.upcalls.length > 0) this.datapath.upcall(0);
+    if (this.datapath instanceof KernelDatapath) while (this.datapath.upcallsWaiting > 0) this.datapath.upcall(0);
     if (this.bare.services.pool.live !== 0) throw new Error(`${this.bare.services.pool.live} packets are left`);
     return this.out;
   }

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import * as E from '../../../../../src/engine/events.ts';
-import { KernelDatapath, UPCALL_QUEUE } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
+import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
+import { UPCALL_QUEUE } from '../../../../../src/machine/ovs/datapath/upcall-queue.ts';
 import { frame, KINDS, Switch } from './switch.ts';
 
 type Step = readonly [
@@ -206,7 +207,7 @@ test('kernel datapath: upcalls wait in a bounded queue; what does not fit is dro
   s.answers = false;
   for (let i = 0; i < UPCALL_QUEUE + 7; i++) s.send(1, frame(2, 1), i / 1e9);
   const dp = s.bridge as KernelDatapath;
-  assert.equal(dp.upcalls.length, UPCALL_QUEUE);
+  assert.equal(dp.upcallsWaiting, UPCALL_QUEUE);
   assert.equal(dp.lost, 7);
   assert.equal(s.bare.count(E.DP_DROP_UPCALL_LOST), 7);
   assert.equal(dp.newFlowsAhead(64), 1, 'all of one flow');

@@ -35,7 +35,7 @@ export class KeepingPort extends Port {
 export function datapathOf(kind: Kind, services: Services): KernelDatapath | NetdevDatapath {
   if (kind === 'netdev') return new NetdevDatapath(services, 100, new RandomStream(1, 'emc'));
   const kernel = new KernelDatapath(services, 100);
-  kernel.handler = { upcallQueued: () => {} };
+  kernel.upcallQueues[0]!.handler = { upcallQueued: () => {} };
   return kernel;
 }
 
@@ -95,7 +95,7 @@ export class Switch {
   }
   answer(): void {
     if (!(this.bridge instanceof KernelDatapath)) return;
-    while (this.bridge.upcalls.length > 0) this.bridge.upcall(0);
+    while (this.bridge.upcallsWaiting > 0) this.bridge.upcall(0);
   }
   get flows(): Megaflow[] {
     return this.bridge.allFlows();
