@@ -66,6 +66,10 @@ const sensible = fc.constantFrom<unknown>(
   { pointer: '/topology/preset', values: ['virtio-net', 'vhost-net'] },
   { name: 'size', pointer: '/traffic/0/frameSize', values: [64, 1518, null] },
   { name: 'cost', pointers: ['/topology/costs/upcall', '/topology/costs/netdev_upcall'], values: [30000, 60000] },
+  {
+    name: 'together',
+    cases: { a: { '/traffic/0/count': 3 }, b: { '/traffic/0/count': 4, '/traffic/0/frameSize': 128 } },
+  },
   { name: 'count', pointer: '/traffic/0/count', values: [1, 2] },
 );
 const axis = fc.oneof(

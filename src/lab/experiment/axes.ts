@@ -1,13 +1,23 @@
 /** The axes of an experiment: their combinations by number, and the template with one combination's values in it. */
 import { PRESETS } from '../presets.ts';
 import type { SchemaFault } from '../schema-faults.ts';
-import { pointerParts, setAt } from './json-pointer.ts';
+import { pointerOf, pointerParts, setAt } from './json-pointer.ts';
 import type { AxisBody, ExperimentTemplateBody } from './template.ts';
 
 export interface Axis {
   readonly name: string;
-  readonly pointers: readonly string[];
+  /** Of an axis with cases their names. */
   readonly values: readonly unknown[];
+  /** What a value sets. */
+  readonly sets: (index: number) => readonly Assignment[];
+  /** Where a value stands, from the axis on: `/values/0`, `/cases/name`. */
+  readonly place: (index: number) => string;
+}
+export interface Assignment {
+  readonly pointer: string;
+  readonly value: unknown;
+  /** Where the pointer stands, from the axis on. */
+  readonly at: string;
 }
 
 /** Columns of the CSV that are no axes. */
@@ -28,15 +38,18 @@ export function readAxes(bodies: readonly AxisBody[]): { axes: Axis[]; faults: S
   const faults: SchemaFault[] = [];
   const axes = bodies.map((body, i): Axis => {
     const at = `/axes/${i}`;
-    const { pointer, pointers = [], values } = body;
-    if ((pointer === undefined) === (pointers.length === 0))
-      faults.push({ pointer: at, detail: 'an axis has pointer or pointers', expected: 'one of the two' });
-    const all = pointer === undefined ? pointers : [pointer];
-    for (const [j, one] of all.entries()) {
-      const where = pointer === undefined ? `${at}/pointers/${j}` : `${at}/pointer`;
-      faults.push(...misplaced(one, where));
+    const forms = [body.pointer, body.pointers, body.cases].filter((form) => form !== undefined).length;
+    if (forms !== 1) {
+      const expected = 'pointer and values, pointers and values, or cases';
+      faults.push({ pointer: at, detail: `an axis has one of pointer, pointers and cases, not ${forms}`, expected });
+    } else if ((body.values === undefined) !== (body.cases !== undefined)) {
+      const detail = body.cases === undefined ? 'its values are missing' : 'the values of cases stand in them';
+      faults.push({ pointer: at, detail });
     }
-    return { name: body.name ?? defaultName(all[0] ?? ''), pointers: all, values };
+    const axis = body.cases === undefined ? axisOfValues(body) : axisOfCases(body, body.cases);
+    for (let index = 0; index < (body.cases === undefined ? 1 : axis.values.length); index++)
+      for (const { pointer, at: place } of axis.sets(index)) faults.push(...misplaced(pointer, at + place));
+    return axis;
   });
   for (const [i, { name }] of axes.entries()) {
     const first = axes.findIndex((axis) => axis.name === name);
@@ -47,6 +60,29 @@ export function readAxes(bodies: readonly AxisBody[]): { axes: Axis[]; faults: S
       faults.push({ pointer: `/axes/${i}/name`, detail: `${name} is a column of every result`, expected });
   }
   return { axes, faults };
+}
+
+function axisOfValues({ name, pointer, pointers = [], values = [] }: AxisBody): Axis {
+  const all = pointer === undefined ? pointers : [pointer];
+  const sets = (index: number): Assignment[] =>
+    all.map((one, j) => ({
+      pointer: one,
+      value: values[index],
+      at: pointer === undefined ? `/pointers/${j}` : '/pointer',
+    }));
+  return { name: name ?? defaultName(all[0] ?? ''), values, sets, place: (index) => `/values/${index}` };
+}
+/** Cases in the order of their object's members: as written, but names that are whole numbers first. */
+function axisOfCases({ name }: AxisBody, cases: NonNullable<AxisBody['cases']>): Axis {
+  const entries = Object.entries(cases);
+  const place = (index: number): string => `/cases${pointerOf([entries[index]?.[0] ?? ''])}`;
+  const sets = (index: number): Assignment[] =>
+    Object.entries(entries[index]?.[1] ?? {}).map(([pointer, value]) => ({
+      pointer,
+      value,
+      at: place(index) + pointerOf([pointer]),
+    }));
+  return { name: name ?? 'case', values: entries.map(([one]) => one), sets, place };
 }
 
 function misplaced(pointer: string, where: string): SchemaFault[] {
@@ -64,7 +100,7 @@ function defaultName(pointer: string): string {
 }
 
 /** Combinations of all values; may be more than a number holds exactly. */
-export function combinationsOf(axes: readonly { readonly values: readonly unknown[] }[]): number {
+export function combinationsOf(axes: readonly Pick<Axis, 'values'>[]): number {
   return axes.reduce((product, { values }) => product * values.length, 1);
 }
 
@@ -114,13 +150,13 @@ export function applyAxes(template: TemplateParts, axes: readonly Axis[], combin
       const fault = readPreset(parts);
       if (fault !== null) return { ok: false, fault: chosenBy(axes, indices, fault) };
     }
-    for (const [i, { pointers, values }] of axes.entries()) {
-      for (const [j, pointer] of pointers.entries()) {
+    for (const [i, axis] of axes.entries()) {
+      for (const { pointer, value, at } of axis.sets(indices[i]!)) {
         if (CHOOSES.includes(pointer) !== chooses) continue;
-        const set = setAt(parts, pointer, values[indices[i]!]);
+        const set = setAt(parts, pointer, value);
         if ('problem' in set) {
           const detail = `${set.problem}, with ${combinationText(axes, combination)}`;
-          return { ok: false, fault: { pointer: `/axes/${i}${at(pointers, j)}`, detail } };
+          return { ok: false, fault: { pointer: `/axes/${i}${at}`, detail } };
         }
         places[i]!.push(...set.places);
       }
@@ -128,9 +164,6 @@ export function applyAxes(template: TemplateParts, axes: readonly Axis[], combin
   }
   return { ok: true, applied: { parts, places } };
 }
-/** As users write it: `pointer`, or one of `pointers`. */
-const at = (pointers: readonly string[], j: number): string => (pointers.length === 1 ? '' : `/pointers/${j}`);
-
 /** `{ preset: name }` becomes the preset's document. */
 function readPreset(parts: { topology: Readonly<Record<string, unknown>> }): SchemaFault | null {
   const { topology } = parts;
@@ -151,6 +184,7 @@ function readPreset(parts: { topology: Readonly<Record<string, unknown>> }): Sch
   return null;
 }
 function chosenBy(axes: readonly Axis[], indices: readonly number[], fault: SchemaFault): SchemaFault {
-  const i = axes.findIndex(({ pointers }) => pointers.some((pointer) => CHOOSES.includes(pointer)));
-  return { ...fault, pointer: i < 0 ? `/template${fault.pointer}` : `/axes/${i}/values/${indices[i]}` };
+  const i = axes.findIndex((axis, j) => axis.sets(indices[j]!).some(({ pointer }) => CHOOSES.includes(pointer)));
+  const of = i < 0 ? '/template' : `/axes/${i}${axes[i]!.place(indices[i]!)}`;
+  return { ...fault, pointer: i < 0 ? of + fault.pointer : of };
 }

@@ -6,7 +6,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { ProfileBook } from '../../engine/cost-profile.ts';
 import { COST_NAMES, costTable } from '../../engine/costs.ts';
-import { parseTopology } from '../document.ts';
+import { type ParsedTopology, parseTopology } from '../document.ts';
 import { canonicalJson, type JobProfile, type JobSpec, type JobTraffic, withJobRings } from '../job/job.ts';
 import type { MeasureBody } from '../job/measure.ts';
 import { type SchemaFault, schemaCheck } from '../schema-faults.ts';
@@ -77,6 +77,8 @@ const MOST_FAULTS = 100;
 const MOST_SHOWN = 200;
 /** Combinations whose jobs are kept for their next repetition. */
 const KEPT = 256;
+/** Documents that have been read. */
+const KEPT_DOCUMENTS = 16;
 const MOST_SEED = 0xffffffff;
 /** Of a template: more would overflow the stack of whoever copies or compares it. A topology has about ten. */
 const MOST_DEPTH = 64;
@@ -149,6 +151,7 @@ export class Plan {
   readonly profiles = new Map<string, JobProfile>();
   private readonly options: PlanOptions;
   private readonly kept = new Map<number, Kept>();
+  private readonly parsed = new Map<string, ParsedTopology>();
   private shown: unknown[][] | null = null;
 
   constructor(template: ExperimentTemplateBody, axes: readonly Axis[], limits: RunLimits, options: PlanOptions) {
@@ -227,22 +230,15 @@ export class Plan {
     // The later axis has the last word.
     const i = places.findLastIndex((of) => of.some((at) => fault.pointer === at || fault.pointer.startsWith(`${at}/`)));
     if (i < 0) return { ...fault, pointer: `/template${fault.pointer}` };
-    const { name, values } = this.axes[i]!;
+    const { name, values, place } = this.axes[i]!;
     const index = indicesOf(this.axes, combination)[i]!;
     const detail = `axis ${name}, value ${valueText(values[index], 80)}, at ${fault.pointer}: ${fault.detail}`;
-    return { ...fault, pointer: `/axes/${i}/values/${index}`, detail };
+    return { ...fault, pointer: `/axes/${i}${place(index)}`, detail };
   }
   private jobOf(parts: TemplateParts): Combination {
-    const { maxGuests, profiles } = this.options;
     const misfit = misfitOf(parts);
     if (misfit !== null) return { ok: false, faults: [misfit] };
-    const parsed = parseTopology(withJobRings(parts.topology), {
-      knownCosts: COST_NAMES,
-      // A document without a name has one here: it takes no part in what comes out.
-      ...(Object.hasOwn(parts.topology, 'name') ? {} : { name: 'job' }),
-      ...(maxGuests === undefined ? {} : { limits: { maxGuests } }),
-      ...(profiles === undefined ? {} : { profiles }),
-    });
+    const parsed = this.parse(parts);
     if (!parsed.ok) {
       const faults = parsed.faults.map(({ pointer, detail, expected }) => ({
         pointer: `/topology${pointer}`,
@@ -279,6 +275,24 @@ export class Plan {
     };
   }
 
+  /** Combinations that differ in their traffic have one document. */
+  private parse({ topology }: TemplateParts): ParsedTopology {
+    const text = JSON.stringify(topology);
+    const known = this.parsed.get(text);
+    if (known !== undefined) return known;
+    const { maxGuests, profiles } = this.options;
+    const parsed = parseTopology(withJobRings(topology), {
+      knownCosts: COST_NAMES,
+      // A document without a name has one here: it takes no part in what comes out.
+      ...(Object.hasOwn(topology, 'name') ? {} : { name: 'job' }),
+      ...(maxGuests === undefined ? {} : { limits: { maxGuests } }),
+      ...(profiles === undefined ? {} : { profiles }),
+    });
+    this.parsed.set(text, parsed);
+    trim(this.parsed, KEPT_DOCUMENTS);
+    return parsed;
+  }
+
   /** A run of a combination that can be built; throws where it cannot. */
   run(number: number): PlannedRun {
     const combination = this.combinationOf(number);
@@ -295,10 +309,7 @@ export class Plan {
     if (!made.ok) throw new Error(`combination ${combination} cannot be built: ${made.faults[0]?.detail ?? ''}`);
     const kept = { job: made.job, keys: new Keys(made.job) };
     this.kept.set(combination, kept);
-    for (const oldest of this.kept.keys()) {
-      if (this.kept.size <= KEPT) break;
-      this.kept.delete(oldest);
-    }
+    trim(this.kept, KEPT);
     return kept;
   }
 }
@@ -309,6 +320,14 @@ function misfitOf({ topology, traffic = [] }: TemplateParts): SchemaFault | null
     return { pointer: '/topology', detail: 'is no object', expected: 'a topology document' };
   if (!Array.isArray(traffic)) return { pointer: '/traffic', detail: 'is no list', expected: 'traffic requests' };
   return null;
+}
+
+/** Leaves the newest ones. */
+function trim(map: Map<unknown, unknown>, most: number): void {
+  for (const oldest of map.keys()) {
+    if (map.size <= most) break;
+    map.delete(oldest);
+  }
 }
 
 interface Kept {

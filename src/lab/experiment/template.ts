@@ -30,12 +30,36 @@ const Axis = closed(
     pointers: Type.Optional(
       Type.Array(Pointer, { minItems: 1, maxItems: 32, description: 'Several fields that get the same value.' }),
     ),
-    values: Type.Array(
-      Type.Unsafe<unknown>({ description: 'Any JSON value; null removes the field.', examples: ['vhost-net'] }),
-      { minItems: 1, maxItems: 100_000, description: 'What the field is set to, one after the other.' },
+    values: Type.Optional(
+      Type.Array(
+        Type.Unsafe<unknown>({ description: 'Any JSON value; null removes the field.', examples: ['vhost-net'] }),
+        { minItems: 1, maxItems: 100_000, description: 'What the field is set to, one after the other.' },
+      ),
+    ),
+    cases: Type.Optional(
+      Type.Unsafe<Readonly<Record<string, Readonly<Record<string, unknown>>>>>({
+        type: 'object',
+        minProperties: 1,
+        maxProperties: 1000,
+        propertyNames: { pattern: '^[^\\u0000-\\u001f]{1,64}$' },
+        additionalProperties: {
+          type: 'object',
+          minProperties: 1,
+          maxProperties: 64,
+          propertyNames: { pattern: POINTER_PATTERN, maxLength: 400 },
+        },
+        description:
+          'In place of pointers and values: cases by their names, each with all the fields that it sets, by their pointers. For what varies together, as a back-end with its bridge.',
+        examples: [
+          {
+            kernel: { '/topology/hosts/0/bridges/0/datapath': 'system' },
+            userspace: { '/topology/hosts/0/bridges/0/datapath': 'netdev' },
+          },
+        ],
+      }),
     ),
   },
-  { description: 'One thing that varies: `pointer` or `pointers`, and the values.' },
+  { description: 'One thing that varies: `pointer` or `pointers` with their `values`, or `cases`.' },
 );
 
 /** What happens in a run, and where: varied by the axes, then checked. */

@@ -83,6 +83,36 @@ test('a document with and without its defaults is the same job', () => {
   assert.equal(runJob(brief.job).state, 'SUCCEEDED');
 });
 
+test('fields that vary together are cases', () => {
+  const kernel = { [BACKEND]: 'vhost-net', '/topology/hosts/0/bridges/0/datapath': 'system' };
+  const userspace = { ...kernel, [BACKEND]: 'vhost-user', '/topology/hosts/0/bridges/0/datapath': 'netdev' };
+  const it = plan({
+    axes: [
+      { name: 'backend', cases: { kernel, userspace } },
+      { pointer: '/traffic/0/frameSize', values: [64, 1518] },
+    ],
+  });
+  assert.deepEqual(check(it), []);
+  assert.equal(combinationText(it.axes, 2), 'backend = "userspace", frameSize = 64');
+  const { bridges = [], guests = [] } = it.run(3).job.document.hosts[0]!;
+  assert.deepEqual([bridges[0]?.datapath, guests[1]?.nics?.[0]?.backend], ['netdev', 'vhost-user']);
+  assert.deepEqual(it.shownValues(3), { backend: 'userspace', frameSize: 1518 });
+  const wrong = faults({ axes: [{ cases: { kernel, 'a/b': { [BACKEND]: 'vhost' } } }] });
+  assert.equal(wrong[0]?.pointer, '/axes/0/cases/a~1b');
+  assert.match(wrong[0]!.detail, /^axis case, value "a\/b", at \/topology\/hosts\/0\/guests\/0\/nics\/0\/backend: /);
+  for (const [axis, told] of [
+    [{ cases: { kernel }, values: [1] }, /^\/axes\/0: the values of cases stand in them/],
+    [{ cases: { kernel }, pointer: BACKEND }, /^\/axes\/0: an axis has one of pointer, pointers and cases, not 2/],
+    [{ pointer: BACKEND }, /^\/axes\/0: its values are missing/],
+    [{ cases: { x: { '/limits/time': 1 } } }, /^\/axes\/0\/cases\/x\/~1limits~1time: .* is no field/],
+    [{ cases: { x: { 'no pointer': 1 } } }, /^\/axes\/0\/cases\/x/],
+    [{ cases: { x: { '/topology/hosts/3/name': 1 } } }, /^\/axes\/0\/cases\/x\/~1topology~1hosts~13~1name: /],
+  ] as const) {
+    const [fault] = faults({ axes: [axis] });
+    assert.match(`${fault?.pointer}: ${fault?.detail}`, told);
+  }
+});
+
 test('too many runs are refused by their count, before anything is made', () => {
   const many = { pointer: '/traffic/0/frameSize', values: Array.from({ length: 1000 }, (_, i) => 64 + i) };
   const result = planned({ axes: [many, { ...many, name: 'count', pointer: '/traffic/0/count' }], repetitions: 1 });
@@ -112,11 +142,11 @@ test('faults name the axis, the value and the pointer', () => {
   const cases: readonly (readonly [object, RegExp])[] = [
     [
       { axes: [{ pointer: '/topology/hosts/7/name', values: ['x'] }] },
-      /^\/axes\/0: \/topology\/hosts\/7 is not an item/,
+      /^\/axes\/0\/pointer: \/topology\/hosts\/7 is not an item/,
     ],
     [{ axes: [{ pointer: '/topology/seed', values: [1] }] }, /^\/axes\/0\/pointer: seeds are given by/],
     [{ axes: [{ pointer: '/limits/time', values: ['1s'] }] }, /^\/axes\/0\/pointer: .* is no field of the template/],
-    [{ axes: [{ values: [1] }] }, /^\/axes\/0: an axis has pointer or pointers/],
+    [{ axes: [{ values: [1] }] }, /^\/axes\/0: an axis has one of pointer, pointers and cases, not 0/],
     [
       { axes: [{ pointer: '/traffic/0/x', values: [1] }] },
       /^\/axes\/0\/values\/0: axis x, value 1, at \/traffic\/0\/x: unknown field/,
