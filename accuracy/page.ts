@@ -17,7 +17,7 @@ import {
   scoreRatios,
   TARGET,
 } from './score.ts';
-import { SHAPES } from './shapes.ts';
+import { holds, SHAPES } from './shapes.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 const number = (value: number): string =>
@@ -63,6 +63,7 @@ function causeRows(predictions: Predictions): string {
   const missed = [
     ...SCENARIOS.filter((s) => s.unscored === undefined && !judgePoint(predictions, s).within).map((s) => s.id),
     ...RATIOS.filter((r) => !judgeRatio(predictions, r).within).map((r) => `ratio ${r.id}`),
+    ...SHAPES.filter((s) => !holds(predictions, s)).map((s) => `shape ${s.id}`),
   ];
   if (missed.length === 0) return 'None.';
   return missed.map((id) => `- \`${id}\`: ${CAUSES[id] ?? 'not known'}`).join('\n');
@@ -84,9 +85,9 @@ export function accuracyPage(predictions: Predictions): string {
   const ratios = scoreRatios(predictions);
   const scored = SCENARIOS.filter((s) => s.unscored === undefined).length;
   const shapes = SHAPES.map((shape) => {
-    const value = predictions.shapes[shape.id]!;
-    const holds = value >= shape.band[0] && value <= shape.band[1];
-    return `| ${shape.says} | ${number(value)} ${shape.unit} | ${number(shape.band[0])} to ${number(shape.band[1])} | ${holds ? 'yes' : '**no**'} |`;
+    const value = number(predictions.shapes[shape.id]!);
+    const yes = holds(predictions, shape) ? 'yes' : '**no**';
+    return `| ${shape.says} | ${value} ${shape.unit} | ${number(shape.band[0])} to ${number(shape.band[1])} | ${yes} |`;
   });
   const sections = Object.keys(SOURCES)
     .map((key) => sourceSection(predictions, key))
@@ -106,7 +107,7 @@ same thing differ by about ±25 %, so an error below that says nothing.
 
 - Points: ${scoreText(points, POINT_BAND)}.
 - Ratios between back-ends: ${scoreText(ratios, RATIO_BAND)}.
-- Shapes: ${SHAPES.filter((s) => predictions.shapes[s.id]! >= s.band[0] && predictions.shapes[s.id]! <= s.band[1]).length} of ${SHAPES.length} hold.
+- Shapes: ${SHAPES.filter((s) => holds(predictions, s)).length} of ${SHAPES.length} hold.
 
 ## Shapes
 

@@ -3,6 +3,7 @@
  * shape is a number with a band that is as wide as the sources differ; it holds where the number lies in the band.
  */
 import type { JobResult, JobTraffic } from '../src/lab/job/job.ts';
+import type { Predictions } from './predictions.ts';
 import { type Ask, frames, NOT_STATED, OVERLOAD, overloadMpps, runOf, tcpGbps } from './scenario.ts';
 import { twoGuests, wireToWire } from './setups.ts';
 
@@ -131,3 +132,9 @@ export const SHAPES: readonly Shape[] = [
     value: ([one, most]) => (1e3 / overloadMpps([most!]) - 1e3 / overloadMpps([one!])) / ((MOST_SUBTABLES + 1) / 2 - 1),
   },
 ];
+
+/** True where the shape's number lies in its band. */
+export function holds(predictions: Predictions, { id, band }: Shape): boolean {
+  const value = predictions.shapes[id]!;
+  return value >= band[0] && value <= band[1];
+}

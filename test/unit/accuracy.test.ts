@@ -14,13 +14,13 @@ import { RATIOS } from '../../accuracy/ratios.ts';
 import { PAGE_FILE, PREDICTED_FILE } from '../../accuracy/run.ts';
 import { SCENARIOS } from '../../accuracy/scenarios.ts';
 import { judgePoint, judgeRatio, scorePoints, scoreRatios } from '../../accuracy/score.ts';
-import { SHAPES } from '../../accuracy/shapes.ts';
+import { holds, SHAPES } from '../../accuracy/shapes.ts';
 import { shippedProfile } from '../../src/engine/cost-profile.ts';
 
 /** What has been reached: raise it with the emulator, never lower it. The aim is 0.8 of each. */
-const REACHED = { points: 0.8, ratios: 0.2 } as const;
+const REACHED = { points: 0.84, ratios: 0.4 } as const;
 /** Shapes that do not hold yet; accuracy/causes.ts says why. */
-const SHAPES_MISSED: readonly string[] = ['p2p'];
+const SHAPES_MISSED: readonly string[] = ['pvp-lossless'];
 
 describe('the list', () => {
   test('every published point is a scenario or has a reason why it is none, and nothing else is there', () => {
@@ -89,10 +89,10 @@ describe('predictions', () => {
     expect(Object.keys(CAUSES).filter((id) => !missed.includes(id))).toEqual([]);
   });
 
-  test.each(SHAPES.map((shape) => [shape.says, shape] as const))('%s', (_, { id, band }) => {
-    const value = now.shapes[id]!;
-    const holds = value >= band[0] && value <= band[1];
-    expect(holds, `${id}: ${value}, expected ${band.join(' to ')}`).toBe(!SHAPES_MISSED.includes(id));
+  test.each(SHAPES.map((shape) => [shape.says, shape] as const))('%s', (_, shape) => {
+    const { id, band } = shape;
+    const said = `${id}: ${now.shapes[id]}, band ${band.join(' to ')}`;
+    expect(holds(now, shape), said).toBe(!SHAPES_MISSED.includes(id));
   });
 
   // that points feeding a default come back to it is no success, but where they do not, a cost is used for something else
