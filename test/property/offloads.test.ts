@@ -34,7 +34,7 @@ it('nothing is lost, doubled or wrong', () => {
         const ports = [bench.out];
         for (let n = 3; n < 2 + portOffloads.length; n++) {
           const port = new KeepingPort(bare, n);
-          bench.ports.addPort(port);
+          bench.plug(port);
           ports.push(port);
         }
         for (const [i, flags] of portOffloads.entries()) ports[i]!.offloads = flags;

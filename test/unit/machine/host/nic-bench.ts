@@ -51,6 +51,7 @@ export class NicBench {
   /** Where ports are plugged in. */
   readonly ports: OvsBridge;
   readonly out: KeepingPort;
+  private readonly normal: NormalBridge;
   private readonly scheduler: Scheduler;
 
   /** `speed` in bits per second; the ring is that of the transmitter. */
@@ -66,13 +67,11 @@ export class NicBench {
     this.bridge.upcallQueues[0]!.handler = { upcallQueued: () => {} };
     const ports = new OvsBridge('br0', 100, this.bridge);
     this.ports = ports;
-    const normal = new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
+    this.normal = new NormalBridge(services, this.bridge, ports, { macTableSize: 100, macAgingSeconds: 300 });
     this.out = new KeepingPort(this.bare, 2);
     this.out.offloads = 0x7f;
-    for (const port of [new KeepingPort(this.bare, 1), this.out]) {
-      ports.addPort(port);
-      normal.added(port);
-    }
+    this.plug(new KeepingPort(this.bare, 1));
+    this.plug(this.out);
     const softirq = new NicSoftirq('softirq', 0, services, this.rx.queues[0]!, this.bridge, offloads.gro);
     this.tx.line = { to: this.rx, latencyNs: 0, loss: 0, random: new RandomStream(1, 'line'), rate: 0 };
     const contexts = [this.tx, this.rx, softirq];
@@ -84,6 +83,11 @@ export class NicBench {
     this.scheduler = new Scheduler(contexts, services.recorder, new Float64Array(8), new Float64Array(8), 0);
   }
 
+  /** One more port of the bridge, in the datapath and in the slow path. */
+  plug(port: KeepingPort): void {
+    this.ports.addPort(port);
+    this.normal.added(port);
+  }
   /** Installs the flow of such frames, so that none waits for an upcall. */
   learn(bytes: Uint8Array): void {
     this.bridge.process(this.bare.packet(bytes), 0);
