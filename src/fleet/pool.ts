@@ -28,7 +28,7 @@ const LOOK_MS = 100;
 const GRACE_MS = 2000;
 /** How long a thread may take to start, ms. */
 const START_MS = 60_000;
-/** Threads that nobody needs end after this, ms: their memory goes back. */
+/** Wall time after which threads that nobody needs end, ms: their memory goes back. */
 const IDLE_MS = 10_000;
 /** How often a job may be on a thread that is lost for another's fault. */
 const ATTEMPTS = 3;
@@ -42,6 +42,8 @@ export interface PoolOptions {
   readonly heapBytes?: number;
   /** How much later than it should a job may end by itself, ms. */
   readonly graceMs?: number;
+  /** Threads that nobody needs end after this, ms. */
+  readonly idleMs?: number;
   /** Entry of the threads; tests may put another in its place. */
   readonly entry?: URL;
 }
@@ -105,7 +107,7 @@ export class ThreadPool implements JobQueue {
   /** Call in the main thread: V8's settings are the process's. */
   constructor(listener: QueueListener, options: PoolOptions) {
     tuneEngine();
-    const { threads, heapBytes = 1024 * MIB, graceMs = GRACE_MS, entry = ENTRY } = options;
+    const { threads, heapBytes = 1024 * MIB, graceMs = GRACE_MS, idleMs = IDLE_MS, entry = ENTRY } = options;
     this.listener = listener;
     this.parallel = threads;
     this.graceMs = graceMs;
@@ -113,7 +115,7 @@ export class ThreadPool implements JobQueue {
       filename: entry.href,
       minThreads: 0,
       maxThreads: threads,
-      idleTimeout: IDLE_MS,
+      idleTimeout: idleMs,
       concurrentTasksPerWorker: 1,
       recordTiming: false,
       resourceLimits: { maxOldGenerationSizeMb: Math.ceil(heapBytes / MIB) },

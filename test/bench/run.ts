@@ -77,6 +77,8 @@ child('pcapng-pipe.ts', 'vhost-net', 64, 'events', 3);
 child('event-socket.ts', ...(quick ? ['--quick'] : []));
 const onDisk = child('capture-disk.ts', quick ? 20_000 : process.argv.includes('--long') ? 10_000_000 : 500_000)[0];
 const watched = ['wire', 'journey'].map((view) => child('follower.ts', 'vhost-net', frames, quick ? 3 : 9, view)[0]);
+// minutes: ten thousand runs, twice their share by bare threads
+child('experiments.ts', quick ? 500 : 10_000);
 
 const empty = Number(child('memory.ts', 'empty')[0]?.['rssMiB']);
 const modules = Number(child('memory.ts', 'modules')[0]?.['rssMiB']);
