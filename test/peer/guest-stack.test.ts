@@ -91,6 +91,48 @@ for (const family of [4, 6] as const) {
   });
 }
 
+peer('selective acknowledgements: Wireshark reads the same blocks, and finds nothing malformed', () => {
+  const lost = new Set([40, 42, 43, 47]);
+  let data = 0;
+  const free = { a: 0, b: 0 };
+  const link = new Link({
+    bytes: 400_000,
+    iss: [0xffff_ff00, 5],
+    fate: (p) => {
+      free[p.from] = Math.max(free[p.from], p.at) + 200;
+      return p.from === 'a' && p.bytes.length > 1000 && lost.has(++data) ? [] : [free[p.from] - p.at + 20_000];
+    },
+  }).open();
+  link.run();
+  const rows = tshark(
+    pcap('sack', link.sentPackets),
+    'tcp.options.sack_perm',
+    'tcp.options.sack.count',
+    'tcp.options.sack_le',
+    'tcp.options.sack_re',
+    'tcp.ack_raw',
+    'tcp.checksum.status',
+    '_ws.malformed',
+    'tcp.analysis.retransmission',
+    'tcp.analysis.out_of_order',
+  );
+  assert.equal(rows.length, link.sentPackets.length);
+  assert.ok(rows[0]![0] !== '' && rows[1]![0] !== '' && rows.slice(2).every((row) => row[0] === ''));
+  let most = 0;
+  for (const [, count, left, right, , checksum, malformed] of rows) {
+    assert.deepEqual([checksum, malformed], ['1', '']);
+    const blocks = count === '' ? 0 : Number(count);
+    most = Math.max(most, blocks);
+    const [from, to] = [left!, right!].map((text) => (text === '' ? [] : text.split(',').map(Number)));
+    assert.deepEqual([from!.length, to!.length], [blocks, blocks]);
+    for (const [i, le] of from!.entries()) assert.ok(to![i]! > le && (to![i]! - le) % 1448 === 0);
+  }
+  assert.equal(most, 3);
+  // those that follow the first within a moment look to it as if they had been overtaken
+  assert.equal(rows.filter((row) => row[7] !== '' || row[8] !== '').length, lost.size);
+  assert.equal(link.a.block.retransmits, lost.size);
+});
+
 peer(
   'neighbour discovery, ICMPv6 echo and RST: nothing is malformed, and Wireshark reads them as what they are',
   () => {
