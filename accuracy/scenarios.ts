@@ -345,7 +345,7 @@ const vhostNet: readonly Scenario[] = [
     id: 'tunb-64',
     clockGhz: NOT_STATED,
     setup:
-      "pktgen in a Linux guest, vhost-net, tap, a Linux bridge, a NIC; the source's pktgen has bursts of 128, here of 32",
+      'pktgen in a Linux guest, vhost-net, tap, a Linux bridge, a NIC. What the host does from the tap to the NIC is in the cost that was derived; how, the source does not say, and here a bridge comes on top',
     unscored: `${FEEDS} (vhost_net_tx_per_packet)`,
     asks: [
       {
