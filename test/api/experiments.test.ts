@@ -229,6 +229,8 @@ test('combinations that cannot be built are listed where that is asked for', asy
     [3, 4, 5, 6],
   );
   assert.equal((await server.get(`/v1/experiments/${body.id}/runs/3`)).body.job, null);
+  assert.equal(skipped[0].problem.code, 'RINGSIDE_E_VALIDATION');
+  assert.match(skipped[0].problem.detail, /netdev/);
 });
 
 test('a cancelled experiment stops, and keeps what it has', async () => {

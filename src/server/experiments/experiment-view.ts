@@ -3,6 +3,7 @@ import { csvHeader, csvLine } from '../../lab/experiment/csv.ts';
 import { headlines } from '../../lab/experiment/metrics.ts';
 import { type CombinationSummary, Summary } from '../../lab/experiment/summary.ts';
 import type { ExperimentRunState } from '../../lab/experiment/template.ts';
+import type { JobProblem } from '../../lab/job/job.ts';
 import { Problem } from '../problem.ts';
 import { turn } from '../turns.ts';
 import type { Experiment } from './experiment.ts';
@@ -70,12 +71,19 @@ export function runView(experiment: Experiment, run: number, stored: StoredRun |
     key: stored?.key ?? null,
     digest: stored?.digest ?? null,
     wallSeconds: stored?.wallSeconds ?? null,
-    problem:
-      stored?.problem === null || stored === null
-        ? null
-        : (JSON.parse(stored.problem) as { code: string; detail: string }),
+    problem: problemOf(experiment, run, stored),
     metrics,
   };
+}
+
+/** Why a run has no result, or what failed in it; of a combination that is left out, why it cannot be built. */
+function problemOf(experiment: Experiment, run: number, stored: StoredRun | null): JobProblem | null {
+  if (stored !== null) return stored.problem === null ? null : (JSON.parse(stored.problem) as JobProblem);
+  if (experiment.stateOf(run) !== 'SKIPPED') return null;
+  const made = experiment.plan.combination(experiment.plan.combinationOf(run));
+  const fault = made.ok ? undefined : made.faults[0];
+  if (fault === undefined) return null;
+  return { code: 'RINGSIDE_E_VALIDATION', detail: fault.detail, pointer: fault.pointer };
 }
 
 /** A run with its job and its result, as far as there are. */

@@ -32,8 +32,11 @@ import { WaitQuery } from '../schemas/traffic.ts';
 import type { App, Services } from '../services.ts';
 import { sendStream, streamOf } from '../streaming.ts';
 import { addTextParsers } from '../topology-body.ts';
+import { turn } from '../turns.ts';
 
 const LONGEST_WAIT_MS = 300_000;
+/** Time that the event loop gives to a list at once, ms. */
+const STEP_MS = 5;
 const JSON_TYPE = 'application/json';
 const NDJSON = 'application/x-ndjson';
 const experiment = media('The experiment.', { [JSON_TYPE]: ref(ExperimentSchema) });
@@ -176,7 +179,12 @@ export function addExperimentRoutes(app: App, { experiments, streams, stopping }
       if (!/^\d{0,15}$/.test(key)) throw new Problem('RINGSIDE_E_REQUEST', `'cursor' is not a cursor of this list`);
       const items = [];
       let run = Math.max(1, Number(key));
+      let until = performance.now() + STEP_MS;
       for (; run <= found.plan.runs && items.length < limit; run++) {
+        if (performance.now() > until) {
+          await turn();
+          until = performance.now() + STEP_MS;
+        }
         if (state !== undefined && found.stateOf(run) !== state) continue;
         items.push(runView(found, run, store.run(found.number, run)));
       }
