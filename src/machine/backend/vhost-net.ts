@@ -63,6 +63,7 @@ export class VhostNetWorker extends Context {
   declare private readonly txCost: number;
   declare private readonly rxCost: number;
   declare private readonly chainCost: number;
+  declare private readonly lookupCost: number;
   declare private readonly switchCost: number;
   declare private readonly enableCost: number;
   declare private readonly wakeDelay: number;
@@ -92,6 +93,7 @@ export class VhostNetWorker extends Context {
     this.txCost = services.ns('vhost_net_tx_per_packet');
     this.rxCost = services.ns('vhost_net_rx_per_packet');
     this.chainCost = services.ns('vhost_net_further_chain');
+    this.lookupCost = services.ns('iotlb_hit');
     this.switchCost = this.tap.packetCost;
     this.enableCost = services.ns('notification_enable');
     this.wakeDelay = services.ns('idle_backend_wakeup');
@@ -300,7 +302,7 @@ export class VhostNetWorker extends Context {
     if (this.log !== null) this.log.used(1, pair.tx, n);
     pair.publishTx(n);
     if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
-    const debt = tap.takeDebt();
+    const debt = tap.takeDebt() + pair.tx.takeLookups() * this.lookupCost;
     if (debt > 0) this.spend(debt, TAKE);
     return debt > 0;
   }
@@ -340,7 +342,8 @@ export class VhostNetWorker extends Context {
   }
 
   /**
-   * True: frames took several chains (get_rx_bufs()), and all but each one's first are still to be paid for.
+   * True: frames took several chains (get_rx_bufs()), and all but each one's first are still to be paid for, or addresses have
+   * been translated.
    * DEVIATION: the time for them follows when the frames are in the ring, for how many they are is known then.
    */
   private landRx(): boolean {
@@ -377,9 +380,9 @@ export class VhostNetWorker extends Context {
       if (pair.driverPoller >= 0) this.timeline.unpark(pair.driverPoller);
     }
     const further = ((pair.rx.last_avail_idx - before) & 0xffff) - pushed;
-    if (further <= 0) return false;
-    this.spend(further * this.chainCost, TAKE);
-    return true;
+    const debt = Math.max(0, further) * this.chainCost + pair.rx.takeLookups() * this.lookupCost;
+    if (debt > 0) this.spend(debt, TAKE);
+    return debt > 0;
   }
 
   private recheckRx(): void {

@@ -187,6 +187,7 @@ export class VhostUserRxq implements PmdRxq {
   declare private readonly dequeueCost: number;
   declare private readonly passCost: number;
   declare private readonly callCost: number;
+  declare private readonly lookupCost: number;
   declare private readonly byteCost256: number;
   /** Chains of the burst that lands. */
   private taken = 0;
@@ -206,6 +207,7 @@ export class VhostUserRxq implements PmdRxq {
     this.dequeueCost = services.ns('vhost_dequeue') + SHARED_LINES * services.ns('cross_core_cache_line');
     this.passCost = services.ns('emc_pass');
     this.callCost = services.ns('irqfd_write');
+    this.lookupCost = services.ns('iotlb_hit');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
   get portName(): string {
@@ -344,6 +346,7 @@ export class VhostUserRxq implements PmdRxq {
     const pair = this.pair;
     if (pair === null || this.taken === 0) return;
     if (this.port.log !== null) this.port.marks(this.port.log, pair, 1, this.taken);
+    this.datapath.debt += pair.tx.takeLookups() * this.lookupCost;
     if (pair.publishTx(this.taken)) this.datapath.debt += this.callCost;
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
   }
@@ -361,6 +364,7 @@ export class VhostUserTxq implements PmdTxq {
   declare private readonly burstCost: number;
   declare private readonly enqueueCost: number;
   declare private readonly callCost: number;
+  declare private readonly lookupCost: number;
   declare private readonly byteCost256: number;
   /** Frames of the flush that lands, and the ring that they went into. */
   private placed = 0;
@@ -373,6 +377,7 @@ export class VhostUserTxq implements PmdTxq {
     this.pmd = pmd;
     this.burstCost = services.ns('vhost_burst_overhead');
     this.callCost = services.ns('irqfd_write');
+    this.lookupCost = services.ns('iotlb_hit');
     this.enqueueCost = services.ns('vhost_enqueue') + SHARED_LINES * services.ns('cross_core_cache_line');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
@@ -443,7 +448,7 @@ export class VhostUserTxq implements PmdTxq {
     }
   }
 
-  /** vhost_vring_call(): an interrupt is a write to the call eventfd, on the PMD's time. */
+  /** vhost_vring_call(): an interrupt is a write to the call eventfd, on the PMD's time. So are translations of addresses. */
   flushed(timeline: { unpark(id: number): void }): number {
     const pair = this.served;
     if (pair === null || this.placed === 0) return 0;
@@ -451,6 +456,7 @@ export class VhostUserTxq implements PmdTxq {
     const called = pair.publishRx(this.placed);
     this.placed = 0;
     if (pair.driverPoller >= 0) timeline.unpark(pair.driverPoller);
-    return called ? this.callCost : 0;
+    const looked = pair.rx.takeLookups() * this.lookupCost;
+    return called ? looked + this.callCost : looked;
   }
 }

@@ -55,3 +55,37 @@ describe('interrupts of a vhost-user guest', () => {
     expect(more({ backend: 'vhost-user', driver: 'virtio-pmd' }, /^pmd/, 'irqfd_write', 400, 800)).toBe(0);
   });
 });
+
+describe('translations behind an IOMMU', () => {
+  const lookups = (mode: 'strict' | 'passthrough' | null): number => {
+    const time = (iotlb_hit: number): number => {
+      const document = pairDocument('vhost-net') as { hosts: { guests: object[] }[] };
+      const iommu = mode === null ? {} : { iommu: { mode } };
+      const hosts = document.hosts.map((host) => ({
+        ...host,
+        guests: host.guests.map((guest) => ({ ...guest, ...iommu })),
+      }));
+      const world = makeWorld({ hosts, costs: { iotlb_hit } });
+      runOne(world, ping('a/net0', 'b/net0', { count: 2 }));
+      const { scheduler } = world.machine;
+      const busy = () =>
+        scheduler.contexts.reduce(
+          (sum, { name }, id) => (name.startsWith('vhost-') ? sum + scheduler.busy[id]! : sum),
+          0,
+        );
+      const before = busy();
+      expect(runOne(world, udp('a/net0', 'b/net0', { count: 20, rate: 2000 })).received).toBe(20);
+      return busy() - before;
+    };
+    return (time(40) - time(20)) / 20;
+  };
+  test('are paid for by the worker that looks addresses up: segments of chains, again after a miss', () => {
+    for (const mode of ['strict', 'passthrough'] as const) {
+      expect(lookups(mode)).toBeGreaterThanOrEqual(40);
+      expect(lookups(mode)).toBeLessThanOrEqual(200);
+    }
+  });
+  test('without an IOMMU there are none', () => {
+    expect(lookups(null)).toBe(0);
+  });
+});

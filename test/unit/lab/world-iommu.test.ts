@@ -149,7 +149,9 @@ describe('a kernel guest', () => {
       expect([exits(through!), exits(none!)]).toEqual([0, 0]);
       expect(ns(strict!)).toBeGreaterThan(ns(lazy!));
       expect(ns(lazy!)).toBeGreaterThan(ns(through!));
-      expect(ns(through!)).toBe(ns(none!));
+      // addresses are their own, and vhost-net looks them up nevertheless
+      expect(ns(through!)).toBeGreaterThanOrEqual(ns(none!));
+      expect(ns(through!)).toBeLessThan(1.05 * ns(none!));
     }
   });
 

@@ -168,6 +168,10 @@ export abstract class DeviceQueue {
    * addresses are translated: only those whose translations are there, at most `most` of them.
    */
   abstract available(most?: number): number;
+  /** Addresses of chains that available() has had translated since this was asked last; none where addresses are physical. */
+  takeLookups(): number {
+    return 0;
+  }
   /** Head or buffer id of the i-th available chain, not yet taken; i < available(). */
   abstract peekHead(i: number): number;
   /** Bytes of the i-th available chain, for its cost; 0 where the chain is bad (it will be refused when taken). */

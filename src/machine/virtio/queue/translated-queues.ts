@@ -46,6 +46,8 @@ class Translations {
   fault = false;
   /** Bytes of the chain that was looked at last. */
   bytes = 0;
+  /** Segments that were looked up. */
+  lookups = 0;
   /** Arena offsets of the areas. */
   readonly at = new Float64Array(3);
   readonly translator: Translator;
@@ -93,9 +95,15 @@ class Translations {
     this.ready = true;
     return true;
   }
+  takeLookups(): number {
+    const { lookups } = this;
+    this.lookups = 0;
+    return lookups;
+  }
   /** One segment of a chain. READY, FAULT, or TRANSLATION_MISSING. */
   segment(address: number, length: number, write: boolean): number {
     this.bytes += length;
+    this.lookups++;
     const offset = this.translator.translate(address, length, write ? ACCESS_WRITE : ACCESS_READ);
     return offset < 0 ? offset : READY;
   }
@@ -147,6 +155,9 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     if (!this.kicksOffLater) return;
     this.kicksOffLater = false;
     super.disableKicks();
+  }
+  override takeLookups(): number {
+    return this.translations.takeLookups();
   }
   override available(most = this.most): number {
     if (this.broken) return RING_BROKEN;
@@ -269,6 +280,9 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     if (!this.kicksOffLater) return;
     this.kicksOffLater = false;
     super.disableKicks();
+  }
+  override takeLookups(): number {
+    return this.translations.takeLookups();
   }
   override available(most = this.most): number {
     if (this.broken) return RING_BROKEN;
