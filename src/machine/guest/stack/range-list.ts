@@ -37,6 +37,9 @@ export class RangeList {
     return true;
   }
 
+  clear(): void {
+    this.count = 0;
+  }
   /** Removes the stretches that begin at `position` or before; returns the end of the last of them, or `position` where that is further. */
   take(position: number): number {
     let taken = 0;

@@ -103,6 +103,8 @@ export class Recovery {
   /** The retransmission timer ran out: everything that is not known to be there counts as lost. */
   timeout(una: number, nxt: number, first: boolean): void {
     this.congestion.timedOut(Math.min(nxt - una, this.congestion.cwnd), first);
+    // tcp_timeout_mark_lost(): a receiver that has the first one would acknowledge it; it has thrown away what it said to have
+    if (this.sacked.indexOf(una) >= 0) this.sacked.clear();
     this.begin(una, nxt);
     this.timedOut = true;
     this.duplicates = 0;

@@ -169,3 +169,13 @@ describe.each([false, true])('a timeout, SACK %s', (sack) => {
     assert.ok(!r.active);
   });
 });
+
+test('a receiver that has thrown away what it said to have is sent all of it (RFC 2018 §8)', () => {
+  const r = sender(true);
+  r.learn(at(0), at(5));
+  r.learn(at(8), at(9));
+  r.timeout(UNA, NXT, true);
+  assert.equal(r.lost(UNA), at(0));
+  r.sentAgain(at(8));
+  assert.equal(r.lost(UNA), at(8));
+});
