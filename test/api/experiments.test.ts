@@ -170,9 +170,16 @@ test('a combination ends when it is precise enough', async () => {
   );
 });
 
+test('a precision of a number that no result has is told of', async () => {
+  const { server } = await start();
+  const precision = { metric: '/runs/0/nothing', relative: 0.5, minimum: 2 };
+  const body = await finished(server, experiment({ axes: [], repetitions: 3, precision }));
+  assert.deepEqual([body.state, body.runs.succeeded], ['SUCCEEDED', 3]);
+  assert.match(body.reason, /no result has a number at \/runs\/0\/nothing/);
+});
+
 test('a run that fails is told with its problem, and the others go on', async () => {
   const { server } = await start();
-  // Nobody answers ARP for guest b while its link is down; that is no fault of the document.
   const axes = [{ name: 'events', pointer: '/topology/recorder/events', values: [8192, 16384] }];
   const body = await finished(server, experiment({ axes, limits: { events: 300 } }));
   assert.equal(body.state, 'FAILED');

@@ -190,14 +190,14 @@ export class ExperimentRegistry {
     }
     experiment.version++;
     const value = plan.precision === null || result === null ? null : metricOf(result, plan.precision.metric);
+    if (value !== null) experiment.measured = true;
     this.feed.drop(experiment, schedule.ended(run.number, state, value));
     this.finishIfOver(experiment);
   }
   private finishIfOver(experiment: Experiment): void {
     if (experiment.schedule?.over !== true) return;
     const failed = experiment.count('FAILED');
-    const reason = failed === 0 ? null : `${failed} of ${experiment.plan.runs} runs failed`;
-    this.stop(experiment, failed === 0 ? 'SUCCEEDED' : 'FAILED', reason);
+    this.stop(experiment, failed === 0 ? 'SUCCEEDED' : 'FAILED', reasonOf(experiment, failed));
   }
   private stop(experiment: Experiment, state: ExperimentState, reason: string | null): void {
     if (experiment.schedule === null) return;
@@ -283,10 +283,19 @@ export class ExperimentRegistry {
       const stored = this.store.result(row.key);
       if (stored !== null) value = metricOf(JSON.parse(stored.result) as JobResult, plan.precision.metric);
     }
+    if (value !== null) experiment.measured = true;
     schedule.ended(row.run, succeeded ? 'SUCCEEDED' : 'FAILED', value);
   }
 }
 
+/** What is to be said at an experiment's end. */
+function reasonOf({ plan, measured }: Experiment, failed: number): string | null {
+  const reasons = [];
+  if (failed > 0) reasons.push(`${failed} of ${plan.runs} runs failed`);
+  if (plan.precision !== null && !measured)
+    reasons.push(`no result has a number at ${plan.precision.metric}: the precision had no effect`);
+  return reasons.length === 0 ? null : reasons.join('; ');
+}
 function refused(faults: readonly SchemaFault[]): Problem {
   const detail = `The experiment has ${faults.length} fault${faults.length === 1 ? '' : 's'}: ${faults[0]?.detail ?? ''}`;
   return new Problem('RINGSIDE_E_VALIDATION', detail, { errors: faults });

@@ -23,6 +23,8 @@ export class Experiment {
   /** Changes whenever a run ends. */
   version = 0;
   reused = 0;
+  /** A run has had the number that the precision is about. */
+  measured = false;
   /** Wall time that its runs took, seconds. */
   wallSeconds = 0;
   /** Since it was started or resumed: when that was (performance.now()), and how many runs have ended since without a result that was there. */

@@ -36,7 +36,7 @@ const common = {
     description: '`SUCCEEDED`: every run that is needed has. `FAILED`: some have not, see `reason`.',
     examples: ['SUCCEEDED'],
   }),
-  reason: orNull(Type.String(), { examples: [null] }),
+  reason: orNull(Type.String(), { description: 'Why it failed, or what had no effect.', examples: [null] }),
   created: Type.String({ examples: ['2026-01-01T00:00:00.000Z'] }),
   ended: orNull(Type.String(), { examples: [null] }),
   engine: Type.String({
