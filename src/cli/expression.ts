@@ -25,7 +25,7 @@ export interface Expression {
   readonly names: ReadonlySet<string>;
   /** Throws ExpressionError where a path leads nowhere, or values do not fit. */
   evaluate(scope: Scope): boolean;
-  /** Its paths with what they lead to, for messages. */
+  /** Its paths with what they lead to, for messages; those that lead nowhere are left out. */
   values(scope: Scope): readonly (readonly [path: string, value: unknown])[];
 }
 
@@ -95,8 +95,17 @@ export function parseExpression(text: string): Expression {
       if (typeof value === 'boolean') return value;
       throw new ExpressionError(`'${text}' is ${shown(value)}, not true or false`);
     },
-    values: (scope) => parser.paths.map((path) => [path.text, path.node(scope)] as const),
+    values: (scope) => parser.paths.flatMap((path) => seen(path, scope)),
   };
+}
+
+function seen(path: Path, scope: Scope): [string, unknown][] {
+  try {
+    return [[path.text, path.node(scope)]];
+  } catch (error) {
+    if (error instanceof ExpressionError) return [];
+    throw error;
+  }
 }
 
 class Parser {

@@ -2,12 +2,12 @@
 import { ThreadPool } from '../fleet/pool.ts';
 import type { JobOutcome } from '../fleet/queue.ts';
 import type { RunLimits } from '../lab/experiment/plan.ts';
-import type { JobResult, JobRun, JobSpec } from '../lab/job/job.ts';
+import type { JobProblem, JobResult, JobRun, JobSpec } from '../lab/job/job.ts';
 import { type Command, readArguments, usageError } from './arguments.ts';
 import { CliError, EXIT } from './cli-error.ts';
 import { type Expression, ExpressionError, parseExpression, type Scope } from './expression.ts';
 import { writeText } from './files.ts';
-import { junitXml } from './junit.ts';
+import { type JunitCase, junitXml } from './junit.ts';
 import { runJobOf } from './run-document.ts';
 import { runText } from './run-text.ts';
 
@@ -41,7 +41,7 @@ Exit code: 0 all holds, 1 an assertion does not, 2 the command line or the docum
 
 /** Bytes; what a run may take is looked at apart. */
 const HEAP = 2 ** 31;
-const CANCELLED = { code: 'RINGSIDE_E_INTERNAL', pointer: '', detail: 'the run was cancelled' } as const;
+const CANCELLED: JobProblem = { code: 'RINGSIDE_E_INTERNAL', detail: 'the run was cancelled' };
 
 /** What became of an assertion. */
 export interface Verdict {
@@ -63,11 +63,20 @@ export async function run(args: readonly string[]): Promise<number> {
     profile: given.text('profile'),
   });
   const began = performance.now();
-  const result = await resultOf(job, limits);
+  const outcome = await outcomeOf(job, limits);
   const seconds = (performance.now() - began) / 1000;
-  const verdicts = result.state === 'SUCCEEDED' ? expressions.map((expression) => judged(expression, result)) : [];
+  const result = 'state' in outcome ? outcome : null;
+  const problem = result === null ? (outcome as JobProblem) : result.problem;
+  const verdicts = result?.state === 'SUCCEEDED' ? expressions.map((expression) => judged(expression, result)) : [];
   const junit = given.text('junit');
-  if (junit !== undefined) writeText(junit, junitOf(path, job, result, expressions, verdicts, seconds));
+  if (junit !== undefined) {
+    const facts = { engine: job.engine, seed: String(job.document.seed), profile: job.profile.name };
+    const more = result === null ? {} : { costsHash: result.profile.hash, fingerprint: result.fingerprint };
+    const cases = casesOf(problem, expressions, verdicts);
+    const timestamp = new Date().toISOString();
+    writeText(junit, junitXml({ name: path, seconds, timestamp, properties: { ...facts, ...more }, cases }));
+  }
+  if (result === null) throw new CliError(problemText(outcome as JobProblem), EXIT.FAILED);
   if (given.flag('json')) console.log(JSON.stringify({ result, assertions: verdicts }, null, 2));
   else console.log(runText(result, verdicts, seconds));
   if (result.state !== 'SUCCEEDED') return EXIT.FAILED;
@@ -85,8 +94,8 @@ function expressionOf(text: string): Expression {
   }
 }
 
-/** What was stopped by a limit, or by a fault of ours, has no result. */
-async function resultOf(job: JobSpec, limits: RunLimits): Promise<JobResult> {
+/** What was stopped by a limit, or by a fault of ours, has no result but a problem. */
+async function outcomeOf(job: JobSpec, limits: RunLimits): Promise<JobResult | JobProblem> {
   const ended = Promise.withResolvers<JobOutcome>();
   const pool = new ThreadPool(
     { started: () => {}, ended: (_key, outcome) => ended.resolve(outcome) },
@@ -96,12 +105,12 @@ async function resultOf(job: JobSpec, limits: RunLimits): Promise<JobResult> {
   try {
     const outcome = await ended.promise;
     if (outcome.kind === 'result') return outcome.result;
-    const { code, pointer = '', detail } = outcome.kind === 'failed' ? outcome.problem : CANCELLED;
-    throw new CliError(`${code} ${pointer}: ${detail}`, EXIT.FAILED);
+    return outcome.kind === 'failed' ? outcome.problem : CANCELLED;
   } finally {
     await pool.close();
   }
 }
+const problemText = ({ code, pointer = '', detail }: JobProblem): string => `${code} ${pointer}: ${detail}`;
 
 /**
  * An expression that names fields of traffic runs has to hold for each of them; fields of the result itself, as `runs[0].sent` or
@@ -134,34 +143,18 @@ function scopeOf(result: JobResult, run: JobRun | null): Scope {
     return Object.hasOwn(of, name) ? (of as Record<string, unknown>)[name] : undefined;
   };
 }
-function junitOf(
-  path: string,
-  job: JobSpec,
-  result: JobResult,
+function casesOf(
+  problem: JobProblem | null,
   expressions: readonly Expression[],
   verdicts: readonly Verdict[],
-  seconds: number,
-): string {
-  const { problem, fingerprint, profile, seed } = result;
-  const why =
-    problem === null ? null : `${problem.pointer === undefined ? '' : `${problem.pointer}: `}${problem.detail}`;
-  return junitXml({
-    name: path,
-    seconds,
-    timestamp: new Date().toISOString(),
-    properties: { engine: job.engine, seed: String(seed), profile: profile.name, costsHash: profile.hash, fingerprint },
-    cases: [
-      { name: 'the run succeeds', failure: why },
-      ...expressions.map(({ text }, i) => {
-        const verdict = verdicts[i];
-        if (verdict === undefined) return { name: text, failure: null, error: 'the run has failed' };
-        const { outcome, detail } = verdict;
-        return {
-          name: text,
-          failure: outcome === 'fails' ? detail : null,
-          error: outcome === 'unclear' ? detail : null,
-        };
-      }),
-    ],
-  });
+): JunitCase[] {
+  return [
+    { name: 'the run succeeds', failure: problem === null ? null : problemText(problem) },
+    ...expressions.map(({ text }, i) => {
+      const verdict = verdicts[i];
+      if (verdict === undefined) return { name: text, failure: null, error: 'the run has failed' };
+      const { outcome, detail } = verdict;
+      return { name: text, failure: outcome === 'fails' ? detail : null, error: outcome === 'unclear' ? detail : null };
+    }),
+  ];
 }

@@ -105,7 +105,12 @@ test('exit codes of a run: 0 all holds, 1 an assertion fails, 2 something is wro
     [['run', demo, '--set', '/traffic/0/to=c/net0'], 2, /"c\/net0" is not an end of this topology; expected one of/],
     [['run', demo, '--profile', 'haswell'], 2, /--profile haswell: neither a file nor one of haswell-2\.4/],
     [['run', 'endless.json', '--assert', 'sent == 200'], 3, /RINGSIDE_E_RUN_FAILED .*more than 500 events/],
-    [['run', 'long.json'], 3, /RINGSIDE_E_LIMIT \/limits\/time: the run takes longer than 0\.05 s/],
+    [['run', demo, '--assert', 'received == 1 && tcp.segments == 1'], 1, /\(received is 200\)$/m],
+    [
+      ['run', 'long.json', '--assert', 'sent == 1', '--junit', 'long.xml'],
+      3,
+      /RINGSIDE_E_LIMIT \/limits\/time: the run takes longer than 0\.05 s/,
+    ],
     [['run', 'small.json'], 3, /RINGSIDE_E_LIMIT \/limits\/memory: the run's world takes/],
     [['serve', '--port', '99999'], 2, /PORT is '99999': expected a whole number from 0 to 65535/],
     [['rum'], 2, /there is no command 'rum'; is it run\?/],
@@ -117,6 +122,10 @@ test('exit codes of a run: 0 all holds, 1 an assertion fails, 2 something is wro
     assert.match(out + err, said);
     assert.doesNotMatch(err, /\n {4}at /, 'no stack');
   }
+  assert.match(
+    text('long.xml'),
+    /tests="2" failures="1" errors="1"[\s\S]*<failure message="RINGSIDE_E_LIMIT \/limits\/time: /,
+  );
 }, 120_000);
 
 test('a topology with traffic beside it, cost profiles from files, JSON and JUnit', () => {
