@@ -19,8 +19,9 @@ import { OutcomeWriter } from './outcome-writer.ts';
 
 /** Time that the event loop gives to this at once, ms. */
 const STEP_MS = 5;
-/** Runs that are read or removed at once. */
+/** Runs that are read at once, and that are removed. */
 const CHUNK = 500;
+const REMOVED = 100;
 
 export interface RegistryOptions {
   readonly store: ExperimentStore;
@@ -146,7 +147,7 @@ export class ExperimentRegistry {
     await this.clear(experiment.number);
   }
   private async clear(number: number): Promise<void> {
-    while (!this.closed && this.store.deleteSome(number, CHUNK)) await turn();
+    while (!this.closed && this.store.deleteSome(number, REMOVED)) await turn();
   }
 
   /** What runs goes on after the next start. */
