@@ -113,6 +113,7 @@ export class ThreadPool implements JobQueue {
     this.graceMs = graceMs;
     this.piscina = new Piscina({
       filename: entry.href,
+      name: 'runBatch',
       minThreads: 0,
       maxThreads: threads,
       idleTimeout: idleMs,

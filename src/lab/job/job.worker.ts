@@ -21,7 +21,7 @@ let worlds = 0;
 let touched = 0;
 
 /** What Piscina calls. */
-export default function runBatch(batch: Batch): BatchOutcomes {
+export function runBatch(batch: Batch): BatchOutcomes {
   const { jobs, control, turnMs } = batch;
   const outcomes: BatchOutcome[] = [];
   const started = performance.now();

@@ -1,7 +1,7 @@
 /** A thread of a pool whose jobs do what their documents' names say. */
 import { type Batch, type BatchOutcome, type BatchOutcomes, CANCELLED, CURRENT } from '../../../src/lab/job/batch.ts';
 
-export default function runBatch({ jobs, control }: Batch): BatchOutcomes {
+export function runBatch({ jobs, control }: Batch): BatchOutcomes {
   return jobs.map(({ job }, index) => {
     Atomics.store(control, CURRENT, index);
     return act(job.document.name ?? '', () => {
