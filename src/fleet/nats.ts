@@ -56,6 +56,7 @@ interface Worker {
 }
 
 export class NatsQueue implements JobQueue {
+  readonly kind = 'nats';
   private readonly listener: QueueListener;
   private readonly link: NatsLink;
   private readonly trouble: (text: string) => void;

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseSize } from '../lab/units.ts';
-import { BadNatsUrl, natsAddress } from './nats-link.ts';
+import { BadNatsUrl, natsAddress } from './nats-address.ts';
 import { NatsWorker, type NatsWorkerOptions } from './nats-worker.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism, homedir } from 'node:os';
 import { join } from 'node:path';
-import { natsAddress } from '../fleet/nats-link.ts';
+import { natsAddress } from '../fleet/nats-address.ts';
 
 export interface Limits {
   /** Topologies at a time. */

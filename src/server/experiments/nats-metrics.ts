@@ -1,5 +1,5 @@
 /** Metrics of a queue of jobs at a NATS server. Where the threads of this machine have the jobs, all of them are 0. */
-import { type NatsCounts, NatsQueue } from '../../fleet/nats.ts';
+import type { NatsCounts, NatsQueue } from '../../fleet/nats.ts';
 import type { JobQueue } from '../../fleet/queue.ts';
 import { type CountedMetric, countedMetric } from '../counted-metrics.ts';
 
@@ -15,7 +15,11 @@ const NONE: NatsCounts = {
 
 /** What a queue counts, where it is at a NATS server. */
 export function natsCounts(queue: JobQueue | null): NatsCounts {
-  return queue instanceof NatsQueue ? queue.counts() : NONE;
+  return queue !== null && isNats(queue) ? queue.counts() : NONE;
+}
+/** By its field: the class is loaded only where it is used. */
+function isNats(queue: JobQueue): queue is NatsQueue {
+  return 'kind' in queue && queue.kind === 'nats';
 }
 
 const metric = countedMetric<NatsCounts>;

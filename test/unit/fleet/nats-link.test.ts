@@ -1,7 +1,8 @@
 /** Addresses of NATS servers, as people write them; and a link whose server is not there. */
 import assert from 'node:assert/strict';
 import { expect, test } from 'vitest';
-import { BadNatsUrl, NatsLink, natsAddress } from '../../../src/fleet/nats-link.ts';
+import { BadNatsUrl, natsAddress } from '../../../src/fleet/nats-address.ts';
+import { NatsLink } from '../../../src/fleet/nats-link.ts';
 import { freePort } from '../../tools/free-port.ts';
 
 test('addresses: one server, several, credentials, TLS', () => {
