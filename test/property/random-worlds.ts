@@ -40,7 +40,11 @@ const host = fc.record({
     speed: pick('1Gbps', '25Gbps', '100Gbps'),
     rxRing: pick(64, 1024),
     txRing: pick(64, 1024),
+    queues: pick(1, 1, 3),
+    maxFramesPerSecond: pick(0, 0, 700_000),
   }),
+  vhostPacketWeight: pick(256, 256, 7, 0),
+  handlers: pick(1, 1, 3),
 });
 
 const TIMES = COSTS.filter((c) => c.unit === 'ns').map((c) => c.name);
@@ -100,6 +104,7 @@ export const topologies = fc
       });
       const polling = guests.filter((g) => g.nics[0]!.driver === 'virtio-pmd');
       const lcores = polling.map((g) => Math.min(g.vcpus, Math.max(...g.nics.map((n) => n.queuePairs))));
+      const { on, ...nic } = h.nic;
       const pollers = h.pmds + lcores.reduce((sum, n) => sum + n, 0);
       return {
         name: `h${i + 1}`,
@@ -108,7 +113,9 @@ export const topologies = fc
           { name: 'br0', datapath: 'system' },
           { name: 'br1', datapath: 'netdev', pmds: h.pmds },
         ],
-        nics: [{ name: 'eth0', speed: h.nic.speed, bridge: h.nic.on, rxRing: h.nic.rxRing, txRing: h.nic.txRing }],
+        nics: [{ name: 'eth0', ...nic, bridge: on }],
+        vhostPacketWeight: h.vhostPacketWeight,
+        ovs: { otherConfig: { 'n-handler-threads': String(h.handlers) } },
         guests,
       };
     });

@@ -46,8 +46,9 @@ class Translations {
   fault = false;
   /** Bytes of the chain that was looked at last. */
   bytes = 0;
-  /** Segments that were looked up. */
-  lookups = 0;
+  /** Segments of chains all of whose translations are there, and of the chain that was looked at last. */
+  private lookups = 0;
+  private looked = 0;
   /** Arena offsets of the areas. */
   readonly at = new Float64Array(3);
   readonly translator: Translator;
@@ -95,6 +96,14 @@ class Translations {
     this.ready = true;
     return true;
   }
+  /** A chain is good: what it took to look it up counts. A look in vain does not, for nobody counts those of who polls. */
+  resolved(): void {
+    this.lookups += this.looked;
+  }
+  startChain(): void {
+    this.bytes = 0;
+    this.looked = 0;
+  }
   takeLookups(): number {
     const { lookups } = this;
     this.lookups = 0;
@@ -103,7 +112,7 @@ class Translations {
   /** One segment of a chain. READY, FAULT, or TRANSLATION_MISSING. */
   segment(address: number, length: number, write: boolean): number {
     this.bytes += length;
-    this.lookups++;
+    this.looked++;
     const offset = this.translator.translate(address, length, write ? ACCESS_WRITE : ACCESS_READ);
     return offset < 0 ? offset : READY;
   }
@@ -172,7 +181,10 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     let code = READY;
     while (count < wanted && code === READY) {
       code = this.chain(count);
-      if (code === READY) count++;
+      if (code === READY) {
+        t.resolved();
+        count++;
+      }
     }
     this.missing = code === TRANSLATION_MISSING;
     t.resolvedTo = (this.last_avail_idx + count) & 0xffff;
@@ -190,7 +202,7 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     let table = this.layout.desc;
     let entries = this.size;
     let index = this.peekHead(i);
-    t.bytes = 0;
+    t.startChain();
     for (let steps = 0; steps < STEPS && index < entries; steps++) {
       const w = (table + 16 * index) >> 2;
       const length = u32[w + 2]!;
@@ -297,7 +309,10 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     let code = READY;
     while (count < wanted && code === READY) {
       code = this.chain(count);
-      if (code === READY) count++;
+      if (code === READY) {
+        t.resolved();
+        count++;
+      }
     }
     this.missing = code === TRANSLATION_MISSING;
     t.resolvedTo = (this.last_avail_idx + count) & 0xffff;
@@ -315,7 +330,7 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     let left = this.aheadCount[slot]!;
     let w = ring + (slot << 2);
     const end = ring + (this.size << 2);
-    t.bytes = 0;
+    t.startChain();
     const indirect = left === 1 && ((u32[w + 3]! >>> 16) & VIRTQ_DESC_F_INDIRECT) !== 0;
     if (indirect) {
       const length = u32[w + 2]!;
