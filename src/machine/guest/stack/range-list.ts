@@ -80,6 +80,12 @@ export class RangeList {
     }
     return n;
   }
+  /** Positions in all of them. */
+  get total(): number {
+    let n = 0;
+    for (let i = 0; i < this.count; i++) n += this.rangeTo[i]! - this.rangeFrom[i]!;
+    return n;
+  }
   /** End of the last stretch, 0 without any. */
   get highest(): number {
     return this.count === 0 ? 0 : this.rangeTo[this.count - 1]!;

@@ -120,6 +120,7 @@ function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number,
     // RFC 5681 §3.2; with SACK what counts is that something new has arrived (RFC 6675 §2)
     if (recovery.duplicate(b.una, b.nxt)) missing(b);
   }
+  recovery.reduce(b.una, b.nxt);
 }
 /** tcp_sacktag_write_queue(). True where the blocks tell of something new; what lies outside of what was sent is no news. */
 function learn(b: TcpBlock, s: TcpSegment, acknowledged: number): boolean {
@@ -130,7 +131,7 @@ function learn(b: TcpBlock, s: TcpSegment, acknowledged: number): boolean {
     if (from < acknowledged || to > b.nxt || to <= from) continue;
     if (b.recovery.learn(from, to)) news = true;
   }
-  if (news) b.recovery.judge();
+  if (news) b.recovery.judge(b.una, b.nxt);
   return news;
 }
 /** The first segment that was not acknowledged is to be sent again. */

@@ -337,6 +337,7 @@ export class TcpOutput {
       b.timedAt = end;
       b.timedSince = now;
     }
+    recovery.sent(end - b.nxt);
     b.nxt = end;
     if (b.rtoAt === NEVER) b.armRto(now);
   }
@@ -347,7 +348,7 @@ export class TcpOutput {
     b.retransmits++;
     b.sentAt = now;
     if (this.rescues) b.recovery.rescued();
-    else b.recovery.sentAgain(position + bytes + (this.fin ? 1 : 0));
+    else b.recovery.sentAgain(position, position + bytes + (this.fin ? 1 : 0), b.nxt);
     b.armRto(now);
     const { recorder } = b.services;
     recorder.event(b.nic.pairs[b.pair]!.base | TCP_RETRANSMIT, 0, (b.iss + position) >>> 0, bytes);

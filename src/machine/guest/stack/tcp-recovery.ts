@@ -1,9 +1,10 @@
 /**
  * What a sender does between a loss and its repair: fast retransmit and fast recovery of NewReno (RFC 6582), that of selective
- * acknowledgements (RFC 6675), and going back after a timeout (RFC 5681 §3.1, linux tcp_enter_loss()). It says how much may be
- * under way and what is to be sent again; tcp-output.ts sends it.
+ * acknowledgements (RFC 6675) with Proportional Rate Reduction (RFC 6937), and going back after a timeout (RFC 5681 §3.1, linux
+ * tcp_enter_loss()). It says how much may be under way and what is to be sent again; tcp-output.ts sends it.
  *
- * DEVIATION: no PRR: with SACK the window falls to ssthresh at once (RFC 6675), where Linux lowers it over a round trip.
+ * DEVIATION: what was sent again and lost again is found where segments that were sent after it have arrived, as in Linux before
+ * RACK; where nothing more can be sent, the retransmission timer finds it.
  */
 
 import { RangeList } from './range-list.ts';
@@ -29,6 +30,13 @@ export class Recovery {
   private lostTo = 0;
   highRxt = 0;
   private rescueRxt = 0;
+  /** Position after the last byte that had been sent when something was sent again last. */
+  private rxtMark = 0;
+  // ---- RFC 6937: what was under way when it began, what has arrived and what was sent since; una and sacked bytes by then
+  private recoverFs = 0;
+  private prrDelivered = 0;
+  private prrOut = 0;
+  private arrived = 0;
   /** Times that one began without a timeout. */
   count = 0;
 
@@ -57,8 +65,16 @@ export class Recovery {
     return this.sacked.add(from, to);
   }
   /** After learn(): IsLost() of RFC 6675 for all positions at once. */
-  judge(): void {
+  judge(una: number, nxt: number): void {
     const { sacked, congestion } = this;
+    const behind = sacked.highest - this.rxtMark;
+    if (this.active && this.highRxt > una && behind > 0) {
+      // three segments that were sent after all of it have arrived: it is lost again (linux tcp_mark_lost_retrans())
+      if (behind - sacked.missing(this.rxtMark, sacked.highest) >= DUP_THRESH * congestion.mss) {
+        this.highRxt = una;
+        this.rxtMark = nxt;
+      }
+    }
     let bytes = 0;
     for (let i = sacked.count - 1; i >= 0; i--) {
       bytes += sacked.rangeTo[i]! - sacked.rangeFrom[i]!;
@@ -97,8 +113,15 @@ export class Recovery {
     this.count++;
     // what limited transmit has sent does not count (RFC 5681 §3.2)
     congestion.lost(Math.min(nxt - una, congestion.cwnd));
-    congestion.cwnd = congestion.ssthresh + (this.sack ? 0 : DUP_THRESH * congestion.mss);
     this.lostTo = Math.max(this.lostTo, una + congestion.mss);
+    if (!this.sack) congestion.cwnd = congestion.ssthresh + DUP_THRESH * congestion.mss;
+    else {
+      this.recoverFs = nxt - una;
+      this.prrDelivered = 0;
+      this.prrOut = 0;
+      this.arrived = una + this.sacked.total;
+      congestion.cwnd = this.pipe(una, nxt) + congestion.mss;
+    }
   }
   /** The retransmission timer ran out: everything that is not known to be there counts as lost. */
   timeout(una: number, nxt: number, first: boolean): void {
@@ -115,6 +138,24 @@ export class Recovery {
     this.last = nxt;
     this.highRxt = una;
     this.rescueRxt = 0;
+    this.rxtMark = nxt;
+  }
+  /** After an acknowledgement: how much may be under way meanwhile (RFC 6937 §3, with the slow start bound). */
+  reduce(una: number, nxt: number): void {
+    if (!this.active || !this.sack || this.timedOut) return;
+    const { congestion } = this;
+    const arrived = una + this.sacked.total;
+    const delivered = arrived - this.arrived;
+    if (delivered <= 0) return;
+    this.arrived = arrived;
+    this.prrDelivered += delivered;
+    const pipe = this.pipe(una, nxt);
+    const { ssthresh, mss } = congestion;
+    const count =
+      pipe > ssthresh
+        ? Math.ceil((this.prrDelivered * ssthresh) / this.recoverFs) - this.prrOut
+        : Math.min(ssthresh - pipe, Math.max(this.prrDelivered - this.prrOut, delivered) + mss);
+    congestion.cwnd = Math.max(mss, pipe + Math.max(0, count));
   }
 
   /**
@@ -135,8 +176,8 @@ export class Recovery {
       this.lostTo = 0;
       // RFC 6582 §3.2 step 3, a full acknowledgement: no burst
       if (this.timedOut) congestion.acked(bytes, now, srtt);
-      else if (!this.sack)
-        congestion.cwnd = Math.min(congestion.ssthresh, Math.max(nxt - una, congestion.mss) + congestion.mss);
+      else if (this.sack) congestion.cwnd = congestion.ssthresh;
+      else congestion.cwnd = Math.min(congestion.ssthresh, Math.max(nxt - una, congestion.mss) + congestion.mss);
       this.timedOut = false;
       return false;
     }
@@ -172,8 +213,14 @@ export class Recovery {
   rescued(): void {
     this.rescueRxt = this.point;
   }
-  /** The stretch up to `end` was sent again. */
-  sentAgain(end: number): void {
+  /** The stretch from `from` to `end` was sent again. */
+  sentAgain(from: number, end: number, nxt: number): void {
     if (end > this.highRxt) this.highRxt = end;
+    this.rxtMark = nxt;
+    this.prrOut += end - from;
+  }
+  /** So much was sent for the first time. */
+  sent(bytes: number): void {
+    this.prrOut += bytes;
   }
 }

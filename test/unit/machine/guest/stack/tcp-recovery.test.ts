@@ -79,7 +79,7 @@ describe('NewReno (RFC 6582)', () => {
 describe('SACK (RFC 6675)', () => {
   const learn = (r: Recovery, ...segments: number[]): void => {
     for (const s of segments) assert.ok(r.learn(at(s), at(s + 1)));
-    r.judge();
+    r.judge(UNA, NXT);
   };
 
   test('IsLost(): three stretches above, or more than two segments of bytes', () => {
@@ -92,9 +92,9 @@ describe('SACK (RFC 6675)', () => {
     assert.equal(r.duplicate(UNA, NXT), true);
     // 0 and 1 have three stretches above them; 3 has two
     assert.equal(r.lost(UNA), at(0));
-    r.sentAgain(at(1));
+    r.sentAgain(at(0), at(1), NXT);
     assert.equal(r.lost(UNA), at(1));
-    r.sentAgain(at(2));
+    r.sentAgain(at(1), at(2), NXT);
     assert.equal(r.lost(UNA), -1);
     assert.equal(r.doubtful(UNA), at(3));
     // one more byte than two segments above: 5 is lost as well
@@ -105,7 +105,7 @@ describe('SACK (RFC 6675)', () => {
   test('many segments in one block are enough, without three duplicates', () => {
     const r = sender(true);
     r.learn(at(3), at(6));
-    r.judge();
+    r.judge(UNA, NXT);
     assert.equal(r.duplicate(UNA, NXT), true);
     assert.equal(r.lost(UNA), at(0));
   });
@@ -117,16 +117,16 @@ describe('SACK (RFC 6675)', () => {
     r.duplicate(UNA, NXT);
     // lost: 0, 1, 3, 5 lie below the third stretch from above only as far as 2: 0 and 1
     assert.equal(r.pipe(UNA, NXT), (20 - 3 - 2) * MSS);
-    r.sentAgain(at(1));
+    r.sentAgain(at(0), at(1), NXT);
     assert.equal(r.pipe(UNA, NXT), (20 - 3 - 2 + 1) * MSS);
-    assert.deepEqual([r.congestion.cwnd, r.congestion.ssthresh], [10 * MSS, 10 * MSS]);
+    assert.equal(r.congestion.ssthresh, 10 * MSS);
   });
 
   test('acknowledged meanwhile: what was sent again counts no more; the end leaves the window at ssthresh', () => {
     const r = sender(true);
     learn(r, 2, 4, 6);
     r.duplicate(UNA, NXT);
-    r.sentAgain(at(2));
+    r.sentAgain(at(1), at(2), NXT);
     assert.equal(r.advance(at(3), NXT, 3 * MSS, true, 0, 0), false);
     assert.equal(r.pipe(at(3), NXT), (17 - 2) * MSS);
     r.advance(NXT, NXT, 17 * MSS, true, 0, 0);
@@ -134,12 +134,77 @@ describe('SACK (RFC 6675)', () => {
     assert.deepEqual([r.congestion.cwnd, r.pipe(NXT, at(22))], [10 * MSS, 2 * MSS]);
   });
 
+  /** Acknowledges segment by segment, and sends what the window lets out; returns how much after each. */
+  function paced(r: Recovery, arrive: readonly number[]): number[] {
+    let nxt = NXT;
+    return arrive.map((segment) => {
+      r.learn(at(segment), at(segment + 1));
+      r.judge(UNA, nxt);
+      r.duplicate(UNA, nxt);
+      r.reduce(UNA, nxt);
+      let sent = 0;
+      while (r.congestion.cwnd - r.pipe(UNA, nxt) >= MSS) {
+        const lost = r.lost(UNA);
+        if (lost >= 0) r.sentAgain(lost, lost + MSS, nxt);
+        else {
+          nxt += MSS;
+          r.sent(MSS);
+        }
+        sent++;
+      }
+      return sent;
+    });
+  }
+  const sum = (list: readonly number[]): number => list.reduce((n, x) => n + x, 0);
+
+  test('PRR: while half of the window leaves the network, half as much is sent; then as much as arrives (RFC 6937)', () => {
+    const r = sender(true);
+    const sent = paced(
+      r,
+      Array.from({ length: 19 }, (_, i) => i + 1),
+    );
+    // the third acknowledgement begins it, with the retransmission
+    assert.deepEqual(sent.slice(0, 3), [1, 1, 1]);
+    for (let i = 4; i < 19; i++) {
+      const since = sum(sent.slice(2, i));
+      assert.ok(Math.abs(since - (i - 3) / 2) <= 1.5, `${since} after ${i - 3}`);
+    }
+    // what is under way has come down to ssthresh
+    assert.ok(Math.abs(r.congestion.cwnd - 10 * MSS) <= MSS, String(r.congestion.cwnd));
+  });
+
+  test('PRR: after heavy losses no burst: what has arrived and one segment more', () => {
+    const r = sender(true);
+    // 0 to 14 are lost
+    const sent = paced(r, [15, 16, 17, 18, 19]);
+    assert.ok(Math.max(...sent) <= 2, String(sent));
+    assert.ok(sum(sent) >= 4 && sum(sent) <= 8, String(sent));
+  });
+
+  test('sent again and lost again: found when three segments that were sent after it have arrived', () => {
+    const r = sender(true);
+    learn(r, 1, 2, 3);
+    assert.ok(r.duplicate(UNA, NXT));
+    r.sentAgain(at(0), at(1), NXT);
+    // everything that was under way arrives, and two of what was sent after that
+    r.learn(at(4), at(22));
+    r.judge(UNA, at(30));
+    assert.equal(r.lost(UNA), -1);
+    r.learn(at(22), at(23));
+    r.judge(UNA, at(30));
+    assert.equal(r.lost(UNA), at(0));
+    r.sentAgain(at(0), at(1), at(30));
+    r.learn(at(23), at(30));
+    r.judge(UNA, at(33));
+    assert.equal(r.lost(UNA), -1, 'the second time counts from there');
+  });
+
   test('rule 4: the last segment once, where nothing else can be sent', () => {
     const r = sender(true);
     r.learn(at(1), at(19));
-    r.judge();
+    r.judge(UNA, NXT);
     r.duplicate(UNA, NXT);
-    r.sentAgain(at(1));
+    r.sentAgain(at(0), at(1), NXT);
     assert.deepEqual([r.lost(UNA), r.doubtful(UNA)], [-1, -1]);
     assert.equal(r.rescue(UNA, NXT), at(19));
     r.rescued();
@@ -157,7 +222,7 @@ describe.each([false, true])('a timeout, SACK %s', (sack) => {
     const order: number[] = [];
     for (let next = r.lost(UNA); next >= 0 && order.length < 30; next = r.lost(UNA)) {
       order.push((next - 1) / MSS);
-      r.sentAgain(next + MSS);
+      r.sentAgain(next, next + MSS, NXT);
     }
     const all = Array.from({ length: 20 }, (_, i) => i);
     assert.deepEqual(order, sack ? all.filter((i) => i !== 3 && i !== 4) : all);
@@ -176,6 +241,6 @@ test('a receiver that has thrown away what it said to have is sent all of it (RF
   r.learn(at(8), at(9));
   r.timeout(UNA, NXT, true);
   assert.equal(r.lost(UNA), at(0));
-  r.sentAgain(at(8));
+  r.sentAgain(at(7), at(8), NXT);
   assert.equal(r.lost(UNA), at(8));
 });

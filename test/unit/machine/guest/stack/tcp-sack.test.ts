@@ -168,8 +168,9 @@ describe('recovery', () => {
         after.ssthresh > 0.9 * share * cwnd && after.ssthresh < 1.1 * share * cwnd,
         `${after.ssthresh} of ${cwnd}`,
       );
-      assert.equal(after.cwnd, after.ssthresh);
       assert.equal(link.events(E.TCP_CWND), 1);
+      while (link.a.block.recovery.active) link.run(link.now + 1000);
+      assert.ok(after.cwnd >= after.ssthresh && after.cwnd < after.ssthresh + 2 * MSS, String(after.cwnd));
       link.run();
       assert.equal(link.b.block.received, 1000 * MSS);
       assert.ok(link.a.block.congestion.cwnd > after.ssthresh);
