@@ -6,6 +6,7 @@ import type { Topology } from '../topology.ts';
 import { BadTraffic, trafficSpec } from '../traffic-request.ts';
 import { parseDuration } from '../units.ts';
 import { JobTrafficRequest } from './template.ts';
+import { type Ends, endFaults, endsOf } from './traffic-ends-check.ts';
 
 /** Fills in what has a default, in place. */
 const checkShape = schemaCheck(JobTrafficRequest);
@@ -33,7 +34,7 @@ function meaning({ start, ...request }: JobTraffic, ends: Ends): SchemaFault[] {
   }
   for (const field of ['from', 'to'] as const) {
     const name = request[field];
-    if (ends.has(name)) continue;
+    if (ends.find(name) !== undefined) continue;
     const near = closeMatches(name, ends.names);
     const known = near.length > 0 ? near : ends.names.slice(0, 12);
     faults.push({
@@ -42,32 +43,5 @@ function meaning({ start, ...request }: JobTraffic, ends: Ends): SchemaFault[] {
       expected: `one of ${known.join(', ')}`,
     });
   }
-  return faults;
-}
-
-interface Ends {
-  readonly names: readonly string[];
-  has(name: string): boolean;
-}
-/** Ends by name: NICs of guests, NICs of hosts, and what begins with a bridge's name: ports come and go, so those are looked up later. */
-function endsOf({ hosts }: Topology): Ends {
-  const several = hosts.length > 1;
-  const names = new Set<string>();
-  const bridges = new Set<string>();
-  for (const host of hosts) {
-    const local = [
-      ...host.guests.flatMap((guest) => guest.nics.map((nic) => `${guest.name}/${nic.name}`)),
-      ...host.nics.map((nic) => nic.name),
-    ];
-    for (const name of local) names.add(several ? `${host.name}/${name}` : name);
-    // The host may be named where there is only one.
-    if (!several) for (const name of local) names.add(`${host.name}/${name}`);
-    for (const { name } of host.bridges)
-      bridges.add(`${host.name}/${name}/`).add(several ? `${host.name}/${name}/` : `${name}/`);
-  }
-  const listed = [...names].filter((name) => several || name.split('/').length <= 2);
-  return {
-    names: listed,
-    has: (name) => names.has(name) || [...bridges].some((bridge) => name.startsWith(bridge)),
-  };
+  return faults.length > 0 ? faults : endFaults(request, ends);
 }
