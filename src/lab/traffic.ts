@@ -4,7 +4,6 @@ import { assert } from '../engine/assert.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
 import { MAX_PKT_BURST } from '../machine/guest/pmd-vcpu.ts';
 import { type IpAddress, IpPath } from '../machine/guest/stack/ip-path.ts';
-import { TCP_BUFFER } from '../machine/guest/stack/tcp-block.ts';
 import { PingSource, pingMinFrame } from '../machine/guest/traffic/ping-source.ts';
 import { FrameList, RawSource } from '../machine/guest/traffic/raw-source.ts';
 import { gsoSegments, UdpGsoSource } from '../machine/guest/traffic/udp-gso-source.ts';
@@ -17,11 +16,11 @@ import type { RunLedger } from '../machine/packet/run-ledger.ts';
 import { ETH_HLEN } from '../machine/wire/ethernet.ts';
 import type { BuiltHostNic, BuiltNic, Machine } from './build/machine.ts';
 import { TEMPLATE_SLOTS } from './build/memory.ts';
+import { Connections } from './connections.ts';
 import { type End, Ends } from './ends.ts';
 import type { FramesSpec, TrafficSpec } from './protocol.ts';
 import { Refusal } from './refusal.ts';
 import { Run } from './run.ts';
-import { EPHEMERAL_PORTS, FIRST_EPHEMERAL, TCP_PORT, TcpTraffic } from './tcp-traffic.ts';
 import {
   addressesOf,
   type Family,
@@ -36,15 +35,12 @@ import {
   type UdpEnd,
   wireEnd,
 } from './traffic-ends.ts';
-import { datagramsFit, transactionResult, UdpTransactions } from './transaction-traffic.ts';
 import { frameSizesOf, type Stream, streamsOf } from './udp-streams.ts';
 
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
 export const MAX_FRAME = 1514;
 /** Shortest frame on Ethernet without FCS. */
 const MIN_FRAME = 60;
-/** TCP without bytes and duration: 1 MiB. */
-const DEFAULT_BYTES = 1 << 20;
 /** Runs of one world that may be in progress: each keeps a template slot. */
 const MAX_ACTIVE = TEMPLATE_SLOTS / 2;
 
@@ -53,11 +49,15 @@ export { Refusal } from './refusal.ts';
 export class Traffic {
   private readonly machine: Machine;
   private readonly ends: Ends;
+  private readonly connections: Connections;
   /** By template slot: the run that uses it. */
   private readonly slots: (Run | null)[] = Array.from({ length: TEMPLATE_SLOTS }, () => null);
 
   constructor(machine: Machine) {
     this.machine = machine;
+    this.connections = new Connections(machine);
+    this.connections.onFailure = (run, reason) => this.onUnreachable(run, reason);
+    this.connections.onUnreachable = (run, ip) => this.unreachable(run, ip);
     this.ends = new Ends(machine);
   }
 
@@ -112,7 +112,10 @@ export class Traffic {
         `frameSize ${length > MAX_FRAME ? largest : smallest} is out of range; expected 64 to ${MAX_FRAME + FCS_BYTES} bytes, FCS included`,
         spec.pattern?.sizes ? '/sizes' : '/frameSize',
       );
-    if (spec.kind !== 'udp' && spec.kind !== 'ping') return this.connect(spec, from, to, now);
+    if (spec.kind !== 'udp' && spec.kind !== 'ping') {
+      const source = this.stackEnd(from, '/from', 'open connections');
+      return this.connections.start(spec, source, this.stackEnd(to, '/to', 'take connections'), from, to, now);
+    }
     if (spec.kind === 'ping') return this.ping(spec, from, to, length, now);
     return this.udp(spec, from, to, via, length, now);
   }
@@ -192,67 +195,6 @@ export class Traffic {
       throw new Refusal('INVALID', `${end.name} cannot ${what}; expected a NIC of a guest with app "stack"`, field);
     }
     return end.nic;
-  }
-
-  // ---- TCP, requests and responses ----------------------------------------------------------------------------------
-  private ports = 0;
-  private connect(spec: TrafficSpec, from: End, to: End, now: number): Run {
-    const { kind } = spec;
-    if (spec.generator !== null)
-      throw new Refusal('INVALID', `${kind} has no generator; expected the field to be left out`, '/generator');
-    const source = this.stackEnd(from, '/from', 'open connections');
-    const target = this.stackEnd(to, '/to', 'take connections');
-    const addresses = addressesOf(source, target, spec.family ?? null);
-    const { machine } = this;
-    const ledger = machine.frames.openRun(placeOf(to), placeOf(from));
-    if (kind === 'udp_rr') datagramsFit(spec, source, target, familyOf(addresses.to));
-    const run = new Run(machine, spec.id, kind, from.name, to.name, ledger, scopeOf(this.machine, [from, to], null));
-    const { vcpu, stack } = source.guest;
-    const connections = spec.connections ?? 1;
-    const duration = (spec.durationSeconds ?? 0) * 1e9;
-    const port = spec.port ?? TCP_PORT;
-    if (this.ports + connections > EPHEMERAL_PORTS) this.ports = 0;
-    const firstPort = FIRST_EPHEMERAL + this.ports;
-    this.ports += connections;
-    stack.resolve(
-      source.nic,
-      {
-        ip: addresses.to,
-        resolved: (mac) => {
-          if (run.done) return;
-          const path = new IpPath(machine.arena, source.document.mac, mac, addresses.from, addresses.to);
-          const begins = Math.max(machine.scheduler.now[0]!, now);
-          const common = { from: source, to: target, path, ledger, connections, duration, port, firstPort };
-          if (kind === 'udp_rr') {
-            const back = new IpPath(machine.arena, mac, source.document.mac, addresses.to, addresses.from);
-            const udp = new UdpTransactions(machine, { ...common, back, transactions: spec.transactions! }, begins);
-            udp.onFailure = (reason) => this.onUnreachable(run, reason);
-            run.transactions = () => transactionResult(udp.account, ledger, connections);
-            run.stop = () => udp.stop();
-            udp.start(begins);
-            return;
-          }
-          const tcp = new TcpTraffic(machine, {
-            ...common,
-            bytes: spec.durationSeconds === undefined ? (spec.bytes ?? DEFAULT_BYTES) : null,
-            congestion: spec.congestion ?? 'cubic',
-            sack: spec.sack ?? true,
-            window: spec.window ?? TCP_BUFFER,
-            transactions: kind === 'tcp_rr' ? spec.transactions! : null,
-          });
-          tcp.onFailure = (reason) => this.onUnreachable(run, reason);
-          run.tcp = () => tcp.result();
-          run.stop = () => tcp.stop();
-          tcp.start(begins);
-          const { account } = tcp;
-          if (account !== null) run.transactions = () => transactionResult(account, ledger, connections);
-        },
-        unreachable: () => this.unreachable(run, addresses.to),
-      },
-      now,
-    );
-    vcpu.timersChanged();
-    return run;
   }
 
   // ---- UDP ----------------------------------------------------------------------------------------------------------

@@ -183,6 +183,15 @@ test('messages that are no single datagram are refused, with the field', () => {
   }
 });
 
+test('the discard port answers nobody: refused for UDP', () => {
+  const world = makeWorld(pairDocument('vhost-net'));
+  assert.throws(
+    () => world.startTraffic(rr('udp_rr', {}, { port: 9 })),
+    (e) => e instanceof Refusal && e.error.field === '/port',
+  );
+  good(world, runOne(world, rr('tcp_rr', {}, { port: 9 })), 100);
+});
+
 test('a stream of messages larger than the socket buffers', () => {
   const world = makeWorld(pairDocument('vhost-net'));
   const run = runOne(

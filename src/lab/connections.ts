@@ -1,0 +1,100 @@
+/** Runs of connections: TCP streams, and requests and responses over TCP or UDP. The client asks who its server is, then they begin. */
+import { UDP_DISCARD } from '../machine/guest/stack/inet.ts';
+import { type IpAddress, IpPath } from '../machine/guest/stack/ip-path.ts';
+import { TCP_BUFFER } from '../machine/guest/stack/tcp-block.ts';
+import type { BuiltNic, Machine } from './build/machine.ts';
+import type { End } from './ends.ts';
+import type { TrafficSpec } from './protocol.ts';
+import { Refusal } from './refusal.ts';
+import { Run } from './run.ts';
+import { EPHEMERAL_PORTS, FIRST_EPHEMERAL, TCP_PORT, type TcpPlan, TcpTraffic } from './tcp-traffic.ts';
+import { addressesOf, familyOf, placeOf, scopeOf } from './traffic-ends.ts';
+import { datagramsFit, transactionResult, UdpTransactions } from './transaction-traffic.ts';
+
+/** TCP without bytes and duration: 1 MiB. */
+const DEFAULT_BYTES = 1 << 20;
+
+type Common = Pick<TcpPlan, 'from' | 'to' | 'path' | 'ledger' | 'connections' | 'duration' | 'port' | 'firstPort'>;
+
+export class Connections {
+  /** Called when a run has failed, and when nobody answers for its server's address. */
+  onFailure: (run: Run, reason: string) => void = () => {};
+  onUnreachable: (run: Run, ip: IpAddress) => void = () => {};
+  private readonly machine: Machine;
+  /** Local ports that clients have had, from FIRST_EPHEMERAL on. */
+  private ports = 0;
+
+  constructor(machine: Machine) {
+    this.machine = machine;
+  }
+
+  /** Starts a run at virtual time `now` from the client's NIC `source` to the server's. Throws a Refusal. */
+  start(spec: TrafficSpec, source: BuiltNic, target: BuiltNic, from: End, to: End, now: number): Run {
+    const { machine } = this;
+    const { kind } = spec;
+    if (spec.generator !== null)
+      throw new Refusal('INVALID', `${kind} has no generator; expected the field to be left out`, '/generator');
+    const addresses = addressesOf(source, target, spec.family ?? null);
+    if (kind === 'udp_rr' && spec.port === UDP_DISCARD)
+      throw new Refusal('INVALID', `port ${UDP_DISCARD} throws everything away; expected another one`, '/port');
+    if (kind === 'udp_rr') datagramsFit(spec, source, target, familyOf(addresses.to));
+    const ledger = machine.frames.openRun(placeOf(to), placeOf(from));
+    const run = new Run(machine, spec.id, kind, from.name, to.name, ledger, scopeOf(machine, [from, to], null));
+    const connections = spec.connections ?? 1;
+    const firstPort = this.takePorts(connections);
+    const { vcpu, stack } = source.guest;
+    stack.resolve(
+      source.nic,
+      {
+        ip: addresses.to,
+        resolved: (mac) => {
+          if (run.done) return;
+          const { from: own, to: server } = addresses;
+          const path = new IpPath(machine.arena, source.document.mac, mac, own, server);
+          const back = new IpPath(machine.arena, mac, source.document.mac, server, own);
+          const duration = (spec.durationSeconds ?? 0) * 1e9;
+          const port = spec.port ?? TCP_PORT;
+          const common = { from: source, to: target, path, ledger, connections, duration, port, firstPort };
+          const begins = Math.max(machine.scheduler.now[0]!, now);
+          if (kind === 'udp_rr') this.overUdp(run, spec, common, back, begins);
+          else this.overTcp(run, spec, common, begins);
+        },
+        unreachable: () => this.onUnreachable(run, addresses.to),
+      },
+      now,
+    );
+    vcpu.timersChanged();
+    return run;
+  }
+  private takePorts(connections: number): number {
+    if (this.ports + connections > EPHEMERAL_PORTS) this.ports = 0;
+    const first = FIRST_EPHEMERAL + this.ports;
+    this.ports += connections;
+    return first;
+  }
+
+  private overUdp(run: Run, spec: TrafficSpec, common: Common, back: IpPath, begins: number): void {
+    const udp = new UdpTransactions(this.machine, { ...common, back, transactions: spec.transactions! }, begins);
+    udp.onFailure = (reason) => this.onFailure(run, reason);
+    run.transactions = () => transactionResult(udp.account, common.ledger, common.connections);
+    run.stop = () => udp.stop();
+    udp.start(begins);
+  }
+
+  private overTcp(run: Run, spec: TrafficSpec, common: Common, begins: number): void {
+    const tcp = new TcpTraffic(this.machine, {
+      ...common,
+      bytes: spec.durationSeconds === undefined ? (spec.bytes ?? DEFAULT_BYTES) : null,
+      congestion: spec.congestion ?? 'cubic',
+      sack: spec.sack ?? true,
+      window: spec.window ?? TCP_BUFFER,
+      transactions: spec.kind === 'tcp_rr' ? spec.transactions! : null,
+    });
+    tcp.onFailure = (reason) => this.onFailure(run, reason);
+    run.tcp = () => tcp.result();
+    run.stop = () => tcp.stop();
+    tcp.start(begins);
+    const { account } = tcp;
+    if (account !== null) run.transactions = () => transactionResult(account, common.ledger, common.connections);
+  }
+}
