@@ -9,7 +9,8 @@ import { NatsServer, WorkerProcess } from './nats-server.ts';
 import { requirePeer } from './peers.ts';
 
 const natsTest = requirePeer('nats-server');
-const REPETITIONS = process.env['RINGSIDE_FULL'] === '1' ? 500 : 40;
+const FULL = process.env['RINGSIDE_FULL'] === '1';
+const REPETITIONS = FULL ? 500 : 40;
 const TOTAL = 2 * REPETITIONS;
 const TEMPLATE = {
   name: 'backends',
@@ -107,23 +108,31 @@ natsTest('an experiment has the same results on three workers as on the threads 
   }
 });
 
-natsTest('a worker, the broker and the API server are killed: every run is there once', async () => {
+/** What is killed, one after the other, while the experiment goes on. */
+const VICTIMS: readonly ('worker' | 'broker' | 'server')[] = FULL
+  ? ['server', 'worker', 'broker', 'worker', 'server', 'broker', 'broker', 'worker', 'server']
+  : ['worker', 'broker', 'server'];
+
+natsTest('workers, the broker and the API server are killed: every run is there once', async () => {
   const broker = await startBroker();
   const env = { RINGSIDE_NATS_URL: broker.url };
   let server = await startServer(env);
   const { folder } = server;
-  const [first] = startWorkers(broker, 3);
+  const workers = startWorkers(broker, 3);
   const experiment = await start(server);
-
-  await untilDone(server, experiment, 0.1 * TOTAL);
-  await first!.crash();
-  startWorkers(broker, 1);
-  await untilDone(server, experiment, 0.3 * TOTAL);
-  await broker.crash();
-  await broker.restart();
-  await untilDone(server, experiment, 0.5 * TOTAL);
-  await server.crash();
-  server = await startServer({ ...env, RINGSIDE_DATA_DIR: folder });
+  for (const [n, victim] of VICTIMS.entries()) {
+    await untilDone(server, experiment, ((n + 0.5) / (VICTIMS.length + 1)) * TOTAL);
+    if (victim === 'worker') {
+      await workers.shift()!.crash();
+      workers.push(...startWorkers(broker, 1));
+    } else if (victim === 'broker') {
+      await broker.crash();
+      await broker.restart();
+    } else {
+      await server.crash();
+      server = await startServer({ ...env, RINGSIDE_DATA_DIR: folder });
+    }
+  }
   const view = await finished(server, experiment);
   assert.deepEqual([view.runs['total'], view.runs['succeeded'], view.runs['reused']], [TOTAL, TOTAL, 0]);
 
