@@ -190,8 +190,13 @@ export class ThreadPool implements JobQueue {
     const size = Math.max(1, Math.min(fit, share, BATCH_JOBS));
     const batch: Entry[] = [];
     while (batch.length < size && this.firstWaiting < this.waiting.length) {
-      const entry = this.waiting[this.firstWaiting++]!;
-      if (entry.cancelled === 0) batch.push(entry);
+      const entry = this.waiting[this.firstWaiting]!;
+      // what has lost its thread by another's fault does not depend on others again
+      if (batch.length > 0 && entry.attempts > 0) break;
+      this.firstWaiting++;
+      if (entry.cancelled > 0) continue;
+      batch.push(entry);
+      if (entry.attempts > 0) break;
     }
     this.waitingCount -= batch.length;
     if (this.firstWaiting > 1024 && 2 * this.firstWaiting > this.waiting.length) {
