@@ -47,7 +47,7 @@ function bare(file: string): Bare {
   return JSON.parse(stdout) as Bare;
 }
 
-/** Latencies of /readyz, ms, asked every 20 ms over one connection until `over`. */
+/** Latencies of /readyz, ms, asked every 50 ms over one connection until `over`. */
 async function ready(url: string, over: () => boolean): Promise<number[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const latencies: number[] = [];
@@ -60,7 +60,7 @@ async function ready(url: string, over: () => boolean): Promise<number[]> {
       }).once('error', reject);
     });
     latencies.push(performance.now() - asked);
-    await sleep(20);
+    await sleep(50);
   }
   agent.destroy();
   return latencies.sort((a, b) => a - b);
