@@ -17,7 +17,7 @@ export const HISTORY: readonly Change[] = [
     ratios: '1 of 5',
   },
   {
-    what: 'floods of 50 ms and TCP of 100 ms, not 20 ms each',
+    what: 'floods of 50 ms (of vhost-net 200 ms) and TCP of 100 ms, not 20 ms each',
     why: 'turns of a vhost worker last 5 ms, and slow start takes its time; RFC 2544 trials are judged by their second half',
     points: '19 of 25',
     ratios: '1 of 5',
