@@ -35,12 +35,11 @@ function scoreText({ within, of, share }: Score, band: number): string {
 function pointRow(
   predictions: Predictions,
   scenario: Scenario,
-  { id, metric, value, unit, read }: PublishedPoint,
+  { id, metric, value, unit, read, confidence }: PublishedPoint,
 ): string {
   const j = judgePoint(predictions, scenario);
-  const clock = scenario.clockGhz === NOT_STATED ? `${NOT_STATED}` : String(scenario.clockGhz);
   const scored = scenario.unscored === undefined ? mark(j) : `not scored: ${scenario.unscored}`;
-  return `| \`${id}\` | ${cell(metric)} | ${number(j.predicted)} | ${number(value)} ${cell(unit)} (${read}) | ${signed(j.error)} | ${scored} | ${clock} | ${cell(scenario.setup)} |`;
+  return `| \`${id}\` | ${cell(metric)} | ${number(j.predicted)} | ${number(value)} ${cell(unit)} (${read}; confidence ${confidence}) | ${signed(j.error)} | ${scored} | ${scenario.clockGhz} | ${cell(scenario.setup)} |`;
 }
 
 function sourceSection(predictions: Predictions, key: string): string {
