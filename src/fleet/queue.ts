@@ -39,6 +39,6 @@ export interface JobQueue {
   submit(job: QueuedJob): void;
   /** Jobs that wait are dropped, jobs that run are stopped; each ends with `cancelled` unless its result was faster. */
   cancel(keys: Iterable<string>): void;
-  /** Ends what runs; jobs that have no outcome yet get none. */
+  /** Ends what runs in this process; jobs that have no outcome yet get none. */
   close(): Promise<void>;
 }
