@@ -3,7 +3,8 @@
  * (RFC 5681, counted in bytes as RFC 3465 does), and CUBIC (RFC 9438). Windows are bytes, times ns. What happens between a loss
  * and its repair is tcp-recovery.ts.
  *
- * DEVIATION: slow start ends at a loss or at ssthresh: no HyStart, which Linux has for CUBIC; packets are not paced.
+ * DEVIATION: slow start ends at a loss or at ssthresh: no HyStart, which Linux has for CUBIC; packets are not
+ * paced, and a socket may fill its transmit ring (no TCP Small Queues).
  */
 
 export type CongestionControl = 'newreno' | 'cubic';
