@@ -388,6 +388,7 @@ const sv3: Flow = {
     step('pmd-c07', 'a/vcpu0', 'kvm.irqfd', { name: 'returned' }),
     step('pmd-c07', 'b/net0/vhost-user', 'packet.copy', {
       takes: [
+        'irqfd_write',
         'emc_miss_to_dpcls',
         'dpcls_subtable_lookup',
         'vhost_burst_overhead',
@@ -403,10 +404,10 @@ const sv3: Flow = {
     step('pmd-c07', 'b/vcpu0', 'eventfd.signal', { text: 'the call eventfd' }),
     step('pmd-c07', 'b/vcpu0', 'kvm.irqfd', { name: 'delivered', text: 'is an irqfd: KVM injects' }),
     ...entered('a', 'tx0', 'returned', 'the vCPU of a runs again'),
-    ...entered('b', 'rx0', 'delivered', 'the vCPU of b runs'),
     step('a/vcpu0', 'a/net0/tx0', 'virtq.reclaim', { takes: ['guest_napi_poll', 'guest_tx_clean'] }),
     step('a/vcpu0', 'a/net0/tx0', 'virtq.interrupts_on'),
     step('a/vcpu0', 'a/vcpu0', 'kvm.exit_hlt', { takes: ['notification_enable'] }),
+    ...entered('b', 'rx0', 'delivered', 'the vCPU of b runs'),
     ...received,
   ],
   counts: [
