@@ -39,12 +39,10 @@ test('a cost that is higher: the first event that is later, and the hops that pa
   assert.equal(before.length, 5);
   assert.equal(before.at(-1)!.sequence, left!.sequence - 1);
   assert.deepEqual(diff.copies, []);
-  // A frame waits longer for those before it; what it costs itself is what was added.
-  const costlier = diff.hops.filter((hop) => hop.right!.costNs - hop.left!.costNs > 99);
-  assert.deepEqual(
-    costlier.map((hop) => [hop.change, Math.round(hop.right!.costNs - hop.left!.costNs)]),
-    [['changed', 100]],
-  );
+  // What the frame costs there is what was added; elsewhere it meets others than before.
+  const copied = diff.hops.find(({ place, event }) => place === 'a/net0/vhost-net' && event === 'packet.copy');
+  assert.equal(copied?.change, 'changed');
+  assert.equal(Math.round(copied.right!.costNs - copied.left!.costNs), 100);
 });
 
 test('more frames: the same until one run ends', () => {
