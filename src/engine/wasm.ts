@@ -223,8 +223,16 @@ function foldBody(): number[] {
   ];
 }
 
-/** Compiles the functions for one memory of `pages` pages (initial = maximum). */
-export function compileWorldCode(memory: WebAssembly.Memory, pages: number): WorldCode {
+/** A module is the same for every memory: compiled once, and what V8 has optimized of it serves the next world of this thread. */
+let compiled: WebAssembly.Module | null = null;
+
+/** The functions for a memory. */
+export function compileWorldCode(memory: WebAssembly.Memory): WorldCode {
+  compiled ??= new WebAssembly.Module(moduleBytes());
+  return new WebAssembly.Instance(compiled, { e: { m: memory } }).exports as unknown as WorldCode;
+}
+
+function moduleBytes(): Uint8Array<ArrayBuffer> {
   const copyCode = [0, ...copyBody()];
   const foldCode = [
     ...vector([
@@ -246,7 +254,7 @@ export function compileWorldCode(memory: WebAssembly.Memory, pages: number): Wor
     0,
     index,
   ];
-  const bytes = new Uint8Array([
+  return new Uint8Array([
     ...[0, 97, 115, 109, 1, 0, 0, 0],
     ...section(
       1,
@@ -257,11 +265,9 @@ export function compileWorldCode(memory: WebAssembly.Memory, pages: number): Wor
         [0x60, 7, ...new Array<number>(7).fill(I32), 0],
       ]),
     ),
-    ...section(2, vector([[1, 101, 1, 109, 2, 3, ...leb(pages), ...leb(pages)]])),
+    ...section(2, vector([[1, 101, 1, 109, 2, 3, ...leb(0), ...leb(65536)]])),
     ...section(3, vector([[0], [1], [2], [3]])),
     ...section(7, vector([exported('copy', 0), exported('fold', 1), exported('sum16', 2), exported('latencies', 3)])),
     ...section(10, vector([copyCode, foldCode, sumCode, latencyCode()].map((code) => [...leb(code.length), ...code]))),
   ]);
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { m: memory } });
-  return instance.exports as unknown as WorldCode;
 }

@@ -41,6 +41,6 @@ export class Arena {
     this.u16 = new Uint16Array(this.buffer);
     this.u32 = new Uint32Array(this.buffer);
     this.view = new DataView(this.buffer);
-    this.code = compileWorldCode(memory, pages);
+    this.code = compileWorldCode(memory);
   }
 }

@@ -5,9 +5,8 @@ import * as E from '../../../src/engine/events.ts';
 import { Recorder } from '../../../src/engine/recorder.ts';
 import { compileWorldCode } from '../../../src/engine/wasm.ts';
 
-const { memory, pages, layout, ordinals, source, stop, burst, rest } = workerData as {
+const { memory, layout, ordinals, source, stop, burst, rest } = workerData as {
   memory: WebAssembly.Memory;
-  pages: number;
   layout: WorldLayout;
   ordinals: number;
   source: number;
@@ -15,7 +14,7 @@ const { memory, pages, layout, ordinals, source, stop, burst, rest } = workerDat
   burst: number;
   rest: number;
 };
-const recorder = new Recorder(memory.buffer as SharedArrayBuffer, layout, compileWorldCode(memory, pages), ordinals);
+const recorder = new Recorder(memory.buffer as SharedArrayBuffer, layout, compileWorldCode(memory), ordinals);
 const view = new DataView(memory.buffer);
 const at = (kind: number, place: number, context: number): number => E.metaOf(kind, place, context);
 let time = 0;
