@@ -9,7 +9,9 @@ const FLOORS = ['engine', 'machine', 'attach', 'lab', 'readers', 'fleet', 'serve
 type Floor = (typeof FLOORS)[number];
 
 /** What the readers and the server may know of the engine: the tables and the layout that the shared memory is read by. */
-const ENGINE_TABLES = ['events', 'catalog', 'event-ring', 'hold', 'costs', 'cost-profile'].map((name) => `src/engine/${name}.ts`);
+const ENGINE_TABLES = ['events', 'catalog', 'event-ring', 'hold', 'costs', 'cost-profile'].map(
+  (name) => `src/engine/${name}.ts`,
+);
 
 /** Why one floor may not import a file of another; null where it may. */
 function refusal(from: Floor, to: Floor, target: string): string | null {
