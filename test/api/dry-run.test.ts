@@ -216,12 +216,12 @@ test('every preset can be asked', async () => {
   for (const preset of PRESETS) {
     await server.put(`/v1/topologies/${preset.name}`, preset.document);
     const ends: Record<string, string> = {
-      pvp: 'eth0',
       compare: 'vhost-net-a/net0',
       stratovirt: 'vhost-net-a/net0',
       'two-hosts': 'h1/a/net0',
     };
-    const at = ends[preset.name] ?? 'a/net0';
+    const fromWire = /^(p2p|pvp|pvvp)/.test(preset.name);
+    const at = fromWire ? 'eth0' : (ends[preset.name] ?? 'a/net0');
     const { status, body, text } = await server.post(`/v1/topologies/${preset.name}/dry-runs`, { at, frame: ARP });
     assert.equal(status, 200, text);
     assert.equal(body.ended, 'idle');
