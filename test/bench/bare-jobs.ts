@@ -8,6 +8,7 @@ import { SHIPPED_PROFILES } from '../../src/engine/cost-profile.ts';
 import { collectGarbage } from '../../src/lab/collect-garbage.ts';
 import { tuneEngine } from '../../src/lab/engine-flags.ts';
 import { planExperiment } from '../../src/lab/experiment/plan.ts';
+import { giveWay } from '../../src/lab/job/give-way.ts';
 import type { JobSpec } from '../../src/lab/job/job.ts';
 import { runJob } from '../../src/lab/job/run-job.ts';
 
@@ -53,6 +54,7 @@ function said(worker: Worker): Promise<unknown> {
 }
 
 function work({ jobs, first }: Work): void {
+  giveWay();
   const run = (some: readonly JobSpec[]): void => {
     for (const [n, job] of some.entries()) {
       const result = runJob(job);

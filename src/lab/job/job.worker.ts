@@ -5,6 +5,7 @@
 import { getHeapStatistics } from 'node:v8';
 import { collectGarbage } from '../collect-garbage.ts';
 import { type Batch, type BatchJob, type BatchOutcome, type BatchOutcomes, CANCELLED, CURRENT } from './batch.ts';
+import { giveWay } from './give-way.ts';
 import { contentHash, type JobProblem } from './job.ts';
 import { JobCancelled, JobExceeded, runJob } from './run-job.ts';
 
@@ -15,6 +16,7 @@ const BYTES_KEPT = 128 * 2 ** 20;
 /** What a job's events take in its rings, with the frames that they tell of. */
 const BYTES_PER_EVENT = 64;
 
+giveWay();
 /** Heap of this thread without any job. */
 const EMPTY_HEAP = heapBytes();
 let worlds = 0;

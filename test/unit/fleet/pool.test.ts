@@ -1,5 +1,6 @@
 /** The pool of threads: outcomes, limits, cancellation, threads that are lost. Threads of a stub where jobs misbehave, else real ones. */
 import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { afterEach, test } from 'vitest';
 import { type PoolOptions, ThreadPool } from '../../../src/fleet/pool.ts';
 import type { JobOutcome, QueuedJob } from '../../../src/fleet/queue.ts';
@@ -188,6 +189,20 @@ test('cancelled: a result that was faster counts; what is submitted again is run
   pool.cancel([waits.key]);
   assert.deepEqual(await told.outcome(waits), { kind: 'cancelled' });
   onceEach(told, [late, waits]);
+});
+
+test('threads of jobs give way to this one', { skip: process.platform !== 'linux' }, async () => {
+  /** proc_pid_stat(5), field 19; the name in parentheses may hold spaces. A thread may end meanwhile. */
+  const niceOf = (task: string): number => {
+    const stat = `/proc/self/task/${task}/stat`;
+    return existsSync(stat) ? Number(readFileSync(stat, 'utf8').split(') ')[1]?.split(' ')[16]) : 0;
+  };
+  const { pool, told } = start();
+  const job = queued(jobOf(1));
+  submit(pool, [job]);
+  await told.outcome(job);
+  const main = niceOf(String(process.pid));
+  assert.ok(readdirSync('/proc/self/task').some((task) => niceOf(task) > main));
 });
 
 test('closed: what has no outcome gets none', async () => {
