@@ -9,13 +9,15 @@ import type { DiffAnswer, DiffRequest } from './diff-jobs.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this file is the entry of a worker thread');
-/** Rings that hold the events of some ten thousand frames, where the document says nothing of them. */
-const RECORDER = { events: 1_048_576, bytes: '64MiB' } as const;
+/** Rings that hold the events of some ten thousand frames at least: those of jobs are small, for nobody reads them. */
+const EVENTS = 1_048_576;
 
 function play(job: JobSpec, { memory, wallSeconds }: DiffRequest['limits']): Played {
   const started = performance.now();
+  const { recorder } = job.document;
+  const events = Math.max(EVENTS, recorder?.events ?? 0);
   return playJob(
-    { ...job, document: { ...job.document, recorder: { ...RECORDER, ...job.document.recorder } } },
+    { ...job, document: { ...job.document, recorder: { ...recorder, events } } },
     {
       building: (bytes) => {
         if (bytes > memory)

@@ -24,6 +24,10 @@ testPrinted('docs/experiments.md', 'experiments asked for with curl work as prin
   expect(results[0], said).toMatch(/^run,combination,repetition,seed,state,backend,frameSize,/);
   expect(results.filter((line) => line.includes(',SUCCEEDED,')).length, said).toBe(12);
   expect(printed.file('runs.ndjson').toString().trimEnd().split('\n').length, said).toBe(12);
+  const diff = printed.after('/v1/diffs');
+  expect(diff, said).toMatch(/^ {2}\/document\/hosts\/0\/guests\/0\/nics\/0\/backend: "virtio-net" \| "vhost-net"$/m);
+  expect(diff, said).toMatch(/^Delivered frames: 2000 \| 2000$/m);
+  expect(diff, said).toMatch(/^ {2}changed {3}packet\.copy: 3\.\d+ \| 2\.\d+$/m);
   const refused = printed.after('repetitions: 1000000');
   expect(refused, said).toMatch(/"detail":"The experiment's 1000000 runs .* 100000 /);
   expect(refused, said).toMatch(/axis ring, value 300, at .*queueSize: 300 is not a power of two/);
