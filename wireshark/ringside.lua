@@ -314,6 +314,8 @@ local g = {
   sequence = u32("tcp.sequence", "Sequence number"),
   state = u32("tcp.state", "State"),
   local_port = u32("tcp.local_port", "Local port"),
+  cwnd = u32("tcp.cwnd", "Congestion window (bytes)"),
+  ssthresh = u32("tcp.ssthresh", "Slow start threshold (bytes)"),
 }
 local c = {
   ring = u32("ring", "Ring"),
@@ -714,6 +716,8 @@ local COLUMNS = {
   ["guest.memory_write"] = { x.address, e.bytes }, ["virtio_net.ctrl"] = { g.command, g.ack },
   ["virtio_net.ctrl_sent"] = { g.command, e.bytes }, ["packet.segmented"] = { g.segments, g.gso_size },
   ["packet.checksum"] = { e.bytes, g.checksum }, ["tcp.retransmit"] = { g.sequence, e.bytes },
+  ["tcp.cwnd"] = { g.cwnd, g.ssthresh }, ["guest.app_wake"] = { g.local_port, false },
+  ["guest.app_read"] = { e.bytes, g.local_port },
   ["tcp.state"] = { g.state, g.local_port }, ["traffic.start"] = { o.run, false },
   ["traffic.end"] = { o.run, false },
 }
