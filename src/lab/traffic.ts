@@ -35,7 +35,7 @@ import {
   type UdpEnd,
   wireEnd,
 } from './traffic-ends.ts';
-import { frameSizesOf, type Stream, streamsOf } from './udp-streams.ts';
+import { frameSizesOf, framesOf, type Stream, streamsOf } from './udp-streams.ts';
 
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
 export const MAX_FRAME = 1514;
@@ -295,7 +295,7 @@ export class Traffic {
       // each flow has its queue pair (XPS): as many senders as there are pairs to send by
       // and each run that may still come can have a slot
       const spare = this.freeSlots - MAX_ACTIVE + this.sending;
-      const senders = Math.min(nic.active, spec.flows, spec.count, Math.max(1, spare));
+      const senders = Math.min(nic.active, spec.flows, framesOf(spec), Math.max(1, spare));
       let left = senders;
       const partial = nic.caps.csum;
       const streams = streamsOf(spec, senders, seed, ledger.index);

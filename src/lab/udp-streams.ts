@@ -1,4 +1,5 @@
 /** The streams that a request for UDP traffic is sent as: lengths, flows and pace of each of its senders. */
+import { assert } from '../engine/assert.ts';
 import { RandomStream } from '../engine/random.ts';
 import { type FlowDistribution, FlowPicker, FrameSizes, flowWeight } from '../machine/guest/traffic/frame-pattern.ts';
 import type { Pace, UdpFlow } from '../machine/guest/traffic/udp-source.ts';
@@ -23,7 +24,7 @@ export interface Stream {
 }
 
 /**
- * Splits a run among `senders`: sender i takes the flows i, i + senders, … and as many of the frames as those flows have. `run`
+ * Splits a run among `senders`, no more than it has frames: sender i takes the flows i, i + senders, … and as many of the frames as those flows have. `run`
  * names the random streams: two runs of one world do not draw the same.
  */
 export function streamsOf(spec: TrafficSpec, senders: number, seed: number, run: number): Stream[] {
@@ -64,7 +65,7 @@ export function streamsOf(spec: TrafficSpec, senders: number, seed: number, run:
 }
 
 /** Frames that a run sends at most. */
-function framesOf({ count, rate, durationSeconds }: TrafficSpec): number {
+export function framesOf({ count, rate, durationSeconds }: TrafficSpec): number {
   if (durationSeconds === undefined) return count;
   return rate === 0 ? count : Math.max(1, Math.min(count, Math.ceil(durationSeconds * rate - 1e-9)));
 }
@@ -80,6 +81,7 @@ function sharesOf(distribution: FlowDistribution, flows: number, senders: number
 
 /** Whole frames that add up to `count`; what does not divide evenly goes to the first ones. Each sender has one at least. */
 function countsOf(count: number, share: readonly number[]): number[] {
+  assert(count >= share.length, 'there is a frame for each sender');
   const counts = share.map((s) => Math.max(1, Math.floor(count * s + 1e-9)));
   let left = count - counts.reduce((sum, n) => sum + n, 0);
   for (let i = 0; left !== 0; i = (i + 1) % counts.length) {

@@ -163,6 +163,12 @@ test('several queue pairs: each flow stays with its pair, and shares of frames f
   assert.equal(even, Math.floor((600 * (1 + 1 / 3 + 1 / 5 + 1 / 7)) / 2.717857142857143) + 1);
 });
 
+test('several queue pairs, and a duration with fewer frames than pairs: as many send as there are frames', () => {
+  const world = makeWorld(pairDocument('vhost-net', { nic: { queuePairs: 4 } }));
+  const spec = { flows: 4, rate: 1000, count: 1e9, durationSeconds: 0.002 };
+  assert.equal(runOne(world, udp('a/net0', 'b/net0', spec)).received, 2);
+});
+
 test('a size that no datagram fits in is refused', () => {
   const world = makeWorld(pairDocument('vhost-net'));
   const small = { family: 6 as const, ...pattern({ sizes: [{ size: 64, weight: 1 }] }) };
