@@ -1,11 +1,12 @@
 /** `ringside experiment merge`: parts that were computed apart, as one. */
-import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Schedule } from '../lab/experiment/schedule.ts';
 import { type Command, readArguments } from './arguments.ts';
 import { CliError, EXIT } from './cli-error.ts';
 import { fileName, headerOf, planned } from './experiment-plan.ts';
 import { countsText, reportOf, writeReport } from './experiment-report.ts';
+import { makeFolder } from './files.ts';
 import { type EndedRun, endInSchedule, writeOrdered } from './local-runs.ts';
 import { RunFile } from './run-file.ts';
 
@@ -49,7 +50,7 @@ export async function experimentMerge(args: readonly string[]): Promise<number> 
   }
   if (missing.length > 0) throw new CliError(missingText(files, missing), EXIT.FAILED);
   const folder = given.text('out') ?? 'results';
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const whole = { index: 0, count: 1 };
   const merged = writeOrdered(join(folder, fileName(whole)), headerOf(experiment, whole), plan, schedule, found);
   const report = reportOf(plan, schedule, merged, experiment.hash);

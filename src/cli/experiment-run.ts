@@ -1,5 +1,5 @@
 /** `ringside experiment run`: on the threads of this machine, whole or a part of it, or on a server. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { engineVersion } from '../lab/job/engine-version.ts';
@@ -8,7 +8,7 @@ import { CliError, EXIT } from './cli-error.ts';
 import { fileName, headerOf, planned, readProfiles, readShard, skippedText } from './experiment-plan.ts';
 import { countsText, reportOf, writeReport } from './experiment-report.ts';
 import { runOnServer } from './experiment-server.ts';
-import { readDocument } from './files.ts';
+import { makeFolder, readDocument } from './files.ts';
 import { type EndedRun, LocalRuns, writeOrdered } from './local-runs.ts';
 import { RunFile } from './run-file.ts';
 
@@ -67,7 +67,7 @@ export async function experimentRun(args: readonly string[]): Promise<number> {
   for (const line of skippedText(plan)) console.error(line);
   const header = headerOf(experiment, shard);
   const folder = given.text('out') ?? 'results';
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const final = join(folder, fileName(shard));
   const partial = `${final}.partial`;
 
@@ -96,12 +96,18 @@ export async function experimentRun(args: readonly string[]): Promise<number> {
   return runs.schedule.count('FAILED') === 0 ? EXIT.OK : EXIT.FAILED;
 }
 
-/** Until it is over; a signal ends it, and what has ended by then stays. */
+/**
+ * Until it is over; a signal ends it, and what has ended by then stays. Ctrl-C comes twice where ringside.cjs hands it on beside the
+ * terminal: only the first one counts.
+ */
 async function withProgress(runs: LocalRuns, path: string): Promise<void> {
   const timer = setInterval(() => console.error(progressText(runs)), PROGRESS_MS);
   timer.unref();
   const stopped = Promise.withResolvers<never>();
+  let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) return;
+    stopping = true;
     const code = signal === 'SIGINT' ? 130 : 143;
     void runs
       .stop()
@@ -109,7 +115,7 @@ async function withProgress(runs: LocalRuns, path: string): Promise<void> {
         stopped.reject(new CliError(`stopped; what has ended stays beside ${path}: the same command goes on`, code)),
       );
   };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
+  process.on('SIGINT', stop).on('SIGTERM', stop);
   try {
     await Promise.race([runs.run(), stopped.promise]);
   } finally {

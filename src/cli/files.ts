@@ -1,5 +1,5 @@
 /** Documents and results as files: JSON by the ending `.json`, else YAML, of which JSON is a part; `-` is standard input. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseDocumentText } from '../lab/document.ts';
 import { badDocument, CliError } from './cli-error.ts';
 
@@ -23,6 +23,14 @@ export function parsedText(text: string, format: 'json' | 'yaml', what: string):
   const parsed = parseDocumentText(text, format);
   if (!parsed.ok) throw badDocument(what, parsed.faults);
   return parsed.document;
+}
+
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw new CliError(`${path} cannot be made: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 export function writeText(path: string, text: string): void {

@@ -1,7 +1,5 @@
 /** `ringside worker`: one machine's share of a NATS queue of jobs. */
-import { existsSync } from 'node:fs';
 import type { Command } from './arguments.ts';
-import { CliError, EXIT } from './cli-error.ts';
 import { intoEnvironment } from './serve.ts';
 
 export const WORKER: Command = {
@@ -29,8 +27,6 @@ const VARIABLES = {
 
 export async function worker(args: readonly string[]): Promise<null> {
   intoEnvironment(WORKER, VARIABLES, args);
-  const entry = new URL('../fleet/worker-main.ts', import.meta.url);
-  if (!existsSync(entry)) throw new CliError('there is no worker in this version', EXIT.FAILED);
-  await import(entry.href);
+  await import('../fleet/worker-main.ts');
   return null;
 }

@@ -286,13 +286,17 @@ test('what cannot be run is refused before anything is', () => {
   assert.match(skip.out, /^1 run succeeded, 0 failed, 1 skipped$/m);
   assert.equal(existsSync(join(folder, 'r')), false);
   assert.match(ringside(['experiment', 'run', 'bad.json', '--shard', '2/2']).err, /part 2 of 2 is none/);
+  const onFile = ringside(['experiment', 'run', 'skip.json', '--out', 'bad.json']);
+  assert.equal(onFile.code, 2);
+  assert.match(onFile.err, /^bad\.json cannot be made: EEXIST[^\n]*$/m);
+  assert.doesNotMatch(onFile.err, /\n {4}at /);
 });
 
 test('killed in the middle, it goes on where it was, and each run is there once', async () => {
   file('long.json', template({ repetitions: 40 }, { count: 1000 }));
   const partial = join(folder, 'r', 'runs-0-of-1.ndjson.partial');
   const lines = (): number => (existsSync(partial) ? readFileSync(partial, 'utf8').split('\n').length - 2 : 0);
-  for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+  for (const signal of ['SIGKILL', 'SIGTERM', 'SIGINT'] as const) {
     const begun = Math.max(0, lines());
     const child = spawn(process.execPath, [ENTRY, 'experiment', 'run', 'long.json', '--out', 'r', '--threads', '1'], {
       cwd: folder,
@@ -306,9 +310,14 @@ test('killed in the middle, it goes on where it was, and each run is there once'
     const gone = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
     while (lines() < begun + 10 && child.exitCode === null) await sleep(5);
     child.kill(signal);
+    if (signal === 'SIGINT') {
+      // as from a terminal that reaches it and the one that handed over to it
+      await sleep(1);
+      child.kill(signal);
+    }
     const code = await gone;
-    assert.equal(code, signal === 'SIGTERM' ? 143 : null, said);
-    if (signal === 'SIGTERM')
+    assert.equal(code, { SIGKILL: null, SIGTERM: 143, SIGINT: 130 }[signal], said);
+    if (signal !== 'SIGKILL')
       assert.match(said, /stopped; what has ended stays beside r\/runs-0-of-1\.ndjson: the same command goes on/);
     assert.ok(lines() >= begun + 10 && lines() < 160, String(lines()));
   }
