@@ -140,11 +140,15 @@ export type Application =
 /** Which of an axis's pointers say what the topology is, rather than what is in it: these are set before a preset is read. */
 const CHOOSES = ['/topology', '/topology/preset'];
 
+/** What axes may set in a combination's template, characters of JSON: several times what a request may have. */
+const MOST_SET = 4 * 2 ** 20;
+
 /** The template with the values of one combination. */
 export function applyAxes(template: TemplateParts, axes: readonly Axis[], combination: number): Application {
   const parts = structuredClone(template) as { topology: Readonly<Record<string, unknown>> } & Record<string, unknown>;
   const places = axes.map((): string[] => []);
   const indices = indicesOf(axes, combination);
+  const room = { left: MOST_SET };
   for (const chooses of [true, false]) {
     if (!chooses) {
       const fault = readPreset(parts);
@@ -153,7 +157,7 @@ export function applyAxes(template: TemplateParts, axes: readonly Axis[], combin
     for (const [i, axis] of axes.entries()) {
       for (const { pointer, value, at } of axis.sets(indices[i]!)) {
         if (CHOOSES.includes(pointer) !== chooses) continue;
-        const set = setAt(parts, pointer, value);
+        const set = setAt(parts, pointer, value, room);
         if ('problem' in set) {
           const detail = `${set.problem}, with ${combinationText(axes, combination)}`;
           return { ok: false, fault: { pointer: `/axes/${i}${at}`, detail } };

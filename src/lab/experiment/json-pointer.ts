@@ -31,15 +31,35 @@ export function valueAt(root: unknown, pointer: string): Pointed {
   return { ok: true, value };
 }
 
+/** What may still be set: a `*` multiplies, and one behind another does so without end. */
+export interface Room {
+  /** Characters of JSON. */
+  left: number;
+}
+/** What a place takes beside its value. */
+const PLACE = 64;
+interface Setting {
+  readonly value: unknown;
+  readonly size: number;
+  readonly places: string[];
+  readonly room: Room;
+}
+
 /**
  * Sets a value at every place that a pointer leads to; null removes a member. Objects on the way that are not there are made,
- * items of lists are not. `root` is changed. Returns the places, or the reason why there is none.
+ * items of lists are not. `root` is changed, and `room` is used up. Returns the places, or the reason why there is none.
  */
-export function setAt(root: unknown, pointer: string, value: unknown): { places: string[] } | { problem: string } {
+export function setAt(
+  root: unknown,
+  pointer: string,
+  value: unknown,
+  room: Room = { left: Number.POSITIVE_INFINITY },
+): { places: string[] } | { problem: string } {
   const parts = pointerParts(pointer);
   if (parts.includes('__proto__')) return { problem: `${pointer} leads nowhere` };
   const places: string[] = [];
-  const problem = setBelow(root, parts, 0, [], value, places);
+  const size = PLACE + (JSON.stringify(value)?.length ?? 0);
+  const problem = setBelow(root, parts, 0, [], { value, size, places, room });
   if (problem !== null) return { problem };
   return places.length > 0 ? { places } : { problem: `${pointer} leads nowhere: there is no item for *` };
 }
@@ -49,15 +69,14 @@ function setBelow(
   parts: readonly string[],
   depth: number,
   way: readonly string[],
-  value: unknown,
-  places: string[],
+  setting: Setting,
 ): string | null {
   const part = parts[depth]!;
   const last = depth === parts.length - 1;
   if (part === '*') {
     if (!Array.isArray(node) && !isObject(node)) return `${pointerOf(way)} has no items for *`;
     for (const key of Object.keys(node)) {
-      const problem = setBelow(node, parts.with(depth, key), depth, way, value, places);
+      const problem = setBelow(node, parts.with(depth, key), depth, way, setting);
       if (problem !== null) return problem;
     }
     return null;
@@ -68,6 +87,9 @@ function setBelow(
   } else if (!isObject(node)) return `${pointerOf(way)} is neither a list nor an object`;
   const at = node as Record<string, unknown>;
   if (last) {
+    const { value, size, places, room } = setting;
+    room.left -= size;
+    if (room.left < 0) return `${pointerOf(parts.slice(0, depth))} has too many places for a value of this size`;
     // Each place has a value of its own: a later axis may change a part of one.
     if (value === null && !Array.isArray(node)) delete at[part];
     else at[part] = structuredClone(value);
@@ -75,5 +97,5 @@ function setBelow(
     return null;
   }
   if (!Object.hasOwn(at, part)) at[part] = {};
-  return setBelow(at[part], parts, depth + 1, [...way, part], value, places);
+  return setBelow(at[part], parts, depth + 1, [...way, part], setting);
 }

@@ -203,15 +203,18 @@ export class Plan {
    */
   *check(): Generator<void, SchemaFault[]> {
     const found = new Found(this.axes);
-    for (let combination = 0; combination < this.combinations && !found.full; combination++) {
+    const { skipInvalid = false } = this.template;
+    for (let combination = 0; combination < this.combinations; combination++) {
+      // What is left out must be known of every one.
+      if (found.full && !skipInvalid) break;
       const made = this.combination(combination);
       if (!made.ok) {
         found.add(combination, made.faults);
-        if (this.template.skipInvalid === true) this.skipped.add(combination);
+        if (skipInvalid) this.skipped.add(combination);
       }
       yield;
     }
-    if (this.template.skipInvalid !== true) return found.list(this.combinations);
+    if (!skipInvalid) return found.list(this.combinations);
     if (this.skipped.size < this.combinations) return [];
     return [{ pointer: '/axes', detail: 'no combination can be built' }, ...found.list(this.combinations)];
   }

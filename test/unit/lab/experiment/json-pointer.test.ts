@@ -44,3 +44,13 @@ test('what leads nowhere is told', () => {
   }
   assert.equal(({} as { polluted?: number }).polluted, undefined);
 });
+
+test('what a star multiplies has a bound', () => {
+  const room = { left: 1000 };
+  const root = { list: Array.from({ length: 10 }, () => ({})) };
+  assert.ok('places' in setAt(root, '/list/*/x', 1, room));
+  assert.ok(room.left < 400, String(room.left));
+  const told = setAt(root, '/list/*/y', 'y'.repeat(100), room);
+  assert.match('problem' in told ? told.problem : '', /^\/list\/\d has too many places/);
+  assert.equal(Object.hasOwn(root.list[9]!, 'y'), false);
+});

@@ -193,3 +193,22 @@ test('combinations that cannot be built are listed, where that is asked for', ()
   const none = plan({ axes: [{ ...axes[0], values: ['vhost-user'] }], skipInvalid: true });
   assert.match(check(none)[0]!.detail, /no combination can be built/);
 });
+
+test('all combinations that cannot be built are known, however many there are', () => {
+  const values = [...Array.from({ length: 150 }, (_, i) => `none-${i}`), 'vhost-net'];
+  const it = plan({ axes: [{ pointer: BACKEND, values }], skipInvalid: true });
+  assert.deepEqual(check(it), []);
+  assert.equal(it.skipped.size, 150);
+  assert.equal(it.run(151).job.document.hosts[0]?.guests?.[0]?.nics?.[0]?.backend, 'vhost-net');
+});
+
+test('axes that multiply a small template are refused before it is large', () => {
+  const many = Array.from({ length: 3000 }, () => 0);
+  const axes = [
+    { name: 'list', pointer: '/topology/list', values: [many] },
+    { name: 'lists', pointer: '/topology/list/*', values: [many] },
+  ];
+  const [fault] = faults({ axes });
+  assert.equal(fault?.pointer, '/axes/1/pointer');
+  assert.match(fault.detail, /has too many places/);
+});
