@@ -221,6 +221,19 @@ test('what is refused has started nothing, and says what and where', async () =>
   assert.equal((await server.get('/v1/experiments/nothing')).status, 404);
 });
 
+test('a result that was taken a moment ago stays when the experiment that made it goes', async () => {
+  const { server, queue } = await start();
+  const one = await finished(server, experiment({ axes: [], repetitions: 1 }));
+  queue().held = true;
+  const second = await server.post('/v1/experiments', experiment({ axes: [], repetitions: 2 }));
+  while (queue().size === 0) await new Promise(setImmediate);
+  assert.equal((await server.delete(`/v1/experiments/${one.id}`)).status, 204);
+  queue().release();
+  const two = (await server.get(`${second.headers['location']}?wait=60s`)).body;
+  assert.deepEqual([two.state, two.runs.reused], ['SUCCEEDED', 1]);
+  assert.equal((await server.get(`/v1/experiments/${two.id}/runs/1`)).body.result?.state, 'SUCCEEDED');
+});
+
 test('combinations that cannot be built are listed where that is asked for', async () => {
   const { server } = await start();
   const axes = [
@@ -342,5 +355,15 @@ test('how far experiments are, and what their runs come to, as gauges', async ()
   });
   assert.equal(alike.status, 201, alike.text);
   await server.get(`${alike.headers['location']}?wait=60s`);
+  parseExposition((await server.get('/metrics')).text, 'prometheus');
+  // So are those whose names read as the number that tells two others apart.
+  const numbered = await finished(server, {
+    template: { topology: topology('x'), traffic: [{ kind: 'udp', from: 'eth0', to: 'eth1', count: 1 }] },
+    axes: [
+      { name: 'count', pointer: '/traffic/0/count', values: [1, 1] },
+      { cases: { x: { '/traffic/0/frameSize': 64 }, 'x #3': { '/traffic/0/frameSize': 128 } } },
+    ],
+  });
+  assert.equal(numbered.state, 'SUCCEEDED');
   parseExposition((await server.get('/metrics')).text, 'prometheus');
 });

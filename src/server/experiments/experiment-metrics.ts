@@ -170,7 +170,8 @@ export class ExperimentMetrics {
 
 /** Long values may be equal as far as a label shows them: a series is there once. */
 function unlike(taken: Set<string>, text: string, number: number): string {
-  const label = taken.has(text) ? `${text} #${number}` : text;
+  let label = text;
+  while (taken.has(label)) label += ` #${number}`;
   taken.add(label);
   return label;
 }

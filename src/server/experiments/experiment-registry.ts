@@ -147,7 +147,12 @@ export class ExperimentRegistry {
     await this.clear(experiment.number);
   }
   private async clear(number: number): Promise<void> {
-    while (!this.closed && this.store.deleteSome(number, REMOVED)) await turn();
+    for (let more = true; more && !this.closed; ) {
+      // Others may have taken its results a moment ago: the store is to know before it removes them.
+      this.writer.flush();
+      more = this.store.deleteSome(number, REMOVED);
+      if (more) await turn();
+    }
   }
 
   /** What runs goes on after the next start. */
