@@ -131,64 +131,18 @@ export const PRESETS: readonly Preset[] = [
   {
     name: 'pvvp',
     summary: 'Wire to wire through a chain of two guests with two NICs each, that OpenFlow flows of the bridge make',
-    document: {
-      hosts: [
-        {
-          name: 'h1',
-          bridges: [
-            {
-              name: 'br0',
-              datapath: 'netdev',
-              flows: [
-                ...joined('eth0', 'a.net0'),
-                ...joined('a.net1', 'b.net0'),
-                ...joined('b.net1', 'eth1'),
-                'priority=0,actions=drop',
-              ],
-            },
-          ],
-          nics: [
-            { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
-            { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
-          ],
-          guests: [
-            { name: 'a', app: 'io', nics: [pmd('br0', '10.0.0.1/24'), pmd('br0', '10.0.0.2/24', 'net1')] },
-            { name: 'b', app: 'io', nics: [pmd('br0', '10.0.0.3/24'), pmd('br0', '10.0.0.4/24', 'net1')] },
-          ],
-        },
-      ],
-    },
+    document: chain('netdev', [
+      { name: 'a', app: 'io', nics: [pmd('br0', '10.0.0.1/24'), pmd('br0', '10.0.0.2/24', 'net1')] },
+      { name: 'b', app: 'io', nics: [pmd('br0', '10.0.0.3/24'), pmd('br0', '10.0.0.4/24', 'net1')] },
+    ]),
   },
   {
     name: 'pvvp-kernel',
     summary: 'The same chain through kernels alone: vhost workers, a kernel bridge, and guests whose kernels forward',
-    document: {
-      hosts: [
-        {
-          name: 'h1',
-          bridges: [
-            {
-              name: 'br0',
-              datapath: 'system',
-              flows: [
-                ...joined('eth0', 'a.net0'),
-                ...joined('a.net1', 'b.net0'),
-                ...joined('b.net1', 'eth1'),
-                'priority=0,actions=drop',
-              ],
-            },
-          ],
-          nics: [
-            { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
-            { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
-          ],
-          guests: [
-            { name: 'a', app: 'bridge', nics: [kernelNic('net0'), kernelNic('net1')] },
-            { name: 'b', app: 'bridge', nics: [kernelNic('net0'), kernelNic('net1')] },
-          ],
-        },
-      ],
-    },
+    document: chain('system', [
+      { name: 'a', app: 'bridge', nics: [kernelNic('net0'), kernelNic('net1')] },
+      { name: 'b', app: 'bridge', nics: [kernelNic('net0'), kernelNic('net1')] },
+    ]),
   },
   {
     name: 'p2p',
@@ -275,18 +229,26 @@ function joined(one: string, other: string): string[] {
   return [`in_port=${one},actions=output:${other}`, `in_port=${other},actions=output:${one}`];
 }
 
+type HostDocument = TopologyDocument['hosts'][number];
+
+/** From eth0 through two guests with two NICs each, a and b, to eth1. */
+function chain(datapath: 'netdev' | 'system', guests: NonNullable<HostDocument['guests']>): TopologyDocument {
+  const flows = [...joined('eth0', 'a.net0'), ...joined('a.net1', 'b.net0'), ...joined('b.net1', 'eth1')];
+  return { hosts: [{ ...betweenNics(datapath, flows), guests }] };
+}
+
 function nicToNic(datapath: 'netdev' | 'system'): TopologyDocument {
-  const flows = [...joined('eth0', 'eth1'), 'priority=0,actions=drop'];
+  return { hosts: [betweenNics(datapath, joined('eth0', 'eth1'))] };
+}
+
+/** A host with two NICs, and a bridge that drops what no flow takes. */
+function betweenNics(datapath: 'netdev' | 'system', flows: string[]): HostDocument {
   return {
-    hosts: [
-      {
-        name: 'h1',
-        bridges: [{ name: 'br0', datapath, flows }],
-        nics: [
-          { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
-          { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
-        ],
-      },
+    name: 'h1',
+    bridges: [{ name: 'br0', datapath, flows: [...flows, 'priority=0,actions=drop'] }],
+    nics: [
+      { name: 'eth0', speed: '25Gbps', bridge: 'br0' },
+      { name: 'eth1', speed: '25Gbps', bridge: 'br0' },
     ],
   };
 }
