@@ -112,6 +112,13 @@ test('means by axis and by combination, and CSV with the same numbers', async ()
   assert.match(unknown.body.errors[0].detail, /no result has a number at/);
 });
 
+test('a metric that is asked for twice is told once', async () => {
+  const { server } = await start();
+  const { id } = await finished(server, experiment({ axes: [], repetitions: 1 }));
+  const summary = await server.get(`/v1/experiments/${id}/summary?metrics=${FPS},${FPS},${COPIES}`);
+  assert.deepEqual(summary.body.metrics, [FPS, COPIES]);
+});
+
 test('results as JSON and as lines of JSON', async () => {
   const { server } = await start();
   const { id } = await finished(server, experiment({ axes: [], repetitions: 3 }));

@@ -23,7 +23,8 @@ export class Summary {
   private readonly plan: Plan;
   private readonly metrics: readonly string[];
   private readonly confidence: number;
-  private readonly groups: Group[][];
+  /** By axis and value, where a value has runs: an axis may have very many. */
+  private readonly groups: (Group | undefined)[][];
   private readonly each: (row: CombinationSummary) => void;
   private current = -1;
   private runs = 0;
@@ -36,7 +37,7 @@ export class Summary {
     this.confidence = confidence;
     this.each = each;
     this.samples = metrics.map(() => new Samples());
-    this.groups = plan.axes.map(({ values }) => values.map(() => new Group(metrics.length)));
+    this.groups = plan.axes.map(() => []);
   }
 
   /** A run that succeeded: its metrics in the summary's order, NaN where it has none. In ascending order of combinations. */
@@ -54,7 +55,11 @@ export class Summary {
     const { axes } = this.plan;
     const indices = indicesOf(axes, this.current);
     const values = this.plan.shownValues(this.current);
-    for (const [i, index] of indices.entries()) this.groups[i]![index]!.add(this.runs, this.samples);
+    for (const [i, index] of indices.entries()) {
+      const groups = this.groups[i]!;
+      groups[index] ??= new Group(this.metrics.length);
+      groups[index].add(this.runs, this.samples);
+    }
     this.each({
       combination: this.current,
       values,
@@ -74,7 +79,8 @@ export class Summary {
     return this.plan.axes.map(({ name, values }, i) => ({
       axis: name,
       values: values.map((value, j) => {
-        const group = this.groups[i]![j]!;
+        const group = this.groups[i]![j];
+        if (group === undefined) return { value, runs: 0, metrics: {} };
         const metrics = named(this.metrics, (m) => group.strata[m]!.statistic(this.confidence));
         return { value, runs: group.runs, metrics };
       }),

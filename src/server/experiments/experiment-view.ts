@@ -123,7 +123,7 @@ function chosen(
   usual: readonly string[],
 ): { names: string[]; places: number[] } {
   const known = experiment.metrics;
-  const names = wanted === undefined ? [...usual] : wanted.split(',').filter((name) => name !== '');
+  const names = wanted === undefined ? [...usual] : [...new Set(wanted.split(',').filter((name) => name !== ''))];
   const places = names.map((name) => known.indexOf(name));
   const missing = names[places.indexOf(-1)];
   if (missing !== undefined && known.length > 0) {

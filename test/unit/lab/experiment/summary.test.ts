@@ -50,6 +50,21 @@ test('means by axis and combination are those of the runs', () => {
   );
 });
 
+test('values without runs take next to nothing', () => {
+  const plan = planOf(Array.from({ length: 20_000 }, (_, i) => i + 1));
+  const before = process.memoryUsage().heapUsed;
+  const metrics = Array.from({ length: 100 }, (_, i) => `/x${i}`);
+  const summary = new Summary(plan, metrics, 0.95, () => {});
+  summary.add(
+    7,
+    metrics.map(() => 3),
+  );
+  const { values } = summary.axes()[0]!;
+  assert.ok(process.memoryUsage().heapUsed - before < 100 * 2 ** 20);
+  assert.equal(values.length, 20_000);
+  assert.deepEqual([values[6]?.runs, values[7]?.runs, values[7]?.metrics['/x99']?.mean], [0, 1, 3]);
+});
+
 test('a line has its fields in quotes where they need them', () => {
   const plan = planOf([1, 2]);
   assert.equal(
