@@ -23,7 +23,8 @@ export function diffText({ inputs, outcomes, runs }: DiffPage): string {
     `Delivered frames: ${frames.left} | ${frames.right}${complete ? '' : ' (of what the rings still hold)'}`,
     '',
   );
-  lines.push(...divergence('Boot', boot), ...divergence('Traffic', traffic));
+  if (complete) lines.push(...divergence('Boot', boot), ...divergence('Traffic', traffic));
+  else lines.push('First difference: not known, a ring has lost its oldest events (recorder.events)', '');
   const hopLines = hops.map(
     ({ place, event, change, left, right, deltaNs }) =>
       `${ns(deltaNs, true)}  ${change.padEnd(8)}  ${place}  ${event}  ${hop(left)} | ${hop(right)}`,

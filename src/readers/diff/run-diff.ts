@@ -35,9 +35,9 @@ export interface CountDiff {
 }
 export interface RunsDiff {
   readonly frames: { readonly left: number; readonly right: number };
-  /** Until traffic began; null: both booted alike. */
+  /** Until traffic began; null: both booted alike, or, where it is not `complete`, not known. */
   readonly boot: EventDivergence | null;
-  /** From then on; null: the same traffic, to the last value. */
+  /** From then on; null: the same traffic, to the last value, or, where it is not `complete`, not known. */
   readonly traffic: EventDivergence | null;
   /** Hops in which they differ, the largest difference of time first. */
   readonly hops: readonly HopDiff[];
@@ -64,16 +64,19 @@ export function diffRuns(left: RingReader, right: RingReader): RunsDiff {
   const counts = names.map((name) => countDiff(name, one, other)).filter(({ change }) => change !== 'same');
   const isExit = (name: string): boolean => name.startsWith('kvm.exit_');
   const isCopy = (name: string): boolean => name === 'packet.copy' || name === 'packet.dma';
-  const boot = firstDivergence(left, right);
+  // Rings that have lost their beginning begin anywhere: what they part in first is not in them.
+  const complete = one.events.complete && other.events.complete;
+  const boot = complete ? firstDivergence(left, right) : null;
+  const { from } = one.events;
   return {
     frames: { left: one.frames, right: other.frames },
     boot: boot === null || isTraffic(boot, one, other) ? null : boot,
-    traffic: firstDivergence(left, right, { left: one.events.from, right: other.events.from }),
+    traffic: complete ? firstDivergence(left, right, { left: from, right: other.events.from }) : null,
     hops: hopDiffs(one.hops, other.hops),
     exits: counts.filter(({ name }) => isExit(name)),
     copies: counts.filter(({ name }) => isCopy(name)),
     events: counts.filter(({ name }) => !isExit(name) && !isCopy(name)).toSorted(byChange),
-    complete: one.events.complete && other.events.complete,
+    complete,
   };
 }
 /** The first difference lies behind the boot of both. */

@@ -139,14 +139,19 @@ export const DiffSchema = name(
       runs: orNull(
         closed({
           frames: closed({ left: number('Delivered frames.', 1000), right: number('Delivered frames.', 1000) }),
-          boot: orNull(ref(Divergence), { description: 'Until traffic began; null: both booted alike.' }),
-          traffic: orNull(ref(Divergence), { description: 'From then on; null: the same, to the last value.' }),
+          boot: orNull(ref(Divergence), {
+            description: 'Until traffic began; null: both booted alike, or, without `complete`, not known.',
+          }),
+          traffic: orNull(ref(Divergence), {
+            description: 'From then on; null: the same, to the last value, or, without `complete`, not known.',
+          }),
           hops: Type.Array(ref(Hop), { description: 'Hops that differ, the largest difference of time first.' }),
           exits: Type.Array(ref(Count), { description: 'VM exits that differ.' }),
           copies: Type.Array(ref(Count), { description: 'Copies that differ.' }),
           events: Type.Array(ref(Count), { description: 'Other events that differ.' }),
           complete: Type.Boolean({
-            description: 'False where a ring has lost its oldest events (`recorder.events` of the document).',
+            description:
+              'False where a ring has lost its oldest events (`recorder.events` of the document): then figures are of what is left, and where the two part first is not known.',
             examples: [true],
           }),
         }),

@@ -6,6 +6,7 @@ import { parseTopology } from '../../../../src/lab/document.ts';
 import type { TopologyDocument } from '../../../../src/lab/document-schema.ts';
 import { PRESETS } from '../../../../src/lab/presets.ts';
 import { World } from '../../../../src/lab/world.ts';
+import { diffText } from '../../../../src/readers/diff/diff-text.ts';
 import { diffRuns } from '../../../../src/readers/diff/run-diff.ts';
 
 function played(preset: string, change: Partial<TopologyDocument> = {}, count = 100): RingReader {
@@ -70,4 +71,11 @@ test('a ring that has lost its beginning says so', () => {
   const diff = diffRuns(played('vhost-net', {}, 20_000), played('vhost-net', {}, 20_000));
   assert.equal(diff.complete, false);
   assert.equal(diff.traffic, null);
+  // Where two such rings part first is not where the two runs did.
+  const other = diffRuns(played('vhost-net', {}, 20_000), played('virtio-net'));
+  assert.deepEqual([other.complete, other.boot, other.traffic], [false, null, null]);
+  assert.ok(other.hops.length > 0);
+  const text = diffText({ inputs: [], outcomes: [], runs: other });
+  assert.match(text, /First difference: not known/);
+  assert.doesNotMatch(text, /Boot|Traffic/);
 });
