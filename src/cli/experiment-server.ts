@@ -76,7 +76,11 @@ export async function experimentResults(args: readonly string[]): Promise<number
       : [`${base}/results`, 'application/x-ndjson'];
   const response = await asked(server, path, { headers: { accept } });
   const body = response.body as unknown as AsyncIterable<Uint8Array> | null;
-  for await (const piece of body ?? []) if (!process.stdout.write(piece)) await drained();
+  try {
+    for await (const piece of body ?? []) if (!process.stdout.write(piece)) await drained();
+  } catch (error) {
+    throw new CliError(`${server} has ended in the middle of its answer: ${textOf(error)}`, EXIT.FAILED);
+  }
   return EXIT.OK;
 }
 function drained(): Promise<void> {
@@ -131,7 +135,12 @@ function serverOf(option: string | undefined): string {
 }
 
 async function json<T>(server: string, path: string, init: RequestInit = {}): Promise<T> {
-  return (await (await asked(server, path, init)).json()) as T;
+  const response = await asked(server, path, init);
+  try {
+    return (await response.json()) as T;
+  } catch (error) {
+    throw new CliError(`${server} is no Ringside server, or has ended: ${textOf(error)}`, EXIT.FAILED);
+  }
 }
 
 /** Throws CliError with the server's problem where it refuses: 2 where the request is wrong, 3 where the server is. */
@@ -143,12 +152,16 @@ async function asked(server: string, path: string, init: RequestInit = {}): Prom
   try {
     response = await fetch(server + path, { ...init, headers });
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    throw new Unreachable(`${server} cannot be reached: ${cause}`, EXIT.FAILED);
+    throw new Unreachable(`${server} cannot be reached: ${textOf(error)}`, EXIT.FAILED);
   }
   if (response.ok) return response;
   const text = await response.text();
   throw refused(server, response.status, text);
+}
+/** What fetch() fails with has its reason within. */
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
 }
 function refused(server: string, status: number, text: string): CliError {
   const code = status < 500 ? EXIT.USAGE : EXIT.FAILED;

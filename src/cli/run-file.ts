@@ -68,7 +68,12 @@ export class RunFile {
     const file = opened(path, there ? 'r+' : 'w+');
     const own = new RunFile(path, file, header);
     const first = there ? own.scan() : null;
-    if (first !== null && (first.experiment !== header.experiment || !sameShard(first.shard, header.shard))) {
+    // a header that was cut off is no whole line
+    const foreign =
+      first === null
+        ? wholeLines(file).next().done !== true
+        : first.experiment !== header.experiment || !sameShard(first.shard, header.shard);
+    if (foreign) {
       closeSync(file);
       throw new CliError(`${path} holds another experiment, or another part of it: choose another --out, or remove it`);
     }
@@ -122,8 +127,8 @@ export class RunFile {
       const value = parsed(text);
       if (value === null) break;
       if (header === null) {
-        if (value['ringside'] !== 'experiment') break;
-        header = value as unknown as RunFileHeader;
+        if (!isHeader(value)) break;
+        header = value;
       } else {
         const { run, key, state, digest } = value as unknown as RunLine;
         this.places.push({ run, key, state, digest, at, bytes });
@@ -148,6 +153,17 @@ function parsed(text: string): Record<string, unknown> | null {
   } catch {
     return null;
   }
+}
+function isHeader(value: object): value is RunFileHeader {
+  const { ringside, engine, experiment, shard, profiles } = value as Partial<RunFileHeader>;
+  return (
+    ringside === 'experiment' &&
+    typeof engine === 'string' &&
+    typeof experiment === 'string' &&
+    Number.isInteger(shard?.index) &&
+    Number.isInteger(shard?.count) &&
+    Array.isArray(profiles)
+  );
 }
 const sameShard = (a: Shard, b: Shard): boolean => a.index === b.index && a.count === b.count;
 

@@ -11,6 +11,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -380,6 +382,45 @@ test('experiments on a server: run, status, results, and what the server refuses
   assert.match(away.err, /cannot be reached: .*ECONNREFUSED/);
   assert.match(ringside(['experiment', 'status']).err, /which server\?/);
 }, 120_000);
+
+test('a server that is another one, or ends in the middle of an answer, is told', async () => {
+  const server = createServer((request, response) => {
+    if (request.url?.endsWith('/results') !== true) {
+      response.end('<html>');
+      return;
+    }
+    response.writeHead(200, { 'content-length': 100 });
+    response.write('{}\n', () => response.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const asked = async (...args: string[]): Promise<Said> => {
+    const child = spawn(process.execPath, [ENTRY, 'experiment', ...args, '--server', url], { cwd: folder });
+    running.add(child);
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      out += String(chunk);
+    });
+    child.stderr.on('data', (chunk) => {
+      err += String(chunk);
+    });
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+    return { code, out, err };
+  };
+  try {
+    const status = await asked('status');
+    assert.equal(status.code, 3);
+    assert.match(status.err, /is no Ringside server, or has ended: Unexpected token/);
+    const results = await asked('results', 'experiment-1');
+    assert.equal(results.code, 3);
+    assert.equal(results.out, '{}\n');
+    assert.match(results.err, /has ended in the middle of its answer/);
+    for (const { err } of [status, results]) assert.doesNotMatch(err, /\n {4}at /);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}, 60_000);
 
 test('a worker without a server to ask says so and ends', () => {
   const { code, err } = ringside(['worker', '--threads', '1'], { RINGSIDE_NATS_URL: '' });

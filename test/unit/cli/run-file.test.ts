@@ -83,8 +83,12 @@ test('a file of another experiment, or of another part, is left alone', () => {
   ])
     expect(() => RunFile.continue(at, other)).toThrow(/holds another experiment, or another part/);
   expect(readFileSync(at)).toEqual(before);
-  writeFileSync(at, 'something else\n');
-  expect(() => RunFile.read(at)).toThrow(CliError);
+  for (const text of ['something else\n', '{"ringside":"experiment"}\n']) {
+    writeFileSync(at, text);
+    expect(() => RunFile.read(at)).toThrow(CliError);
+    expect(() => RunFile.continue(at, header)).toThrow(/holds another experiment/);
+    expect(readFileSync(at, 'utf8')).toBe(text);
+  }
 });
 
 test('parts are numbered from 0; an indexed Job says which', () => {
