@@ -42,6 +42,8 @@ export const TCP_DELACK_MIN = 40_000_000;
 export const TCP_SYN_RETRIES = 6;
 export const TCP_SYNACK_RETRIES = 5;
 export const TCP_RETRIES2 = 15;
+/** linux net.ipv4.tcp_min_snd_mss: whatever the other side says, a segment has room for data behind its options. */
+const TCP_MIN_SND_MSS = 48;
 /** TCP_MAX_QUICKACKS. */
 export const TCP_MAX_QUICKACKS = 16;
 /** Bytes that a socket may have under way, and takes before they are read, where it is not told. */
@@ -303,7 +305,8 @@ export class TcpBlock {
     this.rcvWup = 1;
     this.timestamps = this.timestamps && timestamps;
     if (this.timestamps) this.tsRecent = tsval;
-    this.mss = Math.min(mss === 0 ? 536 : mss, this.announcedMss) - (this.timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0);
+    const agreed = Math.max(TCP_MIN_SND_MSS, Math.min(mss === 0 ? 536 : mss, this.announcedMss));
+    this.mss = agreed - (this.timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0);
     this.rcvMss = Math.min(this.mss, 536);
     this.sack = this.sack && syn.sackPermitted;
     this.recovery.sack = this.sack;

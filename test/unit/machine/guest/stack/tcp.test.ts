@@ -66,6 +66,20 @@ describe('handshake', () => {
     }
   });
 
+  test('an MSS that leaves no room for data is taken for the least that Linux sends', () => {
+    const link = new Link({
+      bytes: 1000,
+      fate: (p) => {
+        if (p.from === 'b' && p.index === 0) p.bytes.writeUInt16BE(1, 56);
+        return [10_000];
+      },
+    }).open();
+    link.run();
+    assert.equal(link.b.block.received, 1000);
+    // with the 12 bytes of its timestamps 48
+    assert.equal(Math.max(...from(link, 'a').map(payloadOf)), 36);
+  });
+
   test('a SYN that is lost is sent again after 1 s, 2 s, 4 s; after six of them the connection is given up', () => {
     const link = new Link({ fate: () => [] }).open();
     link.run();
