@@ -53,10 +53,12 @@ const options = readOptions(process.env);
 if ('url' in options) {
   const worker = new NatsWorker(options);
   console.log(`worker ${worker.id}: ${options.threads} threads, engine ${worker.engine}`);
-  let ending = false;
+  let endedAt = Number.POSITIVE_INFINITY;
   const end = (): void => {
-    if (ending) process.exit(1);
-    ending = true;
+    // Ctrl-C comes twice where ringside.cjs hands it on beside the terminal
+    if (performance.now() - endedAt > 1000) process.exit(1);
+    if (endedAt !== Number.POSITIVE_INFINITY) return;
+    endedAt = performance.now();
     worker.stop().then(
       () => {
         console.log(`worker ${worker.id} has ended after ${worker.ended} jobs`);
@@ -72,5 +74,5 @@ if ('url' in options) {
   process.on('SIGINT', end);
 } else {
   console.error(options.join('\n'));
-  process.exit(1);
+  process.exit(2);
 }

@@ -32,8 +32,7 @@ test(`memory stays flat over ${MORE} runs, and is given back when there are none
   assert.ok(after - first < 512 * MIB, `${(after - first) / MIB} MiB more`);
   assert.equal(pool.counts().ended.result, seed);
   // two heaps, and the worlds that had not been collected
-  while (process.memoryUsage.rss() > after - 64 * MIB) await sleep(20);
-  assert.equal(pool.counts().threads, 0);
+  while (pool.counts().threads > 0 || process.memoryUsage.rss() > after - 64 * MIB) await sleep(20);
   // and come back
   await run(1);
   await pool.close();

@@ -142,8 +142,12 @@ export class ExperimentRegistry {
   async remove(id: string): Promise<void> {
     const experiment = this.get(id);
     if (experiment.schedule !== null) this.cancel(id);
+    try {
+      this.store.condemn(experiment.number);
+    } catch (error) {
+      throw new Problem('RINGSIDE_E_STORAGE', `The data folder cannot be written: ${textOf(error)}`);
+    }
     this.byNumber.delete(experiment.number);
-    this.store.condemn(experiment.number);
     await this.clear(experiment.number);
   }
   private async clear(number: number): Promise<void> {

@@ -133,7 +133,7 @@ export function addExperimentRoutes(app: App, { experiments, streams, stopping }
         summary: 'Cancels and removes an experiment',
         description: 'With its runs, and the results that no other experiment has.',
         params: ExperimentPath,
-        response: { 204: { description: 'It is gone.' }, ...problems('RINGSIDE_E_NOT_FOUND') },
+        response: { 204: { description: 'It is gone.' }, ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_STORAGE') },
       },
     },
     async (request, reply) => {

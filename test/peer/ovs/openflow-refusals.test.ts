@@ -13,7 +13,7 @@ import { CLIENTS, DAEMONS, ofctl, type Switch, startReal, vsctl } from './switch
 
 const FULL = process.env['RINGSIDE_FULL'] === '1';
 /** Fixed, so that what the gate looks at is the same each time; the soak looks further. */
-const SEED = FULL ? Date.now() & 0xffffff : 20_261_121;
+const SEED = Number(process.env['RINGSIDE_SEED'] ?? (FULL ? Date.now() & 0xffffff : 20_261_121));
 const COUNT = FULL ? 20_000 : 1000;
 
 const { transcripts } = JSON.parse(

@@ -48,6 +48,20 @@ function loosened(results: Json, operations: readonly JsonObject[]): Json {
   });
 }
 
+/**
+ * Whether a row refers to one that is not there. The real server (3.1.0) leaves a weak reference behind where one transaction adds
+ * another that is dangling to the same column and deletes the row that it leads to; RFC 7047 §3.2 has it removed.
+ */
+function dangles(tables: Json): boolean {
+  const rows = (tables as JsonObject[]).flatMap(({ rows }) => rows as JsonObject[]);
+  const there = new Set(rows.map((row) => JSON.stringify(row['_uuid'])));
+  return rows.some((row) => {
+    const { _uuid, _version, ...columns } = row;
+    const references = JSON.stringify(columns).match(/\["uuid","[0-9a-f-]{36}"\]/g) ?? [];
+    return references.some((reference) => !there.has(reference));
+  });
+}
+
 interface Compared {
   readonly counts: Map<string, number>;
   updates: number;
@@ -88,7 +102,11 @@ async function compare(schema: DatabaseSchema, runs: number, seed: number): Prom
       const kind = failed === undefined ? 'ok' : String(failed['error']);
       compared.counts.set(kind, (compared.counts.get(kind) ?? 0) + 1);
       const rows = (await client.ask('transact', schema.name, ...dump))['result']!;
-      expect(normal(ours.transact(dump)), what).toEqual(normal(rows));
+      const mine = ours.transact(dump);
+      expect(dangles(mine), what).toBe(false);
+      // from here on the two have different rows
+      if (dangles(rows)) break;
+      expect(normal(mine), what).toEqual(normal(rows));
       const notified = client.notifications.splice(0);
       for (const [id, , , monitor] of monitors) {
         const expected = notified.map(({ params }) => params as Json[]).filter(([name]) => name === id);
@@ -120,7 +138,7 @@ const peerTest = requirePeer('ovsdb-server', 'ovsdb-tool');
 
 peerTest('random transactions over a schema with one of each kind', async () => {
   const runs = FULL ? 3000 : 400;
-  const seed = FULL ? Date.now() % 2 ** 31 : 7;
+  const seed = Number(process.env['RINGSIDE_SEED'] ?? (FULL ? Date.now() % 2 ** 31 : 7));
   const { counts, updates } = await compare(SMALL, runs, seed);
   expect(counts.get('ok') ?? 0).toBeGreaterThan(80);
   expect(counts.size).toBeGreaterThan(5);

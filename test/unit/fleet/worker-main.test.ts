@@ -23,7 +23,7 @@ test('everything that is wrong with its settings is told at once', () => {
     env,
     encoding: 'utf8',
   });
-  assert.equal(status, 1);
+  assert.equal(status, 2);
   const lines = stderr.trim().split('\n');
   for (const name of ['JOB_HEAP', 'NATS_URL', 'NATS_PREFIX', 'JOB_THREADS', 'NATS_ACK_WAIT'])
     assert.equal(lines.filter((line) => line.startsWith(`RINGSIDE_${name}`)).length, 1, stderr);

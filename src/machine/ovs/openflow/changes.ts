@@ -4,7 +4,7 @@ import { OFP_NO_BUFFER, OFPTT_ALL } from '../flow/actions.ts';
 import { W_IN_PORT } from '../flow/flow.ts';
 import { Match } from '../flow/match.ts';
 import type { PacketOut } from '../ofproto/ofproto-dpif.ts';
-import { checkActions as checkReferences } from '../ofproto/tables/flow-mod.ts';
+import { checkAdd, checkActions as checkReferences } from '../ofproto/tables/flow-mod.ts';
 import { OFPTR_VACANCY_DOWN, OFPTR_VACANCY_UP } from '../ofproto/tables/flow-table.ts';
 import type { PendingChange } from '../ofproto/tables/flow-tables.ts';
 import type { BundleEntry } from './bundles.ts';
@@ -145,8 +145,11 @@ function sound(mod: FlowMod): FlowMod {
 function decodeChange(from: Connection, message: Request): BundleEntry['change'] {
   switch (message.kind) {
     case 'flow_mod':
-    case 'nxt_flow_mod':
-      return { kind: 'flow', mod: sound(decodeFlowMod(message, from.tableId)) };
+    case 'nxt_flow_mod': {
+      const mod = sound(decodeFlowMod(message, from.tableId));
+      if (mod.command === 'add') checkAdd(from.agent.ofproto.tables.store, mod);
+      return { kind: 'flow', mod };
+    }
     case 'group_mod':
       return { kind: 'group', mod: decodeGroupMod(message) };
     case 'port_mod':

@@ -70,7 +70,11 @@ export function startFlowMod(store: RuleStore, mod: FlowMod, now: number): Step[
   return steps;
 }
 
-function checkAdd(store: RuleStore, mod: FlowMod): void {
+/**
+ * What an addition is refused for before tables are looked at (ovs ofproto-provider add_flow_init()). Throws OFPBRC_BAD_TABLE_ID,
+ * OFPBRC_EPERM.
+ */
+export function checkAdd(store: RuleStore, mod: FlowMod): void {
   if (mod.table !== OFPTT_ALL && mod.table >= N_TABLES) throw ofError('OFPBRC_BAD_TABLE_ID');
   const table = store.tables[mod.table === OFPTT_ALL ? 0 : mod.table]!;
   if (table.internal && (mod.flags & OFPUTIL_FF_NO_READONLY) === 0) throw ofError('OFPBRC_EPERM');

@@ -65,6 +65,12 @@ describe('what is wrong with a message', () => {
     ],
     ['a bundle that is not open', 5, '0521001000000001 00000007 0004 0000', 'OFPBFC_BAD_ID'],
     ['a message that no bundle takes', 5, '0522001800000001 00000007 0000 0000 0502000800000001', 'OFPBFC_MSG_UNSUP'],
+    [
+      "a flow for the switch's own table in a bundle",
+      5,
+      '0522005000000001 00000007 0000 0000 050e004000000001 0000000000000000 0000000000000000 fe00000000000032 ffffffffffffffffffffffff 0000 0000 0001 000c 80000004000000f2 00000000',
+      'OFPBRC_EPERM',
+    ],
     ['another xid in a bundle', 5, '0522001800000001 00000007 0000 0000 0514000800000002', 'OFPBFC_MSG_BAD_XID'],
     ['a meter that is not there', 4, '0412001800000001 000a000000000000 00000005 00000000', 'OFPMMFC_UNKNOWN_METER'],
     ['a queue that is not there', 4, '0412001800000001 0005000000000000 00000001 00000007', 'OFPQOFC_BAD_QUEUE'],
