@@ -366,7 +366,10 @@ function neededBytes(guest: DraftGuest): number | null {
       queueSize: nic?.queueSize ?? 0,
       queuePairs: nic?.queuePairs ?? 0,
     }));
-    kernel += PAGE * iommuPages(mapped, guest.memory ?? DEFAULT_MEMORY);
+    const tables = (memory: number): number => PAGE * iommuPages(mapped, memory);
+    // Tables are for all memory, and where the document says none it is as large as what is needed, tables included.
+    const without = needed + KERNEL_BYTES + tables(DEFAULT_MEMORY);
+    kernel += tables(guest.memory ?? Math.max(DEFAULT_MEMORY, without + tables(without) + MiB));
   }
   const { dpdk } = guest;
   if (dpdk !== null && dpdk !== undefined) {
