@@ -12,7 +12,7 @@ import {
 import { negotiate } from '../negotiation.ts';
 import { cursorKey, cursorOf, pageOfList } from '../pages.ts';
 import { notFound, Problem } from '../problem.ts';
-import { media, problems } from '../responses.ts';
+import { BODY, media, problems } from '../responses.ts';
 import { PageQuery } from '../schemas/common.ts';
 import {
   CsvQuery,
@@ -33,8 +33,8 @@ import type { App, Services } from '../services.ts';
 import { sendStream, streamOf } from '../streaming.ts';
 import { addTextParsers } from '../topology-body.ts';
 import { turn } from '../turns.ts';
+import { waitOf } from '../waiting.ts';
 
-const LONGEST_WAIT_MS = 300_000;
 /** Time that the event loop gives to a list at once, ms. */
 const STEP_MS = 5;
 const JSON_TYPE = 'application/json';
@@ -83,15 +83,7 @@ export function addExperimentRoutes(app: App, { experiments, streams, stopping }
             },
             content: { [JSON_TYPE]: { schema: ref(ExperimentSchema) } },
           },
-          ...problems(
-            'RINGSIDE_E_SYNTAX',
-            'RINGSIDE_E_TOO_LARGE',
-            'RINGSIDE_E_MEDIA_TYPE',
-            'RINGSIDE_E_VALIDATION',
-            'RINGSIDE_E_LIMIT',
-            'RINGSIDE_E_TOO_MANY',
-            'RINGSIDE_E_STORAGE',
-          ),
+          ...problems(...BODY, 'RINGSIDE_E_LIMIT', 'RINGSIDE_E_TOO_MANY', 'RINGSIDE_E_STORAGE'),
         },
       },
     },
@@ -116,10 +108,8 @@ export function addExperimentRoutes(app: App, { experiments, streams, stopping }
     },
     async (request, reply) => {
       const found = experiments.get(request.params.experiment);
-      const waitMs = Math.min(Number((request.query.wait ?? '0').replace(/s$/, '')) * 1000, LONGEST_WAIT_MS);
-      const gone = new AbortController();
-      reply.raw.once('close', () => gone.abort());
-      await found.over(waitMs, stopping.signal, gone.signal);
+      const { ms, gone } = waitOf(request.query.wait, reply);
+      await found.over(ms, stopping.signal, gone);
       return experimentView(found);
     },
   );

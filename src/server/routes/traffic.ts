@@ -10,8 +10,7 @@ import { ref } from '../schemas/reference.ts';
 import { FramesRequest, RunPage, RunSchema, TrafficRequest, WaitQuery } from '../schemas/traffic.ts';
 import type { App, Services } from '../services.ts';
 import { startRun, waitForRun } from '../traffic-runs.ts';
-
-const LONGEST_WAIT_MS = 300_000;
+import { waitOf } from '../waiting.ts';
 
 export const accepted = {
   description: 'The run has been started.',
@@ -86,10 +85,8 @@ export function addTrafficRoutes(app: App, { registry, settings, stopping }: Ser
     },
     async (request, reply) => {
       const world = registry.get(request.params.topology).livingWorld();
-      const waitMs = Math.min(Number((request.query.wait ?? '0').replace(/s$/, '')) * 1000, LONGEST_WAIT_MS);
-      const gone = new AbortController();
-      reply.raw.once('close', () => gone.abort());
-      return await waitForRun(world, request.params.run, waitMs, stopping.signal, gone.signal);
+      const { ms, gone } = waitOf(request.query.wait, reply);
+      return await waitForRun(world, request.params.run, ms, stopping.signal, gone);
     },
   );
 
