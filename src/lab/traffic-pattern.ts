@@ -84,7 +84,8 @@ export const patternFields = () => ({
     Type.Integer({
       minimum: 1,
       maximum: 65536,
-      description: 'UDP: frames that are due together, back to back; `rate` is kept on average. Default 1.',
+      description:
+        'UDP: frames that are due together, back to back; `rate`, or that of a trial of a measurement, is kept on average. Default 1.',
       examples: [32],
     }),
   ),
@@ -108,10 +109,13 @@ export interface BadPattern {
   readonly expected: string;
 }
 
-/** Undefined where the request has none of the fields; `fault` throws where they do not go together. */
+/**
+ * Undefined where the request has none of the fields; `fault` throws where they do not go together. `measured`: a measurement gives
+ * the rate later, and `rate` is 0.
+ */
 export function patternOf(
   body: PatternBody,
-  { rate, segments }: { readonly rate: number; readonly segments: number },
+  { rate, segments, measured }: { readonly rate: number; readonly segments: number; readonly measured: boolean },
   fault: (bad: BadPattern) => never,
 ): TrafficPattern | undefined {
   if (PATTERN_FIELDS.every((field) => body[field] === undefined)) return undefined;
@@ -122,7 +126,8 @@ export function patternOf(
     bad('sizes', 'imix and sizes exclude each other', 'one of them');
   if (body.skew !== undefined && distribution !== 'zipf')
     bad('skew', `skew is not for the distribution ${distribution}`);
-  if (burst > 1 && rate === 0) bad('burst', 'frames are back to back already at the rate max', 'a rate, or no burst');
+  if (burst > 1 && rate === 0 && !measured)
+    bad('burst', 'frames are back to back already at the rate max', 'a rate, or no burst');
   if (segments > 1) {
     const field = PATTERN_FIELDS.find((f) => body[f] !== undefined);
     if (field !== undefined) bad(field, `${field} does not go together with segments`);

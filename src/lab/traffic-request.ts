@@ -166,8 +166,11 @@ const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
 /** With their defaults, which the schema has filled in. */
 const FRAMES_ONLY = { frameSize: 64, count: 100, rate: 'max', generator: undefined, flows: 1 } as const;
 
-/** The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. */
-export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSpec, 'id'> {
+/**
+ * The request with its defaults, in the engine's units. Throws where a field does not belong to the kind of traffic. `measured`: it
+ * is a stream of a measurement, whose trials have their own rates.
+ */
+export function trafficSpec(body: Static<typeof TrafficRequest>, measured = false): Omit<TrafficSpec, 'id'> {
   const { kind, from, to, frameSize = 64, count = 100, rate = 'max', generator = null, flows = 1, family } = body;
   if (body.segments !== undefined && kind !== 'udp') {
     throw new BadTraffic('/segments', `segments is not for ${kind}`, 'the field to be left out');
@@ -207,7 +210,7 @@ export function trafficSpec(body: Static<typeof TrafficRequest>): Omit<TrafficSp
     throw new BadTraffic('/duration', `${body.duration} is out of range`, 'above 0 and at most 3600s');
   }
   const durationSeconds = duration === undefined ? undefined : duration / 1e9;
-  const pattern = patternOf(body, { rate: spec.rate, segments: body.segments ?? 1 }, (bad) => {
+  const pattern = patternOf(body, { rate: spec.rate, segments: body.segments ?? 1, measured }, (bad) => {
     throw new BadTraffic(bad.pointer, bad.detail, bad.expected);
   });
   // datagrams for a time: as many as that takes

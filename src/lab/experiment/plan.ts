@@ -256,10 +256,10 @@ export class Plan {
       return { ok: false, faults: [{ pointer: '/topology/clock/mode', detail, expected: 'work' }] };
     }
     const traffic = parts.traffic ?? [];
-    const faults = trafficFaults(traffic, topology);
+    const { measure } = parts;
+    const faults = trafficFaults(traffic, topology, measure !== undefined);
     if (faults.length > 0) return { ok: false, faults };
     const requests = traffic as readonly unknown[] as readonly JobTraffic[];
-    const { measure } = parts;
     if (measure !== undefined) faults.push(...measureFaults(measure, requests));
     if (faults.length > 0) return { ok: false, faults };
     const { name, costs } = topology.costProfile;

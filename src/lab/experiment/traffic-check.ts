@@ -11,23 +11,23 @@ import { type Ends, endFaults, endsOf } from './traffic-ends-check.ts';
 /** Fills in what has a default, in place. */
 const checkShape = schemaCheck(JobTrafficRequest);
 
-/** What is wrong with the requests; pointers begin with `/traffic`. */
-export function trafficFaults(traffic: readonly unknown[], topology: Topology): SchemaFault[] {
+/** What is wrong with the requests; pointers begin with `/traffic`. `measured`: they are streams of a measurement. */
+export function trafficFaults(traffic: readonly unknown[], topology: Topology, measured: boolean): SchemaFault[] {
   const ends = endsOf(topology);
   return traffic.flatMap((request, i): SchemaFault[] => {
     const at = `/traffic/${i}`;
     const shape = checkShape(request);
     if (shape.length > 0) return shape.map((fault) => ({ ...fault, pointer: at + fault.pointer }));
-    return meaning(request as JobTraffic, ends).map((fault) => ({ ...fault, pointer: at + fault.pointer }));
+    return meaning(request as JobTraffic, ends, measured).map((fault) => ({ ...fault, pointer: at + fault.pointer }));
   });
 }
 
-function meaning({ start, ...request }: JobTraffic, ends: Ends): SchemaFault[] {
+function meaning({ start, ...request }: JobTraffic, ends: Ends, measured: boolean): SchemaFault[] {
   const faults: SchemaFault[] = [];
   const parsed = start === undefined ? null : parseDuration(start);
   if (parsed?.ok === false) faults.push({ pointer: '/start', detail: parsed.detail, expected: parsed.expected });
   try {
-    trafficSpec(request);
+    trafficSpec(request, measured);
   } catch (error) {
     if (!(error instanceof BadTraffic)) throw error;
     faults.push({ pointer: error.pointer, detail: error.detail, expected: error.expected });

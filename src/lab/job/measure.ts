@@ -120,7 +120,7 @@ export const Measure = closed(
   {
     $id: 'Measure',
     description:
-      'A measurement by RFC 2544. Every trial has a fresh topology. The streams of `traffic` (kind `udp`) send at the same time, each with its part of the rate.',
+      'A measurement by RFC 2544. Every trial has a fresh topology. The streams of `traffic` (kind `udp`) send at the same time, each with its part of the rate. With a `burst` they send repeated bursts of that many frames, at the mean rate of the trial (RFC 2544 §21).',
     examples: [{ kind: 'rfc2544', tests: ['throughput', 'latency'], frameSizes: [64, 1518] }],
   },
 );
@@ -145,6 +145,10 @@ export interface MeasureSpec {
   readonly longestBurst: number;
 }
 
+/** Bursts of each sender in a trial at least, so that their mean rate can be seen. A guest sends by 16 queue pairs at most. */
+const LEAST_BURSTS = 8;
+const MOST_SENDERS = 16;
+
 /** What a trial's rate and frames come from: it says them, so the traffic does not. */
 const MEASURED: Readonly<Record<string, unknown>> = { rate: 'max', count: 100, duration: undefined, start: undefined };
 
@@ -168,6 +172,15 @@ export function measureSpec(
           'the field to be left out',
         );
     }
+    const { burst = 1, flows = 1 } = request;
+    const { maxFrames = 200_000 } = body;
+    const most = Math.floor(maxFrames / LEAST_BURSTS / Math.min(flows, MOST_SENDERS));
+    if (burst > 1 && burst > most)
+      throw new BadTraffic(
+        `/traffic/${i}/burst`,
+        `a trial of at most ${maxFrames} frames has too few bursts of ${burst}`,
+        `at most ${most}, or more maxFrames`,
+      );
     if (body.frameSizes !== undefined && (request.imix ?? request.sizes) !== undefined)
       throw new BadTraffic('/measure/frameSizes', 'the traffic is a mix of sizes', 'one of them');
     if (body.frameSizes !== undefined && (request.frameSize ?? 64) !== 64)

@@ -4,6 +4,7 @@
  */
 import { RunLedger } from '../../machine/packet/run-ledger.ts';
 import { collectGarbage } from '../collect-garbage.ts';
+import { Ends } from '../ends.ts';
 import type { TrafficSpec, WorldStatus } from '../protocol.ts';
 import { FCS_BYTES } from '../run.ts';
 import type { World } from '../world.ts';
@@ -173,11 +174,15 @@ class Measurement {
     }
     const rate = load.rate === null ? 0 : load.rate / streams.length;
     const wanted = rate === 0 ? spec.maxFrames : Math.ceil(spec.durationSeconds * rate);
-    const count = load.frames ?? Math.min(spec.maxFrames, Math.max(LEAST_FRAMES, wanted));
+    const frames = Math.min(spec.maxFrames, Math.max(LEAST_FRAMES, wanted));
     const ends = rate === 0 && load.frames === null ? { durationSeconds: spec.durationSeconds } : {};
     for (let i = 0; i < streams.length; i++) {
       const id = `run-${i + 1}`;
-      ground.start(world, i, id, { ...sized, rate, count, ...ends });
+      const stream = streams[i]!;
+      // as fast as possible frames are back to back anyway, and a burst that is a trial's own is not made of others
+      const bursts = rate > 0 && load.frames === null;
+      const count = load.frames ?? (bursts ? wholeBursts(frames, spec.maxFrames, stream, world) : frames);
+      ground.start(world, i, id, { ...sized, ...(bursts ? {} : inOne(stream)), rate, count, ...ends });
       // as fast as possible for a time: how many that will be is not known
       if (!('durationSeconds' in ends)) ledgerOf(world, id).mark = count >> 1;
     }
@@ -245,6 +250,26 @@ const BACKWARD = {
   pattern: undefined,
 } as const;
 
+/** Bursts of each sender in a trial at least. */
+const LEAST_BURSTS = 8;
+/**
+ * Frames of a trial that sends in bursts (RFC 2544 §21): an even number of whole ones from each sender, so that the second half begins
+ * where one has ended, and lasts as many of their periods as it has bursts.
+ */
+function wholeBursts(frames: number, most: number, stream: Omit<TrafficSpec, 'id'>, world: World): number {
+  const { flows, from, pattern } = stream;
+  const burst = pattern?.burst ?? 1;
+  if (burst === 1) return frames;
+  const end = new Ends(world.machine).find(from);
+  const senders = end?.kind === 'guest' ? Math.min(end.nic.nic.active, flows) : 1;
+  const pair = 2 * burst * senders;
+  const wanted = Math.max(LEAST_BURSTS / 2, Math.ceil(frames / pair));
+  return pair * Math.max(1, Math.min(wanted, Math.floor(most / pair)));
+}
+/** The same without bursts. */
+function inOne({ pattern }: Omit<TrafficSpec, 'id'>): Partial<TrafficSpec> {
+  return pattern === undefined ? {} : { pattern: { ...pattern, burst: 1 } };
+}
 /** Frames before a trial take turns among flows: each has one. */
 function inTurns({ pattern }: Omit<TrafficSpec, 'id'>): Partial<TrafficSpec> {
   return pattern === undefined ? {} : { pattern: { ...pattern, distribution: 'round-robin', burst: 1 } };

@@ -91,7 +91,7 @@ function measureJob(job: JobSpec, body: MeasureBody, watch: JobWatch): JobResult
   try {
     const topology = topologyOf(job);
     const spec = measureSpec(body, job.traffic);
-    const streams = job.traffic.map(specOf);
+    const streams = job.traffic.map((request, index) => specOf(request, index, true));
     measured = measure(spec, {
       streams,
       open: () => build(topology, watch),
@@ -174,9 +174,9 @@ function start(world: World, request: JobTraffic, index: number): string {
   return id;
 }
 /** A request in the engine's units. */
-function specOf({ start: _, ...request }: JobTraffic, index: number): Omit<TrafficSpec, 'id'> {
+function specOf({ start: _, ...request }: JobTraffic, index: number, measured = false): Omit<TrafficSpec, 'id'> {
   try {
-    return trafficSpec(request);
+    return trafficSpec(request, measured);
   } catch (error) {
     if (!(error instanceof BadTraffic)) throw error;
     throw new JobFailed(invalid(`/traffic/${index}${error.pointer}`, error.detail, error.expected));

@@ -37,6 +37,11 @@ test('what is wrong with it is told before anything runs', () => {
   assert.deepEqual(faultsOf({ template: { ...template, traffic: [{ ...stream, rate: 5 }] } }), [
     '/template/traffic/0/rate: the measurement has its own rate',
   ]);
+  // its trials have rates, so bursts have a meaning
+  assert.deepEqual(faultsOf({ template: { ...template, traffic: [{ ...stream, burst: 32 }] } }), []);
+  assert.deepEqual(faultsOf({ template: { topology: { preset: 'p2p' }, traffic: [{ ...stream, burst: 32 }] } }), [
+    '/template/traffic/0/burst: frames are back to back already at the rate max',
+  ]);
   assert.deepEqual(faultsOf({ template: { ...template, traffic: [] } }), [
     '/template/traffic: there is nothing to measure',
   ]);

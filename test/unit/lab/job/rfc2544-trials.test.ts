@@ -94,6 +94,43 @@ test('a mix of sizes, many flows, and guests as senders', () => {
   assert.ok(sizes[0]!.throughput!.framesPerSecond > 100_000 && sizes[0]!.throughput!.lossRatio === 0);
 });
 
+test('repeated bursts at the mean rate of a trial: none of them is lost until a burst no longer fits', () => {
+  const throughput = (burst: number, change: Partial<JobTraffic> = {}, measure: Partial<MeasureBody> = {}) => {
+    const { rfc2544, runs, problem } = measured('p2p', measure, [{ ...P2P, burst, ...change }]);
+    assert.equal(problem, null);
+    return { ...rfc2544!.sizes[0]!, sent: runs[0]!.sent };
+  };
+  const steady = throughput(1).throughput!.framesPerSecond;
+  // rings of 1024 take such a burst whole: what counts is the mean rate
+  const small = throughput(32);
+  assert.ok(Math.abs(small.throughput!.framesPerSecond / steady - 1) < 0.05, JSON.stringify(small));
+  assert.equal(small.sent % 64, 0);
+  assert.ok(throughput(256).throughput!.framesPerSecond > steady / 2);
+  // a burst of 16384 at line rate is more than the ring holds and the bridge forwards meanwhile: no mean rate helps
+  const large = throughput(16_384);
+  assert.deepEqual([large.throughput!.framesPerSecond, large.sent], [0, 131_072]);
+  // what a rate is said for, a burst of its own length, is no burst of these
+  const { backToBack } = throughput(32, {}, { tests: ['back-to-back'], maxRate: 1_000_000, longestBurst: 256 });
+  assert.deepEqual([backToBack!.frames, backToBack!.atLeast], [256, true]);
+});
+
+test('bursts of many flows, from a guest with several queue pairs', () => {
+  const { document } = PRESETS.find((p) => p.name === 'vhost-net')!;
+  const pairs = structuredClone(document) as {
+    hosts: { guests: { vcpus: number; nics: { queuePairs: number }[] }[] }[];
+  };
+  for (const guest of pairs.hosts[0]!.guests) {
+    guest.vcpus = 4;
+    guest.nics[0]!.queuePairs = 3;
+  }
+  const traffic: JobTraffic[] = [{ kind: 'udp', from: 'a/net0', to: 'b/net0', burst: 16, flows: 6 }];
+  const measure: MeasureBody = { kind: 'rfc2544', maxRate: 50_000 };
+  const { problem, rfc2544 } = runJob(job('vhost-net', { document: pairs as JobSpec['document'], traffic, measure }));
+  assert.equal(problem, null);
+  const { framesPerSecond } = rfc2544!.sizes[0]!.throughput!;
+  assert.ok(Math.abs(framesPerSecond / 50_000 - 1) < 0.001, `${framesPerSecond}`);
+});
+
 test('a highest rate, and a share that may be lost', () => {
   const limited = measured('p2p', { maxRate: 1e6 }).rfc2544!.sizes[0]!;
   assert.ok(Math.abs(limited.maxFramesPerSecond / 1e6 - 1) < 0.001, `${limited.maxFramesPerSecond}`);
@@ -113,6 +150,8 @@ test('what does not go together is refused, with its place', () => {
     [{}, [{ ...P2P, start: '1ms' }], /^\/traffic\/0\/start/],
     [{ frameSizes: [64] }, [{ ...P2P, imix: 'simple' }], /^\/measure\/frameSizes: the traffic is a mix/],
     [{ frameSizes: [64] }, [{ ...P2P, frameSize: 128 }], /^\/traffic\/0\/frameSize: the measurement says frameSizes/],
+    [{}, [{ ...P2P, burst: 25_001 }], /^\/traffic\/0\/burst: a trial of at most 200000 frames has too few bursts/],
+    [{}, [{ ...P2P, burst: 2000, flows: 99 }], /^\/traffic\/0\/burst: a trial of at most 200000 frames/],
     [{ duration: '1ns' }, [P2P], /^\/measure\/duration: 1ns is out of range/],
   ];
   for (const [body, traffic, expected] of cases) {
