@@ -4,9 +4,9 @@
  * so that one mistake is reported once. Read document-schema.ts first; document.ts is the entrance.
  */
 import type { ProfileBook } from '../engine/cost-profile.ts';
+import { type MemoryNeeds, planMemory } from './build/memory.ts';
 import {
   allNamed,
-  BUFFER_BYTES,
   checkBridge,
   checkPower,
   checkRange,
@@ -20,6 +20,7 @@ import {
   type DraftHost,
   type DraftHostNic,
   eachOf,
+  type Items,
   type Maybe,
 } from './document-draft.ts';
 import { child, type Faults, oneOf, suggestion } from './document-faults.ts';
@@ -298,38 +299,58 @@ function checkPlaces(draft: Draft, faults: Faults): void {
     );
 }
 
+/**
+ * Bytes that a world of this draft reserves, and what of them the document says itself. Exact where the draft is whole; what has a
+ * fault counts nothing.
+ */
+export function worldBytes(draft: Draft): { total: number; guests: number; recorder: number } {
+  const needs = memoryNeeds(draft);
+  const total = planMemory(needs).layout.memoryBytes;
+  const guests = needs.hosts.flatMap((host) => host.guests).reduce((sum, { memory }) => sum + memory, 0);
+  return { total, guests, recorder: needs.eventCapacity * EVENT_BYTES + needs.byteCapacity };
+}
 /** An event is five columns of together 24 bytes (engine/event-ring.ts). */
 const EVENT_BYTES = 24;
-/** Counters, control blocks and what else every world has. */
-const WORLD_BYTES = 16 * MiB;
-const NETDEV_POOL_BYTES = 32 * MiB;
 
-/** Bytes that a world of this draft takes at most; host buffers are estimated by the queues that can hold frames. */
-export function worldBytes(draft: Draft): { guests: number; recorder: number; host: number } {
-  let guests = 0;
-  let host = WORLD_BYTES;
-  for (const h of draft.hosts ?? []) {
-    if (h?.bridges?.some((b) => b?.datapath === 'netdev')) host += NETDEV_POOL_BYTES;
-    for (const nic of h?.nics ?? [])
-      host += ((nic?.queues ?? 1) * (nic?.rxRing ?? 0) + (nic?.txRing ?? 0)) * BUFFER_BYTES;
-    for (const guest of h?.guests ?? []) {
-      guests += guest?.memory ?? 0;
-      for (const nic of guest?.nics ?? [])
-        if (nic?.backend !== 'vhost-user') host += (nic?.tapQueueLength ?? 0) * BUFFER_BYTES;
-    }
-  }
-  const recorder = (draft.recorder?.events ?? 0) * EVENT_BYTES + (draft.recorder?.bytes ?? 0);
-  return { guests, recorder, host };
+function memoryNeeds(draft: Draft): MemoryNeeds {
+  const known = <T>(items: Items<T>): T[] => items?.filter((item): item is T & {} => item !== undefined) ?? [];
+  return {
+    eventCapacity: draft.recorder?.events ?? 0,
+    byteCapacity: draft.recorder?.bytes ?? 0,
+    hosts: known(draft.hosts).map((host) => ({
+      cores: host.cores ?? 1,
+      ovs: { otherConfig: textsOf(host.ovs?.otherConfig) },
+      bridges: known(host.bridges).map(({ datapath = 'linux', pmds = 1, ports }) => ({
+        datapath,
+        pmds,
+        ports: ports ?? [],
+      })),
+      nics: known(host.nics).map(({ queues = 1, rxRing = 0, txRing = 0 }) => ({ queues, rxRing, txRing })),
+      guests: known(host.guests).map(({ memory, vcpus, nics }) => ({
+        memory: memory ?? 0,
+        vcpus: vcpus ?? 1,
+        nics: known(nics).map(({ driver = 'virtio-net', queuePairs = 1, tapQueueLength = 0 }) => ({
+          driver,
+          queuePairs,
+          tapQueueLength,
+        })),
+      })),
+    })),
+  };
 }
+function textsOf(map: Maybe<Record<string, Maybe<string>>>): Record<string, string> {
+  const texts = Object.entries(map ?? {}).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return Object.fromEntries(texts);
+}
+
 function checkWorldMemory(draft: Draft, limits: Limits, faults: Faults): void {
-  const { guests, recorder, host } = worldBytes(draft);
-  const total = guests + recorder + host;
+  const { total, guests, recorder } = worldBytes(draft);
   if (total <= limits.maxMemoryBytes) return;
   const mib = (n: number): string => `${Math.ceil(n / MiB)} MiB`;
   faults.add(
     '/hosts',
     'memory-too-large',
-    `the topology needs ${mib(total)}: guests ${mib(guests)}, recorder ${mib(recorder)}, host buffers ${mib(host)}`,
+    `the topology needs ${mib(total)}: guests ${mib(guests)}, recorder ${mib(recorder)}, counters and host buffers ${mib(total - guests - recorder)}`,
     `at most ${mib(limits.maxMemoryBytes)}`,
   );
 }

@@ -1,18 +1,21 @@
-/** How much memory a world takes, and where its recorder lies in it. */
+/** How much memory a world takes, and where its recorder lies in it. The check of a document asks it too, before there is a machine. */
 import type { WorldLayout } from '../../engine/catalog.ts';
 import { BLOCK_EVENTS, CTL_SIZE } from '../../engine/event-ring.ts';
 import { KIND_STRIDE, MAX_CONTEXTS, MAX_PLACES } from '../../engine/events.ts';
 import { latencyBytes } from '../../engine/latency.ts';
-import { MAX_GSO_BYTES } from '../../machine/guest/guest-queue-pair.ts';
-import { PATTERN_BYTES } from '../../machine/guest/stack/byte-pattern.ts';
-import { REPLY_SLOTS } from '../../machine/guest/stack/stack.ts';
-import { IN_FLIGHT } from '../../machine/host/nic-rx.ts';
-import { ArenaPlan } from '../../machine/memory/arena.ts';
-import { UPCALL_QUEUE } from '../../machine/ovs/datapath/upcall-queue.ts';
-import { JUMBO_BYTES, PacketPool, SLOT_BYTES } from '../../machine/packet/pool.ts';
-import { pmdThreads, runningVcpus } from '../cores.ts';
-import { handlerThreads } from '../ovs/other-config.ts';
-import type { Guest, Topology } from '../topology.ts';
+import {
+  ArenaPlan,
+  IN_FLIGHT,
+  JUMBO_BYTES,
+  MAX_GSO_BYTES,
+  PATTERN_BYTES,
+  poolBytes,
+  REPLY_SLOTS,
+  SLOT_BYTES,
+  UPCALL_QUEUE,
+} from '../../machine/memory/sizes.ts';
+import { handlerThreads, pmdThreads, runningVcpus } from '../cores.ts';
+import type { Bridge, Guest, GuestNic, Host, HostNic, Topology } from '../topology.ts';
 
 /** Slots for traffic templates: one for each run that sends at the same time in one world, and as many for further queue pairs. */
 export const TEMPLATE_SLOTS = 512;
@@ -32,11 +35,25 @@ const SPARE_PLACES = 128;
 export const SPARE_CONTEXTS = 256;
 const GROWTH_BYTES = 1 << 20;
 
+/** What a topology's memory depends on. */
+export interface MemoryNeeds extends Pick<Topology, 'eventCapacity' | 'byteCapacity'> {
+  readonly hosts: readonly {
+    readonly cores: number;
+    readonly ovs: Pick<Host['ovs'], 'otherConfig'>;
+    readonly bridges: readonly (Pick<Bridge, 'datapath' | 'pmds'> & { readonly ports: readonly unknown[] })[];
+    readonly nics: readonly Pick<HostNic, 'queues' | 'rxRing' | 'txRing'>[];
+    readonly guests: readonly (Pick<Guest, 'memory' | 'vcpus'> & {
+      readonly nics: readonly Pick<GuestNic, 'driver' | 'queuePairs' | 'tapQueueLength'>[];
+    })[];
+  }[];
+}
+
 /** What lies where in a world's memory: arena offsets, and how much there is of it. */
 export interface MemoryPlan {
   /** `memoryBytes`: all that the world reserves. */
   readonly layout: WorldLayout;
-  readonly guestRam: ReadonlyMap<Guest, number>;
+  /** By guest, as the needs have them. */
+  readonly guestRam: ReadonlyMap<object, number>;
   /** REPLY_SLOTS slots for each queue pair. */
   readonly replySlots: number;
   readonly pattern: number;
@@ -52,13 +69,13 @@ export interface MemoryPlan {
 }
 
 /** Plans a world's memory; nothing is allocated. `morePlaces`: beyond those that the topology says. */
-export function planMemory(topology: Topology, morePlaces = 0): MemoryPlan {
+export function planMemory(topology: MemoryNeeds, morePlaces = 0): MemoryPlan {
   const plan = new ArenaPlan();
   const layout = layOut(topology, plan, morePlaces);
   const guests = topology.hosts.flatMap((host) => host.guests);
   const nics = guests.flatMap((guest) => guest.nics);
   const pairs = nics.reduce((n, nic) => n + nic.queuePairs, 0);
-  const guestRam = new Map(guests.map((guest) => [guest, plan.reserve(guest.memory, 65536)]));
+  const guestRam = new Map(guests.map((guest): [object, number] => [guest, plan.reserve(guest.memory, 65536)]));
   const replySlots = plan.reserve(pairs * REPLY_SLOTS * SLOT_BYTES, 4096);
   const pattern = plan.reserve(PATTERN_BYTES, 4096);
   const bounces = plan.reserve(nics.length * JUMBO_BYTES, 4096);
@@ -66,20 +83,20 @@ export function planMemory(topology: Topology, morePlaces = 0): MemoryPlan {
   const templates = plan.reserve(TEMPLATE_SLOTS * SLOT_BYTES, 4096);
   const slots = poolSlots(topology);
   const ordinals = plan.reserve(MAX_CONTEXTS * 4);
-  const jumbos = jumboSlots(plan.bytes + PacketPool.bytes(slots));
-  const pool = plan.reserve(PacketPool.bytes(slots, jumbos), 4096);
+  const jumbos = jumboSlots(plan.bytes + poolBytes(slots));
+  const pool = plan.reserve(poolBytes(slots, jumbos), 4096);
   const areas = { guestRam, replySlots, pattern, bounces, joined, templates, ordinals, pool };
   return { ...areas, poolSlots: slots, jumbos, layout: { ...layout, memoryBytes: plan.bytes } };
 }
 
 /** Jumbo slots of a world that takes `bytes` without them: fewer where its guests leave too little room. */
 function jumboSlots(bytes: number): number {
-  const room = Math.floor((MOST_MEMORY_BYTES - 2 * 65536 - bytes) / PacketPool.bytes(0, 1));
+  const room = Math.floor((MOST_MEMORY_BYTES - 2 * 65536 - bytes) / poolBytes(0, 1));
   return Math.max(0, Math.min(JUMBO_SLOTS, room));
 }
 
 /** Control block, event ring, byte ring, counters. `morePlaces`: beyond those that the topology says. */
-function layOut(topology: Topology, plan: ArenaPlan, morePlaces = 0): Omit<WorldLayout, 'memoryBytes'> {
+function layOut(topology: MemoryNeeds, plan: ArenaPlan, morePlaces = 0): Omit<WorldLayout, 'memoryBytes'> {
   const { eventCapacity, byteCapacity } = topology;
   const placeRoom = Math.min(MAX_PLACES, mostPlaces(topology) + morePlaces + SPARE_PLACES);
   return {
@@ -110,7 +127,7 @@ function layOut(topology: Topology, plan: ArenaPlan, morePlaces = 0): Omit<World
  * At least as many as the places that will be made: one of a guest, five of its NIC and two of each queue pair, three of a host's, two
  * of a bridge and one of each of its own ports.
  */
-export function mostPlaces(topology: Topology): number {
+export function mostPlaces(topology: MemoryNeeds): number {
   const places = topology.hosts.map((host) => {
     const nics = host.guests.flatMap((guest) => guest.nics).reduce((n, nic) => n + 5 + 2 * nic.queuePairs, 0);
     const vcpus = host.guests.reduce((n, guest) => n + runningVcpus(guest), 0);
@@ -121,7 +138,7 @@ export function mostPlaces(topology: Topology): number {
 }
 
 /** More packets than all queues of all hosts can hold together. */
-function poolSlots(topology: Topology): number {
+function poolSlots(topology: MemoryNeeds): number {
   let n = POOL_MARGIN;
   for (const host of topology.hosts) {
     n += (host.bridges.length + handlerThreads(host) - 1) * UPCALL_QUEUE;

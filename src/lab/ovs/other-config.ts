@@ -5,24 +5,11 @@ import { EMC_INSERT_INV_PROB, NetdevDatapath } from '../../machine/ovs/datapath/
 import { FLOW_LIMIT, MAX_IDLE_MS, MAX_REVALIDATOR_MS, OvsRevalidator } from '../../machine/ovs/datapath/revalidator.ts';
 import type { TextMap } from '../../machine/ovs/vswitchd/config.ts';
 import { flagIn, integerIn } from '../../machine/ovs/vswitchd/smap.ts';
-import type { Host } from '../topology.ts';
 
 /** A tenth of a second is the least that both times may be (bridge_reconfigure(), ofproto_set_max_idle()). */
 const LEAST_MS = 100;
 const MOST_PROBABILITY = 2 ** 32 - 1;
 const MOST_FLUSH_US = 1_000_000;
-
-/** Threads of a kind at most; real ones are no more than cores. */
-const MOST_THREADS = 64;
-/**
- * Upcall handlers of a host's kernel datapath: `n-handler-threads` of its document.
- * DEVIATION: without the setting there is one, where Open vSwitch 3.1 takes one for each core; what clients change it to later is
- * kept in the database and changes nothing.
- */
-export function handlerThreads({ ovs, cores }: Host): number {
-  const asked = integerIn(new Map(Object.entries(ovs.otherConfig)), 'n-handler-threads', 1);
-  return Math.max(1, Math.min(asked, cores, MOST_THREADS));
-}
 
 /** What concerns PMDs and their receive queues is pmd-threads.ts. */
 export function applyOtherConfig(config: TextMap, datapath: OvsDatapath): void {

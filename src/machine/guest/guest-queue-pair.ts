@@ -17,6 +17,7 @@ import {
   VIRTQ_RECLAIM,
 } from '../../engine/events.ts';
 import type { DoorbellPlace } from '../kvm/vcpu.ts';
+import { MAX_GSO_BYTES } from '../memory/sizes.ts';
 import { SLOT_BYTES } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import type { DriverQueue, DriverStanding } from '../virtio/queue/driver-queue.ts';
@@ -66,8 +67,6 @@ export interface PairStanding {
   readonly scattered: ScatteredStanding | null;
 }
 
-/** Header, and the largest frame: an IP packet of 65,535 bytes behind Ethernet and a VLAN tag. */
-export const MAX_GSO_BYTES = 66_048;
 /** linux include/linux/skbuff.h SKB_FRAG_PAGE_ORDER: the transmit path fills fragments of this size. */
 const FRAGMENT_BYTES = 32768;
 const PAGE = 4096;

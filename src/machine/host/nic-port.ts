@@ -5,13 +5,14 @@
 import { Context, PHASE_OWN, WAKING } from '../../engine/context.ts';
 import { DP_INGRESS, MAX_CONTEXTS } from '../../engine/events.ts';
 import type { Forwarder } from '../bridge/forwarder.ts';
+import { IN_FLIGHT } from '../memory/sizes.ts';
 import type { NetdevDatapath } from '../ovs/datapath/netdev-datapath.ts';
 import type { PmdRxq, PmdTxq, PolledPort } from '../ovs/datapath/pmd.ts';
 import { Gro } from '../packet/gro.ts';
 import { PacketQueue } from '../packet/pool.ts';
 import { baseOf, type Services } from '../services.ts';
 import { NIC_OFFLOADS, type NicOffloads, type NicTx, txOffloads } from './nic.ts';
-import { IN_FLIGHT, type NicReader, type NicRx, type NicRxQueue } from './nic-rx.ts';
+import type { NicReader, NicRx, NicRxQueue } from './nic-rx.ts';
 import { Port, type PortFeature } from './port.ts';
 
 const NAPI_POLL_WEIGHT = 64;
@@ -255,10 +256,10 @@ export class DpdkNicRxq implements PmdRxq, NicReader {
   receiveCost(n: number): number {
     return n * (this.rxCost + this.passCost);
   }
-  receive(n: number, begun: number, contextBits: number): void {
+  receive(n: number, contextBits: number): void {
     const { pool, recorder } = this.services;
     const { place, number } = this.port;
-    let at = begun;
+    let at = recorder.stamp[0]!;
     for (let i = 0; i < n; i++) {
       at += this.rxCost;
       recorder.stamp[0] = at;
@@ -305,11 +306,12 @@ export class DpdkNicTxq implements PmdTxq {
   flushCost(n: number): number {
     return n * this.txCost;
   }
-  flush(n: number, begun: number, contextBits: number): void {
-    let at = begun;
+  flush(n: number, contextBits: number): void {
+    const { stamp } = this.services.recorder;
+    let at = stamp[0]!;
     for (let i = 0; i < n; i++) {
       at += this.txCost;
-      this.services.recorder.stamp[0] = at;
+      stamp[0] = at;
       this.tx.send(this.batch.shift(), contextBits);
     }
   }

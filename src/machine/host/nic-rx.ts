@@ -18,6 +18,7 @@ import {
   VFIO_DMA,
 } from '../../engine/events.ts';
 import type { HostDma } from '../iommu/host-iommu.ts';
+import { IN_FLIGHT } from '../memory/sizes.ts';
 import { CHECKSUM_BAD, CHECKSUM_GOOD, verifyChecksums } from '../packet/checksum.ts';
 import { ETH_HLEN, FrameHeaders, VLAN_HLEN } from '../packet/headers.ts';
 import { writeHeader } from '../packet/net-header.ts';
@@ -39,8 +40,6 @@ import { ETH_DATA_LEN } from './port.ts';
 
 /** The usual size of a receive buffer. */
 const RX_BUFFER_BYTES = 2048;
-/** Frames that a line holds at most. */
-export const IN_FLIGHT = 16384;
 /** Intel 82599 datasheet §1.3: receive packet buffer. */
 const PACKET_BUFFER_BYTES = 512 * 1024;
 /** Entries of the redirection table of Intel's 82599 (RETA). */

@@ -5,23 +5,7 @@
  */
 import { assert } from '../../engine/assert.ts';
 import { compileWorldCode, type WorldCode } from '../../engine/wasm.ts';
-
-const PAGE = 65536;
-
-/** Adds up regions before the memory exists. */
-export class ArenaPlan {
-  private size = 64; // offset 0 is nobody's: a zero offset is always a mistake
-
-  /** Reserves `bytes` at a multiple of `align` (a power of two) and returns the offset. */
-  reserve(bytes: number, align = 64): number {
-    const at = Math.ceil(this.size / align) * align;
-    this.size = at + bytes;
-    return at;
-  }
-  get bytes(): number {
-    return Math.ceil(this.size / PAGE) * PAGE;
-  }
-}
+import { ARENA_PAGE } from './sizes.ts';
 
 /** Views over the memory: little-endian hosts only, like every machine that is emulated here. */
 export class Arena {
@@ -34,7 +18,7 @@ export class Arena {
 
   constructor(bytes: number) {
     assert(new Uint8Array(new Uint16Array([1]).buffer)[0] === 1, 'the host is little-endian');
-    const pages = bytes / PAGE;
+    const pages = bytes / ARENA_PAGE;
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.buffer = memory.buffer;
     this.u8 = new Uint8Array(this.buffer);

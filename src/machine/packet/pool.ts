@@ -4,25 +4,16 @@
  * frame at FRAME_OFFSET. Frames that a small slot cannot hold lie in jumbo slots. A clone shares its bytes.
  */
 import { assert } from '../../engine/assert.ts';
+import { JUMBO_BYTES, JUMBO_STRIDE, poolBytes, SLOT_BYTES, SLOT_HEADROOM, SLOT_STRIDE } from '../memory/sizes.ts';
 
-/** Bytes of a small slot: header, and a frame of an MTU of 1500 with room to spare. */
-export const SLOT_BYTES = 2048;
-/** Bytes of a jumbo slot: header, and the longest frame that GSO makes (65,535 bytes of IP packet), with room to spare. */
-export const JUMBO_BYTES = 66 * 1024;
 /** sizeof(struct virtio_net_hdr_v1), virtio 1.2 §5.1.6. */
 export const FRAME_OFFSET = 12;
-/**
- * Free bytes before each slot. Eight of them let a guest's header of 20 bytes (with hash report) stand where the frame
- * stays at its place; the rest keeps slots on cache lines of their own.
- */
-export const SLOT_HEADROOM = 64;
-const SLOT_STRIDE = SLOT_HEADROOM + SLOT_BYTES;
-const JUMBO_STRIDE = SLOT_HEADROOM + JUMBO_BYTES;
+export { JUMBO_BYTES, SLOT_BYTES, SLOT_HEADROOM };
 
 export class PacketPool {
   /** Arena bytes of a pool of so many slots. */
   static bytes(capacity: number, jumbos = 0): number {
-    return capacity * SLOT_STRIDE + jumbos * JUMBO_STRIDE;
+    return poolBytes(capacity, jumbos);
   }
 
   /** Frame length in bytes (without the header), by packet. */

@@ -11,7 +11,8 @@ import { RandomStream } from '../../../src/engine/random.ts';
 import { Recorder } from '../../../src/engine/recorder.ts';
 import { Inet } from '../../../src/machine/guest/stack/inet.ts';
 import { AddressSpace } from '../../../src/machine/memory/address-space.ts';
-import { Arena, ArenaPlan } from '../../../src/machine/memory/arena.ts';
+import { Arena } from '../../../src/machine/memory/arena.ts';
+import { ArenaPlan } from '../../../src/machine/memory/sizes.ts';
 import { checksum } from '../machine/guest/stack/naive-net.ts';
 
 const random = new RandomStream(3, 'memory');

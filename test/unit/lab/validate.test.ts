@@ -1,8 +1,11 @@
 /** One mistake at a time, and what is reported for it: where, as what, and nothing else. */
+import assert from 'node:assert/strict';
 import { describe, expect, test } from 'vitest';
+import { planMemory } from '../../../src/lab/build/memory.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../../src/lab/document-checks.ts';
 import { closeMatches, type Fault, MAX_FAULTS } from '../../../src/lab/document-faults.ts';
+import { PRESETS } from '../../../src/lab/presets.ts';
 import { nicBytes } from '../../../src/lab/validate-guest.ts';
 
 interface Json {
@@ -299,7 +302,7 @@ describe('meaning', () => {
           memory: '1MiB',
         })),
       },
-      ['/hosts too-many'],
+      ['/hosts too-many', '/hosts memory-too-large'],
     ],
     ['a NIC ring', { host: { nics: [{ name: 'e', rxRing: 65 }] } }, ['/hosts/0/nics/0/rxRing not-power-of-two']],
     [
@@ -569,6 +572,37 @@ test('a hostile document gets a short answer in a short time', () => {
   expect(faults(keys).at(-1)?.code).toBe('too-many-faults');
   expect(performance.now() - start).toBeLessThan(5000);
 });
+describe('the memory of a world is what its plan says', () => {
+  const eths = (n: number) => Array.from({ length: n }, (_, i) => ({ name: `eth${i}`, queues: 2 }));
+  const netdev = [{ name: 'br0', datapath: 'netdev', pmds: 3 }];
+  test.each<[string, unknown]>([
+    ...PRESETS.map(({ name, document: value }): [string, unknown] => [`preset ${name}`, value]),
+    ['frames under way to host NICs', { hosts: [{ nics: eths(8) }] }],
+    ['to several PMDs', { hosts: [{ cores: 8, bridges: netdev, nics: eths(3) }] }],
+    ['upcalls of many handlers', { hosts: [{ cores: 64, ovs: { otherConfig: { 'n-handler-threads': '40' } } }] }],
+    [
+      'guests with many queue pairs',
+      document({ guest: { vcpus: 8, nics: Array.from({ length: 8 }, (_, i) => ({ name: `n${i}`, queuePairs: 16 })) } }),
+    ],
+  ])('%s', (_, value) => {
+    const parsed = parseTopology(value, { name: 't' });
+    assert(parsed.ok);
+    const { memoryBytes } = planMemory(parsed.topology).layout;
+    const limited = (maxMemoryBytes: number) => parseTopology(value, { name: 't', limits: { maxMemoryBytes } });
+    expect(limited(memoryBytes).ok).toBe(true);
+    const refused = limited(memoryBytes - 1);
+    expect(refused.ok ? [] : short(refused.faults)).toEqual(['/hosts memory-too-large']);
+  });
+
+  test('what no WebAssembly memory holds is refused before it is built', () => {
+    const [fault] = faults({ hosts: [{ nics: eths(64) }, { name: 'h2', nics: eths(64) }] });
+    expect(fault).toMatchObject({ pointer: '/hosts', code: 'memory-too-large', expected: 'at most 3584 MiB' });
+    expect(fault?.detail).toMatch(
+      /^the topology needs \d{4} MiB: guests 0 MiB, recorder \d+ MiB, counters and host buffers/,
+    );
+  });
+});
+
 test('limits have defaults', () => {
   expect(DEFAULT_LIMITS.maxMemoryBytes).toBe(3.5 * 2 ** 30);
 });

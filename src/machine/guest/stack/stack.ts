@@ -55,7 +55,7 @@ import { tcpVerify } from './tcp-input.ts';
 import { TCP_RST, TcpSegment } from './tcp-segment.ts';
 import { UdpSockets } from './udp.ts';
 
-export { REPLY_SLOTS } from '../traffic/reply-source.ts';
+export { REPLY_SLOTS } from '../../memory/sizes.ts';
 export type { Resolver } from './neighbours.ts';
 
 export const BROADCAST: readonly number[] = [255, 255, 255, 255, 255, 255];

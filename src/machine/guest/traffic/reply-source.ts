@@ -1,13 +1,10 @@
 /** Frames that the stack has made by itself, in guest memory, in the order in which they go out by one queue pair. */
 import { NEVER } from '../../../engine/timeline.ts';
-import { SLOT_BYTES } from '../../packet/pool.ts';
+import { REPLY_SLOTS, SLOT_BYTES } from '../../memory/sizes.ts';
 import type { Services } from '../../services.ts';
 import { ETH_ZLEN } from '../../wire/ethernet.ts';
 import type { GuestNic } from '../guest-nic.ts';
 import { TrafficSource } from './source.ts';
-
-/** Frames that the stack may have made and not yet sent; more are not answered (a full softnet backlog). */
-export const REPLY_SLOTS = 256;
 
 export class ReplySource extends TrafficSource {
   declare private readonly services: Services;

@@ -1,10 +1,9 @@
 /** Packets that wait for a handler thread of ovs-vswitchd: what its netlink sockets hold of small frames. */
+import { UPCALL_QUEUE } from '../../memory/sizes.ts';
 import { PacketQueue } from '../../packet/pool.ts';
 import { DP_WORDS } from '../flow/flow.ts';
 import type { ControllerCookie } from './odp-actions.ts';
 
-/** Upcalls that wait for a handler at most, a power of 2. */
-export const UPCALL_QUEUE = 2048;
 const MASK = UPCALL_QUEUE - 1;
 
 /** Who takes upcalls: the handler context. */

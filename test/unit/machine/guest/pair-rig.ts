@@ -3,11 +3,12 @@
 import { NetQueuePair } from '../../../../src/machine/backend/net-queue-pair.ts';
 import { BufferPool } from '../../../../src/machine/guest/buffer-pool.ts';
 import { GuestNic } from '../../../../src/machine/guest/guest-nic.ts';
-import { type GuestQueuePair, MAX_GSO_BYTES } from '../../../../src/machine/guest/guest-queue-pair.ts';
+import type { GuestQueuePair } from '../../../../src/machine/guest/guest-queue-pair.ts';
 import { allocateRing } from '../../../../src/machine/guest/probe/ring-memory.ts';
 import { headerBytesOf, type RxLayout, rxLayoutOf } from '../../../../src/machine/guest/rx-buffers.ts';
 import { TrafficSource } from '../../../../src/machine/guest/traffic/source.ts';
 import { AddressSpace } from '../../../../src/machine/memory/address-space.ts';
+import { MAX_GSO_BYTES } from '../../../../src/machine/memory/sizes.ts';
 import { writeHeader } from '../../../../src/machine/packet/net-header.ts';
 import { SLOT_BYTES } from '../../../../src/machine/packet/pool.ts';
 import {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import * as E from '../../../../../src/engine/events.ts';
 import { NEVER } from '../../../../../src/engine/timeline.ts';
 import type { GuestNic, NicCaps } from '../../../../../src/machine/guest/guest-nic.ts';
-import { BytePattern, PATTERN_BYTES } from '../../../../../src/machine/guest/stack/byte-pattern.ts';
+import { BytePattern } from '../../../../../src/machine/guest/stack/byte-pattern.ts';
 import { Gro } from '../../../../../src/machine/guest/stack/gro.ts';
 import { IpPath } from '../../../../../src/machine/guest/stack/ip-path.ts';
 import { Tcp } from '../../../../../src/machine/guest/stack/tcp.ts';
@@ -14,6 +14,7 @@ import { TcpBlock, type TcpOptions, type TcpOwner } from '../../../../../src/mac
 import { tcpVerify } from '../../../../../src/machine/guest/stack/tcp-input.ts';
 import { TcpSegment } from '../../../../../src/machine/guest/stack/tcp-segment.ts';
 import { TcpSource } from '../../../../../src/machine/guest/traffic/tcp-source.ts';
+import { PATTERN_BYTES } from '../../../../../src/machine/memory/sizes.ts';
 import { Bare } from '../../packet/bare-services.ts';
 
 export const PLAIN: NicCaps = {

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import * as E from '../../../../../src/engine/events.ts';
+import { UPCALL_QUEUE } from '../../../../../src/machine/memory/sizes.ts';
 import { KernelDatapath } from '../../../../../src/machine/ovs/datapath/kernel-datapath.ts';
-import { UPCALL_QUEUE } from '../../../../../src/machine/ovs/datapath/upcall-queue.ts';
 import { frame, KINDS, Switch } from './switch.ts';
 
 type Step = readonly [
