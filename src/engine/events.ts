@@ -69,6 +69,7 @@ export const GUEST_DROP_NO_SOCKET = kind(11, 'guest.no_socket', 'dropped: nobody
 export const GUEST_DROP_BAD_CHECKSUM = kind(12, 'guest.bad_checksum', 'dropped: IP or UDP checksum is wrong', { role: 'dropped', a: 'bytes' });
 export const GUEST_DROP_MALFORMED = kind(13, 'guest.malformed', 'dropped: not a protocol or layout that the stack takes', { role: 'dropped', a: 'bytes' });
 export const GUEST_DROP_TX_FULL = kind(14, 'guest.tx_full', 'dropped: transmit ring of the forwarding port is full', { role: 'dropped', a: 'bytes' });
+export const GUEST_DROP_MTU = kind(239, 'guest.mtu_exceeded', 'dropped: longer than the MTU of the NIC by which the guest forwards, and not to be segmented', { role: 'dropped', a: 'bytes', b: 'mtu' });
 
 // ---- virtqueue --------------------------------------------------------------------------------------------------
 export const VIRTQ_DESCRIPTORS = kind(15, 'virtq.descriptors', 'the descriptors that the driver wrote for a chain, as they stand in guest memory', { a: 'position/8', b: 'bytes' });

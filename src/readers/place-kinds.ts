@@ -63,6 +63,7 @@ function alongTheWay(places: Place[]): Place[] {
 /** Drops of frames that were leaving the device; the others were entering it. */
 const OUTBOUND_DROPS = new Set<number>([
   E.GUEST_DROP_TX_FULL,
+  E.GUEST_DROP_MTU,
   E.TAP_DROP_QUEUE_FULL,
   E.TAP_DROP_QUEUE_DISABLED,
   E.NIC_DROP_TX_RING_FULL,

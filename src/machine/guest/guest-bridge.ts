@@ -8,9 +8,11 @@
  * What a poll forwards is published together at its end, as with xmit_more. A packet that the other NIC cannot segment is dropped,
  * where a kernel would cut it.
  */
-import { GUEST_DROP_TX_FULL, GUEST_FORWARD } from '../../engine/events.ts';
+import { GUEST_DROP_MTU, GUEST_DROP_TX_FULL, GUEST_FORWARD } from '../../engine/events.ts';
 import { put16 } from '../packet/checksum.ts';
+import { ETH_HLEN, VLAN_HLEN } from '../packet/headers.ts';
 import type { Services } from '../services.ts';
+
 import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_ECN,
@@ -50,11 +52,23 @@ export class GuestBridge {
     return nic.pairs[pair.index % nic.active]!;
   }
 
-  /** Puts the frame that `pair` has taken into the ring of `out`, unpublished, at the current stamp. False: it was dropped. */
+  /**
+   * Puts the frame that `pair` has taken into the ring of `out`, unpublished, at the current stamp. False: it was dropped. The MTU
+   * leaves room for a VLAN tag, whether there is one or not, and what is to be segmented is not asked for its length
+   * (br_dev_queue_push_xmit(), is_skb_forwardable()).
+   */
   pass(pair: GuestQueuePair, out: GuestQueuePair, frame: number): boolean {
     const { services, wish } = this;
     const { nic } = pair;
     const { frameAt: at, frameLength: length } = nic;
+    if (
+      length > out.nic.mtu + ETH_HLEN + VLAN_HLEN &&
+      (nic.rxGsoType & ~VIRTIO_NET_HDR_GSO_ECN) === VIRTIO_NET_HDR_GSO_NONE
+    ) {
+      services.recorder.event(pair.base | GUEST_DROP_MTU, frame, length, out.nic.mtu);
+      services.frames.dropped(frame, GUEST_DROP_MTU);
+      return false;
+    }
     const sendable = this.headerFor(nic, out.nic.caps, at, length);
     if (!sendable || out.txStopped || out.txRoom(length, 1, false) === 0) {
       services.recorder.event(pair.base | GUEST_DROP_TX_FULL, frame, length, 0);

@@ -98,6 +98,29 @@ describe.each(BACKENDS)('%s', (backend) => {
   });
 });
 
+// a vhost-net of the kernel has no VIRTIO_NET_F_MTU, so its driver stays with 1500
+test('a frame beyond the MTU of the other NIC is dropped; what is to be segmented is not', () => {
+  const document = chain('virtio-net') as { hosts: { guests: { nics: object[] }[] }[] };
+  Object.assign(document.hosts[0]!.guests[1]!.nics[1]!, { mtu: 1400 });
+  const world = makeWorld(document);
+  const passed = collect(world.machine, E.GUEST_FORWARD);
+  const dropped = collect(world.machine, E.GUEST_DROP_MTU);
+  const send = (frameSize: number) => runOne(world, udp('a/net0', 'c/net0', { count: 20, rate: 20_000, frameSize }));
+  // an Ethernet header, a tag that need not be there, and the FCS
+  const longest = 1400 + 14 + 4 + 4;
+  assert.deepEqual([send(longest).received, dropped.length], [20, 0]);
+  const { received, dropped: reasons } = send(longest + 1);
+  assert.deepEqual([received, reasons], [0, { 'guest.mtu_exceeded': 20 }]);
+  assert.deepEqual([dropped[0]?.a, dropped[0]?.b], [longest + 1 - 4, 1400]);
+  world.startTraffic(udp('a/net0', 'c/net0', { kind: 'tcp', bytes: 200_000 }));
+  runOut(world);
+  assert.ok(
+    passed.some(({ a }) => a > 1514),
+    'segments that TSO cuts later',
+  );
+  assert.ok(world.status().conservation.holds);
+});
+
 test('several queue pairs keep their numbers, packed rings and IOMMUs are as good', () => {
   for (const options of [
     { nic: { queuePairs: 2 } },
