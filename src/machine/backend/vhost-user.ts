@@ -240,14 +240,14 @@ export class VhostUserRxq implements PmdRxq {
     return this.burstCost + n * (this.dequeueCost + this.passCost) + ((bytes * this.byteCost256) >> 8);
   }
 
-  receive(n: number, begun: number, contextBits: number): void {
+  receive(n: number, contextBits: number): void {
     const { recorder, pool } = this.services;
     const pair = this.pair;
     this.taken = 0;
     if (pair === null || pair.tx !== this.ring) return; // disabled or stopped meanwhile
     const { number } = this.port;
     const ingressBits = (this.port.place << 8) | contextBits;
-    let begin = begun + this.burstCost;
+    let begin = recorder.stamp[0]! + this.burstCost;
     const chains = this.rarp < 0 ? n : n - 1;
     if (this.port.framesLeft <= chains) {
       this.most = this.port.framesLeft;
@@ -255,7 +255,10 @@ export class VhostUserRxq implements PmdRxq {
       return;
     }
     this.port.framesLeft -= chains;
-    if (this.rarp >= 0) this.sendRarp(begin, ingressBits, contextBits);
+    if (this.rarp >= 0) {
+      recorder.stamp[0] = begin;
+      this.sendRarp(ingressBits, contextBits);
+    }
     for (let i = 0; i < chains; i++) {
       const bytes = pair.tx.peekBytes(0);
       const copied = begin + this.dequeueCost + ((bytes * this.byteCost256) >> 8);
@@ -274,12 +277,11 @@ export class VhostUserRxq implements PmdRxq {
     }
     this.taken = chains;
   }
-  /** rte_vhost_dequeue_burst(): the frame comes in front of the guest's, once. */
-  private sendRarp(at: number, ingressBits: number, contextBits: number): void {
+  /** rte_vhost_dequeue_burst(): the frame comes in front of the guest's, once. At the current stamp. */
+  private sendRarp(ingressBits: number, contextBits: number): void {
     const { recorder, pool } = this.services;
     const packet = this.rarp;
     this.rarp = -1;
-    recorder.stamp[0] = at;
     pool.inPort[packet] = this.port.number;
     recorder.event(ingressBits | DP_INGRESS, pool.frame[packet]!, pool.length[packet]!, this.port.number);
     this.datapath.process(packet, contextBits);
@@ -411,12 +413,12 @@ export class VhostUserTxq implements PmdTxq {
     for (let i = 0; i < n; i++) bytes += lengths[this.batch.peek(i)]! + FRAME_OFFSET;
     return this.burstCost + n * this.enqueueCost + ((bytes * this.byteCost256) >> 8);
   }
-  flush(n: number, begun: number, contextBits: number): void {
+  flush(n: number, contextBits: number): void {
     const { recorder, pool } = this.services;
     const pair = this.pair;
     this.served = pair;
     pair?.attachRx(contextBits);
-    let begin = begun + this.burstCost;
+    let begin = recorder.stamp[0]! + this.burstCost;
     // none, where the port was closed meanwhile
     const waiting = Math.min(n, this.batch.length);
     if (this.port.framesLeft <= waiting) {

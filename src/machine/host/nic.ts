@@ -173,7 +173,7 @@ export class NicTx extends Context {
 
   override step(): void {
     const now = this.timeline.now[0]!;
-    if (this.phase !== WAKING) this.sent(now);
+    if (this.phase !== WAKING) this.sent();
     let length = -1;
     while (length < 0 && this.ring.length > 0) length = this.nextLength();
     if (length < 0) {
@@ -257,8 +257,9 @@ export class NicTx extends Context {
   }
 
   /** The last bit of a frame has left. */
-  private sent(now: number): void {
+  private sent(): void {
     const { pool, recorder, frames } = this.services;
+    const now = this.timeline.now[0]!;
     recorder.stamp[0] = now;
     const packet = this.leave();
     if (packet < 0) return;

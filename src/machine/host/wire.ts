@@ -150,9 +150,10 @@ export class Wire extends Context implements LineEnd {
 
   override step(): void {
     const now = this.timeline.now[0]!;
-    if (this.phase !== WAKING && this.active !== null) this.sent(now);
+    if (this.phase !== WAKING && this.active !== null) this.sent();
     this.active = null;
-    let due = NEVER;
+    // not the imported constant: V8 would not know that all values are doubles, and box them
+    let due = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.streams.length; i++) {
       const at = (this.turn + i) % this.streams.length;
       const stream = this.streams[at]!;
@@ -172,12 +173,13 @@ export class Wire extends Context implements LineEnd {
       return;
     }
     this.phase = due === NEVER ? 0 : WAKING;
-    this.timeline.next[this.id] = due === NEVER ? NEVER : Math.ceil(Math.max(due, now));
+    this.timeline.next[this.id] = Math.ceil(Math.max(due, now));
   }
 
   /** The last bit of the active stream's frame is on the line. */
-  private sent(now: number): void {
+  private sent(): void {
     const { pool, recorder, frames } = this.services;
+    const now = this.timeline.now[0]!;
     const stream = this.active!;
     if (stream.done) return;
     const packet = pool.alloc(FRAME_OFFSET + stream.length);

@@ -21,8 +21,8 @@ export interface PmdRxq {
   readonly ready: number;
   /** ns for taking and classifying `n` frames by their exact match. */
   receiveCost(n: number): number;
-  /** Takes the frames of a burst that began at `begun` and hands them to datapath.process(). */
-  receive(n: number, begun: number, contextBits: number): void;
+  /** Takes the frames of a burst that began at the recorder's stamp and hands them to datapath.process(). */
+  receive(n: number, contextBits: number): void;
   /** After the landing: publishes used entries, notifies, resumes pollers. */
   received(timeline: { unpark(id: number): void }): void;
   attach(context: number): void;
@@ -31,7 +31,8 @@ export interface PmdRxq {
 export interface PmdTxq {
   readonly pending: number;
   flushCost(n: number): number;
-  flush(n: number, begun: number, contextBits: number): void;
+  /** Sends a batch that began at the recorder's stamp. */
+  flush(n: number, contextBits: number): void;
   /** After the landing: publishes, notifies. Returns what notifying has cost, ns. */
   flushed(timeline: { unpark(id: number): void }): number;
   attach(context: number): void;
@@ -213,7 +214,8 @@ export class Pmd extends Context {
         break;
       case LAND_RX: {
         const rxq = this.rxq;
-        rxq.receive(this.count, this.begun, this.contextBits);
+        this.recorder.stamp[0] = this.begun;
+        rxq.receive(this.count, this.contextBits);
         this.recorder.stamp[0] = now;
         rxq.received(this.timeline);
         debt = rxq.datapath.debt;
@@ -224,7 +226,8 @@ export class Pmd extends Context {
         break;
       }
       case LAND_FLUSH:
-        this.txq.flush(this.count, this.begun, this.contextBits);
+        this.recorder.stamp[0] = this.begun;
+        this.txq.flush(this.count, this.contextBits);
         this.recorder.stamp[0] = now;
         debt = this.txq.flushed(this.timeline);
         this.txBatches++;
@@ -236,7 +239,7 @@ export class Pmd extends Context {
       this.spend(debt, TAKE);
       return;
     }
-    this.take(now);
+    this.take();
   }
 
   private nextFlush(): number {
@@ -245,7 +248,8 @@ export class Pmd extends Context {
     return next;
   }
   /** What is batched first, then a burst (dp_netdev_pmd_flush_output_packets(), dp_netdev_process_rxq_port()). */
-  private take(now: number): void {
+  private take(): void {
+    const now = this.timeline.now[0]!;
     this.recorder.stamp[0] = now;
     const txqs = this.txqs;
     const reloads = this.reloads.length > 0;

@@ -8,12 +8,17 @@ import { Bare } from '../../packet/bare-services.ts';
 class Txq implements PmdTxq {
   pending = 0;
   readonly flushes: [begun: number, frames: number][] = [];
+  declare private readonly stamp: Float64Array;
+
+  constructor(stamp: Float64Array) {
+    this.stamp = stamp;
+  }
   flushCost(): number {
     return 100;
   }
-  flush(n: number, begun: number): void {
+  flush(n: number): void {
     this.pending -= n;
-    this.flushes.push([begun, n]);
+    this.flushes.push([this.stamp[0]!, n]);
   }
   flushed(): number {
     return 0;
@@ -25,7 +30,7 @@ test('tx-flush-interval: a batch waits until so long after the one before it, a 
   const { services } = new Bare(4);
   const pmd = new Pmd('pmd', 0, services);
   pmd.id = 0;
-  const txq = new Txq();
+  const txq = new Txq(services.recorder.stamp);
   pmd.addTxq(txq);
   const column = (): Float64Array => new Float64Array(1);
   const scheduler = new Scheduler([pmd], services.recorder, column(), column(), 0);
