@@ -256,7 +256,9 @@ export class Scheduler implements Timeline {
     this.parked[id] = 1;
     this.parkedAt[id] = t0;
     this.grid[id] = grid;
-    this.next[id] = timer === NEVER ? NEVER : t0 + Math.max(1, Math.ceil((timer - t0) / grid)) * grid;
+    // stored by each branch: an imported constant that may be either's value is no double to V8, and boxes the other one's
+    if (timer === NEVER) this.next[id] = NEVER;
+    else this.next[id] = t0 + Math.max(1, Math.ceil((timer - t0) / grid)) * grid;
   }
 
   /** First thing that a poller does in a step: counts the polls of a park that its timer ended. */
