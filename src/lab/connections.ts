@@ -16,13 +16,23 @@ const DEFAULT_BYTES = 1 << 20;
 
 type Common = Pick<TcpPlan, 'from' | 'to' | 'path' | 'ledger' | 'connections' | 'duration' | 'port' | 'firstPort'>;
 
+/** Local ports that a run's clients have, counted from FIRST_EPHEMERAL on. */
+interface HeldPorts {
+  readonly first: number;
+  readonly count: number;
+  readonly guest: BuiltNic['guest'];
+  readonly run: Run;
+}
+
 export class Connections {
   /** Called when a run has failed, and when nobody answers for its server's address. */
   onFailure: (run: Run, reason: string) => void = () => {};
   onUnreachable: (run: Run, ip: IpAddress) => void = () => {};
   private readonly machine: Machine;
-  /** Local ports that clients have had, from FIRST_EPHEMERAL on. */
+  /** Where the next client begins to look for local ports, from FIRST_EPHEMERAL on. */
   private ports = 0;
+  /** Of runs that have not ended. */
+  private held: readonly HeldPorts[] = [];
 
   constructor(machine: Machine) {
     this.machine = machine;
@@ -38,11 +48,15 @@ export class Connections {
     if (kind === 'udp_rr' && spec.port === UDP_DISCARD)
       throw new Refusal('INVALID', `port ${UDP_DISCARD} throws everything away; expected another one`, '/port');
     if (kind === 'udp_rr') datagramsFit(spec, source, target, familyOf(addresses.to));
+    const connections = spec.connections ?? 1;
+    const { guest } = source;
+    const first = this.freePorts(guest, connections);
     const ledger = machine.frames.openRun(placeOf(to), placeOf(from));
     const run = new Run(machine, spec.id, kind, from.name, to.name, ledger, scopeOf(machine, [from, to], null));
-    const connections = spec.connections ?? 1;
-    const firstPort = this.takePorts(connections);
-    const { vcpu, stack } = source.guest;
+    this.held = [...this.held, { first, count: connections, guest, run }];
+    this.ports = first + connections;
+    const firstPort = FIRST_EPHEMERAL + first;
+    const { vcpu, stack } = guest;
     stack.resolve(
       source.nic,
       {
@@ -66,11 +80,29 @@ export class Connections {
     vcpu.timersChanged();
     return run;
   }
-  private takePorts(connections: number): number {
-    if (this.ports + connections > EPHEMERAL_PORTS) this.ports = 0;
-    const first = FIRST_EPHEMERAL + this.ports;
-    this.ports += connections;
-    return first;
+  /**
+   * As many local ports in a row as no run of this guest has, the next ones after those that were taken last where they are free.
+   * Throws a Refusal where there are none.
+   */
+  private freePorts(guest: BuiltNic['guest'], connections: number): number {
+    this.held = this.held.filter(({ run }) => !run.done);
+    const held = this.held.filter((ports) => ports.guest === guest).sort((a, b) => a.first - b.first);
+    const freeFrom = (from: number): number | null => {
+      let at = from;
+      for (const { first, count } of held) {
+        if (first >= at + connections) break;
+        at = Math.max(at, first + count);
+      }
+      return at + connections <= EPHEMERAL_PORTS ? at : null;
+    };
+    const found = freeFrom(this.ports) ?? freeFrom(0);
+    if (found !== null) return found;
+    const taken = held.reduce((sum, { count }) => sum + count, 0);
+    throw new Refusal(
+      'CONFLICT',
+      `runs in progress have ${taken} of the ${EPHEMERAL_PORTS} local ports of ${guest.document.name}, and no ${connections} in a row are free; expected fewer connections, or a run to end first`,
+      '/connections',
+    );
   }
 
   private overUdp(run: Run, spec: TrafficSpec, common: Common, back: IpPath, begins: number): void {

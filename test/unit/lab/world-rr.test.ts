@@ -215,3 +215,55 @@ test('reading: an application that is slow closes the window, and the stream kee
   assert.ok(rate({ copy_per_byte_kernel: 0.3 }) < 0.8 * fast);
   assert.ok(rate({ guest_recvmsg: 1050, thread_context_switch: 2000 }) < fast);
 });
+
+describe('local ports of clients', () => {
+  const MANY = 1024;
+  const start = (world: World, id: string, connections: number, change: Partial<TrafficSpec> = {}): void => {
+    world.startTraffic(rr('udp_rr', { count: connections }, { id, connections, ...change }));
+  };
+  const refused = (work: () => void, expected: RegExp): void =>
+    assert.throws(work, ({ error }: Refusal) => {
+      assert.deepEqual([error.code, error.field], ['CONFLICT', '/connections']);
+      assert.match(error.message, expected);
+      return true;
+    });
+
+  test('those of runs in progress are not given out again; where there are too few the run is refused', () => {
+    const world = makeWorld(pairDocument('vhost-net', { guests: ['a', 'b', 'c'] }));
+    runOut(world);
+    for (let i = 0; i < 27; i++) start(world, `r${i}`, MANY);
+    const before = world.allRuns().length;
+    refused(
+      () => start(world, 'one-more', MANY),
+      /^runs in progress have 27648 of the 28232 local ports of a, and no 1024/,
+    );
+    assert.equal(world.allRuns().length, before);
+    start(world, 'rest', 28_232 - 27 * MANY);
+    refused(() => start(world, 'none', 1), /28232 of the 28232/);
+    // another guest has another address
+    start(world, 'other', MANY, { from: 'c/net0' });
+    // a gap in the middle is found again, by those that fit
+    world.cancel('r3');
+    refused(() => start(world, 'large', MANY + 1), /27208 of the 28232/);
+    start(world, 'gap', MANY);
+    refused(() => start(world, 'full', 1), /28232 of the 28232/);
+  });
+
+  test('they begin again at the first one, past those of a run that is still there', () => {
+    const world = makeWorld(pairDocument('vhost-net'));
+    runOut(world);
+    const think = { thinkNs: 3600e9 };
+    world.startTraffic(rr('tcp_rr', think, { id: 'long', connections: 3 }));
+    for (let i = 0; i < 27; i++) {
+      start(world, `r${i}`, MANY);
+      world.cancel(`r${i}`);
+    }
+    // 32768 to 32770 are the long one's
+    world.startTraffic(rr('tcp_rr', { count: 700 }, { id: 'again', connections: 700 }));
+    while (world.run('again').state === 'RUNNING') world.turn(5);
+    const { state, reason, tcp } = world.run('again');
+    assert.deepEqual([state, reason], ['SUCCEEDED', undefined]);
+    assert.equal(tcp?.senders[0]?.localPort, 32_768 + 3);
+    assert.equal(world.run('long').state, 'RUNNING');
+  });
+});
