@@ -120,8 +120,8 @@ export interface TcpSender {
 /** What came of TCP traffic. */
 export interface TcpResult {
   readonly congestion: CongestionControl;
-  /** Selective acknowledgements were negotiated. */
-  readonly sack: boolean;
+  /** Selective acknowledgements were negotiated, by all connections that have a handshake behind them; null: none has. */
+  readonly sack: boolean | null;
   /** The client sides, the first 16 of them. */
   readonly senders: readonly TcpSender[];
   /** Losses that were found without a timeout. */

@@ -191,6 +191,7 @@ export class TcpTraffic {
     const client = this.clients.map((c) => c.source.block);
     const server = this.servers.map((s) => s.source.block);
     const both = [...client, ...server];
+    const agreed = client.filter((b) => b.negotiated);
     const sum = (blocks: readonly TcpBlock[], of: (b: TcpBlock) => number): number =>
       blocks.reduce((n, b) => n + of(b), 0);
     const bytes = sum(server, (b) => b.received);
@@ -199,7 +200,7 @@ export class TcpTraffic {
     const seconds = (ledger.lastDeliveryNs - ledger.firstSendNs) / 1e9;
     return {
       congestion: this.plan.congestion,
-      sack: client.length > 0 && client.every((b) => b.sack),
+      sack: agreed.length === 0 ? null : agreed.every((b) => b.sack),
       senders: client.slice(0, MOST_SENDERS).map(senderOf),
       fastRecoveries: sum(both, (b) => b.recovery.count),
       connections: this.plan.connections,

@@ -152,7 +152,11 @@ export const RunSchema = name(
               description: 'Congestion control of the senders.',
               examples: ['cubic'],
             }),
-            sack: Type.Boolean({ description: 'Selective acknowledgements were negotiated.', examples: [true] }),
+            sack: orNull(Type.Boolean(), {
+              description:
+                'Selective acknowledgements were negotiated, by all connections whose handshake is over; null: none is.',
+              examples: [true],
+            }),
             fastRecoveries: whole('Losses that were found without a timeout.'),
             senders: Type.Array(
               closed({

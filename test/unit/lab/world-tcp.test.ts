@@ -14,6 +14,7 @@ import {
   pvpDocument,
   runOne,
   runOut,
+  stepThrough,
   traffic,
   twoHostsDocument,
   udp,
@@ -163,4 +164,22 @@ test('refused: a wire end, and a guest that forwards', () => {
   for (const spec of [tcp('eth0', 'a/net0'), tcp('a/net0', 'eth0')]) {
     assert.throws(() => world.startTraffic(spec), Refusal);
   }
+});
+
+test.each([true, false])('whether SACK was negotiated (asked: %s) is not told before it was', (sack) => {
+  const world = makeWorld(pairDocument('vhost-net'));
+  runOut(world);
+  const spec = tcp('a/net0', 'b/net0', { bytes: 1000, connections: 2, sack });
+  world.startTraffic(spec);
+  const told: (boolean | null | undefined)[] = [];
+  let established = 0;
+  const states = collect(world.machine, E.TCP_STATE);
+  stepThrough(world, () => {
+    const now = world.run(spec.id).tcp?.sack;
+    if (told.at(-1) !== now || told.length === 0) told.push(now);
+    if (now === null) established = states.length;
+  });
+  // no connections yet; their SYNs are under way; the first answer has come
+  assert.deepEqual(told, [undefined, null, sack]);
+  assert.ok(established > 0, 'SYNs had been sent by then');
 });

@@ -212,6 +212,10 @@ export class TcpBlock {
   get received(): number {
     return Math.max(0, (this.finAt > 0 && this.rcvNxt > this.finAt ? this.finAt : this.rcvNxt) - 1);
   }
+  /** Whether the SYN of the other side has come: before, options are what this side would like. */
+  get negotiated(): boolean {
+    return this.rcvNxt > 0;
+  }
   /** Bytes of ours that were acknowledged. */
   get acknowledged(): number {
     return Math.max(0, Math.min(this.una, this.limit) - 1);
