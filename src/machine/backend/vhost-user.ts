@@ -27,7 +27,10 @@ import type { Services } from '../services.ts';
 import type { DeviceQueue } from '../virtio/queue/device-queue.ts';
 import type { NetQueuePair } from './net-queue-pair.ts';
 
-/** Lines that the other core wrote last, per frame and direction: descriptor and ring, header, payload. */
+/**
+ * Lines that the guest wrote last and that a frame out of it is read from: descriptor and ring, header, payload. Into the guest they
+ * are stored to, which a core does not wait for; what that takes is in `vhost_enqueue`.
+ */
 const SHARED_LINES = 3;
 /** Frames of one output batch; the PMD flushes before it polls again, so a batch never holds more than a few bursts. */
 const BATCH_LIMIT = 4096;
@@ -380,7 +383,7 @@ export class VhostUserTxq implements PmdTxq {
     this.burstCost = services.ns('vhost_burst_overhead');
     this.callCost = services.ns('irqfd_write');
     this.lookupCost = services.ns('iotlb_hit');
-    this.enqueueCost = services.ns('vhost_enqueue') + SHARED_LINES * services.ns('cross_core_cache_line');
+    this.enqueueCost = services.ns('vhost_enqueue');
     this.byteCost256 = services.per256('copy_per_byte_vhost_user');
   }
   attach(context: number): void {

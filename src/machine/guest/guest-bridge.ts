@@ -29,7 +29,7 @@ const UDP_HLEN = 8;
 const TCP_DOFF = 12;
 
 export class GuestBridge {
-  /** ns of a frame: the driver's receive side, the bridge, the driver's transmit side with the skb at hand. */
+  /** ns of a frame: the driver's receive side; the bridge, the driver's transmit side included. */
   declare readonly frameCost: number;
   declare private readonly services: Services;
   declare private readonly nics: readonly GuestNic[];
@@ -41,8 +41,7 @@ export class GuestBridge {
   constructor(services: Services, nics: readonly GuestNic[]) {
     this.services = services;
     this.nics = nics;
-    this.frameCost =
-      services.ns('napi_rx_per_packet') + services.ns('linux_bridge_per_packet') + services.ns('guest_pktgen_send');
+    this.frameCost = services.ns('napi_rx_per_packet') + services.ns('linux_bridge_per_packet');
     this.checksumCost256 = services.per256('checksum_per_byte');
   }
 
