@@ -9,6 +9,7 @@ import type { Consumer, ConsumerMessages, JsMsg } from '@nats-io/jetstream';
 import { millis } from '@nats-io/transport-node';
 import { engineVersion } from '../lab/job/engine-version.ts';
 import type { Broker } from './nats-broker.ts';
+import { type NatsFiles, NO_NATS_FILES } from './nats-files.ts';
 import { NatsLink } from './nats-link.ts';
 import {
   type DeadLetter,
@@ -43,6 +44,8 @@ const OTHER_ENGINE_MS = 30_000;
 
 export interface NatsWorkerOptions {
   readonly url: string;
+  /** For TLS and credentials. */
+  readonly files?: NatsFiles;
   readonly prefix: string;
   readonly threads: number;
   /** Bytes of a thread's JavaScript heap. */
@@ -91,6 +94,7 @@ export class NatsWorker {
   constructor(options: NatsWorkerOptions) {
     const {
       url,
+      files = NO_NATS_FILES,
       prefix,
       threads,
       ackWaitMs = ACK_WAIT_MS,
@@ -113,7 +117,7 @@ export class NatsWorker {
       },
     );
     this.link = new NatsLink(
-      { url, prefix, name: `ringside worker ${this.id}`, trouble },
+      { url, files, prefix, name: `ringside worker ${this.id}`, trouble },
       { connected: (broker) => this.connected(broker), again: (broker) => this.again(broker) },
     );
     this.reports = setInterval(() => this.report(this.threads), REPORT_MS);

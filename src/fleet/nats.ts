@@ -5,6 +5,7 @@
  */
 import { engineVersion } from '../lab/job/engine-version.ts';
 import type { Broker } from './nats-broker.ts';
+import { type NatsFiles, NO_NATS_FILES } from './nats-files.ts';
 import { NatsLink } from './nats-link.ts';
 import { type KeptOutcome, parseNotice, parseReport } from './nats-messages.ts';
 import type { JobOutcome, JobQueue, QueuedJob, QueueListener } from './queue.ts';
@@ -21,6 +22,8 @@ export const WORKER_GONE_MS = 15_000;
 export interface NatsQueueOptions {
   /** As natsAddress() reads it. */
   readonly url: string;
+  /** For TLS and credentials. */
+  readonly files?: NatsFiles;
   /** Begins the names of streams, buckets and subjects. */
   readonly prefix: string;
   /** Jobs worked on at the same time as long as no worker has reported. */
@@ -83,12 +86,19 @@ export class NatsQueue implements JobQueue {
   private closed = false;
 
   constructor(listener: QueueListener, options: NatsQueueOptions) {
-    const { url, prefix, parallel = 1, reconcileMs = RECONCILE_MS, trouble = console.error } = options;
+    const {
+      url,
+      files = NO_NATS_FILES,
+      prefix,
+      parallel = 1,
+      reconcileMs = RECONCILE_MS,
+      trouble = console.error,
+    } = options;
     this.listener = listener;
     this.fallback = parallel;
     this.trouble = trouble;
     this.link = new NatsLink(
-      { url, prefix, name: 'ringside API', trouble },
+      { url, files, prefix, name: 'ringside API', trouble },
       { connected: (broker) => this.connected(broker), again: (broker) => this.again(broker) },
     );
     this.timer = setInterval(() => void this.reconcile(), reconcileMs);

@@ -4,7 +4,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseSize } from '../lab/units.ts';
-import { BadNatsUrl, natsAddress } from './nats-address.ts';
+import { BadNatsUrl, type NatsAddress, natsAddress } from './nats-address.ts';
+import { readNatsFiles } from './nats-files.ts';
 import { NatsWorker, type NatsWorkerOptions } from './nats-worker.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -26,20 +27,24 @@ function readOptions(env: Environment): NatsWorkerOptions | readonly string[] {
   const heap = parseSize(present('RINGSIDE_JOB_HEAP') ?? '1GiB');
   if (!heap.ok) faults.push(`RINGSIDE_JOB_HEAP: ${heap.detail}; expected ${heap.expected}`);
   const url = present('RINGSIDE_NATS_URL');
+  let address: NatsAddress | null = null;
   if (url === undefined) faults.push('RINGSIDE_NATS_URL is not set: expected the address of the NATS server');
   else {
     try {
-      natsAddress(url);
+      address = natsAddress(url);
     } catch (error) {
       if (!(error instanceof BadNatsUrl)) throw error;
       faults.push(`RINGSIDE_NATS_URL: ${error.message}`);
     }
   }
+  const { files, faults: wrongFiles } = readNatsFiles(env, address);
+  faults.push(...wrongFiles);
   const prefix = present('RINGSIDE_NATS_PREFIX') ?? 'ringside';
   if (!/^[A-Za-z0-9_-]{1,32}$/.test(prefix))
     faults.push(`RINGSIDE_NATS_PREFIX is '${prefix}': expected 1 to 32 letters, digits, - and _`);
   const options = {
     url: url ?? '',
+    files,
     prefix,
     threads: count('RINGSIDE_JOB_THREADS', availableParallelism(), 1, 1024),
     ...(heap.ok ? { heapBytes: heap.value } : {}),

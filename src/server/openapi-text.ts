@@ -1,4 +1,5 @@
 /** The API document as the text that is committed. */
+import { NO_NATS_FILES } from '../fleet/nats-files.ts';
 import { buildApp } from './app.ts';
 import { DEFAULT_JOB_HEAP, DEFAULT_LIMITS } from './settings.ts';
 
@@ -15,6 +16,7 @@ export async function openapiText(): Promise<string> {
       jobThreads: 2,
       jobHeap: DEFAULT_JOB_HEAP,
       natsUrl: null,
+      natsFiles: NO_NATS_FILES,
       natsPrefix: 'ringside',
       limits: DEFAULT_LIMITS,
     },

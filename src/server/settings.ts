@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import { availableParallelism, homedir } from 'node:os';
 import { join } from 'node:path';
 import { natsAddress } from '../fleet/nats-address.ts';
+import { type NatsFiles, readNatsFiles } from '../fleet/nats-files.ts';
 
 export interface Limits {
   /** Topologies at a time. */
@@ -57,6 +58,8 @@ export interface Settings {
   readonly jobHeap: number;
   /** Address of a NATS server that holds the queue of jobs, for workers on any machine; null: this machine runs them. */
   readonly natsUrl: string | null;
+  /** For TLS and credentials there. */
+  readonly natsFiles: NatsFiles;
   /** What the names of its streams and buckets begin with. */
   readonly natsPrefix: string;
   readonly limits: Limits;
@@ -105,6 +108,9 @@ export function readSettings(env: Environment): Settings {
     attempt(fallback, () => integer(name, env[name], fallback, min, max));
   const size = (name: string, fallback: number): number => attempt(fallback, () => bytes(name, env[name], fallback));
 
+  const natsUrl = attempt(null, () => queueUrl(env['RINGSIDE_NATS_URL']));
+  const nats = readNatsFiles(env, natsUrl === null ? null : natsAddress(natsUrl));
+  faults.push(...nats.faults);
   const settings: Settings = {
     host: present(env['HOST']) ?? '127.0.0.1',
     port: count('PORT', 8080, 0, 65535),
@@ -118,7 +124,8 @@ export function readSettings(env: Environment): Settings {
     workers: count('RINGSIDE_WORKERS', availableParallelism(), 1, 1024),
     jobHeap: size('RINGSIDE_JOB_HEAP', DEFAULT_JOB_HEAP),
     jobThreads: count('RINGSIDE_JOB_THREADS', availableParallelism(), 1, 1024),
-    natsUrl: attempt(null, () => queueUrl(env['RINGSIDE_NATS_URL'])),
+    natsUrl,
+    natsFiles: nats.files,
     natsPrefix: attempt('ringside', () => queuePrefix(env['RINGSIDE_NATS_PREFIX'])),
     limits: {
       topologies: count('RINGSIDE_MAX_TOPOLOGIES', DEFAULT_LIMITS.topologies, 1, 10_000),

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { InjectOptions } from 'fastify';
+import { NO_NATS_FILES } from '../../src/fleet/nats-files.ts';
 import { buildApp, type Ringside } from '../../src/server/app.ts';
 import type { QueueMaker } from '../../src/server/experiments/job-feed.ts';
 import { DEFAULT_JOB_HEAP, DEFAULT_LIMITS, type Limits, type Settings } from '../../src/server/settings.ts';
@@ -184,6 +185,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     jobThreads: 2,
     jobHeap: DEFAULT_JOB_HEAP,
     natsUrl: null,
+    natsFiles: NO_NATS_FILES,
     natsPrefix: 'ringside',
     ...options.settings,
     limits: { ...DEFAULT_LIMITS, ...options.limits },

@@ -134,5 +134,12 @@ test('a NATS server is named by an address that can be used, whose password is n
         /^RINGSIDE_NATS_URL cannot be used: expected nats:/.test(message) && !/secret/.test(message),
     );
   }
+  const RINGSIDE_NATS_CA = join(temporaryFolder(), 'nowhere.pem');
+  const url = { RINGSIDE_NATS_URL: 'tls://u:secret@h1' };
+  assert.throws(() => readSettings({ ...url, RINGSIDE_NATS_CA }), /RINGSIDE_NATS_CA cannot be read: ENOENT/);
+  assert.throws(
+    () => readSettings({ RINGSIDE_NATS_CREDS: 'x' }),
+    /RINGSIDE_NATS_CREDS is set without RINGSIDE_NATS_URL/,
+  );
   assert.throws(() => readSettings({ RINGSIDE_NATS_PREFIX: 'a.b' }), /RINGSIDE_NATS_PREFIX is 'a.b'/);
 });

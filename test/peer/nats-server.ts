@@ -75,14 +75,14 @@ export class WorkerProcess {
   private readonly process: ChildProcess;
   output = '';
 
-  constructor(server: NatsServer, env: Readonly<Record<string, string>> = {}) {
+  constructor({ url }: { readonly url: string }, env: Readonly<Record<string, string>> = {}) {
     const requires = ['./src/server/node-version.cjs', './src/server/compile-cache.cjs'].flatMap((file) => [
       '--require',
       file,
     ]);
     this.process = spawn(process.execPath, [...requires, 'src/fleet/worker-main.ts'], {
       cwd: ROOT,
-      env: { ...process.env, RINGSIDE_NATS_URL: server.url, RINGSIDE_JOB_THREADS: '1', ...env },
+      env: { ...process.env, RINGSIDE_NATS_URL: url, RINGSIDE_JOB_THREADS: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const keep = (chunk: Buffer): void => {

@@ -28,6 +28,7 @@ const PEERS = [
   { program: 'ovs-appctl', pkg: 'openvswitch-common' },
   { program: 'osken-manager', pkg: 'python3-os-ken' },
   { program: 'nats-server', pkg: 'nats-server' },
+  { program: 'openssl', pkg: 'openssl' },
 ];
 
 const has = (program) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;

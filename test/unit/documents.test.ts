@@ -18,9 +18,8 @@ test('a deviation is read to the end of its sentence block', () => {
 });
 
 test('the README names every setting that the server reads, and no other', () => {
-  const read = new Set(
-    [...readText('src/server/settings.ts').matchAll(/'(HOST|PORT|RINGSIDE_[A-Z_]+)'/g)].map((match) => match[1]),
-  );
+  const settings = readText('src/server/settings.ts') + readText('src/fleet/nats-files.ts');
+  const read = new Set([...settings.matchAll(/'(HOST|PORT|RINGSIDE_[A-Z_]+)'/g)].map((match) => match[1]));
   const table = new Set([...readText('README.md').matchAll(/^\| `([A-Z_]+)` \|/gm)].map((match) => match[1]));
   expect([...table].sort()).toEqual([...read].sort());
 });

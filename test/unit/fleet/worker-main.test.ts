@@ -17,6 +17,7 @@ test('everything that is wrong with its settings is told at once', () => {
     RINGSIDE_JOB_THREADS: '0',
     RINGSIDE_JOB_HEAP: 'much',
     RINGSIDE_NATS_ACK_WAIT: '1m',
+    RINGSIDE_NATS_CA: '/nowhere/ca.pem',
   });
   const { status, stderr } = spawnSync(process.execPath, ['src/fleet/worker-main.ts'], {
     cwd: ROOT,
@@ -25,7 +26,7 @@ test('everything that is wrong with its settings is told at once', () => {
   });
   assert.equal(status, 2);
   const lines = stderr.trim().split('\n');
-  for (const name of ['JOB_HEAP', 'NATS_URL', 'NATS_PREFIX', 'JOB_THREADS', 'NATS_ACK_WAIT'])
+  for (const name of ['JOB_HEAP', 'NATS_URL', 'NATS_PREFIX', 'JOB_THREADS', 'NATS_ACK_WAIT', 'NATS_CA'])
     assert.equal(lines.filter((line) => line.startsWith(`RINGSIDE_${name}`)).length, 1, stderr);
   assert.doesNotMatch(stderr, /secret/);
 });
