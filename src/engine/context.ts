@@ -44,6 +44,11 @@ export abstract class Context {
   }
   set turns(_turns: readonly number[]) {}
 
+  /** Works by the clock, now and then: a core that it shares with one other context is that one's when the world begins. */
+  get background(): boolean {
+    return false;
+  }
+
   /** timeline.now, for those who wake this context: [0] now, [1] when it shall run. */
   get clock(): Float64Array {
     return this.timeline.now;

@@ -28,9 +28,11 @@ const UNTIL = 1;
 const NOBODY = -1;
 const TOO_LATE = -2;
 
-/** Virtual time, since when each poller is parked (-1 = it is not) and each sleeper rests, and who ran last on each core. */
+/** Virtual time, since when each poller is parked (-1 = it is not) and each sleeper rests, who ran last on each core, and timers. */
 export interface Standing {
   readonly now: number;
+  /** By context, as later() asked for them; NEVER: it has none. */
+  readonly timers: Float64Array;
   readonly parkedAt: Float64Array;
   readonly restsSince: Float64Array;
   readonly lastOn: Int32Array;
@@ -111,6 +113,11 @@ export class Scheduler implements Timeline {
       this.coreOf[i] = c.core;
       this.shared[i] = c.core >= 0 && contexts.some((o) => o !== c && o.core === c.core) ? 1 : 0;
       c.attach(this);
+    }
+    for (const c of contexts) {
+      if (!c.background || c.core < 0) continue;
+      const others = contexts.filter((o) => o.core === c.core && !o.background);
+      if (others.length === 1) this.lastOn[c.core] = others[0]!.id;
     }
   }
 
@@ -362,7 +369,8 @@ export class Scheduler implements Timeline {
     const parkedAt = Float64Array.from(this.parkedAt, (t, i) => (this.parked[i] === 1 ? t : -1));
     // whoever has something to do does not rest
     const restsSince = this.idle.since.map((t, i) => ((this.contexts[i]?.phase ?? 0) > WAKING ? this.now[0]! : t));
-    return { now: this.now[0]!, parkedAt, restsSince, lastOn: this.lastOn.slice() };
+    const { timers, lastOn } = this;
+    return { now: this.now[0]!, parkedAt, restsSince, lastOn: lastOn.slice(), timers: timers.slice() };
   }
   /** Goes on from there. Nothing may be pending; pollers that were busy there begin to poll now. */
   resumeFrom(standing: Standing): void {
@@ -370,6 +378,8 @@ export class Scheduler implements Timeline {
     this.now[0] = standing.now;
     this.lastOn.set(standing.lastOn);
     this.idle.since.set(standing.restsSince);
+    this.timers.set(standing.timers);
+    this.findTimer();
     for (let i = 0; i < this.parked.length; i++) {
       if (this.parked[i] === 0) continue;
       const since = standing.parkedAt[i]!;

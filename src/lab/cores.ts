@@ -36,6 +36,8 @@ export class Cores {
   /** World-wide number of this host's core 0. */
   private readonly first: number;
   private readonly load: number[];
+  /** Cores of threads that do not count, and that no poller may push aside. */
+  private readonly kept = new Set<number>();
 
   constructor(first: number, count: number) {
     this.first = first;
@@ -51,7 +53,7 @@ export class Cores {
 
   /** Core `local` of the host as exclusive(), for one that asks for it; null: there is none, or something runs there. */
   take(local: number): number | null {
-    if (this.load[local] !== 0) return null;
+    if (this.load[local] !== 0 || this.kept.has(local)) return null;
     this.load[local] = Number.POSITIVE_INFINITY;
     return this.first + local;
   }
@@ -67,6 +69,17 @@ export class Cores {
     let best = 0;
     for (let i = 1; i < this.load.length; i++) if (this.load[i]! < this.load[best]!) best = i;
     return this.first + best;
+  }
+
+  /**
+   * A core for a thread that works now and then as long as the host runs: one where nothing does, and not the one that least() gives
+   * next; else the least loaded. It leaves the load as it is, but no poller gets the core to itself later.
+   */
+  background(): number {
+    const idle = [...this.load.keys()].filter((i) => this.load[i] === 0);
+    const core = idle[1] ?? idle[0] ?? this.least() - this.first;
+    this.kept.add(core);
+    return this.first + core;
   }
 
   /** One more that has work runs on this core; it was there already, and did not count. */

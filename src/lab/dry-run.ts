@@ -11,8 +11,10 @@ import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
+import type { OvsDatapath } from '../machine/ovs/datapath/datapath.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kernel-datapath.ts';
 import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
+import { OvsRevalidator } from '../machine/ovs/datapath/revalidator.ts';
 import type { LearnedMac } from '../machine/ovs/ofproto/mac-table.ts';
 import type { Ofproto } from '../machine/ovs/ofproto/ofproto-dpif.ts';
 import type { LearnedRecircs } from '../machine/ovs/ofproto/recirc.ts';
@@ -43,7 +45,8 @@ export interface LearnedState {
   readonly bridges: readonly (LearnedOfproto | LearnedBridge)[];
   /** In the order of the datapaths of Open vSwitch. */
   readonly datapaths: readonly (LearnedKernel | LearnedNetdev)[];
-  /** Recirculation ids, in the same order. */
+  /** What revalidators have made of the flow limit, and recirculation ids, in the same order. */
+  readonly flowLimits: readonly (number | null)[];
   readonly recircs: readonly LearnedRecircs[];
   /** Neighbour tables in the order of the guests. */
   readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
@@ -117,6 +120,10 @@ export function learnedState(machine: Machine): LearnedState {
       return { fdb: ofproto.learned(), tables: learnedTables(ofproto.tables) };
     }),
     datapaths: Array.from(machine.site.datapaths.values(), ({ datapath }) => datapath.learned()),
+    flowLimits: Array.from(
+      machine.site.datapaths.values(),
+      ({ datapath }) => revalidatorOf(datapath)?.flowLimit ?? null,
+    ),
     recircs: Array.from(machine.site.datapaths.values(), ({ backer }) => backer.recircs.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
@@ -175,6 +182,11 @@ function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState
   const numbers = numbersIn(contexts, twin);
   const parkedAt = there.parkedAt.map((_, id) => standing.parkedAt[numbers[id] ?? -1] ?? -1);
   const restsSince = there.restsSince.map((_, id) => standing.restsSince[numbers[id] ?? -1] ?? standing.now);
+  // a round of revalidators that is under way is not taken over: the next one comes as after a boot
+  const timers = there.timers.map((time, id) => {
+    const timer = standing.timers[numbers[id] ?? -1] ?? NEVER;
+    return timer === NEVER ? time - there.now + standing.now : timer;
+  });
   const lastOn = there.lastOn.fill(-1);
   for (const [id, { core }] of twin.entries()) {
     const number = numbers[id]!;
@@ -184,7 +196,7 @@ function standingOf({ scheduler }: Machine, { standing, contexts }: LearnedState
     // where it has another core here, one that it had alone counts as well
     if (last === number || (before !== core && last < 0 && lastOn[core]! < 0)) lastOn[core] = id;
   }
-  return { now: standing.now, parkedAt, restsSince, lastOn };
+  return { now: standing.now, parkedAt, restsSince, lastOn, timers };
 }
 
 function restState(machine: Machine): RestState | null {
@@ -248,6 +260,8 @@ function adoptRest(machine: Machine, rest: RestState, numbers: readonly number[]
     if (turns !== undefined) context.turns = turns;
   }
 }
+const revalidatorOf = ({ revalidator }: OvsDatapath): OvsRevalidator | null =>
+  revalidator instanceof OvsRevalidator ? revalidator : null;
 const controlQueue = (nic: BuiltNic): DeviceQueue | null => deviceState(nic).nic.controlDevice?.end.queue ?? null;
 const nicsOf = (machine: Machine): BuiltNic[] => machine.guests.flatMap((guest) => guest.nics);
 /** Makes a world that has just booted one that has learned all that. */
@@ -264,6 +278,9 @@ function adopt(machine: Machine, learned: LearnedState): void {
   }
   for (const [i, { datapath, backer }] of [...machine.site.datapaths.values()].entries()) {
     backer.recircs.adopt(learned.recircs[i]!);
+    const revalidator = revalidatorOf(datapath);
+    const limit = learned.flowLimits[i] ?? null;
+    if (revalidator !== null && limit !== null) revalidator.flowLimit = limit;
     if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);
     else datapath.adopt(learned.datapaths[i] as LearnedNetdev);
   }

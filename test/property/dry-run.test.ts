@@ -58,14 +58,18 @@ const SCRATCH: Readonly<Record<string, readonly string[]>> = {
   PmdVcpu: ['turn'],
   // what it shows of its work so far
   Pmd: ['bursts', 'txBatches', 'txPackets', 'debtNs', 'polling'],
-  OvsRevalidator: ['began', 'maxFlows', 'averageFlows', 'dumpDurationMs'],
+  OvsRevalidator: [
+    ...['began', 'maxFlows', 'averageFlows', 'dumpDurationMs'],
+    ...['at', 'translates', 'counted', 'countedAt'],
+  ],
 };
-/** The numbers and flags that each context remembers, by its name and theirs. */
+/** The numbers and flags that each context remembers, and its timer, by its name and theirs. */
 function memoryOf(world: World): object {
   const facts = world.machine.scheduler.contexts.flatMap((context) => {
     const { name: kind } = context.constructor;
     const scratch = [...SCRATCH['every']!, ...(SCRATCH[kind] ?? [])];
-    return Object.entries({ ...context, turns: context.turns.join(' ') })
+    const timer = world.machine.scheduler.standing().timers[context.id]!;
+    return Object.entries({ ...context, turns: context.turns.join(' '), timer })
       .filter(([field, value]) => ['number', 'boolean', 'string'].includes(typeof value) && !scratch.includes(field))
       .map(([field, value]) => [`${kind} ${context.name}: ${field}`, value]);
   });

@@ -80,7 +80,9 @@ export class ReferenceScheduler implements Timeline {
     for (const number of numbers) {
       const users = contexts.filter((c) => c.core === number);
       if (users.length < 2) continue;
-      const core: Core = { number, holder: null, last: null, fresh: false, waiting: new Set() };
+      const own = users.filter((c) => !c.background);
+      const last = own.length === 1 && own.length < users.length ? own[0]! : null;
+      const core: Core = { number, holder: null, last, fresh: false, waiting: new Set() };
       for (const user of users) this.cores.set(user, core);
     }
     for (const c of contexts) c.attach(this);

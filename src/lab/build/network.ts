@@ -83,20 +83,25 @@ function datapathOf(
   if (known !== undefined) return known;
   const { services } = site;
   let datapath: KernelDatapath | NetdevDatapath;
-  if (type === 'netdev')
+  // the revalidator is a thread of the same program: it shares a core with the first handler, or one that no PMD has
+  let revalidatorCore = -1;
+  if (type === 'netdev') {
     datapath = new NetdevDatapath(services, place, new RandomStream(site.topology.seed, `emc ${prefix}${bridge}`));
-  else {
+    revalidatorCore = cores.background();
+  } else {
     datapath = new KernelDatapath(services, place, handlerThreads(host));
     for (const i of datapath.upcallQueues.keys()) {
       const core = cores.shared();
+      if (i === 0) revalidatorCore = core;
       const name = `${prefix}handler-${bridge}${i === 0 ? '' : `-${i}`}`;
       const handler = new OvsHandler(name, core, services, datapath, i);
       site.enter(handler, place, { kind: 'handler', core: cores.local(core), host: host.name, polls: false });
       if (i === 0 && hostSite.ovs !== null) hostSite.ovs.contextBits = handler.id << 20;
     }
   }
-  const revalidator = new OvsRevalidator(`${prefix}revalidator-${bridge}`, services, datapath);
-  site.enter(revalidator, place, { kind: 'revalidator', core: -1, host: host.name, polls: false });
+  const revalidator = new OvsRevalidator(`${prefix}revalidator-${bridge}`, revalidatorCore, services, datapath);
+  const core = cores.local(revalidatorCore);
+  site.enter(revalidator, place, { kind: 'revalidator', core, host: host.name, polls: false });
   const backer = new Backer(new DatapathDpif(services, datapath));
   datapath.slow = backer;
   const made = { datapath, backer };

@@ -216,6 +216,12 @@ export abstract class OvsDatapath extends Forwarder {
   get outdated(): boolean {
     return this.slow.generation !== this.generation;
   }
+  /** A round of revalidators begins, which looks at all flows that there are: true where they may be of older translations. */
+  beginLook(): boolean {
+    const { outdated } = this;
+    this.generation = this.slow.generation;
+    return outdated;
+  }
   /** A translation's flow comes in, unless there are too many. */
   protected mayInstall(result: Translation): boolean {
     return result.install && (this.revalidator === null || this.revalidator.mayInstall);
