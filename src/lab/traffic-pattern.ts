@@ -1,6 +1,6 @@
 /** What the frames of UDP traffic are like: the fields of a request for them, and what the engine is told. */
 import { Type } from 'typebox';
-import type { TrafficPattern } from './protocol.ts';
+import type { TrafficPattern, TrafficSpec } from './protocol.ts';
 import { closed, oneOf } from './schema-kit.ts';
 
 /** Most different sizes of one run, and most frames of one weight. */
@@ -101,6 +101,16 @@ export interface PatternBody {
   readonly burst?: number;
 }
 export const PATTERN_FIELDS = ['imix', 'sizes', 'distribution', 'skew', 'spread', 'burst'] as const;
+
+/** Frames that a run sends at most. */
+export function framesOf({
+  count,
+  rate,
+  durationSeconds,
+}: Pick<TrafficSpec, 'count' | 'rate' | 'durationSeconds'>): number {
+  if (durationSeconds === undefined) return count;
+  return rate === 0 ? count : Math.max(1, Math.min(count, Math.ceil(durationSeconds * rate - 1e-9)));
+}
 
 /** What is wrong with a pattern. */
 export interface BadPattern {

@@ -6,8 +6,8 @@ import { type Static, Type } from 'typebox';
 import type { TrafficSpec } from './protocol.ts';
 import { closed, oneOf } from './schema-kit.ts';
 import { CONNECTION_KINDS, connectionFields, connectionTerms } from './traffic-connections.ts';
-import { PATTERN_FIELDS, patternFields, patternOf } from './traffic-pattern.ts';
-import { DURATION_PATTERN, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
+import { framesOf, PATTERN_FIELDS, patternFields, patternOf } from './traffic-pattern.ts';
+import { DURATION_PATTERN, LATEST_SECONDS, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
 
 export const End = Type.String({
   minLength: 1,
@@ -161,6 +161,24 @@ function framesPerSecond(rate: string | number): number {
   );
 }
 
+/** Refuses frames of which the last would be due long after everything else that a world can be asked for. */
+function checkPace(rate: number, frames: number, burst: number): void {
+  // all of a burst are due when its first one is
+  const before = (Math.ceil(frames / burst) - 1) * burst;
+  if (rate === 0 || rate >= before / LATEST_SECONDS) return;
+  throw new BadTraffic(
+    '/rate',
+    `at ${rate} frames per second the last of ${frames} frames would be due after ${before / rate} s`,
+    `at least ${before / LATEST_SECONDS} frames per second, or fewer frames: at most ${LATEST_SECONDS} s of virtual time`,
+  );
+}
+/** When a request of a job starts, ns after the boot. */
+export function parseStart(text: string): Parsed<number> {
+  const parsed = parseDuration(text);
+  if (!parsed.ok || parsed.value <= LATEST_SECONDS * 1e9) return parsed;
+  return { ok: false, detail: `${text} is out of range`, expected: `at most ${LATEST_SECONDS}s` };
+}
+
 const MOST_FRAMES = 1_000_000_000;
 const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
 /** With their defaults, which the schema has filled in. */
@@ -216,6 +234,7 @@ export function trafficSpec(body: Static<typeof TrafficRequest>, measured = fals
   // datagrams for a time: as many as that takes
   const timed = kind === 'udp' && durationSeconds !== undefined ? { count: MOST_FRAMES } : {};
   const shape = pattern === undefined ? {} : { pattern };
+  if (!connects) checkPace(spec.rate, framesOf({ ...spec, ...timed, durationSeconds }), body.burst ?? 1);
   return { ...spec, ...timed, ...shape, ...terms, bytes, durationSeconds, connections, port, segments: body.segments };
 }
 function plain(parsed: Parsed<number>, field: string): number {

@@ -35,7 +35,8 @@ import {
   type UdpEnd,
   wireEnd,
 } from './traffic-ends.ts';
-import { frameSizesOf, framesOf, type Stream, streamsOf } from './udp-streams.ts';
+import { framesOf } from './traffic-pattern.ts';
+import { frameSizesOf, type Stream, streamsOf } from './udp-streams.ts';
 
 /** Longest Ethernet frame in memory: MTU 1500 and the header. */
 export const MAX_FRAME = 1514;

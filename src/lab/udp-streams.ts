@@ -5,6 +5,7 @@ import { type FlowDistribution, FlowPicker, FrameSizes, flowWeight } from '../ma
 import type { Pace, UdpFlow } from '../machine/guest/traffic/udp-source.ts';
 import { FCS_BYTES } from '../machine/host/nic.ts';
 import type { TrafficPattern, TrafficSpec } from './protocol.ts';
+import { framesOf } from './traffic-pattern.ts';
 
 const PLAIN: TrafficPattern = { sizes: null, distribution: 'round-robin', skew: 1, spread: 'ports', burst: 1 };
 
@@ -62,12 +63,6 @@ export function streamsOf(spec: TrafficSpec, senders: number, seed: number, run:
       },
     };
   });
-}
-
-/** Frames that a run sends at most. */
-export function framesOf({ count, rate, durationSeconds }: TrafficSpec): number {
-  if (durationSeconds === undefined) return count;
-  return rate === 0 ? count : Math.max(1, Math.min(count, Math.ceil(durationSeconds * rate - 1e-9)));
 }
 
 /** What part of the frames each sender has. */

@@ -130,6 +130,12 @@ export function parseRate(text: string): Parsed<number> {
 }
 export const formatRate = (bitsPerSecond: number): string => formatQuantity(bitsPerSecond, RATE_UNITS);
 
+/**
+ * The latest instant that anybody may ask a world for, seconds of virtual time. Timers of the host go on until then (revalidators
+ * every half second), so that this is some seconds of wall time, and instants are whole nanoseconds far below 2^53.
+ */
+export const LATEST_SECONDS = 1_000_000;
+
 /** Nanoseconds. */
 export function parseDuration(text: string): Parsed<number> {
   return parseQuantity(text, DURATION_UNITS, DURATION_EXPECTED, 'nanoseconds');

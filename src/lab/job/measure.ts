@@ -41,7 +41,7 @@ export const Measure = closed(
         maxLength: 32,
         default: '20ms',
         description:
-          'How long a trial sends, in virtual time; longer where that would be fewer than 8000 frames. A trial also fails when frames come out more slowly than they go in, which a longer one would see as loss.',
+          'How long a trial sends, in virtual time; longer where that would be fewer than 8000 frames, up to an hour. A trial also fails when frames come out more slowly than they go in, which a longer one would see as loss.',
         examples: ['20ms'],
       }),
     ),
@@ -145,8 +145,14 @@ export interface MeasureSpec {
   readonly longestBurst: number;
 }
 
+/** Fewest frames of a stream in a trial: kernels take up to 64 at once, and half of them are looked at. */
+export const LEAST_FRAMES = 8000;
+/** Fewest frames that a stream sends before a trial. */
+export const LEAST_LEARNED = 100;
+/** Seconds of virtual time that a trial sends at most: at a rate far below the highest one it has fewer frames. */
+export const LONGEST_TRIAL = 3600;
 /** Bursts of each sender in a trial at least, so that their mean rate can be seen. A guest sends by 16 queue pairs at most. */
-const LEAST_BURSTS = 8;
+export const LEAST_BURSTS = 8;
 const MOST_SENDERS = 16;
 
 /** What a trial's rate and frames come from: it says them, so the traffic does not. */
@@ -186,9 +192,25 @@ export function measureSpec(
     if (body.frameSizes !== undefined && (request.frameSize ?? 64) !== 64)
       throw new BadTraffic(`/traffic/${i}/frameSize`, 'the measurement says frameSizes', 'one of them');
   }
+  // with a mark of its own in the middle, a trial has so many frames of each stream, however slow
+  const least = (Math.min(LEAST_FRAMES, body.maxFrames ?? LEAST_FRAMES) * traffic.length) / LONGEST_TRIAL;
+  if (body.maxRate !== undefined && body.maxRate < least)
+    throw new BadTraffic(
+      '/measure/maxRate',
+      `a trial at ${body.maxRate} frames per second would take longer than ${LONGEST_TRIAL} s`,
+      `at least ${least}`,
+    );
+  const { rate: learningRate, frames: learned } = body.learning ?? {};
+  const learning = learned ?? Math.max(LEAST_LEARNED, ...traffic.map(({ flows = 1 }) => flows));
+  if (learningRate !== undefined && learningRate < learning / LONGEST_TRIAL)
+    throw new BadTraffic(
+      '/measure/learning/rate',
+      `${learning} frames at ${learningRate} frames per second would take longer than ${LONGEST_TRIAL} s`,
+      `at least ${learning / LONGEST_TRIAL}`,
+    );
   const duration = parseDuration(body.duration ?? '20ms');
   if (!duration.ok) throw new BadTraffic('/measure/duration', duration.detail, duration.expected);
-  if (duration.value < 1000 || duration.value > 3600e9)
+  if (duration.value < 1000 || duration.value > LONGEST_TRIAL * 1e9)
     throw new BadTraffic('/measure/duration', `${body.duration} is out of range`, '1us to 3600s');
   return {
     tests: body.tests ?? ['throughput'],

@@ -9,21 +9,20 @@ import type { TrafficSpec, WorldStatus } from '../protocol.ts';
 import { FCS_BYTES } from '../run.ts';
 import type { World } from '../world.ts';
 import { contentHash, type JobRun } from './job.ts';
-import type {
-  MeasureSpec,
-  Rfc2544BackToBack,
-  Rfc2544Latency,
-  Rfc2544Loss,
-  Rfc2544Result,
-  Rfc2544Size,
-  Rfc2544Throughput,
+import {
+  LEAST_BURSTS,
+  LEAST_FRAMES,
+  LEAST_LEARNED,
+  LONGEST_TRIAL,
+  type MeasureSpec,
+  type Rfc2544BackToBack,
+  type Rfc2544Latency,
+  type Rfc2544Loss,
+  type Rfc2544Result,
+  type Rfc2544Size,
+  type Rfc2544Throughput,
 } from './measure.ts';
 import { backToBack, lossCurve, lossRatio, type Throughput, type Trial, throughputSearch } from './rfc2544.ts';
-
-/** Fewest frames of a stream in a trial: kernels take up to 64 at once, and half of them are looked at. */
-const LEAST_FRAMES = 8000;
-/** Fewest frames that a stream sends before a trial. */
-const LEAST_LEARNED = 100;
 
 /** What trials stand on; see run-job.ts. */
 export interface TrialGround {
@@ -174,14 +173,16 @@ class Measurement {
     }
     const rate = load.rate === null ? 0 : load.rate / streams.length;
     const wanted = rate === 0 ? spec.maxFrames : Math.ceil(spec.durationSeconds * rate);
-    const frames = Math.min(spec.maxFrames, Math.max(LEAST_FRAMES, wanted));
+    // at a rate far below the highest one it has those that fit into its time
+    const most = rate === 0 ? spec.maxFrames : Math.min(spec.maxFrames, Math.max(1, Math.floor(LONGEST_TRIAL * rate)));
+    const frames = Math.min(most, Math.max(LEAST_FRAMES, wanted));
     const ends = rate === 0 && load.frames === null ? { durationSeconds: spec.durationSeconds } : {};
     for (let i = 0; i < streams.length; i++) {
       const id = `run-${i + 1}`;
       const stream = streams[i]!;
       // as fast as possible frames are back to back anyway, and a burst that is a trial's own is not made of others
       const bursts = rate > 0 && load.frames === null;
-      const count = load.frames ?? (bursts ? wholeBursts(frames, spec.maxFrames, stream, world) : frames);
+      const count = load.frames ?? (bursts ? wholeBursts(frames, most, stream, world) : frames);
       ground.start(world, i, id, { ...sized, ...(bursts ? {} : inOne(stream)), rate, count, ...ends });
       // as fast as possible for a time: how many that will be is not known
       if (!('durationSeconds' in ends)) ledgerOf(world, id).mark = count >> 1;
@@ -250,11 +251,9 @@ const BACKWARD = {
   pattern: undefined,
 } as const;
 
-/** Bursts of each sender in a trial at least. */
-const LEAST_BURSTS = 8;
 /**
  * Frames of a trial that sends in bursts (RFC 2544 §21): an even number of whole ones from each sender, so that the second half begins
- * where one has ended, and lasts as many of their periods as it has bursts.
+ * where one has ended, and lasts as many of their periods as it has bursts. As they are where not even two fit into `most`.
  */
 function wholeBursts(frames: number, most: number, stream: Omit<TrafficSpec, 'id'>, world: World): number {
   const { flows, from, pattern } = stream;
@@ -264,7 +263,7 @@ function wholeBursts(frames: number, most: number, stream: Omit<TrafficSpec, 'id
   const senders = end?.kind === 'guest' ? Math.min(end.nic.nic.active, flows) : 1;
   const pair = 2 * burst * senders;
   const wanted = Math.max(LEAST_BURSTS / 2, Math.ceil(frames / pair));
-  return pair * Math.max(1, Math.min(wanted, Math.floor(most / pair)));
+  return Math.min(wanted, Math.floor(most / pair)) * pair || frames;
 }
 /** The same without bursts. */
 function inOne({ pattern }: Omit<TrafficSpec, 'id'>): Partial<TrafficSpec> {

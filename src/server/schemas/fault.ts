@@ -1,7 +1,7 @@
 /** Faults that a client asks for: bodies and answers. */
 import { Type } from 'typebox';
 import { FAULT_KINDS } from '../../lab/faults/fault-types.ts';
-import { DURATION_PATTERN } from '../../lab/units.ts';
+import { DURATION_PATTERN, LATEST_SECONDS } from '../../lab/units.ts';
 import { TopologyPath } from './common.ts';
 import { closed, name, oneOf, orNull, pageOf } from './reference.ts';
 
@@ -32,7 +32,7 @@ export const FaultRequest = name(
       at: Type.Optional(
         Type.Number({
           minimum: 0,
-          maximum: 1_000_000,
+          maximum: LATEST_SECONDS,
           description:
             'Virtual time in seconds at which it strikes, or with `everyFrames` begins to count. Default: now.',
           examples: [0.005],

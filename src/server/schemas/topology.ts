@@ -1,5 +1,6 @@
 /** Topologies and their clock, as the API shows them. */
 import { Type } from 'typebox';
+import { LATEST_SECONDS } from '../../lab/units.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, ref } from './reference.ts';
 import { TopologyDocumentSchema } from './topology-document.ts';
 
@@ -149,7 +150,7 @@ export const ClockCommandSchema = name(
       until: Type.Optional(
         Type.Number({
           minimum: 0,
-          maximum: 1_000_000,
+          maximum: LATEST_SECONDS,
           description: 'Runs until this virtual time in seconds, then pauses.',
           examples: [0.001],
         }),

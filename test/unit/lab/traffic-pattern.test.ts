@@ -1,7 +1,7 @@
 /** Requests for patterns of UDP traffic: what the engine is told, and what is refused with its place. */
 import assert from 'node:assert/strict';
 import { test } from 'vitest';
-import { BadTraffic, type TrafficRequestBody, trafficSpec } from '../../../src/lab/traffic-request.ts';
+import { BadTraffic, parseStart, type TrafficRequestBody, trafficSpec } from '../../../src/lab/traffic-request.ts';
 
 const udp: TrafficRequestBody = { kind: 'udp', from: 'a/net0', to: 'b/net0' };
 const refused = (body: TrafficRequestBody): string => {
@@ -64,4 +64,31 @@ test('what does not go together', () => {
   assert.match(refused({ ...udp, kind: 'ping', duration: '1ms' }), /^\/duration: duration is not for ping/);
   assert.match(refused({ ...udp, kind: 'tcp', spread: 'ports' }), /^\/spread: spread is not for tcp/);
   assert.equal(refused({ ...udp, distribution: 'zipf', skew: 2, burst: 2, rate: 5 }), 'it was taken');
+});
+
+test('frames are due while there is virtual time', () => {
+  // 99 intervals in a million seconds
+  assert.equal(trafficSpec({ ...udp, rate: 99e-6 }).rate, 99e-6);
+  for (const kind of ['udp', 'ping'] as const)
+    assert.equal(
+      refused({ ...udp, kind, rate: 98e-6 }),
+      `/rate: at 0.000098 frames per second the last of 100 frames would be due after ${99 / 98e-6} s; expected at least 0.000099 frames per second, or fewer frames: at most 1000000 s of virtual time`,
+    );
+  assert.match(refused({ ...udp, rate: '0.000001/s', count: 3 }), /^\/rate: .*; expected at least 0.000002 frames/);
+  assert.match(
+    refused({ ...udp, rate: 100, count: 1_000_000_000 }),
+    /^\/rate: .*; expected at least 999.999999 frames/,
+  );
+  // nobody waits for a second one
+  assert.equal(trafficSpec({ ...udp, rate: 1e-9, count: 1 }).rate, 1e-9);
+  assert.equal(trafficSpec({ ...udp, rate: 1e-9, duration: '1s' }).rate, 1e-9);
+  assert.equal(trafficSpec({ ...udp, rate: 1e-9, burst: 100 }).rate, 1e-9);
+  assert.match(refused({ ...udp, rate: 1e-9, burst: 99 }), /^\/rate/);
+});
+
+test('a job starts its requests while there is virtual time', () => {
+  assert.deepEqual(parseStart('1000000s'), { ok: true, value: 1e15 });
+  for (const text of ['1000001s', '1000000.000000001s'])
+    assert.deepEqual(parseStart(text), { ok: false, detail: `${text} is out of range`, expected: 'at most 1000000s' });
+  assert.equal(parseStart('soon').ok, false);
 });

@@ -42,6 +42,10 @@ test('what is wrong with it is told before anything runs', () => {
   assert.deepEqual(faultsOf({ template: { topology: { preset: 'p2p' }, traffic: [{ ...stream, burst: 32 }] } }), [
     '/template/traffic/0/burst: frames are back to back already at the rate max',
   ]);
+  const { measure: _, ...plain } = template;
+  assert.deepEqual(faultsOf({ template: { ...plain, traffic: [{ ...stream, start: '2000000s' }] } }), [
+    '/template/traffic/0/start: 2000000s is out of range',
+  ]);
   assert.deepEqual(faultsOf({ template: { ...template, traffic: [] } }), [
     '/template/traffic: there is nothing to measure',
   ]);

@@ -131,6 +131,18 @@ test('bursts of many flows, from a guest with several queue pairs', () => {
   assert.ok(Math.abs(framesPerSecond / 50_000 - 1) < 0.001, `${framesPerSecond}`);
 });
 
+test('a rate far below the highest one has as many frames as go into an hour', () => {
+  const rates = { tests: ['latency' as const], maxRate: 1000, latencyRates: [1e-6, 1e-12, 1] };
+  for (const burst of [1, 16]) {
+    const result = measured('p2p-kernel', rates, [{ ...P2P, burst }]);
+    assert.equal(result.problem, null);
+    const latency = result.rfc2544!.sizes[0]!.latency!;
+    assert.ok(latency.every((l) => l.meanSeconds > 0));
+    // the three of them with what comes before: 3600 / 1000 frames, one, and 8000 at 1000 per second
+    assert.ok(result.virtualTimeSeconds < 2 * 3600, `${result.virtualTimeSeconds}`);
+  }
+});
+
 test('a highest rate, and a share that may be lost', () => {
   const limited = measured('p2p', { maxRate: 1e6 }).rfc2544!.sizes[0]!;
   assert.ok(Math.abs(limited.maxFramesPerSecond / 1e6 - 1) < 0.001, `${limited.maxFramesPerSecond}`);
@@ -152,6 +164,14 @@ test('what does not go together is refused, with its place', () => {
     [{ frameSizes: [64] }, [{ ...P2P, frameSize: 128 }], /^\/traffic\/0\/frameSize: the measurement says frameSizes/],
     [{}, [{ ...P2P, burst: 25_001 }], /^\/traffic\/0\/burst: a trial of at most 200000 frames has too few bursts/],
     [{}, [{ ...P2P, burst: 2000, flows: 99 }], /^\/traffic\/0\/burst: a trial of at most 200000 frames/],
+    [{ maxRate: 2 }, [P2P], /^\/measure\/maxRate: a trial at 2 frames per second would take longer than 3600 s/],
+    [{ maxRate: 4 }, [P2P, P2P], /^\/measure\/maxRate: a trial at 4 frames/],
+    [
+      { learning: { rate: 1e-9 } },
+      [P2P],
+      /^\/measure\/learning\/rate: 100 frames at 1e-9 frames per second would take longer/,
+    ],
+    [{ learning: { rate: 18 } }, [{ ...P2P, flows: 65_536 }], /^\/measure\/learning\/rate: 65536 frames at 18/],
     [{ duration: '1ns' }, [P2P], /^\/measure\/duration: 1ns is out of range/],
   ];
   for (const [body, traffic, expected] of cases) {
