@@ -13,6 +13,7 @@ import { type Requester, type TableListener, TBL_INTERNAL } from '../ofproto/tab
 import { sameActions } from '../ofproto/tables/references.ts';
 import type { Rule } from '../ofproto/tables/rule.ts';
 import type { Acceptor, Door, Peer, Session, Streams } from '../stream.ts';
+import { BundleRoom } from './bundles.ts';
 import { Connection, type ConnectionType } from './connection.ts';
 import { Continuations } from './continuations.ts';
 import { type ControllerStatus, RemoteSet, type Remotes } from './remotes.ts';
@@ -67,6 +68,7 @@ export class OpenflowAgent implements Acceptor {
   };
   readonly connections = new Set<Connection>();
   readonly continuations = new Continuations();
+  readonly bundleRoom = new BundleRoom();
   /** Wall clock, ms, as it was told last. */
   nowMs = 0;
   contextBits = 0;

@@ -4,9 +4,20 @@ import type { PacketOut } from '../ofproto/ofproto-dpif.ts';
 import { ofError } from './wire/errors.ts';
 import type { PortMod } from './wire/ports.ts';
 
-/** What is refused with MSG_TOO_MANY and OUT_OF_BUNDLES: a client could fill the memory otherwise. */
+/**
+ * Bundles that a connection may have open: more are refused with OUT_OF_BUNDLES.
+ * DEVIATION: Open vSwitch takes bundles and messages of them as long as there is memory, and is ended where there is none.
+ */
 const MAX_BUNDLES = 64;
-const MAX_MESSAGES = 1_000_000;
+/** Bytes of all bundles of a bridge, what their messages have been decoded into included: more are refused with MSG_TOO_MANY. */
+export const MAX_BUNDLE_BYTES = 512 << 20;
+/** What a message takes beside its own bytes: about 3 KiB of a FLOW_MOD with one match and one action, measured. */
+export const DECODED_BYTES = 3072;
+
+/** What the bundles of all connections of a bridge hold together. */
+export class BundleRoom {
+  used = 0;
+}
 
 /** A decoded message, and the BUNDLE_ADD_MESSAGE that it came in, for errors. */
 export interface BundleEntry {
@@ -25,15 +36,26 @@ export interface Bundle {
   /** The message that opened it: a timeout is an error to that. */
   readonly opened: Uint8Array;
   closed: boolean;
+  /** As they count in the room. */
+  bytes: number;
   /** Wall clock, ms: bundles that nobody touches for 10 s are dropped. */
   used: number;
 }
 
 export class BundleStore {
   private readonly bundles = new Map<number, Bundle>();
+  private readonly room: BundleRoom;
+
+  constructor(room: BundleRoom) {
+    this.room = room;
+  }
 
   open(id: number, flags: number, opened: Uint8Array, nowMs: number): void {
-    if (this.bundles.delete(id)) throw ofError('OFPBFC_BAD_ID');
+    const known = this.bundles.get(id);
+    if (known !== undefined) {
+      this.remove(known);
+      throw ofError('OFPBFC_BAD_ID');
+    }
     this.create(id, flags, opened, nowMs);
   }
   close(id: number, flags: number, nowMs: number): void {
@@ -44,21 +66,27 @@ export class BundleStore {
     bundle.used = nowMs;
   }
   discard(id: number): void {
-    this.get(id);
-    this.bundles.delete(id);
+    this.remove(this.get(id));
+  }
+  /** The connection is gone. */
+  clear(): void {
+    for (const bundle of [...this.bundles.values()]) this.remove(bundle);
   }
   add(id: number, flags: number, entry: BundleEntry, nowMs: number): void {
     const bundle = this.bundles.get(id) ?? this.create(id, flags, entry.bytes, nowMs);
     if (bundle.closed) this.refuse(bundle, 'OFPBFC_BUNDLE_CLOSED');
     if (bundle.flags !== flags) this.refuse(bundle, 'OFPBFC_BAD_FLAGS');
-    if (bundle.entries.length >= MAX_MESSAGES) this.refuse(bundle, 'OFPBFC_MSG_TOO_MANY');
+    const bytes = entry.bytes.length + DECODED_BYTES;
+    if (this.room.used + bytes > MAX_BUNDLE_BYTES) this.refuse(bundle, 'OFPBFC_MSG_TOO_MANY');
+    this.room.used += bytes;
+    bundle.bytes += bytes;
     bundle.used = nowMs;
     bundle.entries.push(entry);
   }
   /** Takes a bundle out, to commit it. Throws OFPBFC_BAD_ID, OFPBFC_BAD_FLAGS. */
   take(id: number, flags: number): Bundle {
     const bundle = this.get(id);
-    this.bundles.delete(id);
+    this.remove(bundle);
     if (bundle.flags !== flags) throw ofError('OFPBFC_BAD_FLAGS');
     return bundle;
   }
@@ -66,7 +94,7 @@ export class BundleStore {
   expire(before: number, dropped: (bundle: Bundle) => void): void {
     for (const bundle of this.bundles.values()) {
       if (bundle.used > before) continue;
-      this.bundles.delete(bundle.id);
+      this.remove(bundle);
       dropped(bundle);
     }
   }
@@ -78,12 +106,16 @@ export class BundleStore {
   }
   private create(id: number, flags: number, opened: Uint8Array, nowMs: number): Bundle {
     if (this.bundles.size >= MAX_BUNDLES) throw ofError('OFPBFC_OUT_OF_BUNDLES');
-    const bundle: Bundle = { id, flags, entries: [], opened: opened.slice(), closed: false, used: nowMs };
+    const bundle: Bundle = { id, flags, entries: [], opened: opened.slice(), closed: false, bytes: 0, used: nowMs };
     this.bundles.set(id, bundle);
     return bundle;
   }
   private refuse(bundle: Bundle, name: 'OFPBFC_BUNDLE_CLOSED' | 'OFPBFC_BAD_FLAGS' | 'OFPBFC_MSG_TOO_MANY'): never {
-    this.bundles.delete(bundle.id);
+    this.remove(bundle);
     throw ofError(name);
+  }
+  private remove(bundle: Bundle): void {
+    this.bundles.delete(bundle.id);
+    this.room.used -= bundle.bytes;
   }
 }

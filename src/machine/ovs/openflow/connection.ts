@@ -59,7 +59,7 @@ export class Connection implements Session {
   missSendLen: number;
   invalidTtlToController = false;
   controllerId = 0;
-  readonly bundles = new BundleStore();
+  readonly bundles: BundleStore;
   readonly monitors: MonitorSet;
   /** Controller.enable_async_messages. */
   asyncMessages = true;
@@ -85,6 +85,7 @@ export class Connection implements Session {
     ended: (error: string | null) => void,
   ) {
     this.agent = agent;
+    this.bundles = new BundleStore(agent.bundleRoom);
     this.peer = peer;
     this.type = type;
     this.versions = versions;
@@ -245,6 +246,7 @@ export class Connection implements Session {
   closed(error: string | null): void {
     if (this.gone) return;
     this.gone = true;
+    this.bundles.clear();
     this.agent.forget(this);
     this.ended(error);
   }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Flow, W_IN_PORT, W_REGS } from '../../../../../src/machine/ovs/flow/flow.ts';
 import { Match } from '../../../../../src/machine/ovs/flow/match.ts';
 import type { FrozenState, PacketIn } from '../../../../../src/machine/ovs/ofproto/packet-in.ts';
+import { DECODED_BYTES, MAX_BUNDLE_BYTES } from '../../../../../src/machine/ovs/openflow/bundles.ts';
 import { Client, hex, TestSwitch, unhex } from './switch.ts';
 
 /** Fills in the length of a message. */
@@ -293,6 +294,43 @@ describe('bundles', () => {
     expect(errors.map((answer) => answer.slice(16, 24))).toEqual(['00020009', '0011000d']);
     expect(to.ofproto.tables.tables[0]!.count).toBe(0);
     expect(client.say(COMMIT)[0]!.slice(16, 24)).toBe('00110002');
+  });
+  it('hold so many bytes of a bridge together, whoever sends them', () => {
+    const to = new TestSwitch();
+    const [first, second] = [to.speaking(5), to.speaking(5)];
+    const bytes = unhex(add('0806')).length + DECODED_BYTES;
+    const TOO_MANY = '0011000c';
+    const code = (answers: readonly string[]): string[] => answers.map((answer) => answer.slice(16, 24));
+    first.say(OPEN, add('0806'), add('0800'));
+    expect(to.agent.bundleRoom.used).toBe(2 * bytes);
+    // what stands there is another's
+    to.agent.bundleRoom.used = MAX_BUNDLE_BYTES - bytes;
+    second.say(OPEN);
+    expect(code(second.say(add('0806')))).toEqual([]);
+    // the newest one is refused, and its bundle is gone with what it held (ofp_bundle_add_message())
+    expect(code(second.say(add('0806')))).toEqual([TOO_MANY]);
+    expect(to.agent.bundleRoom.used).toBe(MAX_BUNDLE_BYTES - bytes);
+    expect(code(second.say(COMMIT))).toEqual(['00110002']);
+    expect(first.say(COMMIT)).toEqual(['05210010000000030000000700050000']);
+    expect(to.ofproto.tables.tables[0]!.count).toBe(2);
+  });
+  it('give their room back, however they end', () => {
+    const to = new TestSwitch();
+    const DISCARD = '0521001000000003 00000007 0006 0003';
+    for (const end of [
+      (client: Client) => client.say(COMMIT),
+      (client: Client) => client.say(DISCARD),
+      (client: Client) => client.say(OPEN),
+      () => to.agent.tick(to.agent.nowMs + 10_500),
+      (client: Client) => client.session.closed(null),
+      (client: Client) => client.say('0500000000000001'),
+    ]) {
+      const client = to.speaking(5);
+      client.say(OPEN, add('0806'));
+      expect(to.agent.bundleRoom.used).toBeGreaterThan(0);
+      end(client);
+      expect(to.agent.bundleRoom.used).toBe(0);
+    }
   });
   it('one that nobody touches for ten seconds is dropped', () => {
     const to = new TestSwitch();
