@@ -19,6 +19,9 @@ export const DEFAULT_PROBE_MS = 5000;
 /** Bytes of messages that are not complete: so many one client may always have, and so many all together. */
 const FREE_BYTES = 64 * 1024;
 const ALL_BYTES = 128 * 1024 * 1024;
+/** Characters of what is kept for clients (monitors, waiting transactions, locks), likewise. */
+const FREE_CHARACTERS = 64 * 1024;
+const ALL_CHARACTERS = 32 * 1024 * 1024;
 
 export interface OvsdbServerOptions {
   /** Makes all UUIDs. */
@@ -83,6 +86,18 @@ export class OvsdbServer implements Acceptor {
     let all = 0;
     for (const session of this.sessions) all += session.unread;
     return all <= ALL_BYTES;
+  }
+  /**
+   * Whether so many characters more may be kept for a client that has `own` already. What it is refused is refused to the newest:
+   * what others have stays.
+   *
+   * DEVIATION: Open vSwitch keeps what clients ask for as long as there is memory, and is ended where there is none.
+   */
+  mayKeep(own: number, more: number): boolean {
+    if (own + more <= FREE_CHARACTERS) return true;
+    let all = more;
+    for (const session of this.sessions) all += session.kept;
+    return all <= ALL_CHARACTERS;
   }
   /** A session has ended. */
   left(session: OvsdbSession): void {

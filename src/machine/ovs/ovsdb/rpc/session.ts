@@ -96,8 +96,15 @@ export class OvsdbSession implements Session {
     if (this.sizes.size >= MAX_ENTRIES || this.held + size > MAX_ENTRY_CHARACTERS) {
       throw new OvsdbError('resources exhausted', 'too many monitors, waiting transactions and locks');
     }
+    if (!this.server.mayKeep(this.held, size)) {
+      throw new OvsdbError('resources exhausted', 'too many monitors, waiting transactions and locks of all clients');
+    }
     this.sizes.set(key, size);
     this.held += size;
+  }
+  /** Characters of what is kept for it. */
+  get kept(): number {
+    return this.held;
   }
   private release(key: string): void {
     this.held -= this.sizes.get(key) ?? 0;

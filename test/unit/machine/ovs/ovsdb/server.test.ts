@@ -206,6 +206,28 @@ test('so much is kept for a client, and no more', () => {
   expect(large.ask('monitor', 'Open_vSwitch', 'y'.repeat(3e6), {})['error']).toBeNull();
 });
 
+test('so much is kept for all clients together; the newest is refused, and each may have a little', () => {
+  const lab = new Lab();
+  const large = 'x'.repeat(3.9e6);
+  const monitor = (client: TestClient, id: string) => client.ask('monitor', 'Open_vSwitch', id, {});
+  const clients = Array.from({ length: 8 }, () => lab.client());
+  for (const client of clients) expect(monitor(client, large)['error']).toBeNull();
+  const newest = lab.client();
+  expect(monitor(newest, large)).toMatchObject({
+    error: { error: 'resources exhausted', details: expect.stringMatching(/of all clients$/) },
+  });
+  expect(monitor(newest, 'small')['error']).toBeNull();
+  expect(monitor(newest, 'y'.repeat(60_000))['error']).toBeNull();
+  // what was refused is not kept, what others have is
+  expect(newest.ask('monitor_cancel', large)).toMatchObject({ error: 'unknown monitor' });
+  expect(clients[0]!.ask('monitor_cancel', large)['error']).toBeNull();
+  expect(monitor(newest, large)['error']).toBeNull();
+  // a client that goes gives back what it had
+  expect(monitor(clients[0]!, large)).toMatchObject({ error: { error: 'resources exhausted' } });
+  newest.session.closed(null);
+  expect(monitor(clients[0]!, large)['error']).toBeNull();
+});
+
 test('ids of waiting transactions are kept, too', () => {
   const client = new Lab().client();
   const wait = (id: string): void => client.send({ id, method: 'transact', params: ['Open_vSwitch', untilCur(1)] });
