@@ -3,11 +3,10 @@
  * A plan holds the template and the axes, never the documents of its combinations: a hundred thousand of them would not fit.
  * Runs are numbered from 1, combination by combination, repetition by repetition.
  */
-import { createHash, type Hash } from 'node:crypto';
 import type { ProfileBook } from '../../engine/cost-profile.ts';
 import { COST_NAMES, costTable } from '../../engine/costs.ts';
 import { type ParsedTopology, parseTopology } from '../document.ts';
-import { canonicalJson, type JobProfile, type JobSpec, type JobTraffic, withJobRings } from '../job/job.ts';
+import { type JobProfile, type JobSpec, type JobTraffic, withJobRings } from '../job/job.ts';
 import type { MeasureBody } from '../job/measure.ts';
 import { type SchemaFault, schemaCheck } from '../schema-faults.ts';
 import { parseDuration, parseSize } from '../units.ts';
@@ -21,6 +20,7 @@ import {
   type TemplateParts,
   valueText,
 } from './axes.ts';
+import { JobKeys, KeptByCharacters } from './job-keys.ts';
 import { measureFaults } from './measure-check.ts';
 import { ExperimentTemplate, type ExperimentTemplateBody } from './template.ts';
 import { trafficFaults } from './traffic-check.ts';
@@ -79,6 +79,8 @@ const MOST_SHOWN = 200;
 const KEPT = 256;
 /** Documents that have been read. */
 const KEPT_DOCUMENTS = 16;
+/** Of all of either, as JSON: a document may be a megabyte, and takes ten times that as objects. */
+const KEPT_CHARACTERS = 8 << 20;
 const MOST_SEED = 0xffffffff;
 /** Of a template: more would overflow the stack of whoever copies or compares it. A topology has about ten. */
 const MOST_DEPTH = 64;
@@ -150,8 +152,8 @@ export class Plan {
   /** Cost profiles of the combinations that were looked at. */
   readonly profiles = new Map<string, JobProfile>();
   private readonly options: PlanOptions;
-  private readonly kept = new Map<number, Kept>();
-  private readonly parsed = new Map<string, ParsedTopology>();
+  private readonly kept = new KeptByCharacters<number, Kept>(KEPT, KEPT_CHARACTERS);
+  private readonly parsed = new KeptByCharacters<string, ParsedTopology>(KEPT_DOCUMENTS, KEPT_CHARACTERS);
   private shown: unknown[][] | null = null;
 
   constructor(template: ExperimentTemplateBody, axes: readonly Axis[], limits: RunLimits, options: PlanOptions) {
@@ -291,8 +293,7 @@ export class Plan {
       ...(maxGuests === undefined ? {} : { limits: { maxGuests } }),
       ...(profiles === undefined ? {} : { profiles }),
     });
-    this.parsed.set(text, parsed);
-    trim(this.parsed, KEPT_DOCUMENTS);
+    this.parsed.keep(text, parsed, text.length);
     return parsed;
   }
 
@@ -310,9 +311,8 @@ export class Plan {
     if (known !== undefined) return known;
     const made = this.combination(combination);
     if (!made.ok) throw new Error(`combination ${combination} cannot be built: ${made.faults[0]?.detail ?? ''}`);
-    const kept = { job: made.job, keys: new Keys(made.job) };
-    this.kept.set(combination, kept);
-    trim(this.kept, KEPT);
+    const kept = { job: made.job, keys: new JobKeys(made.job) };
+    this.kept.keep(combination, kept, kept.keys.characters);
     return kept;
   }
 }
@@ -325,37 +325,9 @@ function misfitOf({ topology, traffic = [] }: TemplateParts): SchemaFault | null
   return null;
 }
 
-/** Leaves the newest ones. */
-function trim(map: Map<unknown, unknown>, most: number): void {
-  for (const oldest of map.keys()) {
-    if (map.size <= most) break;
-    map.delete(oldest);
-  }
-}
-
 interface Kept {
   readonly job: JobSpec;
-  readonly keys: Keys;
-}
-
-/** A seed that stands for all of them; as text it is in no document by chance. */
-const SEED_MARK = Number.MAX_SAFE_INTEGER - 104_729;
-
-/** Keys of jobs that differ by their seeds: what stands before the seed is hashed once. */
-class Keys {
-  private readonly before: Hash;
-  private readonly after: string;
-
-  constructor(job: JobSpec) {
-    const text = canonicalJson({ ...job, document: { ...job.document, seed: SEED_MARK } });
-    const [before, after, ...more] = text.split(String(SEED_MARK));
-    if (before === undefined || after === undefined || more.length > 0) throw new Error('a job has one seed');
-    this.before = createHash('sha256').update(before);
-    this.after = after;
-  }
-  of(seed: number): string {
-    return this.before.copy().update(`${seed}${this.after}`).digest('hex');
-  }
+  readonly keys: JobKeys;
 }
 
 interface Seen {
