@@ -1,5 +1,6 @@
 /** *Experiments*: how far they are, and what their combinations come to. */
 import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
+import { JOBS } from './experiment-jobs.ts';
 import type { Link } from './links.ts';
 import { toDashboard } from './page.ts';
 import type { Chart, Stat, Table } from './panels.ts';
@@ -114,5 +115,6 @@ export const experiments = (): Dashboard =>
     rows: [
       ['Progress, in wall time', PROGRESS],
       ['Results', RESULTS],
+      ['Where runs are worked on, in wall time', JOBS],
     ],
   });

@@ -51,6 +51,8 @@ export interface PoolOptions {
 /** What metrics tell of a pool. */
 export interface PoolCounts {
   readonly threads: number;
+  /** Threads that have jobs, those that are about to be made included. */
+  readonly busy: number;
   /** Jobs. */
   readonly waiting: number;
   /** Jobs that are with a thread: what it works on, and what it does next. */
@@ -170,6 +172,7 @@ export class ThreadPool implements JobQueue {
     const { lost, busySeconds } = this;
     return {
       threads: this.piscina.threads.length,
+      busy: this.flights.size,
       waiting: this.waitingCount,
       out,
       ended: { ...this.ended },

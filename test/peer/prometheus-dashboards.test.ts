@@ -24,7 +24,9 @@ import {
   DashboardTraffic,
   dashboard,
   dashboards,
+  EARLY_JOBS,
   FRAMES,
+  JOBS,
   panelQuery,
 } from './dashboard-traffic.ts';
 import { requirePeer } from './peers.ts';
@@ -95,6 +97,29 @@ describe('dashboards', () => {
       const sample = busy.find(({ labels }) => labels['context'] === name);
       expect(Math.abs((sample?.value ?? -1) - busyRatio), `${name}: ${sample?.value}, ${busyRatio}`).toBeLessThan(0.02);
     }
+  });
+
+  peer('jobs of experiments: as many as there were, and what they took', async () => {
+    const ask = async (expression: string, wanted: Readonly<Record<string, string>>): Promise<number> => {
+      const samples = await traffic.ask(expression);
+      const found = samples.filter(({ labels }) => Object.entries(wanted).every(([name, is]) => labels[name] === is));
+      expect(found.length, expression).toBe(1);
+      return found[0]?.value ?? Number.NaN;
+    };
+    const table = (column: string): string =>
+      columnQuery('Experiments', 'Jobs that ended, over the time range', column);
+    expect(await ask(table('Threads here'), { outcome: 'result' })).toBe(EARLY_JOBS + JOBS);
+    for (const outcome of ['failed', 'cancelled']) expect(await ask(table('Threads here'), { outcome })).toBe(0);
+    expect(await ask(table('NATS workers'), { outcome: 'result' })).toBe(0);
+    const metrics = await (await fetch(`${traffic.server.url}/metrics`)).text();
+    const told = (name: string): number => Number(new RegExp(`^${name} (.+)$`, 'm').exec(metrics)?.[1]);
+    const all = told('ringside_job_seconds_total') / told('ringside_jobs_ended_total\\{outcome="result"\\}');
+    // Those before Prometheus looked began with a cold thread.
+    const mean = await ask(panelQuery('Experiments', 'Seconds of a job'), {});
+    expect(mean).toBeGreaterThan(all / 20);
+    expect(mean).toBeLessThan(all * 2);
+    expect(await ask(panelQuery('Experiments', 'Threads'), {})).toBe(0);
+    expect(await ask(panelQuery('Experiments', 'Jobs by state'), { state: 'waiting' })).toBe(0);
   });
 
   peer('every panel query returns data, over the range and as a chart would ask it', async () => {

@@ -47,7 +47,7 @@ const api = new ApiMetrics({
 });
 for (const { name, type } of await api.registry.getMetricsAsJSON()) {
   for (const part of type.toString() === 'histogram' ? ['_bucket', '_sum', '_count'] : ['']) {
-    known.set(name + part, ['method', 'route', 'code', 'thread', 'le', 'instance']);
+    known.set(name + part, ['method', 'route', 'code', 'thread', 'le', 'instance', 'outcome', 'state']);
   }
 }
 

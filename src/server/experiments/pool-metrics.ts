@@ -5,6 +5,7 @@ import { type CountedMetric, countedMetric } from '../counted-metrics.ts';
 
 const NONE: PoolCounts = {
   threads: 0,
+  busy: 0,
   waiting: 0,
   out: 0,
   ended: { result: 0, failed: 0, cancelled: 0 },
@@ -22,6 +23,7 @@ export const POOL_METRICS: readonly CountedMetric<PoolCounts>[] = [
   metric('job_threads', 'gauge', 'Threads for jobs that there are; they end when they are idle.', null, (c) => [
     ['', c.threads],
   ]),
+  metric('job_threads_busy', 'gauge', 'Threads that jobs are with.', null, (c) => [['', c.busy]]),
   metric('jobs', 'gauge', 'Jobs of experiments in the pool, by state.', 'state', ({ waiting, out }) => [
     ['waiting', waiting],
     ['running', out],

@@ -48,6 +48,9 @@ test('results are those of the same jobs run here, each told once', async () => 
   const { pool, told } = start();
   const jobs = Array.from({ length: 40 }, (_, n) => queued(jobOf(n + 1)));
   submit(pool, [...jobs, ...jobs]);
+  await told.hasBegun(jobs[0]!);
+  const { busy } = pool.counts();
+  assert.ok(busy >= 1 && busy <= pool.parallel, String(busy));
   for (const job of jobs) assert.equal(digestOf(await told.outcome(job)), contentHash(runJob(job.job)));
   onceEach(told, jobs);
   assert.deepEqual(new Set(told.begun), new Set(jobs.map(({ key }) => key)));
