@@ -119,6 +119,59 @@ test('a metric that is asked for twice is told once', async () => {
   assert.deepEqual(summary.body.metrics, [FPS, COPIES]);
 });
 
+test('what measurements and runs come to is what the API document says', async () => {
+  const { server } = await start();
+  const document = (await server.get('/openapi.json')).body as {
+    components: { schemas: Record<string, { properties: Record<string, unknown>; additionalProperties: boolean }> };
+  };
+  const { Rfc2544Result, JobResult, ExperimentRunDetail } = document.components.schemas;
+  const text = JSON.stringify([JobResult?.properties['rfc2544'], ExperimentRunDetail?.properties['result']]);
+  assert.match(text, /"#\/components\/schemas\/Rfc2544Result".*"#\/components\/schemas\/JobResult"/);
+  // a field that it does not know fails the checks of this file's client
+  assert.deepEqual([Rfc2544Result?.additionalProperties, JobResult?.additionalProperties], [false, false]);
+  const traffic = [{ kind: 'udp', from: 'eth0', to: 'eth1' }];
+  const tests = ['throughput', 'latency', 'loss', 'back-to-back'];
+  const coarse = { resolution: 0.5, lossStep: 0.5, longestBurst: 16, duration: '1ms' };
+  const measure = { kind: 'rfc2544', tests, frameSizes: [64, 1518], ...coarse };
+  const whole = await finished(server, {
+    template: { topology: { preset: 'p2p' }, traffic, measure },
+    axes: [{ pointer: '/measure/maxRate', values: [1e6, 1e9] }],
+  });
+  assert.equal(whole.state, 'SUCCEEDED', JSON.stringify(whole));
+  const { result } = (await server.get(`/v1/experiments/${whole.id}/runs/2`)).body;
+  assert.deepEqual(Object.keys(result.rfc2544.sizes[1]), [
+    ...['frameSize', 'maxFramesPerSecond', 'throughput', 'latency', 'loss', 'backToBack'],
+  ]);
+  // a mix of sizes has no one size, and a test that was not asked for is left out; without loss nothing failed
+  const mix = await finished(server, {
+    template: {
+      topology: { preset: 'p2p' },
+      traffic: [{ ...traffic[0], imix: 'simple' }],
+      measure: { kind: 'rfc2544', duration: '1ms', maxRate: 100_000 },
+    },
+  });
+  const { items } = (await server.get(`/v1/experiments/${mix.id}/results`)).body;
+  const [size] = items[0].result.rfc2544.sizes;
+  assert.deepEqual([size.frameSize, size.throughput.failedFramesPerSecond, size.loss], [null, null, undefined]);
+  // runs of connections, and one that fails
+  const ends = { from: 'a/net0', to: 'b/net0' };
+  for (const request of [
+    { kind: 'tcp_rr', ...ends, transactions: 5 },
+    { kind: 'udp_rr', ...ends, transactions: 5 },
+    { kind: 'udp', ...ends, generator: 'txonly', count: 5 },
+  ]) {
+    const { id } = await finished(server, { template: { topology: { preset: 'vhost-user' }, traffic: [request] } });
+    const run = (await server.get(`/v1/experiments/${id}/runs/1`)).body;
+    assert.equal(run.result?.runs.length, 1, JSON.stringify(run));
+  }
+  const loop = await finished(server, {
+    template: { topology: { preset: 'vhost-net' }, traffic: [{ kind: 'udp', ...ends, count: 5000 }] },
+    limits: { events: 2000 },
+  });
+  const failed = (await server.get(`/v1/experiments/${loop.id}/runs/1`)).body;
+  assert.deepEqual([failed.result.state, failed.result.conservation], ['FAILED', null]);
+});
+
 test('results as JSON and as lines of JSON', async () => {
   const { server } = await start();
   const { id } = await finished(server, experiment({ axes: [], repetitions: 3 }));

@@ -18,6 +18,7 @@ import {
   CsvQuery,
   ExperimentPage,
   ExperimentPath,
+  ExperimentResults,
   ExperimentRunDetail,
   ExperimentRunPage,
   ExperimentRunPath,
@@ -256,11 +257,7 @@ export function addExperimentRoutes(app: App, { experiments, streams, stopping }
         params: ExperimentPath,
         response: {
           200: media('The runs.', {
-            [JSON_TYPE]: {
-              type: 'object',
-              properties: { items: { type: 'array', items: { type: 'object' } } },
-              required: ['items'],
-            },
+            [JSON_TYPE]: ref(ExperimentResults),
             [NDJSON]: { type: 'string' },
           }),
           ...problems('RINGSIDE_E_NOT_FOUND', 'RINGSIDE_E_NOT_ACCEPTABLE', 'RINGSIDE_E_TOO_MANY'),

@@ -1,6 +1,7 @@
 /** Experiments: what was asked for, how far they are, and what their runs came to. */
 import { Type } from 'typebox';
 import { RunStateSchema, ExperimentTemplate as template } from '../../lab/experiment/template.ts';
+import { JobProblemSchema, JobResultSchema } from './job-result.ts';
 import { Measure } from './measure.ts';
 import { closed, mapOf, name, oneOf, orNull, pageOf, ref, withDefaults } from './reference.ts';
 
@@ -77,12 +78,6 @@ const ListedExperiment = name(
 );
 export const ExperimentPage = pageOf(ListedExperiment, 'ExperimentPage');
 
-const JobProblemSchema = closed({
-  code: Type.String({ examples: ['RINGSIDE_E_LIMIT'] }),
-  detail: Type.String({ examples: ['the world takes 600 MiB, the run may take 512 MiB'] }),
-  pointer: Type.Optional(Type.String({ examples: ['/limits/memory'] })),
-});
-
 const run = {
   run: whole('Its number, from 1.', 1),
   combination: whole('Number of its combination, from 1.', 1),
@@ -130,12 +125,20 @@ export const ExperimentRunDetail = name(
         }),
         { description: 'All that the result depends on; null of a combination that cannot be built.' },
       ),
-      result: orNull(Type.Unsafe<object>({ type: 'object' }), {
-        description:
-          'The result: `runs` has one item for each traffic request, as the Run of a topology without `wall`.',
-      }),
+      result: orNull(ref(JobResultSchema), { description: 'What it came to; null: nothing yet.' }),
     },
     { $id: 'ExperimentRunDetail', description: 'A run of an experiment with its job and its result.' },
+  ),
+);
+
+export const ExperimentResults = name(
+  closed(
+    {
+      items: Type.Array(
+        closed({ ...run, result: orNull(ref(JobResultSchema), { description: 'null: it came to none.' }) }),
+      ),
+    },
+    { $id: 'ExperimentResults', description: 'Runs of an experiment that have ended, with their results.' },
   ),
 );
 
