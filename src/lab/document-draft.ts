@@ -282,6 +282,7 @@ export interface DraftHost {
     ovsdbPort: Maybe<number | null>;
     otherConfig: Maybe<Record<string, Maybe<string>>>;
     dummy: Maybe<boolean>;
+    outputBatching: Maybe<boolean>;
   }>;
   bridges: Items<DraftBridge>;
   nics: Items<DraftHostNic>;

@@ -149,6 +149,10 @@ export const ovsHostSection = () =>
         '`ovs-vsctl add-port` of a device that the host does not have makes a dummy one, at which frames are put in and read by the API (`ovs-vswitchd --enable-dummy=system`).',
         false,
       ),
+      outputBatching: flag(
+        'Poll-mode threads send what a burst has for a port in one call. `false`: each flow’s frames by themselves, as Open vSwitch before 2.9: with many flows each frame then costs a call of its own.',
+        true,
+      ),
     },
     { description: 'Open vSwitch of the host.', examples: [{ ovsdbPort: 6640 }] },
   );

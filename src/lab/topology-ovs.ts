@@ -60,6 +60,8 @@ export interface OvsHostOptions {
   readonly otherConfig: Readonly<Record<string, string>>;
   /** Devices that are not there are dummy ones (`ovs-vswitchd --enable-dummy=system`). */
   readonly dummy: boolean;
+  /** False: PMDs send the frames of each flow of a burst by themselves, as before 2.9. */
+  readonly outputBatching: boolean;
 }
 
 export const NO_VLAN: PortVlan = { tag: null, trunks: [], vlanMode: null };

@@ -200,8 +200,13 @@ export function ovsBridgeOf(draft: DraftOvsBridge): OvsBridge {
   };
 }
 export function ovsHostOf({ ovs }: DraftHost): OvsHostOptions {
-  const { ovsdbPort, otherConfig, dummy } = sure(ovs);
-  return { ovsdbPort: ovsdbPort ?? null, otherConfig: mapOf(otherConfig), dummy: sure(dummy) };
+  const { ovsdbPort, otherConfig, dummy, outputBatching } = sure(ovs);
+  return {
+    ovsdbPort: ovsdbPort ?? null,
+    otherConfig: mapOf(otherConfig),
+    dummy: sure(dummy),
+    outputBatching: sure(outputBatching),
+  };
 }
 
 // ---- topology to document ---------------------------------------------------------------------------------------
@@ -267,11 +272,13 @@ function mirrorDocument(mirror: Mirror): object {
     ...(outputVlan === null ? {} : { outputVlan }),
   };
 }
-export function ovsHostDocument({ ovsdbPort, otherConfig, dummy }: OvsHostOptions): Pick<HostDocument, 'ovs'> {
+export function ovsHostDocument(options: OvsHostOptions): Pick<HostDocument, 'ovs'> {
+  const { ovsdbPort, otherConfig, dummy, outputBatching } = options;
   const ovs = {
     ...(ovsdbPort === null ? {} : { ovsdbPort }),
     ...(Object.keys(otherConfig).length === 0 ? {} : { otherConfig: { ...otherConfig } }),
     ...(dummy ? { dummy } : {}),
+    ...(outputBatching ? {} : { outputBatching }),
   };
   return Object.keys(ovs).length === 0 ? {} : { ovs };
 }

@@ -87,7 +87,10 @@ export class PmdThreads {
     const pmd = new Pmd(again ? `${name}/id:${contexts.length}` : name, core, site.services);
     site.enter(pmd, netdev.place, { kind: 'pmd', core: local, host: host.name, polls: true });
     site.pmds.push(pmd);
-    (netdev.bridge as NetdevDatapath).addPmd(pmd);
+    const datapath = netdev.bridge as NetdevDatapath;
+    datapath.addPmd(pmd);
+    datapath.outputBatching = host.ovs.outputBatching;
+    pmd.outputBatching = host.ovs.outputBatching;
     if (scheduler !== null) pmd.arrive();
     if (hostSite.ovs !== null && hostSite.ovs.contextBits === 0) hostSite.ovs.actAs(pmd.id << 20);
     this.claim(pmd);

@@ -393,6 +393,9 @@ export class VhostUserTxq implements PmdTxq {
   get pending(): number {
     return this.batch.length;
   }
+  oneFlow(limit: number): number {
+    return this.batch.oneFlow(this.services.pool, limit);
+  }
   add(packet: number, contextBits: number): void {
     if (this.pair === null || this.port.stopping || this.batch.full) this.drop(packet, contextBits);
     else this.batch.push(packet);

@@ -299,6 +299,9 @@ export class DpdkNicTxq implements PmdTxq {
   get pending(): number {
     return this.batch.length;
   }
+  oneFlow(limit: number): number {
+    return this.batch.oneFlow(this.services.pool, limit);
+  }
   add(packet: number, contextBits: number): void {
     if (this.batch.full) this.tx.refuse(packet, contextBits);
     else this.batch.push(packet);

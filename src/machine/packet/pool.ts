@@ -22,6 +22,8 @@ export class PacketPool {
   declare readonly frame: Int32Array;
   /** Datapath port at which the packet came in, by packet. */
   declare readonly inPort: Int32Array;
+  /** Which batch of one flow the packet belongs to, by packet; only where such batches leave one by one. */
+  declare readonly flowBatch: Int32Array;
   /** Arena offset of the slot that holds the packet's bytes, by packet. */
   declare private readonly address: Uint32Array;
   declare private readonly base: number;
@@ -48,6 +50,7 @@ export class PacketPool {
     this.length = new Int32Array(rows);
     this.frame = new Int32Array(rows);
     this.inPort = new Int32Array(rows);
+    this.flowBatch = new Int32Array(rows);
     this.data = new Int32Array(rows);
     this.references = new Int32Array(rows);
     this.address = new Uint32Array(rows);
@@ -102,6 +105,7 @@ export class PacketPool {
     this.address[clone] = this.address[data]!;
     this.length[clone] = this.length[packet]!;
     this.inPort[clone] = this.inPort[packet]!;
+    this.flowBatch[clone] = this.flowBatch[packet]!;
     return clone;
   }
 
@@ -162,6 +166,21 @@ export class PacketQueue {
   push(packet: number): void {
     this.items[(this.head + this.length) & this.mask] = packet;
     this.length++;
+  }
+  /** Puts batches of one flow one after the other, by their numbers, and says how many packets the first has, at most `limit`. */
+  oneFlow({ flowBatch }: PacketPool, limit: number): number {
+    const { items, head, mask } = this;
+    for (let i = 1; i < this.length; i++) {
+      const packet = this.peek(i);
+      let j = i;
+      for (; j > 0 && flowBatch[this.peek(j - 1)]! > flowBatch[packet]!; j--)
+        items[(head + j) & mask] = this.peek(j - 1);
+      items[(head + j) & mask] = packet;
+    }
+    const first = flowBatch[this.peek(0)]!;
+    let n = 1;
+    while (n < limit && n < this.length && flowBatch[this.peek(n)] === first) n++;
+    return n;
   }
   /** The i-th item from the front; i < length. */
   peek(i: number): number {

@@ -166,7 +166,7 @@ test('every field reaches the topology', () => {
         hugepages: { '2MiB': 600, socketMem: '512MiB' },
         iommu: true,
         vhostPacketWeight: 0,
-        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true },
+        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true, outputBatching: false },
         bridges: [
           {
             name: 'ovs',
@@ -283,7 +283,7 @@ test('every field reaches the topology', () => {
         hugepages: { '2MiB': 600, '1GiB': 0, socketMem: 2 ** 29 },
         iommu: true,
         vhostPacketWeight: 0,
-        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true },
+        ovs: { ovsdbPort: 6640, otherConfig: { 'max-idle': '5000' }, dummy: true, outputBatching: false },
         bridges: [
           {
             name: 'ovs',

@@ -215,3 +215,36 @@ test('whatever changes in whichever order: every queue has at most one PMD, and 
     { numRuns: 60 },
   );
 });
+
+test('output batching: a call carries a burst, and without it what the burst has of one flow', () => {
+  const flows = Array.from({ length: 16 }, (_, i) => `priority=10,ip,nw_src=198.18.0.${i + 1},actions=output:eth1`);
+  const sent = (outputBatching: boolean, count: number): { packets: number; batches: number } => {
+    const world = makeWorld({
+      hosts: [
+        {
+          ovs: { outputBatching },
+          bridges: [{ name: 'br0', datapath: 'netdev', failMode: 'secure', flows }],
+          nics: [
+            { name: 'eth0', speed: '10Gbps', bridge: 'br0' },
+            { name: 'eth1', speed: '10Gbps', bridge: 'br0' },
+          ],
+        },
+      ],
+    });
+    runOut(world);
+    const pattern = { sizes: null, distribution: 'uniform', skew: 1, spread: 'addresses', burst: 1 } as const;
+    const pmd = world.machine.site.pmds[0]!;
+    // first each flow's upcall, then more than the thread can take: its bursts are full
+    traffic(world, udp('eth0', 'eth1', { count: 200, rate: 5000, flows: count, pattern }));
+    const before = [pmd.txPackets, pmd.txBatches] as const;
+    traffic(world, udp('eth0', 'eth1', { count: 4000, rate: 14e6, flows: count, pattern }));
+    return { packets: pmd.txPackets - before[0], batches: pmd.txBatches - before[1] };
+  };
+  const [together, apart, one] = [sent(true, 16), sent(false, 16), sent(false, 1)];
+  expect(apart.packets).toBeGreaterThan(1000);
+  // 32 frames drawn from sixteen flows are of 14 on average
+  expect(apart.batches / apart.packets).toBeGreaterThan(0.38);
+  expect(apart.batches / apart.packets).toBeLessThan(0.5);
+  expect(together.batches).toBeLessThan(together.packets / 8);
+  expect(one.batches).toBeLessThan(one.packets / 8);
+});

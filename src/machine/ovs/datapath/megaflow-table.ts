@@ -33,6 +33,8 @@ export class Megaflow {
   /** What has been credited. */
   pushedPackets = 0;
   pushedBytes = 0;
+  /** Number of its batch of frames in the burst that is on its way; only where such batches leave one by one. */
+  batch = 0;
   /** False once the flow was removed: caches that still hold it must not use it. */
   alive = true;
   /** Place in its table's list. */

@@ -53,6 +53,11 @@ export class NetdevDatapath extends OvsDatapath {
   readonly states: PmdState[] = [new PmdState(-1)];
   /** other_config:emc-insert-inv-prob; 0: nothing is inserted. */
   emcInsertInvProb = EMC_INSERT_INV_PROB;
+  /** False: frames of each flow of a burst are sent by themselves, as before Open vSwitch 2.9. */
+  outputBatching = true;
+  /** Number of the last batch, and of the last that the burst before had. */
+  private flowBatches = 0;
+  private burstFrom = 0;
   private readonly pmds: PollingThread[] = [];
   private readonly byContext: (PmdState | undefined)[] = [];
   private smcOn = false;
@@ -194,6 +199,10 @@ export class NetdevDatapath extends OvsDatapath {
   }
 
   // ---- frames ---------------------------------------------------------------------------------------------------------
+  /** A PMD hands over a burst: flows begin new batches (packet_batch_per_flow_init()). */
+  beginBurst(): void {
+    this.burstFrom = this.flowBatches;
+  }
   /** dp_netdev_input(): classifies the packet at the current stamp and executes its actions. */
   process(packet: number, contextBits: number): void {
     if (this.policing && this.policed(packet, contextBits)) return;
@@ -241,6 +250,10 @@ export class NetdevDatapath extends OvsDatapath {
         state.smc?.insert(hash, flow);
       }
       this.emcInsert(state, hash, flow, bits, frame);
+    }
+    if (!this.outputBatching) {
+      if (flow.batch <= this.burstFrom) flow.batch = ++this.flowBatches;
+      pool.flowBatch[packet] = flow.batch;
     }
     flow.packets++;
     flow.bytes += length;

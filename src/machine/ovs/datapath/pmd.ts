@@ -30,6 +30,8 @@ export interface PmdRxq {
 /** An output port with a batch. */
 export interface PmdTxq {
   readonly pending: number;
+  /** Puts frames of one flow together, and says how many of them are in front, at most `limit`. */
+  oneFlow(limit: number): number;
   flushCost(n: number): number;
   /** Sends a batch that began at the recorder's stamp. */
   flush(n: number, contextBits: number): void;
@@ -70,6 +72,8 @@ export class Pmd extends Context {
   private txq!: PmdTxq;
   /** other_config:tx-flush-interval, ns: a batch that is not full waits until so long after the one before it; 0: not at all. */
   txFlushNs = 0;
+  /** False: frames of each flow of a burst are sent by themselves, as before Open vSwitch 2.9 (commit 009e0033d). */
+  outputBatching = true;
   /** By transmit queue, flush_time: until then a batch that is not full waits. */
   private readonly flushAt: number[] = [];
   /** The thread runs. */
@@ -215,6 +219,7 @@ export class Pmd extends Context {
       case LAND_RX: {
         const rxq = this.rxq;
         this.recorder.stamp[0] = this.begun;
+        if (!this.outputBatching) rxq.datapath.beginBurst();
         rxq.receive(this.count, this.contextBits);
         this.recorder.stamp[0] = now;
         rxq.received(this.timeline);
@@ -259,7 +264,8 @@ export class Pmd extends Context {
       if (this.txFlushNs > 0 && !reloads && pending < NETDEV_MAX_BURST && now < this.flushAt[i]!) continue;
       this.flushAt[i] = now + this.txFlushNs;
       this.txq = txqs[i]!;
-      this.count = Math.min(pending, NETDEV_MAX_BURST);
+      const most = Math.min(pending, NETDEV_MAX_BURST);
+      this.count = this.outputBatching ? most : this.txq.oneFlow(most);
       this.begun = now;
       this.spend(this.txq.flushCost(this.count), LAND_FLUSH);
       return;

@@ -115,6 +115,35 @@ test('PacketQueue is a bounded queue that can take back its first', () => {
   }
 });
 
+test('oneFlow() puts batches of one flow one after the other, in their order, and counts the first', () => {
+  const ROWS = 64;
+  const random = new RandomStream(3, 'flows');
+  for (let round = 0; round < 300; round++) {
+    const pool = new PacketPool(4096, ROWS);
+    const queue = new PacketQueue(ROWS);
+    // what was there before makes the ring wrap
+    for (let i = random.below(ROWS); i > 0; i--) {
+      queue.push(0);
+      queue.shift();
+    }
+    const packets = Array.from({ length: 1 + random.below(40) }, (_, i) => i);
+    for (const packet of packets) {
+      pool.flowBatch[packet] = 1 + random.below(6);
+      queue.push(packet);
+    }
+    const batches = Map.groupBy(packets, (packet) => pool.flowBatch[packet]!);
+    for (const number of [...batches.keys()].sort((a, b) => a - b)) {
+      const expected = batches.get(number)!;
+      while (expected.length > 0) {
+        const n = queue.oneFlow(pool, 5);
+        assert.equal(n, Math.min(5, expected.length));
+        for (let i = 0; i < n; i++) assert.equal(queue.shift(), expected.shift());
+      }
+    }
+    assert.equal(queue.length, 0);
+  }
+});
+
 describe('RunLedger', () => {
   test('quantiles are within 1.6 % of the sorted samples', () => {
     const random = new RandomStream(5, 'latency');

@@ -7,11 +7,16 @@ import { Bare } from '../../packet/bare-services.ts';
 
 class Txq implements PmdTxq {
   pending = 0;
+  /** Frames of each flow's batch that are to come. */
+  flows: number[] = [];
   readonly flushes: [begun: number, frames: number][] = [];
   declare private readonly stamp: Float64Array;
 
   constructor(stamp: Float64Array) {
     this.stamp = stamp;
+  }
+  oneFlow(limit: number): number {
+    return Math.min(limit, this.flows.shift() ?? limit);
   }
   flushCost(): number {
     return 100;
@@ -69,4 +74,29 @@ test('tx-flush-interval: a batch waits until so long after the one before it, a 
     const late = txq.flushes[i]![0] - time;
     assert.ok(late >= 0 && late <= 2 * grid, `${i}: ${late} ns`);
   }
+});
+
+test('without output batching each flow of a burst is a flush of its own', () => {
+  const flushes = (outputBatching: boolean): [number, number][] => {
+    const { services } = new Bare(4);
+    const pmd = new Pmd('pmd', 0, services);
+    pmd.id = 0;
+    pmd.outputBatching = outputBatching;
+    const txq = new Txq(services.recorder.stamp);
+    pmd.addTxq(txq);
+    const column = (): Float64Array => new Float64Array(1);
+    const scheduler = new Scheduler([pmd], services.recorder, column(), column(), 0);
+    pmd.begin();
+    scheduler.next[0] = 0;
+    txq.pending = 6;
+    txq.flows = [1, 3, 2];
+    scheduler.run(1e5, 1000);
+    return txq.flushes;
+  };
+  assert.deepEqual(flushes(true), [[0, 6]]);
+  assert.deepEqual(flushes(false), [
+    [0, 1],
+    [100, 3],
+    [200, 2],
+  ]);
 });
