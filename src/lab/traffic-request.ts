@@ -172,13 +172,6 @@ function checkPace(rate: number, frames: number, burst: number): void {
     `at least ${before / LATEST_SECONDS} frames per second, or fewer frames: at most ${LATEST_SECONDS} s of virtual time`,
   );
 }
-/** When a request of a job starts, ns after the boot. */
-export function parseStart(text: string): Parsed<number> {
-  const parsed = parseDuration(text);
-  if (!parsed.ok || parsed.value <= LATEST_SECONDS * 1e9) return parsed;
-  return { ok: false, detail: `${text} is out of range`, expected: `at most ${LATEST_SECONDS}s` };
-}
-
 const MOST_FRAMES = 1_000_000_000;
 const TCP_ONLY = ['bytes', 'duration', 'connections', 'port'] as const;
 /** With their defaults, which the schema has filled in. */

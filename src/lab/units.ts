@@ -140,6 +140,13 @@ export const LATEST_SECONDS = 1_000_000;
 export function parseDuration(text: string): Parsed<number> {
   return parseQuantity(text, DURATION_UNITS, DURATION_EXPECTED, 'nanoseconds');
 }
+/** A span of a world's virtual time, nanoseconds: nothing begins or ends after LATEST_SECONDS. */
+export function parseSpan(text: string): Parsed<number> {
+  const parsed = parseDuration(text);
+  return parsed.ok && parsed.value > LATEST_SECONDS * 1e9
+    ? refuse(`${text} is out of range`, `at most ${LATEST_SECONDS}s`)
+    : parsed;
+}
 export const formatDuration = (ns: number): string => formatQuantity(ns, DURATION_UNITS);
 
 // ---- addresses --------------------------------------------------------------------------------------------------

@@ -118,6 +118,13 @@ test('what cannot be is refused with the field and what was expected', async () 
   await refused({ ...a, everyFrames: 0 }, 422, '/everyFrames', /1/);
   await refused({ ...a, times: 2 }, 422, '/times', /everyFrames/);
   await refused({ ...a, restartAfter: 'soon' }, 422, '/restartAfter', /a duration such as/);
+  await refused({ ...a, restartAfter: '2000000s' }, 422, '/restartAfter', /2000000s is out of range/);
+  await refused(
+    { kind: 'link_down', nic: 'a/net0', duration: '9000000s' },
+    422,
+    '/duration',
+    /9000000s is out of range/,
+  );
   await refused({ ...a, duration: '1ms' }, 422, '/duration', /backend_crash has no duration/);
   await refused({ ...a, at: 0 }, 422, '/at', /has passed/);
   await refused({ kind: 'lost_kick', nic: 'k/net0', queue: 'ctrl' }, 422, '/queue', /no queue ctrl/);

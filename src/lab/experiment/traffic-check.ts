@@ -3,7 +3,8 @@ import { closeMatches } from '../document-faults.ts';
 import type { JobTraffic } from '../job/job.ts';
 import { type SchemaFault, schemaCheck } from '../schema-faults.ts';
 import type { Topology } from '../topology.ts';
-import { BadTraffic, parseStart, trafficSpec } from '../traffic-request.ts';
+import { BadTraffic, trafficSpec } from '../traffic-request.ts';
+import { parseSpan } from '../units.ts';
 import { JobTrafficRequest } from './template.ts';
 import { type Ends, endFaults, endsOf } from './traffic-ends-check.ts';
 
@@ -23,7 +24,7 @@ export function trafficFaults(traffic: readonly unknown[], topology: Topology, m
 
 function meaning({ start, ...request }: JobTraffic, ends: Ends, measured: boolean): SchemaFault[] {
   const faults: SchemaFault[] = [];
-  const parsed = start === undefined ? null : parseStart(start);
+  const parsed = start === undefined ? null : parseSpan(start);
   if (parsed?.ok === false) faults.push({ pointer: '/start', detail: parsed.detail, expected: parsed.expected });
   try {
     trafficSpec(request, measured);

@@ -7,7 +7,8 @@ import { parseTopology } from '../document.ts';
 import type { RunResult, TrafficSpec } from '../protocol.ts';
 import { Refusal } from '../refusal.ts';
 import type { Topology } from '../topology.ts';
-import { BadTraffic, parseStart, trafficSpec } from '../traffic-request.ts';
+import { BadTraffic, trafficSpec } from '../traffic-request.ts';
+import { parseSpan } from '../units.ts';
 import { World } from '../world.ts';
 import { type JobProblem, type JobResult, type JobRun, type JobSpec, type JobTraffic, withJobRings } from './job.ts';
 import { type MeasureBody, measureSpec } from './measure.ts';
@@ -163,7 +164,7 @@ function runTraffic(world: World, job: JobSpec, ids: string[], watch: JobWatch):
 }
 function startOf(request: JobTraffic, index: number): number {
   if (request.start === undefined) return 0;
-  const parsed = parseStart(request.start);
+  const parsed = parseSpan(request.start);
   if (parsed.ok) return parsed.value;
   throw new JobFailed(invalid(`/traffic/${index}/start`, parsed.detail, parsed.expected));
 }

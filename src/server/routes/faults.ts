@@ -1,7 +1,7 @@
 /** /v1/topologies/{t}/faults: things that break at a virtual time, or after so many frames, and are repaired. */
 import { type Static, Type } from 'typebox';
 import type { FaultSpec, FaultState } from '../../lab/faults/fault-types.ts';
-import { parseDuration } from '../../lab/units.ts';
+import { parseSpan } from '../../lab/units.ts';
 import { pageOfList } from '../pages.ts';
 import { invalid } from '../problem.ts';
 import { BODY, media, problems, WORLD } from '../responses.ts';
@@ -134,7 +134,7 @@ function specOf(body: Body): FaultSpec {
   return { kind, nic, atNs, everyFrames, times, restartAfterNs };
 }
 function durationOf(text: string, pointer: string): number {
-  const parsed = parseDuration(text);
+  const parsed = parseSpan(text);
   if (parsed.ok) return Math.round(parsed.value);
   throw invalid(pointer, parsed.detail, parsed.expected);
 }

@@ -1,7 +1,7 @@
 /** Requests for patterns of UDP traffic: what the engine is told, and what is refused with its place. */
 import assert from 'node:assert/strict';
 import { test } from 'vitest';
-import { BadTraffic, parseStart, type TrafficRequestBody, trafficSpec } from '../../../src/lab/traffic-request.ts';
+import { BadTraffic, type TrafficRequestBody, trafficSpec } from '../../../src/lab/traffic-request.ts';
 
 const udp: TrafficRequestBody = { kind: 'udp', from: 'a/net0', to: 'b/net0' };
 const refused = (body: TrafficRequestBody): string => {
@@ -84,11 +84,4 @@ test('frames are due while there is virtual time', () => {
   assert.equal(trafficSpec({ ...udp, rate: 1e-9, duration: '1s' }).rate, 1e-9);
   assert.equal(trafficSpec({ ...udp, rate: 1e-9, burst: 100 }).rate, 1e-9);
   assert.match(refused({ ...udp, rate: 1e-9, burst: 99 }), /^\/rate/);
-});
-
-test('a job starts its requests while there is virtual time', () => {
-  assert.deepEqual(parseStart('1000000s'), { ok: true, value: 1e15 });
-  for (const text of ['1000001s', '1000000.000000001s'])
-    assert.deepEqual(parseStart(text), { ok: false, detail: `${text} is out of range`, expected: 'at most 1000000s' });
-  assert.equal(parseStart('soon').ok, false);
 });

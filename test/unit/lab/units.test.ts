@@ -207,3 +207,14 @@ test('values are shown short and on one line', () => {
   expect(units.show('a\nb')).toBe('"a\\nb"');
   expect(units.show({})).toBe('an object');
 });
+
+test('spans end while there is virtual time', () => {
+  expect(units.parseSpan('1000000s')).toEqual({ ok: true, value: 1e15 });
+  for (const text of ['1000001s', '1000000.000000001s'])
+    expect(units.parseSpan(text)).toEqual({
+      ok: false,
+      detail: `${text} is out of range`,
+      expected: 'at most 1000000s',
+    });
+  expect(units.parseSpan('soon')).toEqual(units.parseDuration('soon'));
+});
