@@ -50,9 +50,10 @@ export class Injector extends Context {
 
   override step(): void {
     const now = this.timeline.now[0]!;
-    if (this.phase !== WAKING && this.active !== null) this.land(now, this.active);
+    if (this.phase !== WAKING && this.active !== null) this.land(this.active);
     this.active = null;
-    let due = NEVER;
+    // as in wire.ts
+    let due = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.injections.length; i++) {
       const at = (this.turn + i) % this.injections.length;
       const injection = this.injections[at]!;
@@ -71,14 +72,14 @@ export class Injector extends Context {
       return;
     }
     this.phase = due === NEVER ? 0 : WAKING;
-    this.timeline.next[this.id] = due === NEVER ? NEVER : Math.ceil(Math.max(due, now));
+    this.timeline.next[this.id] = Math.ceil(Math.max(due, now));
   }
 
-  private land(now: number, injection: Injection): void {
+  private land(injection: Injection): void {
     const { pool, recorder, frames } = this.services;
     const { stream, port, datapath } = injection;
     if (stream.done) return;
-    recorder.stamp[0] = now;
+    recorder.stamp[0] = this.timeline.now[0]!;
     const packet = pool.alloc(FRAME_OFFSET + stream.length);
     if (packet < 0) return; // all jumbo slots are under way: the frame waits
     clearHeader(this.services.arena.u32, pool.slot(packet));
