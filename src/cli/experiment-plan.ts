@@ -25,7 +25,7 @@ export function planned(
 ): PlannedExperiment {
   const book = new Map<string, ProfileSheet>(SHIPPED_PROFILES);
   for (const document of profiles) {
-    const parsed = parseCostProfile(document);
+    const parsed = parseCostProfile(document, undefined, book);
     if (!parsed.ok) throw badDocument(`${what}, cost profile`, parsed.faults);
     book.set(parsed.sheet.name, parsed.sheet);
   }
@@ -52,11 +52,13 @@ export function skippedText(plan: Plan): string[] {
 /** Skipped combinations that are told one by one. */
 const TOLD = 20;
 
-/** Files with cost profiles that documents may name. */
+/** Files with cost profiles that documents may name; one may be built on those before it. */
 export function readProfiles(paths: readonly string[]): CostProfileDocument[] {
+  const book = new Map<string, ProfileSheet>(SHIPPED_PROFILES);
   return paths.map((path) => {
-    const parsed = parseCostProfile(readDocument(path));
+    const parsed = parseCostProfile(readDocument(path), undefined, book);
     if (!parsed.ok) throw badDocument(path, parsed.faults);
+    book.set(parsed.sheet.name, parsed.sheet);
     return parsed.document;
   });
 }

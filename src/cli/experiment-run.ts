@@ -21,7 +21,7 @@ Runs all combinations of an experiment (YAML or JSON) on the threads of this mac
   --out FOLDER      where results go: runs-0-of-1.ndjson, results.csv, summary.json (default: ./results)
   --shard i/n       only part i of n, i from 0; \`--shard n\` takes i from JOB_COMPLETION_INDEX
   --threads N       runs at a time (default: one for each processor)
-  --profile FILE    a cost profile that documents may name; may be given several times
+  --profile FILE    a cost profile that documents may name; may be given several times, bases first
   --max-runs N      most runs of an experiment (default: 100000)
   --server URL      run it on a server instead, and wait for its end; RINGSIDE_TOKEN is shown to it
   --no-wait         with --server: print the id and end

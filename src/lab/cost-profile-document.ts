@@ -1,7 +1,7 @@
 /**
- * Cost profiles as users write them: a shipped profile, its clock, and costs of their own with where they are from. What is not
- * plausible is refused unless the document says that it is meant. Nothing depends on another user's profile, so a profile means
- * the same as long as it is there.
+ * Cost profiles as users write them: another profile, its clock, and costs of their own with where they are from. What is not
+ * plausible is refused unless the document says that it is meant. The base is a shipped profile or one that is there already; who
+ * keeps profiles sees to it that a base stays as it is, so that a profile means the same as long as it is there.
  */
 import { type Static, Type } from 'typebox';
 import {
@@ -18,7 +18,11 @@ import { type SchemaFault, schemaCheck } from './schema-faults.ts';
 import { closed, oneOf } from './schema-kit.ts';
 import { PROFILE_EXPECTED, PROFILE_PATTERN, parseProfile } from './units.ts';
 
-const BASES = [...SHIPPED_PROFILES.keys()];
+/** Profiles from one of a user down to a shipped one. */
+const LONGEST_CHAIN = 8;
+/** Profiles that may be built on, by name. */
+export type BaseBook = ReadonlyMap<string, ProfileSheet>;
+
 /** As in a topology document. */
 const MOST = 1_000_000_000;
 const OWN = 'set by the profile, without a source';
@@ -64,9 +68,10 @@ export const CostProfileRequest = closed(
       }),
     ),
     base: Type.Optional(
-      oneOf(BASES, {
+      Type.String({
+        pattern: PROFILE_PATTERN,
         default: DEFAULT_PROFILE,
-        description: 'The shipped profile that counts where this one says nothing.',
+        description: `The profile that counts where this one says nothing: a shipped one, or one that is there already. At most ${LONGEST_CHAIN - 1} lie between a profile and a shipped one.`,
         examples: [DEFAULT_PROFILE],
       }),
     ),
@@ -102,7 +107,7 @@ export const CostProfileRequest = closed(
   },
   {
     $id: 'CostProfileRequest',
-    description: 'A kind of host: what primitives cost on it, as changes of a shipped profile.',
+    description: 'A kind of host: what primitives cost on it, as changes of another profile.',
     examples: [
       { base: DEFAULT_PROFILE, clockGhz: 3, costs: { vm_exit_userspace: { value: 1900, source: 'perf kvm stat' } } },
     ],
@@ -116,16 +121,48 @@ export type ParsedProfile =
 
 const check = schemaCheck(CostProfileRequest);
 
-/** Never throws; all faults at once. `name`: what it is put under, where it is. */
-export function parseCostProfile(value: unknown, name?: string): ParsedProfile {
+/**
+ * Never throws; all faults at once. `name`: what it is put under, where it is. `bases`: what it may be built on; there the profile itself
+ * may be, as it was before.
+ */
+export function parseCostProfile(value: unknown, name?: string, bases: BaseBook = SHIPPED_PROFILES): ParsedProfile {
   const document = structuredClone(value);
   const faults = check(document);
   if (faults.length > 0) return { ok: false, faults };
   const fields = document as CostProfileDocument;
   const profile = name ?? fields.name ?? '';
-  faults.push(...nameFaults(profile, fields), ...costFaults(fields));
-  if (faults.length > 0) return { ok: false, faults };
-  return { ok: true, sheet: sheetFor(profile, fields), document: { ...fields, name: profile } };
+  faults.push(...nameFaults(profile, fields));
+  const base = bases.get(fields.base ?? DEFAULT_PROFILE);
+  const wrong = baseFault(profile, fields.base ?? DEFAULT_PROFILE, bases);
+  // What its costs may be is not known without a base.
+  if (base === undefined || wrong !== null) faults.push(...(wrong === null ? [] : [wrong]));
+  else {
+    const scaled = atClock(base, profile, fields);
+    faults.push(...costFaults(fields, scaled));
+    if (faults.length === 0)
+      return { ok: true, sheet: sheetFor(fields, scaled), document: { ...fields, name: profile } };
+  }
+  return { ok: false, faults };
+}
+
+/** Why a profile cannot be built on `base`. */
+function baseFault(name: string, base: string, bases: BaseBook): SchemaFault | null {
+  const pointer = '/base';
+  const some = 'another profile';
+  if (!bases.has(base)) {
+    const expected = suggestion(base, new Set(bases.keys())) ?? among([...bases.keys()].slice(0, 5));
+    return { pointer, detail: `there is no cost profile '${base}'`, expected };
+  }
+  if (base === name) return { pointer, detail: 'a profile is not built on itself', expected: some };
+  let length = 1;
+  for (let at = bases.get(base); at !== undefined && !SHIPPED_PROFILES.has(at.name); at = bases.get(at.base ?? '')) {
+    if (at.base === name) return { pointer, detail: `'${base}' is itself built on '${name}'`, expected: some };
+    if (++length > LONGEST_CHAIN) {
+      const detail = `'${base}' is built on ${LONGEST_CHAIN} profiles already`;
+      return { pointer, detail, expected: 'one that is closer to a shipped profile' };
+    }
+  }
+  return null;
 }
 
 function nameFaults(name: string, document: CostProfileDocument): SchemaFault[] {
@@ -145,9 +182,9 @@ function nameFaults(name: string, document: CostProfileDocument): SchemaFault[] 
   return [];
 }
 
-function costFaults(document: CostProfileDocument): SchemaFault[] {
+function costFaults(document: CostProfileDocument, base: ProfileSheet): SchemaFault[] {
   const faults: SchemaFault[] = [];
-  const rows = new Map(baseOf(document, 'x').rows.map((row) => [row.name, row]));
+  const rows = new Map(base.rows.map((row) => [row.name, row]));
   for (const [name, given] of Object.entries(document.costs ?? {})) {
     const pointer = child('/costs', name);
     const row = rows.get(name);
@@ -169,18 +206,18 @@ function costFaults(document: CostProfileDocument): SchemaFault[] {
   return faults;
 }
 
-/** The shipped profile at the document's clock. */
-function baseOf(
-  { base = DEFAULT_PROFILE, clockGhz, cpu, description = '' }: CostProfileDocument,
+/** The base at the document's clock, under the profile's name. Where the profile says nothing, what the base has is the default. */
+function atClock(
+  base: ProfileSheet,
   name: string,
+  { clockGhz, cpu, description = '' }: CostProfileDocument,
 ): ProfileSheet {
-  const shipped = SHIPPED_PROFILES.get(base)!;
-  const scaled = clockScaled(shipped, name, clockGhz ?? shipped.clockGhz);
-  return { ...scaled, cpu: cpu ?? (clockGhz === undefined ? shipped.cpu : scaled.cpu), description };
+  const scaled = clockScaled(base, name, clockGhz ?? base.clockGhz);
+  const rows = scaled.rows.map((row) => ({ ...row, default: row.value }));
+  return { ...scaled, rows, cpu: cpu ?? (clockGhz === undefined ? base.cpu : scaled.cpu), description };
 }
 
-function sheetFor(name: string, document: CostProfileDocument): ProfileSheet {
-  const base = baseOf(document, name);
+function sheetFor(document: CostProfileDocument, base: ProfileSheet): ProfileSheet {
   const rows = base.rows.map((row): ProfileRow => {
     const given = document.costs?.[row.name];
     if (given === undefined) return row;

@@ -55,7 +55,9 @@ test('what a user puts is checked as a whole, and a refusal changes nothing', as
       ],
     ],
     [{ costs: { upcall: -1 } }, [['/costs/upcall', /forms/, /a number from 0/]]],
-    [{ base: 'ours' }, [['/base', /not one of the values/, /haswell-2\.4, broadwell-2\.6, broadwell-3\.6/]]],
+    [{ base: 'theirs' }, [['/base', /no cost profile 'theirs'/, /haswell-2\.4.*broadwell-2\.6.*broadwell-3\.6/]]],
+    [{ base: 'haswell-2.5' }, [['/base', /no cost profile 'haswell-2\.5'/, /haswell-2\.4/]]],
+    [{ base: 'A B' }, [['/base', /form/, /./]]],
     [{ clockGhz: 0 }, [['/clockGhz', /must be >= 0\.1/, /GHz/]]],
     [{ name: 'theirs' }, [['/name', /named 'theirs' but put under 'ours'/, /'ours'/]]],
     [{ colour: 'red' }, [['/colour', /unknown field/, /^$/]]],
@@ -190,4 +192,59 @@ test('a profile that a world is being built with is in use', async () => {
   const expected = last === undefined ? 50_000 : last.body.document.costs.upcall;
   const { text } = await server.get('/metrics');
   assert.ok(text.includes(`hash="${costsHash({ upcall: expected })}"`));
+});
+
+test('a profile on a profile of a user: the base stays as it is, over a restart as well, and who depends on it is told', async () => {
+  const dataDir = temporaryFolder();
+  const before = await startServer({ settings: { dataDir } });
+  const url = (name: string): string => `/v1/cost-profiles/${name}`;
+  // The base comes after those that are built on it by name: they are read in another order after a restart.
+  const base = { costs: { upcall: 60_000 } };
+  await before.put(url('z-base'), base);
+  const fast = (await before.put(url('fast'), { base: 'z-base', clockGhz: 4.8 })).body;
+  const upcall = fast.costs.find(({ name }: { name: string }) => name === 'upcall');
+  assert.deepEqual([fast.base, upcall.value, upcall.default], ['z-base', 30_000, 30_000]);
+  await before.put(url('a-faster'), { base: 'fast', costs: { upcall: 20_000 } });
+  const shown = (await before.get(url('z-base'))).body;
+  assert.deepEqual([shown.baseOf, shown.usedBy], [['fast'], []]);
+
+  // Nothing of it changes: not the costs, not the clock, not what it is built on; and it cannot go.
+  for (const change of [
+    { costs: { upcall: 50_000 } },
+    { ...base, clockGhz: 3 },
+    { ...base, cpu: 'another' },
+    { ...base, costs: { upcall: { value: 60_000, source: 'measured' } } },
+    { ...base, base: 'broadwell-2.6', outOfRange: true },
+  ]) {
+    const { status, body } = await before.put(url('z-base'), change);
+    assert.deepEqual([status, body.code], [409, 'RINGSIDE_E_CONFLICT'], JSON.stringify(change));
+    assert.match(body.detail, /^Cost profiles are built on 'z-base', so it cannot change: fast\. Put another one/);
+  }
+  const gone = await before.delete(url('z-base'));
+  assert.match(gone.body.detail, /built on 'z-base', so it cannot be deleted: fast\./);
+  assert.deepEqual((await before.get(url('z-base'))).body, shown);
+  assert.equal((await before.put(url('z-base'), { ...base, description: 'words' })).status, 200);
+  // No cycles: neither with itself nor by way of others.
+  for (const [through, detail] of [
+    ['z-base', /not built on itself/],
+    ['fast', /'fast' is itself built on 'z-base'/],
+    ['a-faster', /'a-faster' is itself built on 'z-base'/],
+  ] as const) {
+    const { status, body } = await before.put(url('z-base'), { base: through });
+    assert.deepEqual([status, body.errors[0].pointer], [422, '/base']);
+    assert.match(body.errors[0].detail, detail);
+  }
+  await before.put('/v1/topologies/t1', smallDocument({ costProfile: 'a-faster' }));
+  const hash = (await before.get(url('a-faster'))).body.hash;
+  await closeServer(before);
+
+  const after = await startServer({ settings: { dataDir } });
+  const kept = (await after.get(url('a-faster'))).body;
+  assert.deepEqual([kept.hash, kept.base, kept.usedBy, kept.baseOf], [hash, 'fast', ['t1'], []]);
+  assert.equal((await after.get('/v1/topologies/t1')).body.state, 'RUNNING');
+  // From the top down everything can go.
+  assert.match((await after.delete(url('a-faster'))).body.detail, /Topologies name the cost profile 'a-faster'/);
+  await after.put('/v1/topologies/t1', smallDocument());
+  for (const name of ['a-faster', 'fast', 'z-base']) assert.equal((await after.delete(url(name))).status, 204, name);
+  assert.equal((await after.get('/v1/cost-profiles')).body.items.length, 3);
 });

@@ -46,7 +46,7 @@ changes, and nothing about other caches, memory or instructions.
 | --- | --- | ---: | --- | --- |
 ${profiles.map((p) => `| \`${p.name}\` | ${p.cpu} | ${p.clockGhz} | ${p.base === null ? 'the table' : `\`${p.base}\``} | \`${costsHash(p.costs)}\` |`).join('\n')}
 
-\`GET /v1/cost-profiles/{profile}\` shows one with every row. A profile of your own is a shipped one with changes:
+\`GET /v1/cost-profiles/{profile}\` shows one with every row. A profile of your own is another one with changes:
 
 \`\`\`sh
 curl -sS -X PUT localhost:8080/v1/cost-profiles/our-hosts -H 'content-type: application/json' -d '{
@@ -57,9 +57,13 @@ curl -sS -X PUT localhost:8080/v1/cost-profiles/our-hosts -H 'content-type: appl
 }'
 \`\`\`
 
+- \`base\` is a shipped profile, or one of yours that is there already; what that one changes counts here, too. At most seven lie between a
+  profile and a shipped one.
 - \`clockGhz\` scales the base; costs of the profile's own are taken as they are.
 - A cost outside of its plausible range (at that clock) is refused with the range, unless the document says \`"outOfRange": true\`.
-- Profiles outlive the server. One that a topology names cannot get other costs: worlds keep what they were built with.
+- Profiles outlive the server. One that a topology names cannot get other costs: worlds keep what they were built with. One that other profiles
+  are built on (\`baseOf\`) keeps everything but its description, so no other profile moves: put the change under another name, have those
+  that are to follow name it, and delete the old one when nobody is left. What is refused says who depends on it.
 - Each traffic result (\`costs\`), each capture (a comment of the section, which Wireshark shows under *Capture File Properties*), each
   job's result and \`ringside_cost_profile_info\` name the profile, how many costs the document overrides, and a hash of all costs that
   count. Numbers compare where the hashes are equal.

@@ -60,7 +60,7 @@ export function addCostProfileRoutes(app: App, { profiles }: Services): void {
         tags: ['server'],
         summary: 'Creates or replaces a cost profile',
         description:
-          'JSON or YAML. Costs outside of their plausible range are refused unless the document says `"outOfRange": true`. A profile that a topology names cannot get other costs: worlds keep what they were built with, also over a restart of the server.',
+          'JSON or YAML. Costs outside of their plausible range are refused unless the document says `"outOfRange": true`. A profile that a topology names cannot get other costs: worlds keep what they were built with, also over a restart of the server. A profile that others are built on (`baseOf`) stays as it is but for its `description`: no other profile moves.',
         params: CostProfilePath,
         body: documentBody,
         response: {
@@ -90,7 +90,7 @@ export function addCostProfileRoutes(app: App, { profiles }: Services): void {
       schema: {
         operationId: 'deleteCostProfile',
         tags: ['server'],
-        summary: 'Deletes a cost profile that no topology names',
+        summary: 'Deletes a cost profile that no topology names and that no other is built on',
         params: CostProfilePath,
         response: {
           204: { description: 'Deleted.' },
@@ -108,7 +108,8 @@ export function addCostProfileRoutes(app: App, { profiles }: Services): void {
 function factsOf(profiles: CostProfiles, { sheet, hash, document }: KnownProfile) {
   const { name, description, cpu, clockGhz, base } = sheet;
   const origin = document === null ? ('shipped' as const) : ('user' as const);
-  return { name, origin, description, cpu, clockGhz, base, hash, usedBy: [...profiles.usersOf(name)] };
+  const baseOf = profiles.baseOf(name);
+  return { name, origin, description, cpu, clockGhz, base, baseOf, hash, usedBy: [...profiles.usersOf(name)] };
 }
 function documentOf(profiles: CostProfiles, profile: KnownProfile) {
   const costs = profile.sheet.rows.map((row) => ({ ...row, range: [...row.range] }));

@@ -20,12 +20,15 @@ const facts = {
     description: 'The profile that it was made from; null: the cost table itself.',
     examples: [null],
   }),
+  baseOf: Type.Array(Type.String({ examples: ['our-new-hosts'] }), {
+    description: 'Profiles that are built on it. While there are any, only its description changes.',
+  }),
   hash: Type.String({
     description: 'Of all its costs: what results, captures and metrics show where a document overrides none.',
     examples: ['0123456789abcdef'],
   }),
   usedBy: Type.Array(Type.String({ examples: ['t1'] }), {
-    description: 'Topologies that name it. While there are any, it stays as it is.',
+    description: 'Topologies that name it. While there are any, its costs stay as they are.',
   }),
 };
 export const CostProfileSummary = name(

@@ -1,7 +1,7 @@
 /** Profiles as users write them: what they come to, and that nothing that is written there gets further than a fault. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { shippedProfile } from '../../../src/engine/cost-profile.ts';
+import { costsHash, SHIPPED_PROFILES, shippedProfile } from '../../../src/engine/cost-profile.ts';
 import { COSTS } from '../../../src/engine/costs.ts';
 import { type ParsedProfile, parseCostProfile } from '../../../src/lab/cost-profile-document.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
@@ -51,6 +51,62 @@ test('the range is that of the base at its clock, bounds included', () => {
     ]);
     expect(faultsOf(parseCostProfile({ ...beyond, outOfRange: true }, 'x'))).toEqual([]);
   }
+});
+
+/** As `sheetOf`, on profiles that are there already. */
+function book(...documents: readonly (readonly [name: string, document: object])[]) {
+  const bases = new Map([...SHIPPED_PROFILES]);
+  for (const [name, document] of documents) {
+    const parsed = parseCostProfile(document, name, bases);
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
+    bases.set(name, parsed.sheet);
+  }
+  return bases;
+}
+
+test('a profile on a profile: what the base changed counts, by the clock and with its range and origin', () => {
+  const costs = { vm_exit_userspace: { value: 1800, source: 's', basis: 'published' }, upcall: 60_000 };
+  const bases = book(
+    ['a', { cpu: 'ours', costs }],
+    ['b', { base: 'a', clockGhz: 4.8 }],
+    ['c', { base: 'b', costs: { upcall: 20_000 } }],
+  );
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => bases.get(name)!);
+  expect([a!.base, b!.base, c!.base]).toEqual(['haswell-2.4', 'a', 'b']);
+  expect([b!.costs['vm_exit_userspace'], b!.costs['upcall']]).toEqual([900, 30_000]);
+  expect([c!.costs['vm_exit_userspace'], c!.costs['upcall']]).toEqual([900, 20_000]);
+  expect([c!.cpu, c!.clockGhz]).toEqual(['ours, at 4.8 GHz', 4.8]);
+  const row = (name: string) => c!.rows.find((each) => each.name === name)!;
+  expect(row('vm_exit_userspace')).toMatchObject({ basis: 'derived', source: 's; times 2.4/4.8 by clock' });
+  // The default is what the base has.
+  expect([row('upcall').value, row('upcall').default]).toEqual([20_000, 30_000]);
+  expect(row('upcall').range).toEqual(b!.rows.find(({ name }) => name === 'upcall')!.range);
+  // Without changes the table of the base, to the hash.
+  const same = parseCostProfile({ base: 'c' }, 'd', bases);
+  expect(same.ok && costsHash(same.sheet.costs)).toBe(costsHash(c!.costs));
+});
+
+test('a base has to be there, and not be built on the profile itself', () => {
+  const bases = book(['ours', {}], ['second', { base: 'ours' }], ['third', { base: 'second' }]);
+  const fault = (name: string, base: string) => faultsOf(parseCostProfile({ base, costs: { warp: 1 } }, name, bases));
+  expect(fault('x', 'our')).toEqual([['/base', "there is no cost profile 'our'"]]);
+  expect(fault('ours', 'ours')).toEqual([['/base', 'a profile is not built on itself']]);
+  expect(fault('ours', 'second')).toEqual([['/base', "'second' is itself built on 'ours'"]]);
+  expect(fault('ours', 'third')).toEqual([['/base', "'third' is itself built on 'ours'"]]);
+  expect(fault('x', 'third')).toEqual([['/costs/warp', "'warp' is not in the cost table"]]);
+});
+
+test('chains of profiles end', () => {
+  const bases = new Map([...SHIPPED_PROFILES]);
+  let base = 'haswell-2.4';
+  for (let n = 1; n <= 8; n++) {
+    const parsed = parseCostProfile({ base, clockGhz: 2 + n / 10 }, `p${n}`, bases);
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults));
+    bases.set(parsed.sheet.name, parsed.sheet);
+    base = `p${n}`;
+  }
+  expect(faultsOf(parseCostProfile({ base }, 'p9', bases))).toEqual([['/base', "'p8' is built on 8 profiles already"]]);
+  expect(faultsOf(parseCostProfile({ base: 'p7' }, 'p9', bases))).toEqual([]);
 });
 
 test('names: one is needed, it is that of the path, and no shipped one', () => {
