@@ -104,9 +104,11 @@ export function describeRuns(peer: PeerTest, traffic: () => DashboardTraffic): v
           columnQuery(PAGE, table, `Latency ${column}`),
         ]) {
           const shown = await of(expression);
-          // Of one bucket, whose bounds are a factor of two apart.
-          expect(shown / said, `${column}: shown ${shown}, the run says ${said}`).toBeGreaterThan(0.5);
-          expect(shown / said, `${column}: shown ${shown}, the run says ${said}`).toBeLessThan(2);
+          // Of one bucket, whose bounds are a factor of two apart. Beyond the first 65,536 frames one group of 64 in 64 counts, 64 times:
+          // a group that met a pause is more than a hundredth of these frames, which takes p99 to the bucket beside.
+          const factor = column === 'p99' ? 4 : 2;
+          expect(shown / said, `${column}: shown ${shown}, the run says ${said}`).toBeGreaterThan(1 / factor);
+          expect(shown / said, `${column}: shown ${shown}, the run says ${said}`).toBeLessThan(factor);
         }
       }
     });

@@ -2,6 +2,7 @@
  * What the tests of the dashboards look at: the real server, traffic on the three backends of the preset `compare`, one after
  * the other with nothing in between, and a real Prometheus that scrapes it.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { dashboardFiles } from '../../grafana/build.ts';
 import { type Dashboard, substitute } from '../tools/dashboards.ts';
 import { Prometheus, type Sample } from '../tools/prometheus.ts';
@@ -184,12 +185,20 @@ export class DashboardTraffic {
     if (ended.state !== 'SUCCEEDED') throw new Error(JSON.stringify(ended));
     return ended;
   }
-  /** Waits until Prometheus has scraped what the idle world now stands at. Returns the time of the sample that says so. */
+  /**
+   * Waits until Prometheus has scraped what the idle world stands at. A world goes on for a while after its last run, until none of its
+   * timers has anything to do. Returns the time of the sample that says so.
+   */
   private async scraped(): Promise<number> {
     const query = 'ringside_virtual_time_seconds{topology="compare"}';
-    const text = await (await fetch(`${this.server.url}/metrics`)).text();
-    const now = Number(/^ringside_virtual_time_seconds\{topology="compare"\} (.+)$/m.exec(text)?.[1]);
-    await this.prometheus.until(query, (samples) => samples[0]?.value === now);
-    return (await this.prometheus.query(`timestamp(${query})`))[0]?.value ?? Number.NaN;
+    const end = performance.now() + 30_000;
+    for (;;) {
+      const text = await (await fetch(`${this.server.url}/metrics`)).text();
+      const now = Number(/^ringside_virtual_time_seconds\{topology="compare"\} (.+)$/m.exec(text)?.[1]);
+      const [sample] = await this.prometheus.query(query);
+      if (sample?.value === now) return (await this.prometheus.query(`timestamp(${query})`))[0]?.value ?? Number.NaN;
+      if (performance.now() > end) throw new Error(`the world stands at ${now}, Prometheus says ${sample?.value}`);
+      await sleep(200);
+    }
   }
 }
