@@ -7,7 +7,7 @@ import type { TrafficSpec } from './protocol.ts';
 import { closed, oneOf } from './schema-kit.ts';
 import { CONNECTION_KINDS, connectionFields, connectionTerms } from './traffic-connections.ts';
 import { framesOf, PATTERN_FIELDS, patternFields, patternOf } from './traffic-pattern.ts';
-import { DURATION_PATTERN, LATEST_SECONDS, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
+import { DURATION_PATTERN, type Parsed, parseDuration, parseSize, SIZE_PATTERN } from './units.ts';
 
 export const End = Type.String({
   minLength: 1,
@@ -161,15 +161,18 @@ function framesPerSecond(rate: string | number): number {
   );
 }
 
-/** Refuses frames of which the last would be due long after everything else that a world can be asked for. */
+/** Longest pause between two frames, seconds: as long as a duration or a client's think time may be. */
+const LONGEST_PAUSE = 3600;
+/**
+ * Refuses frames that are due so rarely that a world would do nothing but wait, for as long as it is let. How many they are does not
+ * matter: a billion of them are asked for by who ends the run himself.
+ */
 function checkPace(rate: number, frames: number, burst: number): void {
-  // all of a burst are due when its first one is
-  const before = (Math.ceil(frames / burst) - 1) * burst;
-  if (rate === 0 || rate >= before / LATEST_SECONDS) return;
+  if (rate === 0 || frames <= burst || rate >= burst / LONGEST_PAUSE) return;
   throw new BadTraffic(
     '/rate',
-    `at ${rate} frames per second the last of ${frames} frames would be due after ${before / rate} s`,
-    `at least ${before / LATEST_SECONDS} frames per second, or fewer frames: at most ${LATEST_SECONDS} s of virtual time`,
+    `at ${rate} frames per second the next ${burst === 1 ? 'frame' : 'burst'} is due after ${burst / rate} s`,
+    `at least ${burst / LONGEST_PAUSE} frames per second: one in ${LONGEST_PAUSE} s`,
   );
 }
 const MOST_FRAMES = 1_000_000_000;
