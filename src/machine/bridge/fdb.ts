@@ -1,6 +1,7 @@
 /**
  * The forwarding database of a Linux bridge: where each source address was seen last, and when. A hash of the two words of an
- * address, in columns that grow, so that a frame allocates nothing. linux net/bridge/br_fdb.c.
+ * address, in columns that grow, so that a frame allocates nothing; for the same reason the time comes as a clock, whose [0] is
+ * now. linux net/bridge/br_fdb.c.
  */
 
 export interface FdbRow {
@@ -43,26 +44,26 @@ export class Fdb {
     return row;
   }
 
-  /** br_fdb_find_rcu(): the port of an address, 0 where it is not known at `now`. `low`: its last four bytes, `high`: its first two. */
-  find(low: number, high: number, now: number): number {
+  /** br_fdb_find_rcu(): the port of an address, 0 where it is not known. `low`: its last four bytes, `high`: its first two. */
+  find(low: number, high: number, clock: Float64Array): number {
     const row = this.row(low, high);
-    return row < 0 || this.expired(row, now) ? 0 : this.ports[row]!;
+    return row < 0 || this.expired(row, clock) ? 0 : this.ports[row]!;
   }
-  private expired(row: number, now: number): boolean {
-    return now - this.updated[row]! >= this.agingNs;
+  private expired(row: number, clock: Float64Array): boolean {
+    return clock[0]! - this.updated[row]! >= this.agingNs;
   }
 
   /** br_fdb_update(): a frame from the address came in by `port`. True where that is new: it was unknown, or elsewhere. */
-  update(low: number, high: number, port: number, now: number): boolean {
+  update(low: number, high: number, port: number, clock: Float64Array): boolean {
     const row = this.row(low, high);
     if (row >= 0) {
-      const fresh = this.ports[row] !== port || this.expired(row, now);
+      const fresh = this.ports[row] !== port || this.expired(row, clock);
       this.ports[row] = port;
-      this.updated[row] = now;
+      this.updated[row] = clock[0]!;
       return fresh;
     }
-    if (this.length >= this.most && this.cleanup(now) === 0) return false;
-    this.insert(low, high, port, now);
+    if (this.length >= this.most && this.cleanup(clock) === 0) return false;
+    this.insert(low, high, port, clock[0]!);
     return true;
   }
   private insert(low: number, high: number, port: number, now: number): void {
@@ -78,9 +79,9 @@ export class Fdb {
   }
 
   /** br_fdb_cleanup(): forgets what has aged. Returns how many. */
-  cleanup(now: number): number {
+  cleanup(clock: Float64Array): number {
     const before = this.length;
-    this.rebuild(this.low.length, (row) => !this.expired(row, now));
+    this.rebuild(this.low.length, (row) => !this.expired(row, clock));
     return before - this.length;
   }
   /** br_fdb_delete_by_port(). */

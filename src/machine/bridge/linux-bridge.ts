@@ -74,7 +74,6 @@ export class LinuxBridge extends Forwarder {
     if (length < ETH_HLEN) return this.malformed(packet, contextBits);
     const at = pool.at(packet);
     const inPort = pool.inPort[packet]!;
-    const now = recorder.stamp[0]!;
     const low = macLow(u8, at);
     const high = macHigh(u8, at);
     const sourceLow = macLow(u8, at + 6);
@@ -84,9 +83,9 @@ export class LinuxBridge extends Forwarder {
       return this.drop(packet, contextBits, BR_DROP_NOT_FORWARDED);
     if (high === LINK_LOCAL_HIGH && (low & ~0xf) === LINK_LOCAL_LOW && (low & 0xf) !== STP_GROUP)
       return this.drop(packet, contextBits, BR_DROP_NOT_FORWARDED);
-    if (this.fdb.update(sourceLow, sourceHigh, inPort, now))
+    if (this.fdb.update(sourceLow, sourceHigh, inPort, recorder.stamp))
       recorder.event(this.bridgeBits | contextBits | DP_FDB_LEARN, 0, sourceLow, inPort);
-    const to = (high & MULTICAST) !== 0 ? 0 : this.fdb.find(low, high, now);
+    const to = (high & MULTICAST) !== 0 ? 0 : this.fdb.find(low, high, recorder.stamp);
     if (to !== 0) this.forward(packet, to, inPort, length, contextBits);
     else this.flood(packet, inPort, length, contextBits);
   }

@@ -109,13 +109,13 @@ export class Tap extends Port {
       if (chosen >= 0) return chosen % this.active;
     }
     const hash = flowHash(arena.u8, at, pool.length[packet]!);
-    return this.flows!.select(hash, this.active, recorder.stamp[0]!);
+    return this.flows!.select(hash, this.active, recorder.stamp);
   }
   /** tun_flow_update(): the guest sends this flow on that queue. A program needs no such knowledge. */
   learn(packet: number, queue: number): void {
     if (this.program !== null) return;
     const { pool, arena, recorder } = this.services;
-    this.flows!.update(flowHash(arena.u8, pool.at(packet), pool.length[packet]!), queue, recorder.stamp[0]!);
+    this.flows!.update(flowHash(arena.u8, pool.at(packet), pool.length[packet]!), queue, recorder.stamp);
   }
 
   /** The queue of a frame; null: it is to be dropped. */

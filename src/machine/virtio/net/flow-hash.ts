@@ -67,7 +67,8 @@ export class TunFlows {
   adopt(learned: LearnedTunFlows): void {
     this.#bucket.fill(-1);
     this.#count = 0;
-    for (let i = 0; i < learned.hash.length; i++) this.update(learned.hash[i]!, learned.queue[i]!, learned.updated[i]!);
+    for (let i = 0; i < learned.hash.length; i++)
+      this.update(learned.hash[i]!, learned.queue[i]!, learned.updated.subarray(i));
   }
 
   /** Flows held, idle ones among them. */
@@ -75,26 +76,27 @@ export class TunFlows {
     return this.#count;
   }
   /**
-   * The guest sent a frame of the flow on `queue` at `now` (virtual nanoseconds). DEVIATION: a timer of the kernel's removes
+   * The guest sent a frame of the flow on `queue` at clock[0] (virtual ns; as an argument it would be boxed). DEVIATION: a timer of the kernel's removes
    * idle flows; here they are found idle when they are looked up, and all go when the table is full of them.
    */
-  update(hash: number, queue: number, now: number): void {
+  update(hash: number, queue: number, clock: Float64Array): void {
     if (hash === 0) return;
     let e = this.#find(hash);
     if (e < 0) {
-      if (this.#count === MAX_TAP_FLOWS) this.#expire(now);
+      if (this.#count === MAX_TAP_FLOWS) this.#expire(clock[0]!);
       if (this.#count === MAX_TAP_FLOWS) return;
       e = this.#count++;
       this.#insert(e, hash);
     }
     this.#queue[e] = queue;
-    this.#updated[e] = now;
+    this.#updated[e] = clock[0]!;
   }
-  /** The queue below `queues` for a frame to the guest. */
-  select(hash: number, queues: number, now: number): number {
+  /** The queue below `queues` for a frame to the guest, at clock[0]. */
+  select(hash: number, queues: number, clock: Float64Array): number {
     if (queues <= 1) return 0;
     const e = this.#find(hash);
-    if (e >= 0 && now - this.#updated[e]! < TUN_FLOW_EXPIRE_NS && this.#queue[e]! < queues) return this.#queue[e]!;
+    if (e >= 0 && clock[0]! - this.#updated[e]! < TUN_FLOW_EXPIRE_NS && this.#queue[e]! < queues)
+      return this.#queue[e]!;
     return reciprocalScale(hash, queues);
   }
   #find(hash: number): number {
