@@ -54,7 +54,15 @@ cost('qemu_device_state', 30000, 'ns', [10000, 300000], 'no source', 'a few hund
 cost('vhost_busy_poll_iteration', 100, 'ns', [20, 300], 'no source', 'a look at two rings and a socket, cpu_relax()', 'one look of a vhost worker that polls before it sleeps (poll-us)');
 cost('vhost_worker_iteration', 800, 'ns', [400, 2000], 'no source', 'work list, signalling and weight check', 'once per wake-up of a vhost worker');
 // ---- host kernel
-cost('vhost_net_tx_per_packet', 590, 'ns', [480, 700], 'derived', 'linux commit 761876c857: about 1.7 Mpps of small frames to the host stack’s entry, where they are dropped. 926 ns (linux commit 5503fcecd, 1.08 Mpps) hold a forwarder and the transmission on a NIC as well, which are charged beside it', 'descriptor, copy from the guest, skb, tap, host stack entry, without bytes');
+cost(
+  'vhost_net_tx_per_packet',
+  590,
+  'ns',
+  [480, 700],
+  'derived',
+  'linux commit 761876c857: about 1.7 Mpps of small frames to the host stack’s entry, where they are dropped. 926 ns (linux commit 5503fcecd, 1.08 Mpps) hold a forwarder and the transmission on a NIC as well, which are charged beside it',
+  'descriptor, copy from the guest, skb, tap, host stack entry, without bytes',
+);
 cost('vhost_net_rx_per_packet', 670, 'ns', [330, 770], 'derived', 'linux commit 1576d9860', 'tap dequeue, copy to the guest, used ring, without bytes');
 cost(
   'vhost_net_further_chain',
@@ -84,7 +92,15 @@ cost('l2_cache', 262144, 'B', [262144, 2097152], 'published', 'Intel 64 and IA-3
 cost('emc_miss_to_dpcls', 102, 'ns', [70, 130], 'derived', 'openvswitch/ovs commit d262ac2c6', 'extra when the first subtable must be asked');
 cost('smc_lookup', 40, 'ns', [20, 60], 'no source', 'between emc_pass and emc_miss_to_dpcls: one bucket, one comparison with a masked flow', 'extra when the signature match cache is asked');
 cost('dpcls_subtable_lookup', 73, 'ns', [50, 90], 'derived', 'openvswitch/ovs commit 3453b4d62', 'each further subtable');
-cost('vhost_dequeue', 67, 'ns', [50, 130], 'derived', 'CSIT 17.04, VPP on one core: 323 ns through a guest less 93 ns port to port are 230; less a second pass of the graph without NICs (93 less dpdk_nic_rx and dpdk_nic_tx), the enqueue of 70 ns, the copy of 64 bytes, a share of the call, and three cross_core_cache_line, which are all in the difference', 'one frame out of a guest, without bytes and without the lines that the guest wrote');
+cost(
+  'vhost_dequeue',
+  67,
+  'ns',
+  [50, 130],
+  'derived',
+  'CSIT 17.04, VPP on one core: 323 ns through a guest less 93 ns port to port are 230; less a second pass of the graph without NICs (93 less dpdk_nic_rx and dpdk_nic_tx), the enqueue of 70 ns, the copy of 64 bytes, a share of the call, and three cross_core_cache_line, which are all in the difference',
+  'one frame out of a guest, without bytes and without the lines that the guest wrote',
+);
 cost('vhost_enqueue', 62, 'ns', [45, 120], 'derived', 'DPDK commit e7ef68856: 100 cycles saved are 60 % of the enqueue of 64 bytes, so 167 cycles, its remote stores included; less their copy and a share of the call', 'one frame into a guest, without bytes; stores into lines of the guest are in it');
 cost('vhost_burst_overhead', 60, 'ns', [30, 150], 'derived', 'DPDK commits 096ffd811 and 63b113afa', 'per rte_vhost burst call');
 cost('copy_per_byte_vhost_user', 0.08, 'ns/B', [0.04, 0.2], 'derived', 'DPDK commit b0a985d1f', 'rte_memcpy between guest and mbuf');
@@ -101,6 +117,15 @@ cost('guest_napi_poll', 600, 'ns', [300, 1000], 'no source', 'interrupt handler,
 cost('guest_rx_per_packet', 450, 'ns', [300, 800], 'derived', 'napi_rx_per_packet plus a part of udp_socket_delivery (300 ns)', 'driver, skb, IP stack and socket of the guest');
 cost('guest_recvmsg', 650, 'ns', [450, 1050], 'published', 'xdp-project cpumap02-optimizations (432 ns at 3.6 GHz), scaled to 2.4 GHz', 'a program of the guest reads one message: recvmsg, socket dequeue, a short copy');
 cost('guest_rx_extra_buffer', 100, 'ns', [50, 200], 'no source', 'page fragment added to an skb, buffer taken from the ring', 'each receive buffer of a frame after the first (mergeable buffers)');
+cost(
+  'guest_xdp_tx',
+  213,
+  'ns',
+  [120, 300],
+  'derived',
+  'SIGCOMM 2021, Revisiting the Open vSwitch Dataplane Ten Years Later, Table 5, task D: 4.7 Mpps on one core at 2.4 GHz. It was the driver of a physical NIC',
+  'an XDP program of the guest’s driver sends a frame back: out of the ring, addresses swapped, into a transmit ring, what was sent freed',
+);
 cost('guest_tx_clean', 30, 'ns', [20, 60], 'published', 'xdp-project kfree_skb_list01 (30.5 ns at 3.6 GHz for allocation and free of one skb)', 'freeing one transmitted skb');
 cost('gso_segment', 250, 'ns', [100, 500], 'no source', 'allocation and headers of one skb in skb_segment(), between guest_tx_clean and napi_rx_per_packet', 'cutting one segment from a GSO packet in software, without its checksum');
 cost('checksum_per_byte', 0.32, 'ns/B', [0.1, 0.6], 'derived', 'lkl/linux PR 183; SIGCOMM 2021 fig. 7(b)', 'software checksum, one pass');

@@ -333,9 +333,9 @@ const Guest = object(
       false,
     ),
     app: choice(
-      '`stack`: the kernel’s IP stack with sockets and ICMP echo. `bridge`: the kernel forwards between its NICs, 0 and 1, 2 and 3 and so on, as bridges with two ports do. The others are DPDK programs as testpmd has them, for guests whose NICs all have the driver virtio-pmd: `macswap` and `io` forward every frame, `rxonly` takes frames and frees them, `txonly` looks at no receive queue and sends what UDP traffic from its NICs asks for, in bursts of 32.',
+      '`stack`: the kernel’s IP stack with sockets and ICMP echo. `bridge`: the kernel forwards between its NICs, 0 and 1, 2 and 3 and so on, as bridges with two ports do. `xdp-tx`: an XDP program of the kernel’s driver swaps the MAC addresses of every frame and sends it back by the same NIC, before there is an skb; the receive offloads have to be off, or the driver has to be able to switch them off (VIRTIO_NET_F_CTRL_GUEST_OFFLOADS), and where `queuePairs` are at least twice `vcpus` each vCPU has a send queue of its own. The others are DPDK programs as testpmd has them, for guests whose NICs all have the driver virtio-pmd: `macswap` and `io` forward every frame, `rxonly` takes frames and frees them, `txonly` looks at no receive queue and sends what UDP traffic from its NICs asks for, in bursts of 32.',
       'stack',
-      ['stack', 'bridge', 'macswap', 'io', 'txonly', 'rxonly'],
+      ['stack', 'bridge', 'xdp-tx', 'macswap', 'io', 'txonly', 'rxonly'],
     ),
     haltPollNs: integer(
       'Halt polling (`halt_poll_ns` of the kernel module kvm, whose own default is 200000): for so long at most the thread of a halted vCPU looks for a wake-up before it sleeps, nanoseconds. How long it does follows from how long halts last. A wake-up that it finds comes earlier, and its time is busy time. 0 = it sleeps at once.',

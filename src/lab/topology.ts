@@ -15,10 +15,10 @@ export type Datapath = 'system' | 'netdev' | 'linux';
 /** The program that runs the virtual machine. */
 export type VmmKind = 'qemu' | 'stratovirt';
 /**
- * What runs in the guest: its IP stack (with sockets and icmp echo), or a DPDK program that forwards, only sends or only
- * receives (`virtio-pmd` only).
+ * What runs in the guest: its IP stack (with sockets and icmp echo), its kernel's bridge or an XDP program of its driver, or a DPDK
+ * program that forwards, only sends or only receives (`virtio-pmd` only).
  */
-export type GuestApp = 'stack' | 'bridge' | 'macswap' | 'io' | 'txonly' | 'rxonly';
+export type GuestApp = 'stack' | 'bridge' | 'xdp-tx' | 'macswap' | 'io' | 'txonly' | 'rxonly';
 /** Pages of memory by their size. */
 export type PageSize = '4KiB' | '2MiB' | '1GiB';
 

@@ -20,6 +20,7 @@ import type { Transport } from './topology.ts';
 import { formatSize } from './units.ts';
 import { checkDpdk, checkGuestPages, dpdkBytes } from './validate-hugepages.ts';
 import { checkStratovirt, stratovirtTransport } from './validate-stratovirt.ts';
+import { checkXdpNic, xdpFeatures } from './validate-xdp.ts';
 
 /** Places of a guest that are not NICs have these names. */
 const RESERVED_NIC = /^(vcpu[0-9]+|qemu|stratovirt)$/;
@@ -177,7 +178,7 @@ function checkFeatures(nic: DraftGuestNic, guest: DraftGuest, at: string, faults
   const said = nic.features;
   const fields = fieldsOf(nic, guest);
   if (said === undefined || fields === null || Object.values(said).includes(undefined)) return;
-  const features = resolveFeatures(said, fields);
+  const features = resolveFeatures(guest.app === 'xdp-tx' ? xdpFeatures(said, fields) : said, fields);
   for (const rule of FEATURE_RULES) {
     if (said[rule.name] === true) checkTurnedOn(rule, features, fields, `${at}/features/${rule.name}`, faults);
   }
@@ -250,6 +251,7 @@ function checkDrivers(guest: DraftGuest, at: string, faults: Faults): void {
   // a NIC without a driver of ours is beside any other
   drivers.delete('none');
   if (guest.app === 'bridge') checkGuestBridge(guest, at, faults);
+  else if (guest.app === 'xdp-tx') checkGuestXdp(guest, at, faults);
   else if (guest.app !== undefined && guest.app !== 'stack') {
     const does = { macswap: 'forwards', io: 'forwards', txonly: 'sends', rxonly: 'receives' }[guest.app];
     if (guest.nics?.length === 0)
@@ -293,6 +295,12 @@ function checkGuestBridge({ nics }: DraftGuest, at: string, faults: Faults): voi
     if (nic.driver !== undefined && nic.driver !== 'virtio-net')
       faults.add(`${p}/driver`, 'wrong-driver', 'bridge is the kernel’s and needs its driver', '"virtio-net"');
   });
+}
+
+function checkGuestXdp({ nics }: DraftGuest, at: string, faults: Faults): void {
+  if (nics?.length === 0)
+    faults.add(`${at}/app`, 'wrong-driver', 'xdp-tx sends frames back, and this guest has no NIC', 'at least one NIC');
+  eachOf(nics, `${at}/nics`, (nic, p) => checkXdpNic(nic, p, faults));
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import { VhostUserPort } from '../../machine/backend/vhost-user.ts';
 import { GuestBridge } from '../../machine/guest/guest-bridge.ts';
 import { GuestNic, type GuestNicPlaces } from '../../machine/guest/guest-nic.ts';
 import type { QueuePlaces } from '../../machine/guest/guest-queue-pair.ts';
+import { GuestXdp } from '../../machine/guest/guest-xdp.ts';
 import { LinuxVcpu } from '../../machine/guest/linux-vcpu.ts';
 import { type PmdProgram, PmdVcpu } from '../../machine/guest/pmd-vcpu.ts';
 import type { BytePattern } from '../../machine/guest/stack/byte-pattern.ts';
@@ -123,13 +124,18 @@ export function buildGuest(
     cost: stackCost,
     gro: !poll,
   });
-  const bridge = guest.app === 'bridge' ? new GuestBridge(services, guestNics) : null;
+  const forwarder =
+    guest.app === 'bridge'
+      ? new GuestBridge(services, guestNics)
+      : guest.app === 'xdp-tx'
+        ? new GuestXdp(services, guest.vcpus)
+        : null;
   const vcpus = vcpuPlaces.map((place, i) => {
     const core = poll ? pollers.get(`vcpu ${guest.name}`)![i]! : cores.shared();
     const vcpuName = `${name}/vcpu${i}`;
     const vcpu = poll
       ? new PmdVcpu(vcpuName, core, services, vm, guestNics, stack, programOf(guest.app), i, count)
-      : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack, i, count, bridge);
+      : new LinuxVcpu(vcpuName, core, services, vm, guestNics, stack, i, count, forwarder);
     site.enter(vcpu, place, {
       kind: 'vcpu',
       core: cores.local(core),
@@ -351,7 +357,7 @@ const BACKEND_TEXT: Readonly<Record<Backend, (vmm: VmmKind) => string>> = {
   'vhost-user': () => 'DPDK vhost-user back-end',
 };
 
-/** A bridge is the kernel's: no polling driver runs it. */
+/** Bridges and XDP programs are the kernel's: no polling driver runs them. */
 function programOf(app: Guest['app']): PmdProgram {
-  return app === 'bridge' ? 'stack' : app;
+  return app === 'bridge' || app === 'xdp-tx' ? 'stack' : app;
 }

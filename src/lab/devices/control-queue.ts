@@ -207,7 +207,7 @@ function interfaceState(vmm: Vmm, nic: GuestNic, probed: Probed): InterfaceState
   return {
     mac: nic.mac,
     // testpmd starts its ports promiscuous, and so does a bridge (linux net/bridge/br_if.c)
-    promisc: polls || !vmm.vcpu.ends,
+    promisc: polls || (vmm.vcpu instanceof LinuxVcpu && vmm.vcpu.bridges),
     allmulti: false,
     unicast: [],
     multicast: [...new Map(groups.map((mac) => [key(mac), mac])).values()],
@@ -235,6 +235,8 @@ export function guestControl(
   const atUp = polls ? dpdkStartCommands(state, probed.features) : linuxCommands('link_up', state, probed.features);
   const { coalescing } = wiring.document;
   if (!polls && coalescing !== null) atUp.push(...linuxCoalesce(coalescing, probed.features));
+  const xdp = vmm.vcpu instanceof LinuxVcpu ? vmm.vcpu.xdp : null;
+  if (xdp !== null) atUp.push(...xdp.attach(state.queuePairs, state.maxQueuePairs, probed.features));
   const control = new GuestControl(vmm.services, {
     queue,
     buffer: new ControlBuffer(arena.u8, vmm.vm.ram + commandsGpa, commandsGpa, COMMAND_BYTES),

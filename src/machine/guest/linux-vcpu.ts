@@ -30,6 +30,7 @@ import type { GuestBridge } from './guest-bridge.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, CONTROL_POLL, CONTROL_WAIT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
+import { GuestXdp } from './guest-xdp.ts';
 import type { GuestStack } from './stack/stack.ts';
 import type { TrafficSource } from './traffic/source.ts';
 
@@ -57,7 +58,9 @@ export class LinuxVcpu extends GuestVcpu {
   /** The interfaces are up. */
   private linked = false;
   /** Null where received frames go up the stack. */
-  declare private readonly bridge: GuestBridge | null;
+  declare private readonly forwarder: GuestBridge | GuestXdp | null;
+  /** The same where it is an XDP program. */
+  declare readonly xdp: GuestXdp | null;
   declare private readonly napiCost: number;
   declare private readonly rxCost: number;
   declare private readonly bufferCost: number;
@@ -75,12 +78,13 @@ export class LinuxVcpu extends GuestVcpu {
     stack: GuestStack,
     index = 0,
     vcpus = 1,
-    bridge: GuestBridge | null = null,
+    forwarder: GuestBridge | GuestXdp | null = null,
   ) {
     super(name, core, services, vm, nics, stack, index, vcpus);
-    this.bridge = bridge;
+    this.forwarder = forwarder;
+    this.xdp = forwarder instanceof GuestXdp ? forwarder : null;
     this.napiCost = services.ns('guest_napi_poll');
-    this.rxCost = bridge === null ? services.ns('guest_rx_per_packet') : bridge.frameCost;
+    this.rxCost = forwarder === null ? services.ns('guest_rx_per_packet') : forwarder.frameCost;
     this.cleanCost = services.ns('guest_tx_clean');
     this.enableCost = services.ns('notification_enable');
     this.byteCost256 = services.per256('copy_per_byte_kernel');
@@ -90,7 +94,11 @@ export class LinuxVcpu extends GuestVcpu {
 
   /** Whether received frames end in this guest. */
   override get ends(): boolean {
-    return this.bridge === null;
+    return this.forwarder === null;
+  }
+  /** Whether NICs are ports of a bridge of the guest's. */
+  get bridges(): boolean {
+    return this.forwarder !== null && this.xdp === null;
   }
 
   override get turns(): readonly number[] {
@@ -130,6 +138,13 @@ export class LinuxVcpu extends GuestVcpu {
   /** The device has agreed to more queue pairs: their receive rings are filled (virtnet_set_queues()). */
   pairsAdded(): void {
     if (this.linked) this.linkUp();
+    const { xdp, recorder } = this;
+    if (xdp === null) return;
+    // virtnet_poll_tx() switches no interrupts on for the program's own queues
+    for (const pair of this.nics.flatMap((nic) => xdp.ownPairs(nic))) {
+      pair.tx.disableInterrupts();
+      recorder.event(pair.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
+    }
   }
   /** virtnet_probe() sends its commands before the interface goes up, and the network stack more of them after. */
   private bringUp(): boolean {
@@ -160,8 +175,8 @@ export class LinuxVcpu extends GuestVcpu {
         this.recheckReceive();
         break;
       case LAND_TX_CLEAN:
-        this.landClean();
-        return;
+        if (this.landClean()) return;
+        break;
       case RECHECK_TX:
         this.recheckTransmit();
         break;
@@ -279,7 +294,8 @@ export class LinuxVcpu extends GuestVcpu {
         this.active = pair;
         this.recorder.stamp[0] = this.timeline.now[0]!;
         this.recorder.event(pair.txBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
-        this.spend(this.napiCost + pair.tx.usedReady() * this.cleanCost, LAND_TX_CLEAN);
+        const cleans = this.xdp === null || !this.xdp.owns(pair) ? pair.tx.usedReady() : 0;
+        this.spend(this.napiCost + cleans * this.cleanCost, LAND_TX_CLEAN);
         return true;
       }
       if (pair.rxNapi) {
@@ -290,6 +306,7 @@ export class LinuxVcpu extends GuestVcpu {
         this.begun = this.timeline.now[0]!;
         this.recorder.stamp[0] = this.begun;
         this.recorder.event(pair.rxBase | GUEST_NAPI_POLL, 0, NAPI_POLL_WEIGHT, 0);
+        if (this.xdp !== null) this.freeSent(this.xdp, pair);
         this.spend(this.napiCost + n * this.rxCost + pair.readyExtra * this.bufferCost, LAND_RX);
         return true;
       }
@@ -305,10 +322,10 @@ export class LinuxVcpu extends GuestVcpu {
     const n = this.count;
     let at = this.begun + this.napiCost;
     pair.enter();
-    const { bridge } = this;
-    const out = bridge === null ? null : bridge.peerOf(pair);
+    const { forwarder, xdp } = this;
+    const out = forwarder === null ? null : forwarder.peerOf(pair, this.index);
     let passed = 0;
-    if (out !== null) {
+    if (out !== null && xdp === null) {
       recorder.stamp[0] = at;
       this.freeOld(out);
     }
@@ -317,23 +334,28 @@ export class LinuxVcpu extends GuestVcpu {
       recorder.stamp[0] = at;
       const frame = pair.receive();
       if (frame !== 0) {
-        if (bridge === null) this.stack.receive(nic, frame);
-        else if (bridge.pass(pair, out!, frame)) passed = frame;
+        if (forwarder === null) this.stack.receive(nic, frame);
+        else if (forwarder.pass(pair, out!, frame)) passed = frame;
         pair.releaseReceived();
       }
     }
     const now = this.timeline.now[0]!;
     recorder.stamp[0] = now;
     if (this.stack.summed > 0) this.paySums();
-    if (out !== null) this.sendPassed(out, passed);
-    else this.stack.flush(nic);
+    if (out === null) this.stack.flush(nic);
+    else if (xdp === null) this.sendPassed(out, passed);
     if (this.group.length > 1) this.rouseOthers();
     // try_fill_recv() when more than half of the budget (or of the ring) is free
     if (pair.rx.num_free > Math.min(NAPI_POLL_WEIGHT, pair.rx.size) >> 1) this.refill(pair);
-    if (n === NAPI_POLL_WEIGHT) return false;
+    if (n === NAPI_POLL_WEIGHT) {
+      if (xdp !== null) this.sendPassed(out!, passed);
+      return false;
+    }
     // virtqueue_napi_complete(): switch on, then look again
     const event = pair.rx.enableInterrupts();
     recorder.event(pair.rxBase | VIRTQ_INTERRUPTS_ON, 0, 0, event);
+    // an XDP program's kick is the last that virtnet_poll() does
+    if (xdp !== null) this.sendPassed(out!, passed);
     const debt = this.exitDebt;
     this.exitDebt = 0;
     this.spend(this.enableCost + debt, RECHECK_RX);
@@ -346,12 +368,23 @@ export class LinuxVcpu extends GuestVcpu {
     this.stack.summed = 0;
   }
 
-  /** What a poll has put into the other NIC's ring is published; `frame`: the last of it, 0 without any. */
+  /** What a poll has put into the ring by which it forwards is published; `frame`: the last of it, 0 without any. */
   private sendPassed(out: GuestQueuePair, frame: number): void {
-    this.exitDebt += this.bridge!.owed;
-    this.bridge!.owed = 0;
-    if (!out.txStopped && out.tx.num_free < this.stopBelow(out)) this.stop(out);
+    const { forwarder, xdp } = this;
+    this.exitDebt += forwarder!.owed;
+    forwarder!.owed = 0;
+    const own = xdp?.owns(out) === true;
+    if (!own && !out.txStopped && out.tx.num_free < this.stopBelow(out)) this.stop(out);
     if (frame !== 0) this.publish(out, frame);
+  }
+  /** What an XDP program's queue has sent is freed (virtnet_poll_cleantx(), virtnet_xdp_xmit()), at the current stamp. */
+  private freeSent(xdp: GuestXdp, pair: GuestQueuePair): void {
+    const out = xdp.peerOf(pair, this.index);
+    if (xdp.owns(out)) out.reclaim();
+    else {
+      this.freeOld(out);
+      this.wakeQueue(out);
+    }
   }
 
   private recheckReceive(): void {
@@ -365,15 +398,20 @@ export class LinuxVcpu extends GuestVcpu {
     pair.rxNapi = false;
   }
 
-  /** virtnet_poll_tx(). */
-  private landClean(): void {
+  /** virtnet_poll_tx(): true when interrupts are being switched on. */
+  private landClean(): boolean {
     const pair = this.active;
     this.recorder.stamp[0] = this.timeline.now[0]!;
+    if (this.xdp?.owns(pair) === true) {
+      pair.txNapi = false;
+      return false;
+    }
     pair.reclaim();
     this.wakeQueue(pair);
     const event = pair.tx.enableInterrupts();
     this.recorder.event(pair.txBase | VIRTQ_INTERRUPTS_ON, 0, 0, event);
     this.spend(this.enableCost, RECHECK_TX);
+    return true;
   }
 
   private recheckTransmit(): void {

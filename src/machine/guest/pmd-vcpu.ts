@@ -26,6 +26,7 @@ import type { BufferPool } from './buffer-pool.ts';
 import type { GuestNic } from './guest-nic.ts';
 import type { GuestQueuePair } from './guest-queue-pair.ts';
 import { BOOT, CONTROL_POLL, CONTROL_WAIT, GuestVcpu, LINK_UP, PHASE_GUEST } from './guest-vcpu.ts';
+import { swapMacs } from './mac-swap.ts';
 import type { GuestStack } from './stack/stack.ts';
 import type { TrafficSource } from './traffic/source.ts';
 
@@ -331,9 +332,10 @@ export class PmdVcpu extends GuestVcpu {
     }
     recorder.event(pair.base | GUEST_FORWARD, frame, length, 0);
     if (this.program === 'macswap') {
-      this.swapMacs(nic.frameAt);
+      const { u16 } = this.services.arena;
+      swapMacs(u16, nic.frameAt);
       // a frame of several mbufs was put together elsewhere; the addresses are in the first
-      if (mbufs > 1) this.swapMacs(nic.ram + gpa + pair.headerBytes);
+      if (mbufs > 1) swapMacs(u16, nic.ram + gpa + pair.headerBytes);
       this.services.frames.changed(pair.base, frame, nic.frameAt, length);
     }
     out.stats!.tx.count(this.services.arena.u8, nic.frameAt, length);
@@ -347,16 +349,6 @@ export class PmdVcpu extends GuestVcpu {
     if (out.scattered === null) return false;
     if (!out.scattered.roomFor(mbufs)) out.reclaim();
     return out.scattered.roomFor(mbufs);
-  }
-
-  private swapMacs(at: number): void {
-    const u16 = this.services.arena.u16;
-    const w = at >> 1;
-    for (let i = 0; i < 3; i++) {
-      const destination = u16[w + i]!;
-      u16[w + i] = u16[w + 3 + i]!;
-      u16[w + 3 + i] = destination;
-    }
   }
 
   private landTransmit(): void {
