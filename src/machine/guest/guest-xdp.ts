@@ -7,8 +7,8 @@
  * an interrupt: what was sent is freed before the next frame. Otherwise the program shares the queue of the stack
  * ("slower locked tx mode"). Dedicated pairs receive as well: the device has been told that they are in use, and steers to them.
  *
- * DEVIATION: receive buffers stay as they were without a program, where Linux posts one page for each from then on, with headroom.
- * So an MTU above 1500 is refused, of which Linux takes 3506, and a frame of several buffers is sent where it fits a transmit slot.
+ * DEVIATION: receive buffers stay as they were without a program, where Linux posts a page for each from then on, with headroom. So
+ * MTUs above 1500 are refused, not only those above 3506, and a frame of several buffers is sent where it fits a transmit slot.
  * The frame is copied beside the guest's RAM, at no cost, where Linux hands its page on. The program is there when the interface
  * goes up, and not attached later. What a poll sends is published together at its end, where Linux publishes each and kicks then.
  * The lock of a shared queue is never waited for, as each CPU that runs has a pair.

@@ -48,6 +48,7 @@ const figures: readonly (readonly [what: string, computed: number, published: nu
   ['out of a guest up to the host’s stack', ns('vhost_net_tx_per_packet'), 1e3 / 1.7, 5],
   ['into a guest by vhost-net', ns('vhost_net_rx_per_packet'), 1e3 / 1.5, 5],
   ['a halted vCPU over one that polls', ns('halted_vcpu_wakeup') - ns('halt_poll_wakeup'), (34 - 27) * 500, 1],
+  ['an XDP program sends a frame back', ns('guest_xdp_tx'), 1e3 / 4.7, 1],
   ['recvmsg', ns('guest_recvmsg'), 432 * (3.6 / 2.4), 5],
 ];
 
