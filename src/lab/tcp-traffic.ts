@@ -144,7 +144,7 @@ export class TcpTraffic {
       if (account === null && plan.bytes === null) client.source.writeUntil(now + plan.duration);
       client.source.block.connect(plan.path);
       if (account === null && plan.bytes !== null) client.source.writeBytes(this.share(i));
-      client.source.refresh(now);
+      client.source.refresh(Float64Array.of(now));
       plan.from.guest.vcpu.addSource(client.source);
     }
   }

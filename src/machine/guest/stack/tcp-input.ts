@@ -29,7 +29,7 @@ const TCP_INVALID_RATELIMIT = 500_000_000;
  * GUEST_CONSUME for control, GUEST_DROP_TCP for what is old or outside of the window.
  */
 export function tcpReceive(b: TcpBlock, s: TcpSegment, clock: Float64Array): number {
-  if (b.state === TCP_SYN_SENT) return synSent(b, s, clock[0]!);
+  if (b.state === TCP_SYN_SENT) return synSent(b, s, clock);
   const offset = b.rcvNxt + ((s.seq - (b.irs + b.rcvNxt)) | 0);
   const syn = (s.flags & TCP_SYN) !== 0;
   const fin = (s.flags & TCP_FIN) !== 0;
@@ -45,7 +45,7 @@ export function tcpReceive(b: TcpBlock, s: TcpSegment, clock: Float64Array): num
       if (length === 0) b.invalidAt = now;
     }
     // an acknowledgement in an old segment may still be news
-    if (!old && (s.flags & TCP_ACK) !== 0 && offset <= b.rcvAdv) acknowledge(b, s, offset, length, now);
+    if (!old && (s.flags & TCP_ACK) !== 0 && offset <= b.rcvAdv) acknowledge(b, s, offset, length, clock);
     return length > 0 ? GUEST_DROP_TCP : GUEST_CONSUME;
   }
   if (reset) {
@@ -65,12 +65,12 @@ export function tcpReceive(b: TcpBlock, s: TcpSegment, clock: Float64Array): num
     return GUEST_DROP_TCP;
   }
   if (b.state === TCP_SYN_RECV && acknowledged > 0) b.established();
-  acknowledge(b, s, offset, length, now);
+  acknowledge(b, s, offset, length, clock);
   if (b.dead || s.payload + (fin ? 1 : 0) === 0) return GUEST_CONSUME;
-  return data(b, s, offset, fin, now);
+  return data(b, s, offset, fin, clock);
 }
 
-function synSent(b: TcpBlock, s: TcpSegment, now: number): number {
+function synSent(b: TcpBlock, s: TcpSegment, clock: Float64Array): number {
   const ack = (s.flags & TCP_ACK) !== 0;
   if (ack && (s.ack | 0) !== ((b.iss + 1) | 0)) return GUEST_DROP_TCP;
   if ((s.flags & TCP_RST) !== 0) {
@@ -89,13 +89,13 @@ function synSent(b: TcpBlock, s: TcpSegment, now: number): number {
     return GUEST_CONSUME;
   }
   b.established();
-  advance(b, 1, now);
+  advance(b, 1, clock);
   b.ackNow = true;
   return GUEST_CONSUME;
 }
 
 /** tcp_ack(): what was received, and how much more may be sent. */
-function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number, now: number): void {
+function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number, clock: Float64Array): void {
   const acknowledged = b.una + ((s.ack - (b.iss + b.una)) | 0);
   if (acknowledged < b.una || acknowledged > b.nxt) return;
   const window = s.window * 2 ** b.windowShift;
@@ -105,7 +105,7 @@ function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number,
       // it was closed: go on at once
       b.backoff = 0;
       b.rtoAt = NEVER;
-      if (b.inFlight) b.armRto(now);
+      if (b.inFlight) b.armRto(clock[0]!);
     }
     b.window = window;
     if (window > b.maxWindow) b.maxWindow = window;
@@ -114,7 +114,7 @@ function acknowledge(b: TcpBlock, s: TcpSegment, offset: number, length: number,
   const { recovery } = b;
   const news = recovery.sack && s.sacks > 0 && learn(b, s, acknowledged);
   if (acknowledged > b.una) {
-    advance(b, acknowledged, now);
+    advance(b, acknowledged, clock);
     if (news && recovery.found(b.una, b.nxt)) missing(b);
   } else if (length === 0 && b.inFlight && (recovery.sack ? news : sameWindow)) {
     // RFC 5681 §3.2; with SACK what counts is that something new has arrived (RFC 6675 §2)
@@ -142,8 +142,9 @@ function missing(b: TcpBlock): void {
 }
 
 /** Everything before `to` has been received. */
-function advance(b: TcpBlock, to: number, now: number): void {
+function advance(b: TcpBlock, to: number, clock: Float64Array): void {
   const { recovery } = b;
+  const now = clock[0]!;
   const bytes = to - b.una;
   // the window was used up, or slow start would not have filled it twice (linux tcp_is_cwnd_limited())
   const { congestion } = b;
@@ -179,7 +180,8 @@ export function tcpVerify(b: TcpBlock, s: TcpSegment): void {
 }
 
 /** tcp_data_queue(): payload or FIN, in the window at least in part. */
-function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, now: number): number {
+function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, clock: Float64Array): number {
+  const now = clock[0]!;
   if (b.state !== TCP_ESTABLISHED && b.state !== TCP_FIN_WAIT1 && b.state !== TCP_FIN_WAIT2) {
     b.ackNow = true; // the other side has sent its FIN
     return GUEST_DROP_TCP;
@@ -206,19 +208,19 @@ function data(b: TcpBlock, s: TcpSegment, offset: number, fin: boolean, now: num
     b.duplicatesOwed++;
   }
   if (b.finAt > 0 && b.rcvNxt === b.finAt) finReceived(b);
-  else if (from === offset || news) scheduleAck(b, now);
+  else if (from === offset || news) scheduleAck(b, clock);
   if (b.reading) b.read = Math.min(b.rcvNxt, b.finAt > 0 ? b.finAt : b.rcvNxt);
   if (s.payload === 0) return GUEST_CONSUME;
   return news ? GUEST_DELIVER : GUEST_DROP_TCP;
 }
 
 /** __tcp_ack_snd_check(): more than one full segment, quick ACK mode, or something is missing: now. Otherwise delayed. */
-function scheduleAck(b: TcpBlock, now: number): void {
+function scheduleAck(b: TcpBlock, clock: Float64Array): void {
   if (b.quickAcks < 0) {
     b.quickAcks = Math.min(TCP_MAX_QUICKACKS, Math.max(2, Math.floor(b.buffer / (2 * b.rcvMss))));
   }
   if (b.ackNow || b.rcvNxt - b.rcvWup > b.rcvMss || b.quickAcks > 0 || b.ranges > 0) b.ackNow = true;
-  else b.delackAt = Math.min(b.delackAt, now + TCP_DELACK_MIN);
+  else b.delackAt = Math.min(b.delackAt, clock[0]! + TCP_DELACK_MIN);
 }
 
 function finReceived(b: TcpBlock): void {

@@ -307,7 +307,7 @@ export class TcpOutput {
       b.dataPackets++;
       b.dataSegments += segments;
     }
-    if (!b.inFlight && synchronized) this.persist(now);
+    if (!b.inFlight && synchronized) this.persist(clock);
     return path.headerBytes + headerBytes + payload;
   }
 
@@ -364,12 +364,12 @@ export class TcpOutput {
     if (b.quickAcks > 0) b.quickAcks--;
   }
 
-  /** Nothing is under way, and the window lets nothing out: the persist timer (RFC 9293 §3.8.6.1). */
-  persist(now: number): void {
+  /** Nothing is under way at clock[0], and the window lets nothing out: the persist timer (RFC 9293 §3.8.6.1). */
+  persist(clock: Float64Array): void {
     const b = this.b;
     if (b.rtoAt !== NEVER || b.inFlight || !this.sending || b.limit <= b.nxt) return;
     this.plan();
-    if (this.kind === NOTHING) b.armRto(now);
+    if (this.kind === NOTHING) b.armRto(clock[0]!);
   }
 
   /** tcp_select_window(): the right edge never moves back, and moves on by a segment at least (RFC 9293 §3.8.6.2.2). */

@@ -80,7 +80,7 @@ export class Tcp {
   receive(source: TcpSource, s: TcpSegment, p: IpPacket, clock: Float64Array): number {
     const { block } = source;
     const kind = block.state === TCP_LISTEN ? this.opened(block, s, p) : tcpReceive(block, s, clock);
-    source.refresh(clock[0]!);
+    source.refresh(clock);
     return kind;
   }
 

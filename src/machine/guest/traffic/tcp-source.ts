@@ -60,8 +60,9 @@ export class TcpSource extends TrafficSource implements MessageSocket, SocketPla
   finish(): void {
     this.block.close();
   }
-  private tell(application: Application, now: number): void {
+  private tell(application: Application, clock: Float64Array): void {
     const { block } = this;
+    const now = clock[0]!;
     if (!this.opened && (block.state === TCP_ESTABLISHED || block.state === TCP_CLOSE_WAIT)) {
       this.opened = true;
       application.opened(now);
@@ -73,28 +74,28 @@ export class TcpSource extends TrafficSource implements MessageSocket, SocketPla
   }
 
   /** The application stops or goes on reading. */
-  setReading(reading: boolean, now: number): void {
+  setReading(reading: boolean, clock: Float64Array): void {
     const b = this.block;
     b.reading = reading;
     if (reading) {
       b.read = Math.max(1, b.rcvNxt);
       this.output.windowUpdate();
     }
-    this.refresh(now);
+    this.refresh(clock);
   }
 
-  /** Something has changed at `now`: when is the next look due? */
-  refresh(now: number): void {
+  /** Something has changed at clock[0]: when is the next look due? */
+  refresh(clock: Float64Array): void {
     const { block, output } = this;
     if (this.released || block.state === TCP_CLOSE) {
       this.due[0] = NEVER;
       this.work = -1;
       return;
     }
-    if (this.application !== null) this.tell(this.application, now);
-    if (this.work >= 0 || output.pending) this.due[0] = now;
+    if (this.application !== null) this.tell(this.application, clock);
+    if (this.work >= 0 || output.pending) this.due[0] = clock[0]!;
     else {
-      output.persist(now);
+      output.persist(clock);
       this.due[0] = Math.min(block.nextTimer, this.until);
       if (this.application !== null) this.due[0] = Math.min(this.due[0]!, this.application.nextAlarm);
     }
@@ -110,7 +111,7 @@ export class TcpSource extends TrafficSource implements MessageSocket, SocketPla
   }
   override worked(clock: Float64Array): void {
     this.application!.worked(this, clock[0]!);
-    this.refresh(clock[0]!);
+    this.refresh(clock);
   }
 
   override ready(clock: Float64Array): number {
@@ -122,7 +123,7 @@ export class TcpSource extends TrafficSource implements MessageSocket, SocketPla
       this.block.close();
     }
     this.output.runTimers(clock);
-    this.refresh(now);
+    this.refresh(clock);
     return this.work < 0 && this.due[0]! <= now ? 1 : 0;
   }
   override nextLength(): number {
@@ -131,7 +132,7 @@ export class TcpSource extends TrafficSource implements MessageSocket, SocketPla
   override fill(at: number): number {
     const clock = this.block.services.recorder.stamp;
     const length = this.output.write(at, this.wish, clock);
-    this.refresh(clock[0]!);
+    this.refresh(clock);
     return length;
   }
   override get done(): boolean {

@@ -146,7 +146,7 @@ export class Link {
 
   open(): this {
     this.a.block.connect(this.path);
-    this.a.source.refresh(this.now);
+    this.a.source.refresh(Float64Array.of(this.now));
     return this;
   }
 

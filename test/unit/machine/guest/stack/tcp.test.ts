@@ -292,7 +292,7 @@ describe('windows', () => {
 
   test('an application that does not read closes the window; probes with backoff; reading opens it', () => {
     const link = new Link({ bytes: 1_000_000 });
-    link.b.source.setReading(false, 0);
+    link.b.source.setReading(false, Float64Array.of(0));
     link.open().run(5000 * MS);
     // the window is announced in units of 128 bytes, rounded up, also where it may not move back
     assert.ok(link.b.block.received >= TCP_BUFFER && link.b.block.received < TCP_BUFFER + 1448);
@@ -306,7 +306,7 @@ describe('windows', () => {
     }
     const gaps = probes.slice(1).map((p, i) => p.at - probes[i]!.at);
     for (const [i, gap] of gaps.slice(1).entries()) assert.ok(gap > 1.9 * gaps[i]!, String(gaps));
-    link.b.source.setReading(true, link.now);
+    link.b.source.setReading(true, Float64Array.of(link.now));
     const before = link.now;
     link.run();
     assert.equal(link.b.block.received, 1_000_000);
