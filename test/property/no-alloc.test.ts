@@ -44,6 +44,10 @@ test.each(cases)('$name: nor do frames so far apart that all have rested in betw
   expect(bytesPerFrame(name, 'paced', warm, counted, at)).toBeLessThan(BOX);
 });
 
+test('vhost-user: nor do segments of TCP', () => {
+  expect(bytesPerFrame('vhost-user', 'tcp_stream', warm, counted, 3)).toBeLessThan(BOX);
+});
+
 test('vhost-net: nor does an echo, but for a little', () => {
   expect(bytesPerFrame('vhost-net', 'ping', 30_000, 20_000, 3)).toBeLessThan(60);
 });
