@@ -5,7 +5,8 @@ export function rfc2544Text({ sizes, trials }: Rfc2544Result): string[] {
   return [`rfc2544, ${trials} trials`, ...sizes.flatMap(linesOf)];
 }
 
-function linesOf({ frameSize, maxFramesPerSecond, throughput, latency, loss, backToBack }: Rfc2544Size): string[] {
+function linesOf(size: Rfc2544Size): string[] {
+  const { frameSize, maxFramesPerSecond, throughput, latency, loss, backToBack, recovery, reset } = size;
   const of = frameSize === null ? 'frames of the traffic' : `${frameSize} bytes`;
   const lines = [`  ${of}, at most ${rate(maxFramesPerSecond)}`];
   if (throughput !== undefined) {
@@ -20,6 +21,15 @@ function linesOf({ frameSize, maxFramesPerSecond, throughput, latency, loss, bac
   for (const at of loss ?? []) lines.push(`    loss at ${share(at.share)} of the highest rate: ${share(at.lossRatio)}`);
   if (backToBack !== undefined)
     lines.push(`    back to back ${backToBack.atLeast ? 'at least ' : ''}${backToBack.frames} frames`);
+  if (recovery) {
+    const { overloadFramesPerSecond, overloadLossRatio, seconds, lostAfterwards } = recovery;
+    const until = seconds === null ? 'none' : `last loss ${us(seconds)} after it was halved, ${lostAfterwards} lost`;
+    lines.push(`    recovery from ${rate(overloadFramesPerSecond)}, ${share(overloadLossRatio)} lost: ${until}`);
+  }
+  if (reset) {
+    const { seconds, lostFrames } = reset;
+    lines.push(`    reset: ${seconds === null ? 'no frame came back' : us(seconds)}, ${lostFrames} frames lost`);
+  }
   return lines;
 }
 

@@ -7,7 +7,7 @@ import { closed, oneOf } from '../schema-kit.ts';
 import { BadTraffic, type TrafficRequestBody } from '../traffic-request.ts';
 import { DURATION_PATTERN, parseDuration } from '../units.ts';
 
-const TESTS = ['throughput', 'latency', 'loss', 'back-to-back'] as const;
+const TESTS = ['throughput', 'latency', 'loss', 'back-to-back', 'recovery', 'reset'] as const;
 const ratio = (description: string, standard: number, minimum: number, maximum: number) =>
   Type.Optional(Type.Number({ minimum, maximum, default: standard, description, examples: [standard] }));
 
@@ -21,7 +21,7 @@ export const Measure = closed(
         maxItems: TESTS.length,
         default: ['throughput'],
         description:
-          '`throughput`: the highest rate that loses no more than `loss` (§26.1). `latency`: at `latencyRates` of the throughput, of all frames (§26.2). `loss`: the share that is lost, from the highest rate down until two rates lose nothing (§26.3). `back-to-back`: the longest burst at the highest rate of which nothing is lost (§26.4).',
+          '`throughput`: the highest rate that loses no more than `loss` (§26.1). `latency`: at `latencyRates` of the throughput, of all frames (§26.2). `loss`: the share that is lost, from the highest rate down until two rates lose nothing (§26.3). `back-to-back`: the longest burst at the highest rate of which nothing is lost (§26.4). `recovery`: how long frames are lost after an overload (§26.5). `reset`: how long none comes while a back-end is started again (§26.6), which `reset` names.',
         examples: [['throughput', 'latency']],
       }),
     ),
@@ -107,6 +107,44 @@ export const Measure = closed(
       }),
     ),
     lossStep: ratio('Step of the rates of `loss`, as a share of the highest.', 0.1, 0.01, 0.5),
+    recovery: Type.Optional(
+      closed(
+        {
+          overload: Type.Optional(
+            Type.String({
+              pattern: DURATION_PATTERN,
+              maxLength: 32,
+              default: '100ms',
+              description:
+                'How long the overload lasts, in virtual time; longer where that would be fewer than 50,000 frames of a stream, and never more than `maxFrames` of them. RFC 2544 has 60 s, so that the queues are full; 50,000 frames, a tenth too many, fill rings of 4096.',
+              examples: ['100ms'],
+            }),
+          ),
+        },
+        { description: 'Of the test `recovery`.', examples: [{ overload: '100ms' }] },
+      ),
+    ),
+    reset: Type.Optional(
+      closed(
+        {
+          nic: Type.String({
+            maxLength: 128,
+            description: 'A NIC of a guest, `guest/nic`, whose vhost-user back-end dies and is started again.',
+            examples: ['a/net0'],
+          }),
+          restartAfter: Type.Optional(
+            Type.String({
+              pattern: DURATION_PATTERN,
+              maxLength: 32,
+              default: '1ms',
+              description: 'The back-end is started again so long after it died.',
+              examples: ['1ms'],
+            }),
+          ),
+        },
+        { description: 'Of the test `reset`, which needs it.', examples: [{ nic: 'a/net0', restartAfter: '1ms' }] },
+      ),
+    ),
     longestBurst: Type.Optional(
       Type.Integer({
         minimum: 2,
@@ -143,10 +181,15 @@ export interface MeasureSpec {
   readonly latencyRates: readonly number[];
   readonly lossStep: number;
   readonly longestBurst: number;
+  readonly overloadSeconds: number;
+  /** null: it is not among the tests. */
+  readonly reset: { readonly nic: string; readonly restartAfterNs: number } | null;
 }
 
 /** Fewest frames of a stream in a trial: kernels take up to 64 at once, and half of them are looked at. */
 export const LEAST_FRAMES = 8000;
+/** Fewest frames of a stream in an overload of 110 %: a tenth of them is more than the rings hold, 4096 entries at most. */
+export const LEAST_OVERLOAD = 50_000;
 /** Fewest frames that a stream sends before a trial. */
 export const LEAST_LEARNED = 100;
 /** Seconds of virtual time that a trial sends at most: at a rate far below the highest one it has fewer frames. */
@@ -208,14 +251,23 @@ export function measureSpec(
       `${learning} frames at ${learningRate} frames per second would take longer than ${LONGEST_TRIAL} s`,
       `at least ${learning / LONGEST_TRIAL}`,
     );
-  const duration = parseDuration(body.duration ?? '20ms');
-  if (!duration.ok) throw new BadTraffic('/measure/duration', duration.detail, duration.expected);
-  if (duration.value < 1000 || duration.value > LONGEST_TRIAL * 1e9)
-    throw new BadTraffic('/measure/duration', `${body.duration} is out of range`, '1us to 3600s');
+  const time = (field: string, text: string, least: number, range: string): number => {
+    const parsed = parseDuration(text);
+    if (!parsed.ok) throw new BadTraffic(`/measure/${field}`, parsed.detail, parsed.expected);
+    if (parsed.value < least || parsed.value > LONGEST_TRIAL * 1e9)
+      throw new BadTraffic(`/measure/${field}`, `${text} is out of range`, range);
+    return parsed.value;
+  };
+  const duration = time('duration', body.duration ?? '20ms', 1000, '1us to 3600s');
+  const overload = time('recovery/overload', body.recovery?.overload ?? '100ms', 1000, '1us to 3600s');
+  const tests = body.tests ?? ['throughput'];
+  if (tests.includes('reset') && body.reset === undefined)
+    throw new BadTraffic('/measure/reset', 'is missing', 'an object with the `nic` whose back-end is reset');
+  const restart = time('reset/restartAfter', body.reset?.restartAfter ?? '1ms', 100_000, '100us to 3600s');
   return {
-    tests: body.tests ?? ['throughput'],
+    tests,
     frameSizes: body.frameSizes ?? [null],
-    durationSeconds: duration.value / 1e9,
+    durationSeconds: duration / 1e9,
     maxFrames: body.maxFrames ?? 200_000,
     loss: body.loss ?? 0,
     resolution: body.resolution ?? 0.01,
@@ -224,6 +276,8 @@ export function measureSpec(
     latencyRates: body.latencyRates ?? [1],
     lossStep: body.lossStep ?? 0.1,
     longestBurst: body.longestBurst ?? 100_000,
+    overloadSeconds: overload / 1e9,
+    reset: tests.includes('reset') && body.reset ? { nic: body.reset.nic, restartAfterNs: restart } : null,
   };
 }
 
@@ -263,6 +317,24 @@ export interface Rfc2544BackToBack {
   readonly atLeast: boolean;
   readonly trials: number;
 }
+export interface Rfc2544Recovery {
+  /** 110 % of the throughput, or the highest rate where that is lower. */
+  readonly overloadFramesPerSecond: number;
+  /** Half of it. */
+  readonly reducedFramesPerSecond: number;
+  /** Of the frames of the overload. */
+  readonly overloadLossRatio: number;
+  /** Frames that were lost after the rate was reduced, those of the overload that were under way included. */
+  readonly lostAfterwards: number;
+  /** From the reduction of the rate to the last frame that was lost; 0: none was. null: frames were lost as long as it was looked. */
+  readonly seconds: number | null;
+}
+export interface Rfc2544Reset {
+  readonly framesPerSecond: number;
+  readonly lostFrames: number;
+  /** From the last frame before to the first frame after, of the stream that waited longest; null: none came. */
+  readonly seconds: number | null;
+}
 /** Tests that were not asked for are left out. */
 export interface Rfc2544Size {
   /** null: as the traffic says. */
@@ -273,6 +345,9 @@ export interface Rfc2544Size {
   readonly latency?: readonly Rfc2544Latency[];
   readonly loss?: readonly Rfc2544Loss[];
   readonly backToBack?: Rfc2544BackToBack;
+  /** null: no rate passed. */
+  readonly recovery?: Rfc2544Recovery | null;
+  readonly reset?: Rfc2544Reset | null;
 }
 export interface Rfc2544Result {
   readonly sizes: readonly Rfc2544Size[];

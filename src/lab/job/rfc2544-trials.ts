@@ -5,6 +5,7 @@
 import { RunLedger } from '../../machine/packet/run-ledger.ts';
 import { collectGarbage } from '../collect-garbage.ts';
 import { Ends } from '../ends.ts';
+import type { FaultSpec } from '../faults/fault-types.ts';
 import type { TrafficSpec, WorldStatus } from '../protocol.ts';
 import { FCS_BYTES } from '../run.ts';
 import type { World } from '../world.ts';
@@ -13,16 +14,20 @@ import {
   LEAST_BURSTS,
   LEAST_FRAMES,
   LEAST_LEARNED,
+  LEAST_OVERLOAD,
   LONGEST_TRIAL,
   type MeasureSpec,
   type Rfc2544BackToBack,
   type Rfc2544Latency,
   type Rfc2544Loss,
+  type Rfc2544Recovery,
+  type Rfc2544Reset,
   type Rfc2544Result,
   type Rfc2544Size,
   type Rfc2544Throughput,
 } from './measure.ts';
 import { backToBack, lossCurve, lossRatio, type Throughput, type Trial, throughputSearch } from './rfc2544.ts';
+import { reset, type Stage, systemRecovery } from './rfc2544-recovery.ts';
 
 /** What trials stand on; see run-job.ts. */
 export interface TrialGround {
@@ -32,6 +37,8 @@ export interface TrialGround {
   start(world: World, index: number, id: string, change: Partial<TrafficSpec>): void;
   /** The same where that can be; false where the world refuses it. */
   tryStart(world: World, index: number, id: string, change: Partial<TrafficSpec>): boolean;
+  /** Breaks something, of the measurement's `reset`. */
+  fault(world: World, spec: FaultSpec): void;
   /** Runs until nothing more happens; `events`: how many have happened in earlier worlds. */
   settle(world: World, events: number): void;
   /** The job's requests in the engine's units. */
@@ -105,7 +112,7 @@ class Measurement {
     const at = (rate: number): WorldTrial => (rate === max ? top : this.trial(frameSize, { rate, frames: null }));
     const wanted = (test: MeasureSpec['tests'][number]): boolean => tests.includes(test);
     const search = { max, loss: this.spec.loss, resolution: this.spec.resolution };
-    const found = wanted('throughput') || wanted('latency') ? throughputSearch(at, search) : null;
+    const found = FOUND.some(wanted) ? throughputSearch(at, search) : null;
     this.shown ??= found?.best ?? null;
     return {
       frameSize,
@@ -114,6 +121,8 @@ class Measurement {
       ...(found !== null && wanted('latency') ? { latency: this.latency(at, found) } : {}),
       ...(wanted('loss') ? { loss: this.loss(at, max) } : {}),
       ...(wanted('back-to-back') ? { backToBack: this.burst(frameSize) } : {}),
+      ...(found !== null && wanted('recovery') ? { recovery: this.recovery(frameSize, found, max) } : {}),
+      ...(found !== null && this.spec.reset !== null ? { reset: this.reset(frameSize, found) } : {}),
     };
   }
 
@@ -149,8 +158,71 @@ class Measurement {
     return backToBack((frames) => this.trial(frameSize, { rate, frames }), { most, resolution });
   }
 
-  /** One world, from its boot to its last frame. */
-  private trial(frameSize: number | null, load: Load): WorldTrial {
+  private recovery(
+    frameSize: number | null,
+    { framesPerSecond: throughput }: Throughput<WorldTrial>,
+    max: number,
+  ): Rfc2544Recovery | null {
+    if (throughput === 0) return null;
+    const { overloadSeconds, durationSeconds } = this.spec;
+    return this.onStage(frameSize, (stage) =>
+      systemRecovery(stage, {
+        ...{ throughput, max },
+        overloadFrames: (rate) => this.framesFor(overloadSeconds, rate, LEAST_OVERLOAD),
+        reducedFrames: (rate) => this.framesFor(durationSeconds, rate, LEAST_FRAMES),
+      }),
+    );
+  }
+  private reset(
+    frameSize: number | null,
+    { framesPerSecond: throughput }: Throughput<WorldTrial>,
+  ): Rfc2544Reset | null {
+    const { reset: spec, durationSeconds } = this.spec;
+    if (throughput === 0 || spec === null) return null;
+    const after = spec.restartAfterNs / 1e9 + durationSeconds;
+    return this.onStage(frameSize, (stage) =>
+      reset(stage, {
+        ...{ ...spec, throughput, framesBefore: LEAST_FRAMES },
+        frames: (rate) => LEAST_FRAMES + this.framesFor(after, rate, LEAST_FRAMES),
+      }),
+    );
+  }
+  /** A world of its own for a test in which something changes while streams send. */
+  private onStage<T>(frameSize: number | null, act: (stage: Stage) => T): T {
+    const { ground } = this;
+    const { world, settle } = this.learned(frameSize);
+    const sized = frameSize === null ? {} : { frameSize };
+    const ids = new Set<string>();
+    const answer = act({
+      world,
+      streams: ground.streams.length,
+      send: (name, change) => {
+        for (let i = 0; i < ground.streams.length; i++) {
+          const id = `${name}-${i + 1}`;
+          ids.add(id);
+          ground.start(world, i, id, { ...sized, ...change });
+        }
+      },
+      ledgers: (name) => ground.streams.map((_, i) => ledgerOf(world, `${name}-${i + 1}`)),
+      fault: (spec) => ground.fault(world, spec),
+      settle,
+    });
+    for (const id of ids) {
+      const { state, reason } = world.run(id);
+      if (state !== 'SUCCEEDED') throw new TrialFailed(reason ?? `${id} is ${state}`);
+    }
+    this.count(world.status());
+    collectGarbage();
+    return answer;
+  }
+  /** Frames of a stream at a rate of its own, for a time, `least` of them at least. */
+  private framesFor(seconds: number, rate: number, least: number): number {
+    const most = Math.min(this.spec.maxFrames, Math.max(1, Math.floor(LONGEST_TRIAL * rate)));
+    return Math.min(most, Math.max(least, Math.ceil(seconds * rate)));
+  }
+
+  /** A fresh world that knows its ends and flows. */
+  private learned(frameSize: number | null): { readonly world: World; readonly settle: () => void } {
     const { ground, spec } = this;
     const { streams } = ground;
     const world = ground.open();
@@ -171,6 +243,15 @@ class Measurement {
         ground.tryStart(world, i, `learn-back-${i + 1}`, { ...sized, ...BACKWARD, from: to, to: from });
       if (streams.filter((stream, i) => stream.from !== stream.to && backward(i, stream)).length > 0) settle();
     }
+    return { world, settle };
+  }
+
+  /** One world, from its boot to its last frame. */
+  private trial(frameSize: number | null, load: Load): WorldTrial {
+    const { ground, spec } = this;
+    const { streams } = ground;
+    const { world, settle } = this.learned(frameSize);
+    const sized = frameSize === null ? {} : { frameSize };
     const rate = load.rate === null ? 0 : load.rate / streams.length;
     const wanted = rate === 0 ? spec.maxFrames : Math.ceil(spec.durationSeconds * rate);
     // at a rate far below the highest one it has those that fit into its time
@@ -195,6 +276,13 @@ class Measurement {
     return trial;
   }
 
+  /** Into what is told of all worlds together. */
+  private count({ fingerprint, virtualTimeSeconds, events }: WorldStatus): void {
+    this.fingerprints.push(fingerprint);
+    this.virtualTimeSeconds += virtualTimeSeconds;
+    this.events += events;
+  }
+
   private outcome(world: World, asked: number | null): WorldTrial {
     const { streams } = this.ground;
     const all = new RunLedger(0, 0, 0);
@@ -211,9 +299,7 @@ class Measurement {
       return run;
     });
     const status = world.status();
-    this.fingerprints.push(status.fingerprint);
-    this.virtualTimeSeconds += status.virtualTimeSeconds;
-    this.events += status.events;
+    this.count(status);
     return {
       sent: all.sent,
       received: all.received,
@@ -226,6 +312,9 @@ class Measurement {
     };
   }
 }
+
+/** What is measured at the throughput, or in relation to it. */
+const FOUND: readonly MeasureSpec['tests'][number][] = ['throughput', 'latency', 'recovery', 'reset'];
 
 function answerOf({ best, framesPerSecond, failedFramesPerSecond, trials }: Throughput<WorldTrial>): Rfc2544Throughput {
   const { delivered = 0, deliveredBytes = 0 } = best?.latency ?? {};

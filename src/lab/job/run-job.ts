@@ -105,6 +105,14 @@ function measureJob(job: JobSpec, body: MeasureBody, watch: JobWatch): JobResult
           throw error;
         }
       },
+      fault: (world, fault) => {
+        try {
+          world.fault(fault);
+        } catch (error) {
+          if (error instanceof Refusal) throw new JobFailed(ofRefusal(error, '/measure/reset'));
+          throw error;
+        }
+      },
       settle: (world, events) => settle(world, job, watch, events),
     });
   } catch (error) {

@@ -223,6 +223,7 @@ export class Frames {
     const ledger = this.close(frame);
     if (ledger === null) return;
     ledger.dropped[kind]!++;
+    ledger.lastDropNs = this.recorder.stamp[0]!;
     this.settle(ledger);
   }
 

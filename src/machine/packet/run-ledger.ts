@@ -37,6 +37,7 @@ export class RunLedger {
   mark = 0;
   markedNs = -1;
   lastDeliveryNs = -1;
+  lastDropNs = -1;
   firstFrame = 0;
   lastFrame = 0;
   deliveredBytes = 0;

@@ -50,6 +50,32 @@ const BackToBack = closed(
   },
   { description: '§26.4. With `back-to-back` among the tests.' },
 );
+const Recovery = closed(
+  {
+    overloadFramesPerSecond: rate('110 % of the throughput, or the highest rate where that is lower', 13_200_000),
+    reducedFramesPerSecond: rate('Half of it', 6_600_000),
+    overloadLossRatio: ratio('Share of the frames of the overload that did not come out.', 0.08),
+    lostAfterwards: whole('Frames that were lost after the rate was halved.', 3),
+    seconds: orNull(Type.Number(), {
+      description:
+        'From the halving of the rate to the last frame that was lost; 0: none was, null: frames were lost as long as it was looked.',
+      examples: [0.000012],
+    }),
+  },
+  { description: '§26.5. With `recovery` among the tests; null where no rate passed.' },
+);
+const Reset = closed(
+  {
+    framesPerSecond: rate('The throughput, at which the streams send', 12_000_000),
+    lostFrames: whole('Frames that did not come out.', 16_000),
+    seconds: orNull(Type.Number(), {
+      description:
+        'From the last frame before to the first one after, of the stream that waited longest; null: none came.',
+      examples: [0.0015],
+    }),
+  },
+  { description: '§26.6. With `reset` among the tests; null where no rate passed.' },
+);
 export const Rfc2544ResultSchema = name(
   closed(
     {
@@ -70,6 +96,8 @@ export const Rfc2544ResultSchema = name(
             Type.Array(Loss, { description: '§26.3, from the highest rate down. With `loss` among the tests.' }),
           ),
           backToBack: Type.Optional(BackToBack),
+          recovery: Type.Optional(orNull(Recovery)),
+          reset: Type.Optional(orNull(Reset)),
         }),
         { description: 'By frame size, as they were asked for. Tests that were not asked for are left out.' },
       ),
