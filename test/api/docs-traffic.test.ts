@@ -40,18 +40,25 @@ testPrinted('docs/traffic.md', 'patterns and measurements asked for with curl wo
   expect(rates[0]! / rates[3]!, said).toBeGreaterThan(4);
 });
 
-test('the measurement on the command line holds what the page asserts', () => {
+test.each([
+  ['p2p.yaml', /throughput 1\d\.\d+ Mframes\/s/],
+  [
+    'pvp.yaml',
+    /recovery from [\d.]+ Mframes\/s, [\d.]+ % lost: last loss [\d.]+ us .*\n.*reset: 1\d\d\d(\.\d+)? us, \d+ frames lost/,
+  ],
+])('the measurement of %s on the command line holds what the page asserts', (name, expected) => {
+  const page = readText('docs/traffic.md');
   const [, document = '', command = ''] =
-    /\$ cat p2p\.yaml\n([\s\S]*?)\n\$ npx ringside (.*)\n/.exec(readText('docs/traffic.md')) ?? [];
+    new RegExp(`\\$ cat ${name}\n([\\s\\S]*?)\n\\$ npx ringside (.*)\n`).exec(page) ?? [];
   const folder = mkdtempSync(join(tmpdir(), 'ringside-traffic-'));
   try {
-    writeFileSync(join(folder, 'p2p.yaml'), document);
+    writeFileSync(join(folder, name), document);
     const { status, stdout, stderr } = spawnSync('bash', ['-c', `'${RINGSIDE}' ${command}`], {
       cwd: folder,
       encoding: 'utf8',
     });
     expect(status, stdout + stderr).toBe(0);
-    expect(stdout).toMatch(/throughput 1\d\.\d+ Mframes\/s/);
+    expect(stdout).toMatch(expected);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

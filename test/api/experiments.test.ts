@@ -153,6 +153,26 @@ test('what measurements and runs come to is what the API document says', async (
   const { items } = (await server.get(`/v1/experiments/${mix.id}/results`)).body;
   const [size] = items[0].result.rfc2544.sizes;
   assert.deepEqual([size.frameSize, size.throughput.failedFramesPerSecond, size.loss], [null, null, undefined]);
+  // tests in which something changes while streams send: with an answer, and where no rate passes (bursts that never fit)
+  const pvp = {
+    topology: { preset: 'pvp' },
+    traffic: [{ kind: 'udp', from: 'eth0', to: 'eth0' }],
+    measure: { kind: 'rfc2544', tests: ['recovery', 'reset'], reset: { nic: 'a/net0' }, maxFrames: 20_000, ...coarse },
+  };
+  const changing = await finished(server, {
+    template: pvp,
+    axes: [{ pointer: '/traffic/0/burst', values: [1, 2500] }],
+  });
+  assert.equal(changing.state, 'SUCCEEDED', JSON.stringify(changing));
+  const answers = (await server.get(`/v1/experiments/${changing.id}/results`)).body.items.map(
+    (item: { result: { rfc2544: { sizes: { recovery: { seconds: number }; reset: { seconds: number } }[] } } }) =>
+      item.result.rfc2544.sizes[0],
+  );
+  assert.ok(answers[0].reset.seconds > 1e-3 && answers[0].recovery.seconds !== null, JSON.stringify(answers));
+  assert.deepEqual([answers[1].recovery, answers[1].reset], [null, null]);
+  const { reset: _, ...without } = pvp.measure;
+  const refused = await server.post('/v1/experiments', { template: { ...pvp, measure: without } });
+  assert.deepEqual([refused.status, refused.body.errors[0].pointer], [422, '/template/measure/reset']);
   // runs of connections, and one that fails
   const ends = { from: 'a/net0', to: 'b/net0' };
   for (const request of [
