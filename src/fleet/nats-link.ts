@@ -10,6 +10,7 @@ import {
   credsAuthenticator,
   type NatsConnection,
   type NodeConnectionOptions,
+  type Status,
   TimeoutError,
 } from '@nats-io/transport-node';
 import { type NatsAddress, natsAddress } from './nats-address.ts';
@@ -20,6 +21,8 @@ import { refusalOf } from './nats-refusals.ts';
 /** Between two attempts to connect, ms. */
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 5000;
+/** A connection that was lost is asked for that often for so long, ms, and then as seldom as one that was never there. */
+const HASTE_MS = 10_000;
 /** How long a server may take to answer, ms. */
 const CONNECT_MS = 5000;
 /** A server that says nothing for two of these is gone, ms. */
@@ -58,6 +61,7 @@ export class NatsLink {
   private saidAt = 0;
   private closed = false;
   private asking: NodeJS.Timeout | null = null;
+  private lostAt = 0;
   private wake: (() => void) | null = null;
   /** Whether there is a connection now, as far as it is known. */
   up = false;
@@ -105,21 +109,24 @@ export class NatsLink {
     const nc = await this.connect();
     this.nc = nc;
     if (this.closed) return;
+    // from now on: what happens while all is made is looked at afterwards
+    const status = nc.status();
     const broker = await Broker.open(nc, this.options.prefix);
     this.up = true;
     await this.ends.connected(broker);
     succeeded();
     this.said = '';
-    void this.listen(nc, broker);
+    void this.listen(status, nc, broker);
     const error = await nc.closed();
     if (error instanceof Error) throw error;
   }
-  private async listen(nc: NatsConnection, broker: Broker): Promise<void> {
-    for await (const { type } of nc.status()) {
+  private async listen(status: AsyncIterable<Status>, nc: NatsConnection, broker: Broker): Promise<void> {
+    for await (const { type } of status) {
       if (this.closed) return;
       // Each attempt to connect again that a server has refused is a `disconnect`, too, and has a `reconnect` when one succeeds.
       if (type === 'disconnect' && this.up) {
         this.up = false;
+        this.lostAt = performance.now();
         this.trouble(new Error('the connection is lost'));
         this.askWhy(this.options.askWhyMs ?? ASK_WHY_MS);
       }
@@ -183,7 +190,8 @@ export class NatsLink {
       servers: [...servers],
       name: this.options.name,
       maxReconnectAttempts: -1,
-      reconnectTimeWait: FIRST_RETRY_MS,
+      reconnectDelayHandler: () =>
+        performance.now() - this.lostAt < HASTE_MS ? (1 + Math.random()) * FIRST_RETRY_MS : LONGEST_RETRY_MS,
       ignoreAuthErrorAbort: true,
       timeout: CONNECT_MS,
       pingInterval: PING_MS,
