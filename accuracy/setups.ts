@@ -58,6 +58,8 @@ interface WireGuestWire {
   readonly vhostPacketWeight?: number;
   /** Each flow enters the EMC with its first frame: a test of 10 ms stands for one in which each has had hundreds. */
   readonly emcAtOnce?: boolean;
+  /** False: Open vSwitch before 2.9. */
+  readonly outputBatching?: boolean;
 }
 
 /** A NIC, a bridge, and a guest whose polling program sends back what it receives. */
@@ -76,7 +78,10 @@ export function wireGuestWire(setup: WireGuestWire): TopologyDocument {
         name: 'h1',
         cores: 16,
         ...(setup.vhostPacketWeight === undefined ? {} : { vhostPacketWeight: setup.vhostPacketWeight }),
-        ...(setup.emcAtOnce === true ? { ovs: { otherConfig: { 'emc-insert-inv-prob': '1' } } } : {}),
+        ovs: {
+          ...(setup.emcAtOnce === true ? { otherConfig: { 'emc-insert-inv-prob': '1' } } : {}),
+          ...(setup.outputBatching === undefined ? {} : { outputBatching: setup.outputBatching }),
+        },
         bridges: [
           {
             name: 'br0',
