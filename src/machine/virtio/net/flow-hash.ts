@@ -22,7 +22,8 @@ function end(u8: Uint8Array, at: number, bytes: number, port: number): number {
 }
 
 /**
- * A hash of the flow of the frame at `at`, the same in both directions; 1 … 2^32-1, or 0 where the frame is not IP.
+ * A hash of the flow of the frame at `at`, the same in both directions: 32 bits, signed so that none is an object, or 0 where the
+ * frame is not IP.
  * DEVIATION: Linux has a keyed SipHash of its own dissector (skb_get_hash_symmetric()); this one is fixed, and as even.
  */
 export function flowHash(u8: Uint8Array, at: number, length: number): number {
@@ -33,11 +34,11 @@ export function flowHash(u8: Uint8Array, at: number, length: number): number {
   const from = end(u8, keys.sourceAt, bytes, p < 0 ? 0 : (u8[p]! << 8) | u8[p + 1]!);
   const to = end(u8, keys.destinationAt, bytes, p < 0 ? 0 : (u8[p + 2]! << 8) | u8[p + 3]!);
   // a sum and a product do not care which end comes first
-  const h = mix((from + to) ^ Math.imul(from | 1, to | 1) ^ keys.protocol) >>> 0;
+  const h = mix((from + to) ^ Math.imul(from | 1, to | 1) ^ keys.protocol);
   return h === 0 ? 1 : h;
 }
 /** linux reciprocal_scale(): a hash of 32 bits to 0 … n-1. */
-export const reciprocalScale = (hash: number, n: number): number => Math.floor((hash * n) / 0x1_0000_0000);
+export const reciprocalScale = (hash: number, n: number): number => Math.floor(((hash >>> 0) * n) / 0x1_0000_0000);
 
 /** linux drivers/net/tun.c: buckets, entries, and how long an idle one lives. */
 const TUN_NUM_FLOW_ENTRIES = 1024;
@@ -46,7 +47,7 @@ const TUN_FLOW_EXPIRE_NS = 3_000_000_000;
 
 /** What a tap has learned, oldest entry first, as plain data. */
 export interface LearnedTunFlows {
-  readonly hash: Uint32Array;
+  readonly hash: Int32Array;
   readonly queue: Uint16Array;
   readonly updated: Float64Array;
 }
@@ -55,7 +56,7 @@ export interface LearnedTunFlows {
 export class TunFlows {
   readonly #bucket = new Int16Array(TUN_NUM_FLOW_ENTRIES).fill(-1);
   readonly #next = new Int16Array(MAX_TAP_FLOWS);
-  readonly #hash = new Uint32Array(MAX_TAP_FLOWS);
+  readonly #hash = new Int32Array(MAX_TAP_FLOWS);
   readonly #queue = new Uint16Array(MAX_TAP_FLOWS);
   readonly #updated = new Float64Array(MAX_TAP_FLOWS);
   #count = 0;
