@@ -8,12 +8,15 @@
 import assert from 'node:assert/strict';
 import type { TrafficSpec } from '../../src/lab/protocol.ts';
 import type { World } from '../../src/lab/world.ts';
-import { type Backend, makeWorld, pairDocument, pvpDocument } from '../unit/lab/world-driver.ts';
+import { type Backend, makeWorld, pairDocument, pvpDocument, xdpDocument } from '../unit/lab/world-driver.ts';
 
 const [name = 'vhost-net', kind = 'udp', warmUp = '200000', counted = '100000', start = '0'] = process.argv.slice(2);
 const gc = (globalThis as { gc?: () => void }).gc!;
-const [from, to] = name === 'pvp' ? ['eth0', 'eth0'] : ['a/net0', 'b/net0'];
-const world: World = makeWorld(name === 'pvp' ? pvpDocument() : pairDocument(name as Backend));
+const loops = name === 'pvp' || name === 'xdp';
+const [from, to] = loops ? ['eth0', 'eth0'] : ['a/net0', 'b/net0'];
+// one CPU and two queue pairs: the program has one of them
+const xdp = (): object => xdpDocument('vhost-net', { nic: { queuePairs: 2 }, guest: { vcpus: 1 } });
+const world: World = makeWorld(name === 'pvp' ? pvpDocument() : name === 'xdp' ? xdp() : pairDocument(name as Backend));
 // timelines of runs are made of points, not of frames
 world.keepTimelines = false;
 if (Number(start) > 0) {
@@ -37,7 +40,7 @@ const PATTERN: TrafficSpec['pattern'] = {
 function run(id: string, count: number): number {
   const frameSize = kind === 'ping' ? 98 : 64;
   // pvp at a rate that the guest keeps up with: otherwise what is measured are drops
-  const most = name !== 'pvp' ? 0 : kind === 'pattern' ? 1_000_000 : 2_000_000;
+  const most = !loops ? 0 : name === 'xdp' ? 300_000 : kind === 'pattern' ? 1_000_000 : 2_000_000;
   // so slow that every thread rests between two frames
   const rate = kind === 'paced' ? 100_000 : most;
   const spec: TrafficSpec = {

@@ -48,6 +48,10 @@ test('vhost-user: nor do segments of TCP', () => {
   expect(bytesPerFrame('vhost-user', 'tcp_stream', warm, counted, 3)).toBeLessThan(BOX);
 });
 
+test('xdp: nor does what a program of the guest’s driver sends back', () => {
+  expect(bytesPerFrame('xdp', 'udp', warm, counted, 3)).toBeLessThan(BOX);
+});
+
 test('vhost-net: nor does an echo, but for a little', () => {
   expect(bytesPerFrame('vhost-net', 'ping', 30_000, 20_000, 3)).toBeLessThan(60);
 });

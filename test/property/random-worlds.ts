@@ -26,7 +26,7 @@ const nic = fc.record({
 });
 const guest = fc.record({
   pmd: fc.boolean(),
-  app: pick('stack', 'stack', 'stack', 'macswap', 'io'),
+  app: pick('stack', 'stack', 'stack', 'macswap', 'io', 'xdp-tx'),
   nics: fc.array(nic, { minLength: 1, maxLength: 2 }),
   vcpus: pick(1, 1, 2, 3),
   iommu: pick(null, null, null, { mode: 'strict' }, { mode: 'lazy' }, { mode: 'passthrough' }),
@@ -97,10 +97,15 @@ export const topologies = fc
     let address = 0;
     const hosts = t.hosts.map((h, i) => {
       const guests = h.guests.map((g, j) => {
-        const pmd = g.pmd || g.app !== 'stack';
+        // a program of the kernel's driver needs what Linux needs for it
+        const app =
+          g.app === 'xdp-tx' && (g.pmd || g.nics.some((n) => n.off.includes('VIRTIO_NET_F_MRG_RXBUF')))
+            ? 'stack'
+            : g.app;
+        const pmd = g.pmd || (app !== 'stack' && app !== 'xdp-tx');
         const nics = g.nics.map((n, k) => nicDocument(n, `net${k}`, pmd, `10.0.0.${++address}/24`));
         const iommu = g.iommu === null ? {} : { iommu: g.iommu };
-        return { name: 'abc'[j]!, app: g.app, vcpus: g.vcpus, ...iommu, nics };
+        return { name: 'abc'[j]!, app, vcpus: g.vcpus, ...iommu, nics };
       });
       const polling = guests.filter((g) => g.nics[0]!.driver === 'virtio-pmd');
       const lcores = polling.map((g) => Math.min(g.vcpus, Math.max(...g.nics.map((n) => n.queuePairs))));

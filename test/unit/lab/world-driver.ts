@@ -54,6 +54,27 @@ export function pvpDocument(app: 'macswap' | 'io' = 'macswap', nic: object = {},
   };
 }
 
+export interface XdpOptions {
+  readonly nic?: object;
+  readonly guest?: object;
+  readonly document?: object;
+}
+/** Wire, NIC, switch, guest whose kernel sends back, and the same way again. */
+export function xdpDocument(backend: Backend, { nic, guest, document }: XdpOptions = {}): object {
+  return {
+    hosts: [
+      {
+        name: 'h1',
+        cores: 16,
+        bridges: [{ name: 'br0', datapath: backend === 'vhost-user' ? 'netdev' : 'system' }],
+        nics: [{ name: 'eth0', speed: '25Gbps' }],
+        guests: [{ name: 'a', app: 'xdp-tx', nics: [{ name: 'net0', backend, ...nic }], ...guest }],
+      },
+    ],
+    ...document,
+  };
+}
+
 /** Two hosts with a guest each and a cable between them. */
 export function twoHostsDocument(backend: Backend, link: object = {}, hostNic: object = {}): object {
   const driver = backend === 'vhost-user' ? { driver: 'virtio-pmd' } : {};

@@ -15,6 +15,7 @@ import {
 import { recorded } from './recorded.ts';
 import {
   BACKENDS,
+  type Backend,
   collect,
   FrameAccount,
   full,
@@ -24,33 +25,15 @@ import {
   runOut,
   stepThrough,
   udp,
+  type XdpOptions,
+  xdpDocument,
 } from './world-driver.ts';
 
-interface Options {
-  readonly nic?: object;
-  readonly guest?: object;
-  readonly document?: object;
-}
-/** Wire, NIC, switch, guest, and back. */
-function pvp(backend: string, { nic, guest, document }: Options = {}): object {
-  return {
-    hosts: [
-      {
-        name: 'h1',
-        cores: 16,
-        bridges: [{ name: 'br0', datapath: backend === 'vhost-user' ? 'netdev' : 'system' }],
-        nics: [{ name: 'eth0', speed: '25Gbps' }],
-        guests: [{ name: 'a', app: 'xdp-tx', nics: [{ name: 'net0', backend, ...nic }], ...guest }],
-      },
-    ],
-    ...document,
-  };
-}
 /** Two queue pairs and one CPU: one pair is the program's. */
-const OWN: Options = { nic: { queuePairs: 2 }, guest: { vcpus: 1 } };
+const OWN: XdpOptions = { nic: { queuePairs: 2 }, guest: { vcpus: 1 } };
 
-function built(backend: string, options: Options = {}): World {
-  const world = makeWorld(pvp(backend, options));
+function built(backend: Backend, options: XdpOptions = {}): World {
+  const world = makeWorld(xdpDocument(backend, options));
   runOut(world);
   return world;
 }
@@ -183,7 +166,7 @@ test('with as many vCPUs as pairs the queues of the stack are shared', () => {
 });
 
 test('the program comes with a command for pairs and one that switches the receive offloads off', () => {
-  const commands = (options: Options): number[] => {
+  const commands = (options: XdpOptions): number[] => {
     const { events } = recorded(built('vhost-net', options), E.VIRTIO_NET_CTRL_SENT);
     return events.map((e) => e.a >> 8).filter((about) => about !== VIRTIO_NET_CTRL_RX);
   };
@@ -195,8 +178,8 @@ test('the program comes with a command for pairs and one that switches the recei
 });
 
 test('a guest that leaves checksums and segments to its device: the program sends complete datagrams back', () => {
-  for (const backend of ['virtio-net', 'vhost-net']) {
-    const document = pvp(backend) as { hosts: { guests: object[] }[] };
+  for (const backend of ['virtio-net', 'vhost-net'] as const) {
+    const document = xdpDocument(backend) as { hosts: { guests: object[] }[] };
     const sender = {
       name: 'b',
       nics: [{ name: 'net0', backend, addresses: ['10.0.0.2/24'], features: { VIRTIO_NET_F_HOST_USO: true } }],
@@ -295,7 +278,7 @@ test('whatever rings, queues and VMM: every frame is accounted for, and a world 
         ...(w.eventIdx ? {} : { VIRTIO_RING_F_EVENT_IDX: false }),
         ...(w.mrg ? {} : { VIRTIO_NET_F_MRG_RXBUF: false, VIRTIO_NET_F_GUEST_CSUM: false }),
       };
-      const document = pvp(w.backend, {
+      const document = xdpDocument(w.backend, {
         nic: {
           queueSize: w.queueSize,
           queuePairs: w.queuePairs,
