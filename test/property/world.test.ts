@@ -72,6 +72,9 @@ function invariants(world: World, document: RandomTopology): () => void {
         // the registers of an IOMMU are no doorbells
         if (e.a !== IQT) exits++;
         break;
+      case E.VIRTQ_DROP_BAD_CHAIN:
+        assert.fail(`${places[e.place]!.name}: a chain of an honest driver is bad (${e.a})`);
+        break;
       case E.TAP_ENQUEUE:
       case E.NIC_RX:
       case E.NIC_TX:

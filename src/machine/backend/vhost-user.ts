@@ -251,7 +251,7 @@ export class VhostUserRxq implements PmdRxq {
     const { number } = this.port;
     const ingressBits = (this.port.place << 8) | contextBits;
     let begin = recorder.stamp[0]! + this.burstCost;
-    const chains = this.rarp < 0 ? n : n - 1;
+    const chains = pair.tx.still(this.rarp < 0 ? n : n - 1);
     if (this.port.framesLeft <= chains) {
       this.most = this.port.framesLeft;
       this.port.lastFrame();
@@ -320,7 +320,7 @@ export class VhostUserRxq implements PmdRxq {
     if (burst === null || pair === null || pair.tx !== this.ring) return;
     const contextBits = context << 20;
     const ingressBits = (port.place << 8) | contextBits;
-    const chains = this.rarp < 0 ? burst.count : burst.count - 1;
+    const chains = pair.tx.still(this.rarp < 0 ? burst.count : burst.count - 1);
     let begin = burst.begun + this.burstCost;
     for (let i = 0; i < chains && begin < until && i <= most; i++) {
       const bytes = pair.tx.peekBytes(0);

@@ -168,6 +168,13 @@ export abstract class DeviceQueue {
    * addresses are translated: only those whose translations are there, at most `most` of them.
    */
   abstract available(most?: number): number;
+  /**
+   * How many of the `n` chains that were available when their taking began still are when it lands: where addresses are translated,
+   * translations may have gone in between, and these chains wait again (dpdk virtio_dev_tx_split() ends its burst at the first).
+   */
+  still(n: number): number {
+    return n;
+  }
   /** Addresses of chains that available() has had translated since this was asked last; none where addresses are physical. */
   takeLookups(): number {
     return 0;

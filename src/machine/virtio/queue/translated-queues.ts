@@ -5,7 +5,7 @@
  * vq_meta_prefetch(), translate_desc(); dpdk lib/vhost/vhost.c, vhost_user_iotlb_miss()).
  *
  * available() looks at chains before they are taken, so that taking them never finds a translation missing. A caller that
- * lands a slice asks again: in between translations may have gone.
+ * lands a slice asks again, by still() or available(): in between translations may have gone.
  */
 import {
   ACCESS_BOTH,
@@ -190,6 +190,9 @@ export class TranslatedSplitQueue extends SplitDeviceQueue {
     t.resolvedTo = (this.last_avail_idx + count) & 0xffff;
     return count === 0 && code === FAULT ? this.faulted() : Math.min(count, wanted);
   }
+  override still(n: number): number {
+    return Math.max(0, this.available(n));
+  }
   private faulted(): number {
     this.broken = true;
     return RING_BROKEN;
@@ -317,6 +320,9 @@ export class TranslatedPackedQueue extends PackedDeviceQueue {
     this.missing = code === TRANSLATION_MISSING;
     t.resolvedTo = (this.last_avail_idx + count) & 0xffff;
     return count === 0 && code === FAULT ? this.faulted() : Math.min(count, wanted);
+  }
+  override still(n: number): number {
+    return Math.max(0, this.available(n));
   }
   private faulted(): number {
     this.broken = true;
