@@ -213,7 +213,8 @@ test('reading: an application that is slow closes the window, and the stream kee
   const fast = rate({});
   // what it reads is copied; what is sent and what vhost moves is as well
   assert.ok(rate({ copy_per_byte_kernel: 0.3 }) < 0.8 * fast);
-  assert.ok(rate({ guest_recvmsg: 1050, thread_context_switch: 2000 }) < fast);
+  // beyond what the vhost workers take, the reader sets the pace
+  assert.ok(rate({ guest_recvmsg: 3050, thread_context_switch: 4000 }) < 0.9 * fast);
 });
 
 describe('local ports of clients', () => {

@@ -32,7 +32,7 @@ test('two runs of one document do not differ', () => {
 });
 
 test('a cost that is higher: the first event that is later, and the hops that pay for it', () => {
-  const diff = diffRuns(played('vhost-net'), played('vhost-net', { costs: { vhost_net_tx_per_packet: 1030 } }));
+  const diff = diffRuns(played('vhost-net'), played('vhost-net', { costs: { vhost_net_tx_per_packet: 690 } }));
   assert.equal(diff.traffic?.differs, 'time');
   const { left, right, before } = diff.traffic;
   assert.deepEqual([left?.event, left?.place], [right?.event, right?.place]);
