@@ -21,6 +21,7 @@ import { FRAME_OFFSET } from '../../packet/pool.ts';
 import { writable } from '../../packet/xmit.ts';
 import type { Services } from '../../services.ts';
 import { W_CT_ORIG, W_CT_STATE, W_DP_HASH, W_PKT_MARK, W_RECIRC_ID, W_SKB_PRIORITY } from '../flow/flow.ts';
+import { dpHashL4, hashSymmetricL3l4 } from '../flow/flow-hash.ts';
 import {
   OP_CHECK_PKT_LEN,
   OP_CLONE,
@@ -44,7 +45,6 @@ import {
 } from './compiled-actions.ts';
 import type { Conntrack } from './conntrack/conntrack.ts';
 import type { OvsDatapath } from './datapath.ts';
-import { flowHash } from './flow-hash.ts';
 import { META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
 import type { SetKey } from './odp-actions.ts';
 import { Rewriter } from './rewrite.ts';
@@ -143,7 +143,8 @@ export class ActionRun {
           break;
         case OP_HASH: {
           this.refresh(packet);
-          const hash = flowHash(datapath.key.words, op.a === 1, op.b);
+          const { words } = datapath.key;
+          const hash = op.a === 1 ? hashSymmetricL3l4(words, op.b, false) : dpHashL4(words, op.b);
           this.meta[this.level * META_WORDS + M_DP_HASH] = hash === 0 ? 1 : hash;
           this.fresh = false;
           continue;

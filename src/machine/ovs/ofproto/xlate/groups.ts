@@ -14,9 +14,8 @@ import { resourceCheck } from './tables.ts';
 
 /** MAX_LIVENESS_RECURSION. */
 const MAX_LIVENESS_RECURSION = 128;
-/** MAX_SELECT_GROUP_HASH_VALUES; what the default method takes at most, and the fewest there are. */
+/** MAX_SELECT_GROUP_HASH_VALUES, and the fewest there are. */
 const MAX_HASH_VALUES = 256;
-const DEFAULT_HASH_VALUES = 64;
 const MIN_HASH_VALUES = 16;
 
 /** How a select group chooses. */
@@ -43,20 +42,20 @@ function selectionOf(group: Group): Selection {
 function makeSelection(group: Group): Selection {
   const { method, param, fields } = group.selection;
   if (method === 'hash') return { method: fields.mask.w.some((word) => word !== 0) ? 'hash' : 'default' };
-  const map = hashTable(group, method === '' ? DEFAULT_HASH_VALUES : 0);
+  const map = hashTable(group);
   if (map === null) return { method: 'default' };
   if (method === '') return { method: 'dp_hash', algorithm: 'sym_l4', basis: 0, map };
   const algorithm = Number(param >> 32n) === 1 ? 'sym_l4' : 'l4';
   return { method: 'dp_hash', algorithm, basis: Number(param & 0xffffffffn), map };
 }
 /** Hash values distributed over buckets by their weights (Webster's method); null: too many would be needed. */
-function hashTable(group: Group, most: number): BucketState[] | null {
+function hashTable(group: Group): BucketState[] | null {
   const weights = group.buckets.map(({ weight }) => weight).filter((weight) => weight > 0);
   if (weights.length === 0) return null;
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const slots = Math.ceil(total / Math.min(...weights));
   const size = Math.max(MIN_HASH_VALUES, 2 ** Math.ceil(Math.log2(slots)));
-  if (size > MAX_HASH_VALUES || (most !== 0 && size > most)) return null;
+  if (size > MAX_HASH_VALUES) return null;
   const seats = group.buckets.map((bucket) => ({ bucket, divisor: 1, value: bucket.weight }));
   return Array.from({ length: size }, () => {
     let winner = seats[0]!;
@@ -176,7 +175,9 @@ function select(context: XlateContext, group: Group): BucketState | null {
       const hash = flow.w[W_DP_HASH]!;
       if (hash === 0) {
         context.triggerFreeze();
-        context.dpHash = { algorithm: selection.algorithm, basis: selection.basis };
+        // The kernel's datapath has no other (`Max dp_hash algorithm: 0`).
+        const algorithm = context.bridge.backer.dpif.type === 'system' ? 'l4' : selection.algorithm;
+        context.dpHash = { algorithm, basis: selection.basis };
         return null;
       }
       wc.w[W_DP_HASH]! |= map.length - 1;

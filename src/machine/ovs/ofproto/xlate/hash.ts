@@ -1,7 +1,8 @@
 /** Hashes of flows by which groups, bundles and multipath choose (ovs lib/flow.c). */
 import type { Flow } from '../../flow/flow.ts';
-import { VLAN_CFI, W_NW_DST, W_NW_SRC } from '../../flow/flow.ts';
-import { hashAdd, hashFinish, jhashBytes, littleWord } from '../../flow/hash.ts';
+import { VLAN_CFI } from '../../flow/flow.ts';
+import { hashSymmetricL3l4 } from '../../flow/flow-hash.ts';
+import { jhashBytes } from '../../flow/hash.ts';
 import {
   DL_DST,
   DL_SRC,
@@ -65,28 +66,6 @@ function addressXor(flow: Flow, into: Uint8Array): number {
   for (let i = 0; i < width; i++) into[i] = flow.u8[src + i]! ^ flow.u8[dst + i]!;
   return width;
 }
-/** flow_hash_symmetric_l3l4(); frames that are no IP by their addresses. */
-function symmetricL3l4(flow: Flow, basis: number, udpPorts: boolean): number {
-  const { w, u8 } = flow;
-  let hash = basis;
-  if (dlType(flow) === ETH_TYPE_IP) hash = hashAdd(hash, w[W_NW_SRC]! ^ w[W_NW_DST]!);
-  else if (dlType(flow) === ETH_TYPE_IPV6)
-    for (let i = 0; i < 4; i++) hash = hashAdd(hash, w[(IPV6_SRC >> 2) + i]! ^ w[(IPV6_DST >> 2) + i]!);
-  else {
-    const mac = new Uint8Array(8);
-    for (let i = 0; i < 6; i++) mac[i] = u8[DL_SRC + i]! ^ u8[DL_DST + i]!;
-    return hashFinish(hashAdd(hashAdd(hashAdd(basis, dlType(flow)), littleWord(mac, 0)), littleWord(mac, 4)), basis);
-  }
-  const protocol = u8[NW_PROTO]!;
-  hash = hashAdd(hash, protocol);
-  if (
-    u8[NW_FRAG] === 0 &&
-    (protocol === IPPROTO_TCP || protocol === IPPROTO_SCTP || (udpPorts && protocol === IPPROTO_UDP))
-  )
-    hash = hashAdd(hash, (u8[TP_SRC]! ^ u8[TP_DST]!) | ((u8[TP_SRC + 1]! ^ u8[TP_DST + 1]!) << 8));
-  return hashFinish(hash, basis);
-}
-
 /** flow_hash_fields(). */
 export function flowHashFields(flow: Flow, fields: HashFields, basis: number): number {
   switch (fields) {
@@ -95,9 +74,9 @@ export function flowHashFields(flow: Flow, fields: HashFields, basis: number): n
     case 'symmetric_l4':
       return symmetricL4(flow, basis);
     case 'symmetric_l3l4':
-      return symmetricL3l4(flow, basis, false);
+      return hashSymmetricL3l4(flow.w, basis, false);
     case 'symmetric_l3l4+udp':
-      return symmetricL3l4(flow, basis, true);
+      return hashSymmetricL3l4(flow.w, basis, true);
     case 'symmetric_l3': {
       const block = new Uint8Array(20);
       addressXor(flow, block);

@@ -43,10 +43,10 @@ export class CaseSwitch {
   private readonly buffer = new ArrayBuffer(1 << 16);
   private readonly arena = { u8: new Uint8Array(this.buffer), u16: new Uint16Array(this.buffer) };
 
-  constructor() {
+  constructor(type: 'system' | 'netdev' = 'netdev') {
     this.backer = new Backer({
-      name: 'netdev@ovs-netdev',
-      type: 'netdev',
+      name: `${type}@ovs-${type}`,
+      type,
       execute: (frame, _key, actions) => {
         this.executed.push({ frame, actions });
       },
