@@ -21,7 +21,8 @@ import { FlowTables } from '../../../src/machine/ovs/ofproto/tables/flow-tables.
 import { Dice, randomFrame, randomMatch } from '../../property/ovs-compare-cases.ts';
 import { flowMod, output } from '../../unit/machine/ovs/ofproto/tables/mods.ts';
 import { requirePeer } from '../peers.ts';
-import { appctl, CLIENTS, DAEMONS, ofctl, run, type Switch, startReal, vsctl } from './switches.ts';
+import { deleteFlows } from './compare-switches.ts';
+import { appctl, CLIENTS, DAEMONS, run, type Switch, startReal, vsctl } from './switches.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
 const RUNS = Number(process.env['RINGSIDE_RUNS'] ?? (full ? 300 : 25));
@@ -107,7 +108,7 @@ peer(
     let compared = 0;
     for (let i = 0; i < RUNS; i++) {
       const dice = new Dice(seed + i);
-      await ofctl(real, '-O', 'OpenFlow15', 'del-flows', 'BRIDGE');
+      await deleteFlows(real);
       const tables = new FlowTables();
       const flows: string[] = [];
       const matches: string[] = [];
@@ -134,15 +135,10 @@ peer(
         const inPort = 1 + dice.below(4);
         const ours = lookup(tables, flowFrom(hex, inPort));
         const said = `${ours.priority}: ${formatMatch(ours.mask)}`;
-        let trace = '';
-        let theirs = '';
-        // The daemon drops deleted flows a little later, and looks at their masks until then: it is asked again.
-        for (let tries = 0; tries < 5 && theirs !== said; tries++) {
-          trace = (await appctl(real, 'ofproto/trace', 'br0', `in_port=${inPort}`, hex)).stdout;
-          // Before the packet's type stand the fields of a tracked connection.
-          const megaflow = /^Megaflow: recirc_id=0,(.*)$/m.exec(trace)?.[1]?.replace(/\beth\b,?/, '');
-          theirs = `${/^ 0\. (?:.*, )?priority (\d+)/m.exec(trace)?.[1] ?? -1}: ${megaflow}`;
-        }
+        const trace = (await appctl(real, 'ofproto/trace', 'br0', `in_port=${inPort}`, hex)).stdout;
+        // Before the packet's type stand the fields of a tracked connection.
+        const megaflow = /^Megaflow: recirc_id=0,(.*)$/m.exec(trace)?.[1]?.replace(/\beth\b,?/, '');
+        const theirs = `${/^ 0\. (?:.*, )?priority (\d+)/m.exec(trace)?.[1] ?? -1}: ${megaflow}`;
         expect(said, `seed ${seed + i}\n${flows.join('\n')}\n${trace}`).toBe(theirs);
         compared++;
       }
