@@ -1,4 +1,10 @@
-/** Runs of connections: TCP streams, and requests and responses over TCP or UDP. The client asks who its server is, then they begin. */
+/**
+ * Runs of connections: TCP streams, and requests and responses over TCP or UDP. The client asks who its server is, then they begin.
+ * Where nobody answers three questions the run has failed, as connect() fails with EHOSTUNREACH: what waited for the address comes
+ * back as an ICMP error, which ends a connection that is not established (linux arp_error_report(), tcp_v4_err()).
+ *
+ * DEVIATION: a connection begins when the address is known: its SYN waits for it, and is not sent again meanwhile.
+ */
 import { UDP_DISCARD } from '../machine/guest/stack/inet.ts';
 import { type IpAddress, IpPath } from '../machine/guest/stack/ip-path.ts';
 import { TCP_BUFFER } from '../machine/guest/stack/tcp-block.ts';

@@ -1,4 +1,9 @@
-/** Turns a request for traffic into sources at its ends. Refusals name the field and what was expected. */
+/**
+ * Turns a request for traffic into sources at its ends. Refusals name the field and what was expected.
+ *
+ * DEVIATION: traffic begins when its target's link address is known, and a run has failed when nobody answers three questions for it.
+ * With Linux that is so for TCP only: a datagram or echo request that waited is dropped, and the next one asks again.
+ */
 
 import { assert } from '../engine/assert.ts';
 import { LinuxVcpu } from '../machine/guest/linux-vcpu.ts';
