@@ -16,6 +16,7 @@ import { type CompiledActions, sameActions } from './compiled-actions.ts';
 import { Conntrack } from './conntrack/conntrack.ts';
 import { FlowKey, META_HEAD_WORDS, META_WORDS } from './flow-key.ts';
 import type { Megaflow } from './megaflow-table.ts';
+import { messageMask } from './message-mask.ts';
 import type { ControllerCookie, OdpAction } from './odp-actions.ts';
 import type { SlowPath, Translation } from './slow-path.ts';
 
@@ -242,7 +243,7 @@ export abstract class OvsDatapath extends Forwarder {
     flow.credit();
     const bits = (this.bridgeBitsOf[flow.inPort] ?? this.bridgeBits) | contextBits | DP_REVALIDATE;
     const result = this.ports.has(flow.inPort) ? this.slow.revalidate(flow.full, now) : null;
-    if (result === null || !covers(flow.mask, result.mask)) {
+    if (result === null || !covers(messageMask(flow.full, flow.mask), result.mask)) {
       this.services.recorder.event(bits, 0, flow.id, 0);
       this.removeFlow(flow, contextBits);
       return false;

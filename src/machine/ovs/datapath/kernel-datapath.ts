@@ -21,6 +21,7 @@ import { installedActions, OvsDatapath } from './datapath.ts';
 import { hashKey } from './flow-key.ts';
 import { type LearnedMaskCache, MaskCache } from './mask-cache.ts';
 import { type LearnedFlows, type Megaflow, MegaflowTable } from './megaflow-table.ts';
+import { messageMask } from './message-mask.ts';
 import type { ControllerCookie } from './odp-actions.ts';
 import type { UpcalledPacket } from './slow-path.ts';
 import { UpcallQueue } from './upcall-queue.ts';
@@ -202,7 +203,7 @@ export class KernelDatapath extends OvsDatapath {
     recorder.event(bits | DP_UPCALL, frame, inPort, result.actions.length);
     this.changed(now, contextBits);
     if (this.mayInstall(result) && cookie === undefined && this.table.find(key) === null) {
-      const flow = this.table.insert(++this.flowIds, key, result.mask, installedActions(result));
+      const flow = this.table.insert(++this.flowIds, key, messageMask(key, result.mask), installedActions(result));
       flow.created = now;
       this.adoptTranslation(flow, result);
       recorder.event(bits | DP_FLOW_PUT, 0, flow.id, this.table.masks);

@@ -30,6 +30,7 @@ import {
 } from '../flow/flow.ts';
 import { formatIpv6Address, formatMac } from '../flow/text/addresses.ts';
 import { CT_STATES, formatFlags, TCP_FLAGS } from '../flow/text/values.ts';
+import { messageMask } from './message-mask.ts';
 import type { OdpAction } from './odp-actions.ts';
 import { formatOdpActions } from './odp-actions-text.ts';
 import { hex, hexBytes, ipv4Text } from './odp-words.ts';
@@ -62,9 +63,9 @@ class KeyText {
 
   constructor(key: Int32Array, mask: Int32Array, options: KeyTextOptions) {
     this.key = key;
-    this.mask = mask;
+    this.mask = messageMask(key, mask);
     this.k = new DataView(key.buffer, key.byteOffset);
-    this.m = new DataView(mask.buffer, mask.byteOffset);
+    this.m = new DataView(this.mask.buffer, this.mask.byteOffset);
     this.verbose = options.verbose ?? false;
     this.options = options;
   }
@@ -175,7 +176,7 @@ class KeyText {
       const v6 = protocol === 58;
       this.group(v6 ? 'icmpv6' : 'icmp', [this.u8('type', 4 * W_TP + 1), this.u8('code', 4 * W_TP + 3)]);
       const type = this.k.getUint8(4 * W_TP + 1);
-      if (v6 && (type === 135 || type === 136))
+      if (v6 && (type === 135 || type === 136) && this.k.getUint8(4 * W_TP + 3) === 0)
         this.group('nd', [
           this.ip6('target', 4 * W_ND_TARGET),
           this.mac('sll', 4 * W_ARP_HA),
