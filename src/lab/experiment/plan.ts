@@ -262,7 +262,7 @@ export class Plan {
     const faults = trafficFaults(traffic, topology, measure !== undefined);
     if (faults.length > 0) return { ok: false, faults };
     const requests = traffic as readonly unknown[] as readonly JobTraffic[];
-    if (measure !== undefined) faults.push(...measureFaults(measure, requests));
+    if (measure !== undefined) faults.push(...measureFaults(measure, requests, topology));
     if (faults.length > 0) return { ok: false, faults };
     const { name, costs } = topology.costProfile;
     const profile = this.profiles.get(name) ?? { name, costs: costTable({}, costs) };

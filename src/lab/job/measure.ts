@@ -137,7 +137,8 @@ export const Measure = closed(
               pattern: DURATION_PATTERN,
               maxLength: 32,
               default: '1ms',
-              description: 'The back-end is started again so long after it died.',
+              description:
+                'The back-end is started again so long after it died. Streams that send all of their `maxFrames` meanwhile are refused.',
               examples: ['1ms'],
             }),
           ),

@@ -8,6 +8,7 @@ import { Ends } from '../ends.ts';
 import type { FaultSpec } from '../faults/fault-types.ts';
 import type { TrafficSpec, WorldStatus } from '../protocol.ts';
 import { FCS_BYTES } from '../run.ts';
+import { BadTraffic } from '../traffic-request.ts';
 import type { World } from '../world.ts';
 import { contentHash, type JobRun } from './job.ts';
 import {
@@ -179,12 +180,25 @@ class Measurement {
   ): Rfc2544Reset | null {
     const { reset: spec, durationSeconds } = this.spec;
     if (throughput === 0 || spec === null) return null;
-    const after = spec.restartAfterNs / 1e9 + durationSeconds;
+    const away = spec.restartAfterNs / 1e9;
+    this.outlasts(away, throughput / this.ground.streams.length);
+    const after = away + durationSeconds;
     return this.onStage(frameSize, (stage) =>
       reset(stage, {
         ...{ ...spec, throughput, framesBefore: LEAST_FRAMES },
         frames: (rate) => LEAST_FRAMES + this.framesFor(after, rate, LEAST_FRAMES),
       }),
+    );
+  }
+  /** Streams that have ended when the back-end is back would tell nothing of its return. `rate`: of one of them. */
+  private outlasts(away: number, rate: number): void {
+    const needed = Math.ceil(away * rate) + LEAST_FRAMES;
+    const { maxFrames } = this.spec;
+    if (needed <= maxFrames) return;
+    throw new BadTraffic(
+      '/measure/reset/restartAfter',
+      `at ${Math.round(rate)} frames per second a stream has sent its ${maxFrames} frames before the back-end is back`,
+      `a shorter time, or maxFrames of ${needed} at least`,
     );
   }
   /** A world of its own for a test in which something changes while streams send. */

@@ -58,3 +58,31 @@ test('what is wrong with it is told before anything runs', () => {
     /^\/template\/measure/,
   );
 });
+
+test('a reset names a NIC of a guest whose back-end is a process: told before anything runs', () => {
+  const pvp = (preset: string, nic: string): string[] => {
+    const reset = { kind: 'rfc2544', tests: ['throughput', 'reset'], reset: { nic } };
+    return faultsOf({ template: { topology: { preset }, traffic: [{ ...stream, to: 'eth0' }], measure: reset } });
+  };
+  const at = '/template/measure/reset/nic: ';
+  assert.deepEqual(pvp('pvp', 'a/net0'), []);
+  assert.deepEqual(pvp('pvp', 'h1/a/net0'), []);
+  for (const nic of ['a/net9', 'eth0', 'br0/x', ''])
+    assert.deepEqual(pvp('pvp', nic), [`${at}there is no NIC ${JSON.stringify(nic)} of a guest`]);
+  assert.deepEqual(pvp('pvp-kernel', 'a/net0'), [
+    `${at}a/net0 has back-end vhost-net, which has no process of its own`,
+  ]);
+  const preset = { pointer: '/topology/preset', values: ['pvp', 'pvp-kernel'] };
+  const measure = { kind: 'rfc2544', tests: ['reset'], reset: { nic: 'a/net0' } };
+  const body = {
+    template: { topology: { preset: 'pvp' }, traffic: [{ ...stream, to: 'eth0' }], measure },
+    axes: [preset],
+  };
+  assert.match(faultsOf(body)[0] ?? '', /a\/net0 has back-end vhost-net/);
+  assert.deepEqual(faultsOf({ ...body, skipInvalid: true }), []);
+  // not among the tests: nothing is reset
+  assert.deepEqual(
+    faultsOf({ template: { ...template, measure: { ...template.measure, reset: { nic: 'z/net0' } } } }),
+    [],
+  );
+});

@@ -204,6 +204,12 @@ test('what does not go together is refused, with its place', () => {
       { tests: ['reset'], reset: { nic: 'a/net0' } },
       /^\/measure\/reset\/nic: a\/net0 has back-end vhost-net/,
     ],
+    [
+      // nothing would be sent any more when the back-end is back
+      'pvp',
+      { tests: ['reset'], reset: { nic: 'a/net0', restartAfter: '50ms' }, maxFrames: 20_000 },
+      /^\/measure\/reset\/restartAfter: at [0-9]+ frames per second a stream has sent its 20000 frames before.*maxFrames of [0-9]+ at least/,
+    ],
   ];
   for (const [preset, body, expected] of cases) {
     const { state, problem } = measured(preset, body, [PVP]);
