@@ -13,6 +13,14 @@ const MAX_BUNDLES = 64;
 export const MAX_BUNDLE_BYTES = 512 << 20;
 /** What a message takes beside its own bytes: about 3 KiB of a FLOW_MOD with one match and one action, measured. */
 export const DECODED_BYTES = 3072;
+/** And for each byte of a longer one: the most is 19, of FLOW_MODs full of set_field, measured. */
+const DECODED_PER_BYTE = 20;
+/** Bytes of a FLOW_MOD that are in DECODED_BYTES. */
+const SHORT_BYTES = 128;
+
+/** As it counts in the room. */
+const held = ({ length }: Uint8Array): number =>
+  length + DECODED_BYTES + DECODED_PER_BYTE * Math.max(0, length - SHORT_BYTES);
 
 /** What the bundles of all connections of a bridge hold together. */
 export class BundleRoom {
@@ -76,7 +84,7 @@ export class BundleStore {
     const bundle = this.bundles.get(id) ?? this.create(id, flags, entry.bytes, nowMs);
     if (bundle.closed) this.refuse(bundle, 'OFPBFC_BUNDLE_CLOSED');
     if (bundle.flags !== flags) this.refuse(bundle, 'OFPBFC_BAD_FLAGS');
-    const bytes = entry.bytes.length + DECODED_BYTES;
+    const bytes = held(entry.bytes);
     if (this.room.used + bytes > MAX_BUNDLE_BYTES) this.refuse(bundle, 'OFPBFC_MSG_TOO_MANY');
     this.room.used += bytes;
     bundle.bytes += bytes;

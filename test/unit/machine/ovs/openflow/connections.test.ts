@@ -314,6 +314,20 @@ describe('bundles', () => {
     expect(first.say(COMMIT)).toEqual(['05210010000000030000000700050000']);
     expect(to.ofproto.tables.tables[0]!.count).toBe(2);
   });
+  it('count long messages by what they become', () => {
+    const to = new TestSwitch();
+    const client = to.speaking(5);
+    client.say(OPEN);
+    const setField = '00190010800006060102030405060000'; // set_field:01:02:03:04:05:06->eth_dst
+    const actions = setField.repeat(1000);
+    const message = flowAdd(5, '0806', actions)
+      .replace(/00000009/, '00000002')
+      .replace('000400180', '00043e880');
+    const wrapped = sized(`0522000000000002 00000007 0000 0003 ${sized(message)}`);
+    expect(client.say(wrapped)).toEqual([]);
+    // one of these actions is an object of some 300 bytes, so a limit by their 16 would let in many times as much
+    expect(to.agent.bundleRoom.used).toBeGreaterThan(1000 * 300);
+  });
   it('give their room back, however they end', () => {
     const to = new TestSwitch();
     const DISCARD = '0521001000000003 00000007 0006 0003';
