@@ -103,6 +103,7 @@ export class Segmenter {
     }
     pool.length[packet] = length;
     pool.inPort[packet] = pool.inPort[parent]!;
+    pool.flowBatch[packet] = pool.flowBatch[parent]!;
     pool.frame[packet] = frames.segment(base, pool.frame[parent]!, target, length);
     return packet;
   }

@@ -129,6 +129,7 @@ export function writable(services: Services, packet: number, more = 0): number {
   copy(pool.slot(own), pool.slot(packet), bytes);
   pool.length[own] = pool.length[packet]!;
   pool.inPort[own] = pool.inPort[packet]!;
+  pool.flowBatch[own] = pool.flowBatch[packet]!;
   pool.frame[own] = pool.frame[packet]!;
   pool.release(packet);
   return own;

@@ -1,12 +1,23 @@
 /** PMD threads and receive queues follow the database of a running world. */
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { WIRE_DELIVER } from '../../../src/engine/events.ts';
 import { conservation } from '../../../src/lab/inspect.ts';
 import type { OvsHost } from '../../../src/lab/ovs/ovs-host.ts';
 import type { World } from '../../../src/lab/world.ts';
 import type { Json } from '../../../src/machine/ovs/ovsdb/json.ts';
 import { switchOver } from './rewiring.ts';
-import { FrameAccount, makeWorld, pairDocument, runOut, stepThrough, traffic, udp } from './world-driver.ts';
+import {
+  collect,
+  FrameAccount,
+  makeWorld,
+  pairDocument,
+  placeId,
+  runOut,
+  stepThrough,
+  traffic,
+  udp,
+} from './world-driver.ts';
 
 interface Lab {
   readonly world: World;
@@ -247,4 +258,62 @@ test('output batching: a call carries a burst, and without it what the burst has
   expect(apart.batches / apart.packets).toBeLessThan(0.5);
   expect(together.batches).toBeLessThan(together.packets / 8);
   expect(one.batches).toBeLessThan(one.packets / 8);
+});
+
+describe('without output batching', () => {
+  const netdev = (
+    flows: readonly string[],
+    nics: readonly string[],
+    otherConfig: Record<string, string> = {},
+  ): World => {
+    const world = makeWorld({
+      hosts: [
+        {
+          ovs: { outputBatching: false, otherConfig },
+          bridges: [{ name: 'br0', datapath: 'netdev', failMode: 'secure', flows }],
+          nics: nics.map((name) => ({ name, speed: '10Gbps', bridge: 'br0' })),
+        },
+      ],
+    });
+    runOut(world);
+    return world;
+  };
+
+  test('frames that each brought a flow leave by themselves', () => {
+    // what is moved is matched: a flow for each port
+    const world = netdev(['udp,actions=move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:eth1'], ['eth0', 'eth1']);
+    const pmd = world.machine.site.pmds[0]!;
+    const [run] = traffic(world, udp('eth0', 'eth1', { count: 64, rate: 14e6, flows: 64 }));
+    expect(run!.received).toBe(64);
+    expect(pmd.bursts).toBeLessThan(8);
+    expect([pmd.txPackets, pmd.txBatches]).toEqual([64, 64]);
+  });
+
+  test('a frame that was copied belongs to its flow: few calls, and the order stays', () => {
+    const flow = 'in_port=eth0,actions=output:eth2,mod_dl_src:02:00:00:00:00:99,output:eth1';
+    const world = netdev([flow], ['eth0', 'eth1', 'eth2']);
+    const pmd = world.machine.site.pmds[0]!;
+    const eth1 = placeId(world.machine, 'eth1/wire');
+    const left = collect(world.machine, WIRE_DELIVER);
+    // where slots have been used before, in another order
+    traffic(world, udp('eth0', 'eth1', { count: 3000, rate: 14e6 }));
+    left.length = 0;
+    traffic(world, udp('eth0', 'eth1', { count: 3000, rate: 14e6 }));
+    const frames = left.filter(({ place }) => place === eth1).map(({ frame }) => frame);
+    expect(frames.length).toBeGreaterThan(1000);
+    expect(frames).toEqual(frames.toSorted((a, b) => a - b));
+    expect(pmd.txBatches).toBeLessThan(pmd.txPackets / 8);
+  });
+
+  test('nothing waits for tx-flush-interval, which came with output batching', () => {
+    const flows = Array.from({ length: 8 }, (_, i) => `priority=10,ip,nw_src=198.18.0.${i + 1},actions=output:eth1`);
+    const longest = (otherConfig: Record<string, string>): number => {
+      const world = netdev(flows, ['eth0', 'eth1'], otherConfig);
+      const pattern = { sizes: null, distribution: 'uniform', skew: 1, spread: 'addresses', burst: 8 } as const;
+      traffic(world, udp('eth0', 'eth1', { count: 80, rate: 1000, flows: 8, pattern }));
+      const [run] = traffic(world, udp('eth0', 'eth1', { count: 80, rate: 1000, flows: 8, pattern }));
+      return run!.virtual.latencySeconds.max;
+    };
+    expect(longest({ 'tx-flush-interval': '500' })).toBe(longest({}));
+  });
 });

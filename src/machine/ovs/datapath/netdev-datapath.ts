@@ -16,7 +16,7 @@ import {
 import type { RandomStream } from '../../../engine/random.ts';
 import type { Services } from '../../services.ts';
 import { W_TCP_FLAGS } from '../flow/flow.ts';
-import { compileActions } from './compiled-actions.ts';
+import { type CompiledActions, compileActions } from './compiled-actions.ts';
 import type { LearnedConnection } from './conntrack/connection.ts';
 import { installedActions, OvsDatapath } from './datapath.ts';
 import { EMC_ENTRY_LINES } from './emc.ts';
@@ -203,6 +203,20 @@ export class NetdevDatapath extends OvsDatapath {
   beginBurst(): void {
     this.burstFrom = this.flowBatches;
   }
+  /** The packet is of no flow's batch: its actions are executed for it alone (dp_netdev_execute_actions()). */
+  private standsAlone(packet: number): void {
+    if (!this.outputBatching) this.services.pool.flowBatch[packet] = ++this.flowBatches;
+  }
+  override executeAs(
+    packet: number,
+    key: Int32Array,
+    compiled: CompiledActions,
+    place: number,
+    contextBits: number,
+  ): void {
+    this.standsAlone(packet);
+    super.executeAs(packet, key, compiled, place, contextBits);
+  }
   /** dp_netdev_input(): classifies the packet at the current stamp and executes its actions. */
   process(packet: number, contextBits: number): void {
     if (this.policing && this.policed(packet, contextBits)) return;
@@ -309,6 +323,7 @@ export class NetdevDatapath extends OvsDatapath {
       recorder.event(bits | DP_FLOW_PUT, 0, flow.id, table.masks);
       if (result.slow === null) ({ compiled } = flow);
     }
+    this.standsAlone(packet);
     // frames that translation sent itself have used the key
     this.key.extract(pool.at(packet), pool.length[packet]!, inPort);
     this.key.assume(upcalled.key);

@@ -72,7 +72,7 @@ export class Pmd extends Context {
   private txq!: PmdTxq;
   /** other_config:tx-flush-interval, ns: a batch that is not full waits until so long after the one before it; 0: not at all. */
   txFlushNs = 0;
-  /** False: frames of each flow of a burst are sent by themselves, as before Open vSwitch 2.9 (commit 009e0033d). */
+  /** False: frames of each flow of a burst are sent by themselves and at once, as before Open vSwitch 2.9 (commit 009e0033d). */
   outputBatching = true;
   /** By transmit queue, flush_time: until then a batch that is not full waits. */
   private readonly flushAt: number[] = [];
@@ -258,10 +258,11 @@ export class Pmd extends Context {
     this.recorder.stamp[0] = now;
     const txqs = this.txqs;
     const reloads = this.reloads.length > 0;
+    const waits = this.txFlushNs > 0 && this.outputBatching && !reloads;
     for (let i = 0; i < txqs.length; i++) {
       const pending = txqs[i]!.pending;
       if (pending === 0) continue;
-      if (this.txFlushNs > 0 && !reloads && pending < NETDEV_MAX_BURST && now < this.flushAt[i]!) continue;
+      if (waits && pending < NETDEV_MAX_BURST && now < this.flushAt[i]!) continue;
       this.flushAt[i] = now + this.txFlushNs;
       this.txq = txqs[i]!;
       const most = Math.min(pending, NETDEV_MAX_BURST);
