@@ -6,9 +6,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'vitest';
+import { VIRTQ_DROP_BAD_CHAIN } from '../../src/engine/events.ts';
 import type { World } from '../../src/lab/world.ts';
-import { crash, crashWorld, heldBy, holds, RingAccount } from '../unit/lab/crash-worlds.ts';
-import { ping, runOne, runOut, udp } from '../unit/lab/world-driver.ts';
+import { crash, crashWorld, heldBy, holds, nicOf, RingAccount } from '../unit/lab/crash-worlds.ts';
+import { ping, runOne, runOut, udp, watch } from '../unit/lab/world-driver.ts';
 
 const full = process.env['RINGSIDE_FULL'] === '1';
 const RUNS = full ? 200 : 15;
@@ -39,6 +40,8 @@ const cases = fc.record({
   client: fc.boolean(),
   inflight: fc.boolean(),
   rate: fc.constantFrom(0, 200_000, 3_000_000),
+  /** Steps after which the back-ends forget all translations, again and again; 0: never. */
+  forgets: fc.constantFrom(0, 0, 41, 307),
   faults: fc.array(commands, { minLength: 1, maxLength: 4 }),
   pulled: fc.array(links, { maxLength: 2 }),
   pauses: fc.array(pauses, { maxLength: 2 }),
@@ -69,7 +72,33 @@ function runFor(world: World, ns: number): void {
   world.clock({ state: 'RUNNING' });
 }
 
-function run({ faults, pulled, pauses, client, inflight, rate, ...of }: Case): { world: World; fingerprint: string } {
+/** A look for what was forgotten is steps of its own, so that it has to end. */
+const MOST_FORGOTTEN = 200;
+/** While there is traffic: what a flush of the guests' IOMMUs does, in the middle of bursts as well. Returns what ends it. */
+function forget(world: World, every: number): () => void {
+  if (every === 0) return () => {};
+  const { scheduler, guests } = world.machine;
+  const { run } = scheduler;
+  let steps = 0;
+  scheduler.run = (until, budget) => {
+    for (let i = 0; i < budget; i++) {
+      const stop = run.call(scheduler, until, 1);
+      if (stop !== 'budget') return stop;
+      if (++steps % every !== 0 || steps > every * MOST_FORGOTTEN) continue;
+      for (let g = 0; g < guests.length; g++)
+        for (const iotlb of nicOf(world, g).translation?.iotlbs ?? []) iotlb.invalidate(0, 2 ** 48, 0);
+    }
+    return 'budget';
+  };
+  return () => {
+    scheduler.run = run;
+  };
+}
+
+function run({ forgets, faults, pulled, pauses, client, inflight, rate, ...of }: Case): {
+  world: World;
+  fingerprint: string;
+} {
   const vhostUser = { mode: client ? 'client' : 'server', reconnectMs: 1, inflight };
   const iommu = of.driver === 'virtio-pmd' ? null : of.iommu;
   const world = crashWorld({ ...of, iommu, vhostUser });
@@ -77,6 +106,9 @@ function run({ faults, pulled, pauses, client, inflight, rate, ...of }: Case): {
   runOut(world);
   const before = heldBy(world);
   const rings = new RingAccount(world);
+  watch(world.machine, ({ kind }) =>
+    assert.notEqual(kind, VIRTQ_DROP_BAD_CHAIN, 'chains of an honest driver are good'),
+  );
   const counting = new Set<string>();
   const ids: string[] = [];
   for (const { nic, atNs, frames, times, restartAfterNs } of faults) {
@@ -88,6 +120,7 @@ function run({ faults, pulled, pauses, client, inflight, rate, ...of }: Case): {
   for (const { nic, atNs, durationNs } of pulled)
     ids.push(world.fault({ kind: 'link_down', nic, atNs: Math.floor(world.now) + atNs, durationNs }).id);
   const count = full ? 3000 : 1200;
+  const remember = forget(world, forgets);
   const runs = [
     world.startTraffic(udp('a/net0', 'b/net0', { count, rate, flows: 8 })),
     world.startTraffic(udp('b/net0', 'a/net0', { count, rate, flows: 8 })),
@@ -114,6 +147,7 @@ function run({ faults, pulled, pauses, client, inflight, rate, ...of }: Case): {
     assert.equal(r.received + r.elsewhere + dropped, count + r.replicated + r.duplicated);
   }
   rings.atRest();
+  remember();
   holds(world);
   assert.deepEqual(heldBy(world), before);
   const sent = settle(world);
@@ -131,6 +165,7 @@ const FOUND: Case = {
   client: false,
   inflight: false,
   rate: 0,
+  forgets: 0,
   faults: [
     { nic: 'a/net0', atNs: 175_147, frames: 1, times: 1, restartAfterNs: 0 },
     { nic: 'a/net0', atNs: null, frames: 1, times: 1, restartAfterNs: 0 },
@@ -147,6 +182,7 @@ const UNREACHED: Case = {
   client: false,
   inflight: false,
   rate: 0,
+  forgets: 0,
   faults: [
     { nic: 'a/net0', atNs: 1_136_600, frames: 1, times: 1, restartAfterNs: 0 },
     { nic: 'a/net0', atNs: 341_456, frames: 1, times: 1, restartAfterNs: 255_491 },
@@ -175,6 +211,7 @@ test('the same commands do the same', () => {
     client: true,
     inflight: false,
     rate: 3_000_000,
+    forgets: 41,
     pulled: [{ nic: 'b/net0', atNs: 100_000, durationNs: 200_000 }],
     pauses: [{ afterNs: 50_000, forNs: 100_000 }],
     faults: [
