@@ -36,7 +36,8 @@ export function refusalOf(error: unknown, { tls, credentials }: Tried): string {
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
     return `the server's certificate is not valid now (${code})`;
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `the server's certificate is for another name than RINGSIDE_NATS_URL has: ${text}`;
+    // Without a wish for TLS the certificate of an address is looked at by the client alone, which takes it for that of `localhost`.
+    return `the server's certificate is for another name than RINGSIDE_NATS_URL has${tls ? '' : ', or for an address, which wants tls:// there'}: ${text}`;
   if (CERTIFICATE_ALERT.test(code))
     return `the server refuses our certificate, or wants one: ${NATS_VARIABLES.cert} and ${NATS_VARIABLES.key} (${code})`;
   if (text === "server does not support 'tls'")

@@ -179,6 +179,11 @@ natsTest("a certificate has to be the server's: its name, or its address", async
   const { port } = await startServer(tlsBlock(certificates().server));
   assert.match(await refusal(`tls://localhost:${port}`, files), /for another name .*localhost/);
   await open(`tls://127.0.0.1:${port}`, files).isConnected();
+  // Who does not ask for TLS and trusts the CA all the same is told that the address is not looked for.
+  const worker = new WorkerProcess({ url: `nats://127.0.0.1:${port}` }, { NODE_EXTRA_CA_CERTS: own.ca });
+  started.push(() => worker.crash());
+  while (!/NATS at/.test(worker.output) && worker.alive) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.match(worker.output, /has, or for an address, which wants tls:\/\/ there: /);
 });
 
 natsTest('a server without TLS is not given the password by those who want TLS', async () => {
