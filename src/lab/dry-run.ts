@@ -11,7 +11,7 @@ import type { Standing } from '../engine/scheduler.ts';
 import { NEVER } from '../engine/timeline.ts';
 import { type LearnedBridge, LinuxBridge } from '../machine/bridge/linux-bridge.ts';
 import type { NicStanding } from '../machine/guest/guest-nic.ts';
-import type { OvsDatapath } from '../machine/ovs/datapath/datapath.ts';
+import { FLOWS_AT_ONCE, type OvsDatapath } from '../machine/ovs/datapath/datapath.ts';
 import { KernelDatapath, type LearnedKernel } from '../machine/ovs/datapath/kernel-datapath.ts';
 import type { LearnedNetdev } from '../machine/ovs/datapath/netdev-datapath.ts';
 import { OvsRevalidator } from '../machine/ovs/datapath/revalidator.ts';
@@ -45,8 +45,13 @@ export interface LearnedState {
   readonly bridges: readonly (LearnedOfproto | LearnedBridge)[];
   /** In the order of the datapaths of Open vSwitch. */
   readonly datapaths: readonly (LearnedKernel | LearnedNetdev)[];
-  /** What revalidators have made of the flow limit, and recirculation ids, in the same order. */
+  /**
+   * What revalidators have made of the flow limit, whether flows wait for their next round, what the last upcall looked at, and
+   * recirculation ids, in the same order.
+   */
   readonly flowLimits: readonly (number | null)[];
+  readonly outdated: readonly boolean[];
+  readonly lastMasks: readonly Int32Array[];
   readonly recircs: readonly LearnedRecircs[];
   /** Neighbour tables in the order of the guests. */
   readonly neighbours: readonly (readonly (readonly [string, readonly number[]])[])[];
@@ -124,6 +129,8 @@ export function learnedState(machine: Machine): LearnedState {
       machine.site.datapaths.values(),
       ({ datapath }) => revalidatorOf(datapath)?.flowLimit ?? null,
     ),
+    outdated: Array.from(machine.site.datapaths.values(), ({ datapath }) => datapath.outdated),
+    lastMasks: Array.from(machine.site.datapaths.values(), ({ backer }) => backer.lastMask.slice()),
     recircs: Array.from(machine.site.datapaths.values(), ({ backer }) => backer.recircs.learned()),
     neighbours: machine.guests.map((guest) => guest.stack.learnedNeighbours()),
     lines: machine.hostNics.map((nic) => nic.tx.line.random.position),
@@ -278,11 +285,14 @@ function adopt(machine: Machine, learned: LearnedState): void {
   }
   for (const [i, { datapath, backer }] of [...machine.site.datapaths.values()].entries()) {
     backer.recircs.adopt(learned.recircs[i]!);
+    backer.lastMask = learned.lastMasks[i]!;
     const revalidator = revalidatorOf(datapath);
     const limit = learned.flowLimits[i] ?? null;
     if (revalidator !== null && limit !== null) revalidator.flowLimit = limit;
     if (datapath instanceof KernelDatapath) datapath.adopt(learned.datapaths[i] as LearnedKernel);
     else datapath.adopt(learned.datapaths[i] as LearnedNetdev);
+    // what was taken over is no change: a round for it would hold the twin's upcalls up. So few flows are looked at on nobody's time
+    if (datapath.flowCount > FLOWS_AT_ONCE && !learned.outdated[i]!) datapath.beginLook();
   }
   for (const [i, guest] of machine.guests.entries()) guest.stack.adoptNeighbours(learned.neighbours[i]!);
   for (const [i, nic] of machine.hostNics.entries()) nic.tx.line.random.moveTo(learned.lines[i]!);

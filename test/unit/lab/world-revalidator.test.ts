@@ -117,7 +117,10 @@ describe('cores', () => {
 function manyFlows(): World {
   const { document } = PRESETS.find(({ name }) => name === 'p2p-kernel')!;
   // what is moved is matched as a whole
-  const flows = ['udp,in_port=eth0,actions=move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:eth1'];
+  const flows = [
+    'udp,in_port=eth0,actions=move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:eth1',
+    'udp,in_port=eth1,actions=move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:eth0',
+  ];
   const hosts = document.hosts.map((h) => ({ ...h, bridges: h.bridges!.map((b) => ({ ...b, flows })) }));
   const parsed = parseTopology({ ...document, hosts }, { name: 'w' });
   assert.ok(parsed.ok);
@@ -166,4 +169,24 @@ test('the twin of a dry run has the flow limit and the next round of its world',
   const twin = Reflect.get(rehearsal, 'world') as World;
   assert.equal(revalidatorOf(twin).flowLimit, 4321);
   assert.equal(twin.machine.scheduler.standing().timers[revalidatorOf(twin).id], timer);
+});
+
+test('what a dry run’s twin took over is no change: no round for it holds its upcalls up', () => {
+  const world = manyFlows();
+  storm(world);
+  runOut(world);
+  to(world, 0.9);
+  const spec = udp('eth1', 'eth0', { id: 'back', count: 20, rate: 20_000, flows: 20 });
+  const rehearsal = new Rehearsal(world.machine.topology, structuredClone(learnedState(world.machine)), spec);
+  const twin = Reflect.get(rehearsal, 'world') as World;
+  assert.ok(datapathOf(world).flowCount > 128);
+  assert.equal(datapathOf(twin).flowCount, datapathOf(world).flowCount);
+  const upcalls = [world, twin].map(({ machine }) => collect(machine, DP_UPCALL));
+  world.clock({ state: 'RUNNING' });
+  world.startTraffic(spec);
+  runOut(world);
+  while (rehearsal.turn(1000) === null);
+  const [there, here] = upcalls.map((events) => events.map(({ time }) => time));
+  assert.equal(there!.length, 20);
+  assert.deepEqual(here, there);
 });

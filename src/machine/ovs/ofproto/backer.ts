@@ -68,7 +68,7 @@ export class Backer implements SlowPath {
   /** Upcalls that were translated. */
   translations = 0;
   /** What the last one looked at; before it, what NORMAL looks at. */
-  private lastMask = normalMask();
+  lastMask = normalMask();
 
   constructor(dpif: Dpif) {
     this.dpif = dpif;
