@@ -65,19 +65,35 @@ describe('vhost-net', () => {
 
   test('both directions get their turns at one worker', () => {
     const world = makeWorld(pairDocument('vhost-net', { nic: { tapQueueLength: 4000 } }));
-    const used = collect(world.machine, E.VIRTQ_TX_USED, E.VIRTQ_USED);
-    const a = new Set([placeId(world.machine, 'a/net0/rx0'), placeId(world.machine, 'a/net0/tx0')]);
+    const kinds = [E.VIRTQ_TX_USED, E.VIRTQ_USED, E.VIRTQ_AVAIL, E.TAP_ENQUEUE, E.TAP_DEQUEUE] as const;
+    const seen = collect(world.machine, ...kinds);
+    const [rx, tx, tap] = ['a/net0/rx0', 'a/net0/tx0', 'br0/a.net0/tap'].map((name) => placeId(world.machine, name));
     world.startTraffic(udp('a/net0', 'b/net0', { count: 3000, generator: 'pktgen' }));
     runOne(world, udp('b/net0', 'a/net0', { count: 3000, generator: 'pktgen' }));
     // VHOST_NET_PKT_WEIGHT: while both have work, none has more than 256 frames and one batch in a row
-    const mine = used.filter((e) => a.has(e.place)).map((e) => e.kind);
-    const half = mine.slice(300, 3000);
+    let toSend = 0;
+    let toReceive = 0;
+    let turn = 0;
+    let row = 0;
+    let turns = 0;
     let longest = 0;
-    let now = 0;
-    for (const [i, kind] of half.entries()) {
-      now = i > 0 && kind === half[i - 1] ? now + 1 : 1;
-      longest = Math.max(longest, now);
+    const count = (kind: number, otherWaits: boolean): void => {
+      if (kind !== turn) turns++;
+      row = kind === turn && otherWaits ? row + 1 : 1;
+      turn = kind;
+      longest = Math.max(longest, row);
+    };
+    for (const { kind, place } of seen) {
+      if (place === tap && kind === E.TAP_ENQUEUE) toReceive++;
+      else if (place === tap && kind === E.TAP_DEQUEUE) toReceive--;
+      else if (place === tx && kind === E.VIRTQ_AVAIL) toSend++;
+      else if (place === tx && kind === E.VIRTQ_TX_USED) {
+        toSend--;
+        count(kind, toReceive > 0);
+      } else if (place === rx && kind === E.VIRTQ_USED) count(kind, toSend > 0);
     }
+    assert.ok(turns > 10, `${turns} turns`);
+    assert.ok(longest >= 256, `at most ${longest} in a row`);
     assert.ok(longest <= 256 + 64, `${longest} in a row`);
   });
 });
