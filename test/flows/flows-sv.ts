@@ -393,7 +393,6 @@ const sv3: Flow = {
         'dpcls_subtable_lookup',
         'vhost_burst_overhead',
         'vhost_enqueue',
-        LIBRARY_LINES,
         '72 * copy_per_byte_vhost_user',
       ],
       text: 'mbuf to the receive queue of the other guest',
@@ -406,8 +405,8 @@ const sv3: Flow = {
     ...entered('a', 'tx0', 'returned', 'the vCPU of a runs again'),
     step('a/vcpu0', 'a/net0/tx0', 'virtq.reclaim', { takes: ['guest_napi_poll', 'guest_tx_clean'] }),
     step('a/vcpu0', 'a/net0/tx0', 'virtq.interrupts_on'),
-    step('a/vcpu0', 'a/vcpu0', 'kvm.exit_hlt', { takes: ['notification_enable'] }),
     ...entered('b', 'rx0', 'delivered', 'the vCPU of b runs'),
+    step('a/vcpu0', 'a/vcpu0', 'kvm.exit_hlt', { takes: ['notification_enable'] }),
     ...received,
   ],
   counts: [

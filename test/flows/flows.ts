@@ -602,7 +602,6 @@ const vu2: Flow = {
         'dpcls_subtable_lookup',
         'vhost_burst_overhead',
         'vhost_enqueue',
-        LIBRARY_LINES,
         '72 * copy_per_byte_vhost_user',
       ],
       text: 'mbuf to guest memory',
