@@ -219,6 +219,44 @@ describe('in the middle of a burst', () => {
     assert.equal(run.dropped['vhost_user.backend_crash'], 1);
     assert.equal(run.received, 8 - 1 + again.length);
   });
+
+  test.each([false, true])(
+    'chains whose translations have gone just before wait for the next back-end, packed %s',
+    (packed) => {
+      const world = crashWorld({ iommu: 'passthrough', packed });
+      runOne(world, ping('a/net0', 'b/net0', { count: 3 }));
+      runOut(world);
+      const { wiring } = world.machine.guests[0]!.nics[0]!;
+      assert.ok(wiring.kind === 'vhost-user');
+      const rxq = wiring.port.rxqs[0]!;
+      const pmd = wiring.pmds[0]!;
+      const events = collect(world.machine, E.VIRTQ_DROP_BAD_CHAIN, E.VIRTQ_ERROR, E.PACKET_DUPLICATE);
+      const rings = new RingAccount(world);
+      const { scheduler } = world.machine;
+      const step = scheduler.run.bind(scheduler);
+      let taken = 0;
+      scheduler.run = (until, budget) => {
+        for (let i = 0; i < budget; i++) {
+          const stop = step(until, 1);
+          if (stop !== 'budget') return stop;
+          const burst = pmd.underWay(rxq);
+          if (taken > 0 || burst === null || burst.count < 8) continue;
+          taken = burst.count;
+          for (const iotlb of nicA(world).translation!.iotlbs) iotlb.invalidate(0, 2 ** 48, 0);
+          // in the middle of what would have been done with them
+          world.fault(crash({ atNs: Math.floor((burst.begun + scheduler.next[pmd.id]!) / 2), restartAfterNs: 50_000 }));
+        }
+        return 'budget';
+      };
+      const run = runOne(world, udp('a/net0', 'b/net0', { count: 200, generator: 'pktgen' }));
+      runOut(world);
+      assert.ok(taken >= 8, `a burst of ${taken}`);
+      assert.deepEqual(events, []);
+      assert.equal(run.received + (run.dropped['vhost_user.iotlb_miss'] ?? 0), 200, JSON.stringify(run.dropped));
+      rings.atRest();
+      holds(world);
+    },
+  );
 });
 
 test('inflight tracking: the area outlives the back-end, and is given to the next one', () => {
