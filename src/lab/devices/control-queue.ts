@@ -251,7 +251,7 @@ export function guestControl(
     if (!pairs || !ok) return;
     const before = wiring.nic.active;
     wiring.nic.active = data[0]![0]! | (data[0]![1]! << 8);
-    if (wiring.nic.active > before && vmm.vcpu instanceof LinuxVcpu) vmm.vcpu.pairsAdded();
+    if (wiring.nic.active > before && vmm.vcpu instanceof LinuxVcpu) vmm.vcpu.pairsAdded(wiring.nic);
   };
   return control;
 }

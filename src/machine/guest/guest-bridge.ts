@@ -12,7 +12,6 @@ import { GUEST_DROP_MTU, GUEST_DROP_TX_FULL, GUEST_FORWARD } from '../../engine/
 import { put16 } from '../packet/checksum.ts';
 import { ETH_HLEN, VLAN_HLEN } from '../packet/headers.ts';
 import type { Services } from '../services.ts';
-
 import {
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
   VIRTIO_NET_HDR_GSO_ECN,

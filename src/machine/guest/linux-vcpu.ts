@@ -135,13 +135,13 @@ export class LinuxVcpu extends GuestVcpu {
     }
   }
 
-  /** The device has agreed to more queue pairs: their receive rings are filled (virtnet_set_queues()). */
-  pairsAdded(): void {
+  /** The device of `nic` has agreed to more queue pairs: their receive rings are filled (virtnet_set_queues()). */
+  pairsAdded(nic: GuestNic): void {
     if (this.linked) this.linkUp();
     const { xdp, recorder } = this;
     if (xdp === null) return;
     // virtnet_poll_tx() switches no interrupts on for the program's own queues
-    for (const pair of this.nics.flatMap((nic) => xdp.ownPairs(nic))) {
+    for (const pair of xdp.ownPairs(nic)) {
       pair.tx.disableInterrupts();
       recorder.event(pair.txBase | VIRTQ_INTERRUPTS_OFF, 0, 0, 0);
     }

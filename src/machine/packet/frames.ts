@@ -223,7 +223,9 @@ export class Frames {
     const ledger = this.close(frame);
     if (ledger === null) return;
     ledger.dropped[kind]!++;
-    ledger.lastDropNs = this.recorder.stamp[0]!;
+    const now = this.recorder.stamp[0]!;
+    // what a slice drops it drops when it lands, each frame at its own time: others may have landed later ones already
+    if (now > ledger.lastDropNs) ledger.lastDropNs = now;
     this.settle(ledger);
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { RingReader } from '../../../src/engine/event-ring.ts';
 import * as E from '../../../src/engine/events.ts';
 import { parseTopology } from '../../../src/lab/document.ts';
 import { learnedState, Rehearsal } from '../../../src/lab/dry-run.ts';
@@ -136,6 +137,18 @@ describe.each(BACKENDS)('%s', (backend) => {
     assert.ok(received > 0 && received < sent);
     assert.equal(sent, received + Object.values(dropped).reduce((sum, n) => sum + n, 0));
   });
+});
+
+test('the program comes to one NIC after the other, and switches off interrupts of that one’s queue', () => {
+  const nics = ['net0', 'net1'].map((name) => ({ name, backend: 'vhost-net', queuePairs: 2 }));
+  const world = makeWorld(xdpDocument('vhost-net', { guest: { vcpus: 1, nics } }));
+  runOut(world);
+  const reader = new RingReader(world.machine.arena.buffer, world.machine.catalog);
+  for (const name of ['net0', 'net1']) {
+    assert.equal(findNic(world.machine, 'a', name).nic.active, 2);
+    const place = placeId(world.machine, `a/${name}/tx1`);
+    assert.equal(reader.count(place, E.VIRTQ_INTERRUPTS_OFF), 1, name);
+  }
 });
 
 test('each vCPU sends by its own queue, also frames that came in by the other half of the pairs', () => {

@@ -77,8 +77,8 @@ export class TunFlows {
     return this.#count;
   }
   /**
-   * The guest sent a frame of the flow on `queue` at clock[0] (virtual ns; as an argument it would be boxed). DEVIATION: a timer of the kernel's removes
-   * idle flows; here they are found idle when they are looked up, and all go when the table is full of them.
+   * The guest sent a frame of the flow on `queue` at clock[0] (virtual ns; as an argument it would be boxed). DEVIATION: a timer of
+   * the kernel's removes idle flows; here they are found idle when they are looked up, and all go when the table is full of them.
    */
   update(hash: number, queue: number, clock: Float64Array): void {
     if (hash === 0) return;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'vitest';
 import { AssertionFailed } from '../../../../src/engine/assert.ts';
+import { GUEST_DROP_MALFORMED } from '../../../../src/engine/events.ts';
 import { RandomStream } from '../../../../src/engine/random.ts';
 import {
   JUMBO_BYTES,
@@ -11,6 +12,7 @@ import {
   SLOT_HEADROOM,
 } from '../../../../src/machine/packet/pool.ts';
 import { RunLedger } from '../../../../src/machine/packet/run-ledger.ts';
+import { Bare } from './bare-services.ts';
 
 describe('PacketPool', () => {
   /** Small and jumbo slots of the pool under test. */
@@ -175,4 +177,17 @@ describe('RunLedger', () => {
       for (const q of [0.01, 0.5, 1]) assert.equal(ledger.quantile(q), ns);
     }
   });
+});
+
+test('a run’s last drop is the latest, also where slices land in another order', () => {
+  const { services, scratch } = new Bare(4);
+  const { frames, recorder } = services;
+  const ledger = frames.openRun(1, 0);
+  const born = [1, 2].map(() => frames.born(0, scratch, 60, ledger.index));
+  for (const [i, time] of [2000, 1500].entries()) {
+    recorder.stamp[0] = time;
+    frames.dropped(born[i]!, GUEST_DROP_MALFORMED);
+  }
+  assert.equal(ledger.dropped[GUEST_DROP_MALFORMED], 2);
+  assert.equal(ledger.lastDropNs, 2000);
 });
