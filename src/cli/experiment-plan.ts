@@ -16,7 +16,7 @@ export interface PlannedExperiment {
   readonly profiles: readonly CostProfileDocument[];
 }
 
-/** `what` is named in messages. Nothing is run where one combination has a fault. */
+/** `what` is named in messages. Nothing is run where one combination has a fault. `profiles` have been checked by readProfiles(). */
 export function planned(
   what: string,
   template: unknown,
@@ -25,7 +25,7 @@ export function planned(
 ): PlannedExperiment {
   const book = new Map<string, ProfileSheet>(SHIPPED_PROFILES);
   for (const document of profiles) {
-    const parsed = parseCostProfile(document, undefined, book);
+    const parsed = parseCostProfile(document, undefined, book, true);
     if (!parsed.ok) throw badDocument(`${what}, cost profile`, parsed.faults);
     book.set(parsed.sheet.name, parsed.sheet);
   }

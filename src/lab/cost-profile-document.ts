@@ -123,9 +123,14 @@ const check = schemaCheck(CostProfileRequest);
 
 /**
  * Never throws; all faults at once. `name`: what it is put under, where it is. `bases`: what it may be built on; there the profile itself
- * may be, as it was before.
+ * may be, as it was before. `taken`: it was accepted once, perhaps by a version with other ranges, and its costs stand.
  */
-export function parseCostProfile(value: unknown, name?: string, bases: BaseBook = SHIPPED_PROFILES): ParsedProfile {
+export function parseCostProfile(
+  value: unknown,
+  name?: string,
+  bases: BaseBook = SHIPPED_PROFILES,
+  taken = false,
+): ParsedProfile {
   const document = structuredClone(value);
   const faults = check(document);
   if (faults.length > 0) return { ok: false, faults };
@@ -138,7 +143,7 @@ export function parseCostProfile(value: unknown, name?: string, bases: BaseBook 
   if (base === undefined || wrong !== null) faults.push(...(wrong === null ? [] : [wrong]));
   else {
     const scaled = atClock(base, profile, fields);
-    faults.push(...costFaults(fields, scaled));
+    faults.push(...costFaults(fields, scaled, taken || fields.outOfRange === true));
     if (faults.length === 0)
       return { ok: true, sheet: sheetFor(fields, scaled), document: { ...fields, name: profile } };
   }
@@ -182,7 +187,7 @@ function nameFaults(name: string, document: CostProfileDocument): SchemaFault[] 
   return [];
 }
 
-function costFaults(document: CostProfileDocument, base: ProfileSheet): SchemaFault[] {
+function costFaults(document: CostProfileDocument, base: ProfileSheet, anyValue: boolean): SchemaFault[] {
   const faults: SchemaFault[] = [];
   const rows = new Map(base.rows.map((row) => [row.name, row]));
   for (const [name, given] of Object.entries(document.costs ?? {})) {
@@ -196,7 +201,7 @@ function costFaults(document: CostProfileDocument, base: ProfileSheet): SchemaFa
     }
     const value = typeof given === 'number' ? given : given.value;
     const [low, high] = row.range;
-    if (document.outOfRange !== true && (value < low || value > high))
+    if (!anyValue && (value < low || value > high))
       faults.push({
         pointer: typeof given === 'number' ? pointer : `${pointer}/value`,
         detail: `${value} ${row.unit} is not plausible`,

@@ -35,19 +35,19 @@ export class CostProfiles {
     this.restore();
   }
 
-  /** Bases first: they may come later by name. */
+  /** Bases first: they may come later by name. What is plausible may have changed since they were put; topologies name them. */
   private restore(): void {
     let waiting = this.store.profiles();
     for (let before = -1; waiting.length !== before; ) {
       before = waiting.length;
       waiting = waiting.filter(({ name, document }) => {
-        const parsed = parseCostProfile(JSON.parse(document), name, this.book);
+        const parsed = parseCostProfile(JSON.parse(document), name, this.book, true);
         if (parsed.ok) this.enter(parsed.sheet, parsed.document);
         return !parsed.ok;
       });
     }
     for (const { name, document } of waiting) {
-      const parsed = parseCostProfile(JSON.parse(document), name, this.book);
+      const parsed = parseCostProfile(JSON.parse(document), name, this.book, true);
       const faults = parsed.ok ? '' : JSON.stringify(parsed.faults);
       console.error(`the stored cost profile ${name} is not valid for this version: ${faults}`);
     }
@@ -70,14 +70,15 @@ export class CostProfiles {
   put(name: string, value: unknown): { readonly profile: KnownProfile; readonly created: boolean } {
     const current = this.known.get(name);
     if (current?.document === null) throw shipped(name);
+    const same = current === undefined ? null : parseCostProfile(value, name, this.book, true);
+    if (current !== undefined && same?.ok && canonicalJson(current.document) === canonicalJson(same.document))
+      return { profile: current, created: false };
     const parsed = parseCostProfile(value, name, this.book);
     if (!parsed.ok) {
       const { faults } = parsed;
       const detail = `The cost profile has ${faults.length} fault${faults.length === 1 ? '' : 's'}`;
       throw new Problem('RINGSIDE_E_VALIDATION', detail, { errors: faults });
     }
-    if (current !== undefined && canonicalJson(current.document) === canonicalJson(parsed.document))
-      return { profile: current, created: false };
     if (current !== undefined && current.hash !== costsHash(parsed.sheet.costs)) this.checkUnnamed(name, 'change');
     if (current !== undefined && meaning(current.sheet) !== meaning(parsed.sheet)) this.checkNoBase(name, 'change');
     if (current === undefined && this.known.size - SHIPPED_PROFILES.size >= MOST_PROFILES)

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, test } from 'vitest';
 import { costsHash } from '../../src/engine/cost-profile.ts';
 import { COSTS } from '../../src/engine/costs.ts';
+import { TopologyStore } from '../../src/server/store.ts';
 import { closeServer, closeServers, smallDocument, startServer, temporaryFolder } from './client.ts';
 
 afterEach(closeServers);
@@ -247,4 +248,25 @@ test('a profile on a profile of a user: the base stays as it is, over a restart 
   await after.put('/v1/topologies/t1', smallDocument());
   for (const name of ['a-faster', 'fast', 'z-base']) assert.equal((await after.delete(url(name))).status, 204, name);
   assert.equal((await after.get('/v1/cost-profiles')).body.items.length, 3);
+});
+
+test('what an earlier version took stays, with the topologies that name it, where the ranges are others now', async () => {
+  const dataDir = temporaryFolder();
+  const upcall = COSTS.find(({ name }) => name === 'upcall')!;
+  const older = { base: 'haswell-2.4', costs: { upcall: upcall.range[1] + 1 } };
+  const store = new TopologyStore(dataDir);
+  store.putProfile('older', JSON.stringify({ ...older, name: 'older', description: '', outOfRange: false }));
+  store.putProfile('newer', JSON.stringify({ base: 'older', name: 'newer', description: '', outOfRange: false }));
+  store.put('t1', JSON.stringify(smallDocument({ name: 't1', costProfile: 'newer' })));
+  store.close();
+  const server = await startServer({ settings: { dataDir } });
+  assert.equal((await server.get('/v1/topologies/t1')).body.state, 'RUNNING');
+  const url = '/v1/cost-profiles/older';
+  const kept = (await server.get(url)).body;
+  assert.equal(kept.costs.find(({ name }: { name: string }) => name === 'upcall').value, upcall.range[1] + 1);
+  // An equal one changes nothing; whoever changes it has to mean it.
+  assert.deepEqual(await server.put(url, older).then(({ status, body }) => [status, body]), [200, kept]);
+  const words = { ...older, description: 'words' };
+  assert.equal((await server.put(url, words)).body.errors[0].pointer, '/costs/upcall');
+  assert.equal((await server.put(url, { ...words, outOfRange: true })).status, 200);
 });
