@@ -143,8 +143,16 @@ test('any value is a profile or has faults with pointers into it; nothing is thr
     fc.record({ value: fc.double({ min: 0, max: 1e6 }) }),
     fc.jsonValue(),
   );
+  const known = fc.constantFrom(...COSTS.map((row) => row.name));
   const profile = fc.oneof(
     fc.jsonValue(),
+    // these are taken, so that not only refusals are looked at
+    fc.record({
+      base: fc.constantFrom('haswell-2.4', 'broadwell-3.6'),
+      clockGhz: fc.double({ min: 1, max: 5, noNaN: true }),
+      costs: fc.dictionary(known, fc.integer({ min: 0, max: 1e6 }), { maxKeys: 5 }),
+      outOfRange: fc.constant(true),
+    }),
     fc.record(
       {
         base: fc.oneof(fc.constantFrom('haswell-2.4', 'broadwell-3.6'), fc.string()),
@@ -171,5 +179,5 @@ test('any value is a profile or has faults with pointers into it; nothing is thr
     }),
     { numRuns: 400 },
   );
-  expect(taken).toBeGreaterThan(10);
+  expect(taken).toBeGreaterThan(60);
 });
