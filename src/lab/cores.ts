@@ -72,12 +72,12 @@ export class Cores {
   }
 
   /**
-   * A core for a thread that works now and then as long as the host runs: one where nothing does, and not the one that least() gives
-   * next; else the least loaded. It leaves the load as it is, but no poller gets the core to itself later.
+   * A core for a thread that works now and then as long as the host runs: the last one where nothing does, for masks of PMDs name the
+   * first; else the least loaded. It leaves the load as it is, but no poller gets the core to itself later.
    */
   background(): number {
-    const idle = [...this.load.keys()].filter((i) => this.load[i] === 0);
-    const core = idle[1] ?? idle[0] ?? this.least() - this.first;
+    const idle = this.load.lastIndexOf(0);
+    const core = idle < 0 ? this.least() - this.first : idle;
     this.kept.add(core);
     return this.first + core;
   }

@@ -9,13 +9,13 @@ test('pollers have cores of their own from the highest down, others share what i
   expect(cores.least()).toBe(9);
   expect(cores.local(9)).toBe(1);
 });
-test('a thread in the background takes an idle core, but not the next one, and nobody’s turn', () => {
+test('a thread in the background takes the last idle core, and nobody’s turn', () => {
   const cores = new Cores(0, 6);
   cores.exclusive();
   cores.shared();
   // 1 to 4 are idle
   expect(cores.least()).toBe(1);
-  expect(cores.background()).toBe(2);
+  expect(cores.background()).toBe(4);
   expect([cores.shared(), cores.shared(), cores.shared()]).toEqual([1, 2, 3]);
   expect(new Cores(0, 1).background()).toBe(0);
 });
@@ -27,10 +27,11 @@ test('with no idle core it takes the least loaded, never a poller’s', () => {
 });
 test('no poller takes its core, also when those that shared it have left', () => {
   const cores = new Cores(0, 3);
-  expect(cores.background()).toBe(1);
-  expect(cores.take(1)).toBeNull();
-  expect([cores.shared(), cores.shared()]).toEqual([0, 1]);
+  expect(cores.background()).toBe(2);
+  expect(cores.take(2)).toBeNull();
+  expect([cores.shared(), cores.shared(), cores.shared()]).toEqual([0, 1, 2]);
+  cores.leave(2);
+  expect(cores.take(2)).toBeNull();
   cores.leave(1);
-  expect(cores.take(1)).toBeNull();
-  expect(cores.take(2)).toBe(2);
+  expect(cores.take(1)).toBe(1);
 });
