@@ -176,7 +176,8 @@ export class DashboardTraffic {
     await this.prometheus.until('changes(ringside_reconfigurations_total[30s])', (samples) =>
       samples.some(({ value }) => value > 0),
     );
-    this.end_s = await this.scraped();
+    // A chart is asked at whole seconds from the beginning: the last of them is to see the last sample that is new.
+    this.end_s = await this.scraped((await this.scraped()) + 1);
   }
   private async run(topology: string, body: Readonly<Record<string, unknown>>): Promise<Run> {
     const runs = `/v1/topologies/${topology}/traffic`;
@@ -187,16 +188,19 @@ export class DashboardTraffic {
   }
   /**
    * Waits until Prometheus has scraped what the idle world stands at. A world goes on for a while after its last run, until none of its
-   * timers has anything to do. Returns the time of the sample that says so.
+   * timers has anything to do. Returns the time of the sample that says so, which is not before `from_s`.
    */
-  private async scraped(): Promise<number> {
+  private async scraped(from_s = 0): Promise<number> {
     const query = 'ringside_virtual_time_seconds{topology="compare"}';
     const end = performance.now() + 30_000;
     for (;;) {
       const text = await (await fetch(`${this.server.url}/metrics`)).text();
       const now = Number(/^ringside_virtual_time_seconds\{topology="compare"\} (.+)$/m.exec(text)?.[1]);
       const [sample] = await this.prometheus.query(query);
-      if (sample?.value === now) return (await this.prometheus.query(`timestamp(${query})`))[0]?.value ?? Number.NaN;
+      if (sample?.value === now) {
+        const at_s = (await this.prometheus.query(`timestamp(${query})`))[0]?.value ?? Number.NaN;
+        if (!(at_s < from_s)) return at_s;
+      }
       if (performance.now() > end) throw new Error(`the world stands at ${now}, Prometheus says ${sample?.value}`);
       await sleep(200);
     }
