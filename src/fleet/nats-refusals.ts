@@ -40,6 +40,9 @@ export function refusalOf(error: unknown, { tls, credentials }: Tried): string {
     return `the server's certificate is for another name than RINGSIDE_NATS_URL has${tls ? '' : ', or for an address, which wants tls:// there'}: ${text}`;
   if (CERTIFICATE_ALERT.test(code))
     return `the server refuses our certificate, or wants one: ${NATS_VARIABLES.cert} and ${NATS_VARIABLES.key} (${code})`;
+  // What was sent meanwhile may have the connection reset before the alert is read.
+  if (tls && /ECONNRESET|EPIPE/.test(`${code} ${text}`))
+    return `the server has ended the connection, perhaps because it refuses our certificate, or wants one: ${NATS_VARIABLES.cert} and ${NATS_VARIABLES.key} (${text})`;
   if (text === "server does not support 'tls'")
     return tls ? 'the server speaks no TLS, and RINGSIDE_NATS_URL or the files that are set ask for it' : text;
   return text;
