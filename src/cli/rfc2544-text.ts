@@ -23,7 +23,10 @@ function linesOf(size: Rfc2544Size): string[] {
     lines.push(`    back to back ${backToBack.atLeast ? 'at least ' : ''}${backToBack.frames} frames`);
   if (recovery) {
     const { overloadFramesPerSecond, overloadLossRatio, seconds, lostAfterwards } = recovery;
-    const until = seconds === null ? 'none' : `last loss ${us(seconds)} after it was halved, ${lostAfterwards} lost`;
+    const until =
+      seconds === null
+        ? 'losses until the end'
+        : `last loss ${us(seconds)} after it was halved, ${lostAfterwards} lost`;
     lines.push(`    recovery from ${rate(overloadFramesPerSecond)}, ${share(overloadLossRatio)} lost: ${until}`);
   }
   if (reset) {
