@@ -108,8 +108,9 @@ which a default of the cost table was derived proves nothing; it is shown and no
 a program. ${scored} points are scored.
 
 There is one set of costs ([costs.md](costs.md)) for all points. A source's processor enters by its clock alone; where it is not stated, the
-table's ${NOT_STATED} GHz are taken. Nothing is fitted to a point, and a point is not taken out because of its result. Sources that measure the
-same thing differ by about ±25 %, so an error below that says nothing.
+table's ${NOT_STATED} GHz are taken. Nothing is fitted to a point, and a point is not taken out because of its result. Derivations of costs and
+two set-ups were corrected by their sources after results had been seen: what that did to the scores is told below. Sources that measure
+the same thing differ by about ±25 %, so an error below that says nothing.
 
 - Points: ${scoreText(points, POINT_BAND)}.
 - Ratios between back-ends: ${scoreText(ratios, RATIO_BAND)}.

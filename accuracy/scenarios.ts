@@ -1,7 +1,8 @@
 /**
  * The published points that the emulator can express, each as a scenario. The list was made before any of them was run; a point is
- * not taken out, and its scenario not changed, because of its result. Where a source says nothing of something, the document says
- * nothing of it either and has the default.
+ * not taken out, and its scenario not changed, because of its result. Where a source turned out to say something else, the scenario
+ * was corrected, and history.ts says so. Where a source says nothing of something, the document says nothing of it either and has the
+ * default.
  */
 import type { JobTraffic } from '../src/lab/job/job.ts';
 import {

@@ -3,9 +3,9 @@
  * flows at least every 500 ms, pushes what they counted, removes those that were idle for too long, translates again where
  * translations may have changed, and decides how many flows there may be.
  *
- * A round goes through the flows that there were when it began, 50 at a time, and lets others have its core in between. That core is
- * one of those that upcalls are handled on: a large dump holds upcalls up, and upcalls hold up the dump, which is what the flow limit
- * follows from.
+ * A round goes through the flows that there were when it began, 50 at a time, and lets others have its core in between. With the
+ * kernel datapath that core is the first upcall handler's: a large dump holds upcalls up, and upcalls hold up the dump, which is what
+ * the flow limit follows from. With the netdev datapath, whose upcalls are the PMDs' own work, it is one that no PMD has.
  *
  * DEVIATION: one thread does the work of all: `n-revalidator-threads` changes nothing. While there are few flows they are looked at
  * at once when translations change, on nobody's time, and not a wake-up later; so are all flows for `revalidator/wait`. The timer of
